@@ -1,0 +1,65 @@
+# Every command a contributor needs. The environment is built once, from hashes, in .venv.
+
+.DEFAULT_GOAL := help
+.PHONY: help setup test lint types docs demo bench matrix constraints clean
+
+BIN := .venv/bin
+ARGS ?=
+PYTEST ?= -n 2 -q
+
+# Candidates are run, not looked up: a launcher may stand on the path for a Python that is not there,
+# and a distribution may leave out the parts that build environments.
+CANDIDATES = $(or $(PYTHON),python3 python3.14 python3.13 python3.12 python3.11)
+USABLE = import ensurepip, sqlite3, sys, venv; sys.exit(sys.version_info < (3, 11))
+FIND_PYTHON = for python in $(CANDIDATES); do \
+	if "$$python" -c '$(USABLE)' >/dev/null 2>&1; then break; fi; python=; \
+	done; \
+	if [ -z "$$python" ]; then \
+	echo 'No Python >= 3.11 with venv, ensurepip and sqlite3 among: $(CANDIDATES). Name one with PYTHON=...' >&2; \
+	exit 1; fi
+
+help: ## List the targets.
+	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | while IFS='	' read -r target text; do \
+	printf '  make %-12s %s\n' "$$target" "$$text"; done
+
+setup: .venv/stamp ## Create .venv with the package and all that its development needs.
+
+.venv/stamp: pyproject.toml constraints.txt
+	@$(FIND_PYTHON); "$$python" --version; "$$python" -m venv --clear .venv
+	$(BIN)/python -m pip install -qq --no-compile --require-hashes -r constraints.txt
+	$(BIN)/python -m pip install -qq --no-deps --no-build-isolation -e .
+	@touch $@
+
+test: setup ## Run the whole suite, on SQLite and PostgreSQL. PYTEST="-x tests/test_one.py" replaces the arguments.
+	$(BIN)/python -m pytest $(PYTEST)
+
+lint: setup ## Check style, format and layers.
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports
+
+types: setup ## Check types.
+	$(BIN)/mypy
+
+docs: setup ## Build the documentation; a warning is an error.
+	$(BIN)/sphinx-build -W -n -q docs docs/_build
+
+demo: setup ## See the queue at work. ARGS="..." is passed on.
+	$(BIN)/python -m django_tasks_q demo $(ARGS)
+
+bench: setup ## Measure speed. ARGS="..." is passed on.
+	$(BIN)/python -m benchmarks $(ARGS)
+
+matrix: setup ## Run the suite on each supported pair of Python and Django.
+	$(BIN)/nox -s tests
+
+constraints: ## Pin the newest releases of all dependencies, with hashes, in constraints.txt.
+	@$(FIND_PYTHON); scratch=$$(mktemp -d); trap 'rm -rf "$$scratch"' EXIT; \
+	"$$python" -m venv "$$scratch" && "$$scratch/bin/pip" install -qq uv && \
+	"$$scratch/bin/uv" pip compile --quiet --universal --python-version 3.11 --upgrade --group dev \
+	--generate-hashes --no-annotate --no-emit-index-url --custom-compile-command 'make constraints' \
+	--output-file constraints.txt pyproject.toml
+
+clean: ## Remove everything that the other targets made.
+	rm -rf .venv .nox .hypothesis .*_cache build dist docs/_build media
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

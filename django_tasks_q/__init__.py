@@ -1,0 +1,23 @@
+"""Background tasks for Django, stored in your own database."""
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .policy import Backoff as Backoff
+    from .definition import Task as Task
+    from .definition import task as task
+
+__version__ = "0.1.0"
+
+_EXPORTS = {"Backoff": "policy", "Task": "definition", "task": "definition"}
+
+__all__ = ["Backoff", "Task", "__version__", "task"]
+
+
+def __getattr__(name: str) -> Any:
+    # Lazy, so that the app's modules can be imported before settings and Django's framework can be.
+    if name not in _EXPORTS:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(f".{_EXPORTS[name]}", __name__), name)

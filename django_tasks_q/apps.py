@@ -1,0 +1,27 @@
+import importlib.util
+
+import django
+from django.apps import AppConfig
+from django.core import checks as django_checks
+from django.utils.translation import gettext_lazy as _
+
+
+class DjangoTasksQConfig(AppConfig):
+    name = "django_tasks_q"
+    verbose_name = _("Background tasks")
+    default_auto_field = "django.db.models.BigAutoField"
+
+    def ready(self) -> None:
+        from . import checks
+
+        django_checks.register(checks.check_framework, "tasks")
+        if django.VERSION < (6, 0) and importlib.util.find_spec("django_tasks") is None:
+            return  # the check says what to install; without the framework there are no tasks
+
+        from .discovery import discover_tasks
+        from .registry import registry
+
+        self.registry = registry
+        discover_tasks()
+        django_checks.register(checks.check_backends, "tasks")
+        django_checks.register(checks.check_command_clash, "tasks")

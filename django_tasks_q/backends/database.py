@@ -1,0 +1,130 @@
+"""Django's backend contract onto storage."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cached_property
+from typing import Any
+from uuid import UUID
+
+from django.apps import apps
+from django.core import checks
+from django.db import router
+from django.utils import timezone
+
+from .. import _framework as framework
+from .. import codec
+from ..conf import Options
+from ..definition import DEFAULT, P, R, Task
+from ..models import Attempt, Job
+from ..models.identifiers import uuid7
+from ..results import TaskResult, new_result, task_result
+from ..states import JobStatus
+from ..storage import Storage, storage_for
+
+
+class DatabaseBackend(framework.BaseTaskBackend):
+    """Stores jobs as rows, for ``manage.py runworker`` to run."""
+
+    task_class = Task
+    supports_defer = True
+    supports_async_task = True
+    supports_get_result = True
+    supports_priority = True
+
+    def __init__(self, alias: str, params: dict[str, Any]) -> None:
+        super().__init__(alias, params)
+        if "QUEUES" not in params:
+            self.queues = set()  # any queue: a bare BACKEND is a whole configuration
+
+    @cached_property
+    def settings(self) -> Options:
+        """The backend's OPTIONS, checked. Raises ImproperlyConfigured."""
+        return Options.from_settings(self.options)
+
+    @property
+    def database(self) -> str:
+        """Alias of the database that holds the jobs."""
+        return self.settings.database or router.db_for_write(Job)
+
+    @property
+    def storage(self) -> Storage:
+        return storage_for(self.database)
+
+    def enqueue(  # type: ignore[override]
+        self, task: framework.Task[P, R], args: Sequence[Any], kwargs: Mapping[str, Any]
+    ) -> TaskResult[P, R]:
+        """Store one call in the caller's transaction.
+
+        Raises TypeError for arguments that do not fit the function, UnserializableValue or
+        UnstorableValue for what JSON or a database cannot hold, InvalidTask for a task that this
+        backend refuses. Nothing is written then.
+        """
+        return self.enqueue_many(task, [(args, kwargs)])[0]
+
+    def enqueue_many(
+        self, task: framework.Task[P, R], calls: Iterable[tuple[Sequence[Any], Mapping[str, Any]]]
+    ) -> list[TaskResult[P, R]]:
+        """Store many calls at once, all or none. Raises what ``enqueue`` raises."""
+        self.validate_task(task)
+        ours = Task.adopt(task)
+        now = timezone.now()
+        jobs, results = [], []
+        for args, kwargs in calls:
+            ours.check_arguments(args, kwargs)
+            job = self._job(ours, args, kwargs, now)
+            jobs.append(job)
+            results.append(new_result(ours, job.id, now, list(args), dict(kwargs)))
+        if jobs:
+            storage = self.storage
+            storage.enqueue(jobs)
+            if self.settings.notify:
+                storage.hint(self.alias)
+        for result in results:
+            framework.task_enqueued.send_robust(type(self), task_result=result)
+        return results
+
+    def _job(self, task: Task[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any], now: Any) -> Job:
+        settings = self.settings
+        options = task.stored_options()
+        later = task.run_after is not None and task.run_after > now
+        return Job(
+            id=uuid7(),
+            task_name=task.name,
+            queue_name=task.queue_name,
+            backend=self.alias,
+            priority=task.priority,
+            status=JobStatus.SCHEDULED if later else JobStatus.READY,
+            run_after=task.run_after,
+            arguments=codec.dumps(
+                [list(args), dict(kwargs)], what="arguments", max_bytes=settings.max_arguments_bytes
+            ),
+            options=codec.dumps(options, what="options") if options else "",
+            max_attempts=task.max_attempts or settings.max_attempts,
+            timeout=settings.timeout if task.timeout is DEFAULT else task.timeout,
+            enqueued_at=now,
+        )
+
+    def get_result(self, result_id: str) -> TaskResult[..., Any]:
+        """The result of a job. Raises TaskResultDoesNotExist, for an id of the wrong form as well."""
+        try:
+            job_id = UUID(str(result_id))
+            job = Job.objects.using(self.database).get(id=job_id, backend=self.alias)
+        except (ValueError, Job.DoesNotExist):
+            raise framework.TaskResultDoesNotExist(result_id) from None
+        attempts: Sequence[Attempt] = ()
+        if job.fence > 1 or job.error_code:
+            attempts = list(Attempt.objects.using(self.database).filter(job_id=job.id))
+        return task_result(job, attempts)
+
+    def check(self, **kwargs: Any) -> list[checks.CheckMessage]:
+        # Everything else is in checks.py, which only runs when the app is installed.
+        if apps.is_installed("django_tasks_q"):
+            return []
+        return [
+            checks.Error(
+                "TASKS uses django_tasks_q.backends.DatabaseBackend, but the app is not installed.",
+                hint="Add 'django_tasks_q' to INSTALLED_APPS and run manage.py migrate.",
+                id="django_tasks_q.E001",
+            )
+        ]

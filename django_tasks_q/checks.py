@@ -1,0 +1,100 @@
+"""What ``manage.py check`` finds before a job is lost to it."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import django
+from django.apps import AppConfig, apps
+from django.core.checks import CheckMessage, Error, Warning
+from django.db import connections
+
+Apps = Sequence[AppConfig] | None
+
+
+def check_framework(app_configs: Apps, **kwargs: Any) -> list[CheckMessage]:
+    """Django before 6.0 has no Tasks framework of its own."""
+    if django.VERSION >= (6, 0) or importlib.util.find_spec("django_tasks") is not None:
+        return []
+    return [
+        Error(
+            f"Django {django.get_version()} has no Tasks framework, and its backport is not installed.",
+            hint="pip install 'django-tasks-q[backport]', or use Django 6.0 or later.",
+            id="django_tasks_q.E002",
+        )
+    ]
+
+
+def check_backends(app_configs: Apps, **kwargs: Any) -> list[CheckMessage]:
+    """The OPTIONS of each of our backends, the database behind it, and its queues."""
+    from . import _framework as framework
+    from .backends import DatabaseBackend
+
+    messages: list[CheckMessage] = []
+    for backend in framework.task_backends.all():
+        if isinstance(backend, DatabaseBackend):
+            problems = list(_option_problems(backend))
+            messages += problems or [*_queue_problems(backend), *_database_problems(backend.database)]
+    return messages
+
+
+def _option_problems(backend: Any) -> Iterator[CheckMessage]:
+    from .conf import Options
+
+    for problem in Options.problems(backend.options):
+        yield Error(f"TASKS[{backend.alias!r}]['OPTIONS']: {problem}", id="django_tasks_q.E003")
+    database = backend.options.get("DATABASE")
+    if isinstance(database, str) and database not in connections:
+        yield Error(
+            f"TASKS[{backend.alias!r}]['OPTIONS']['DATABASE'] is {database!r}, which DATABASES does not have.",
+            id="django_tasks_q.E004",
+        )
+
+
+def _queue_problems(backend: Any) -> Iterator[CheckMessage]:
+    from .registry import registry
+
+    for task in registry:
+        if task.backend == backend.alias and backend.queues and task.queue_name not in backend.queues:
+            yield Error(
+                f"Task {task.name} is sent to queue {task.queue_name!r}, which is not in "
+                f"TASKS[{backend.alias!r}]['QUEUES'].",
+                hint="Add the queue there, or leave QUEUES empty to allow any.",
+                id="django_tasks_q.E005",
+            )
+
+
+def _database_problems(alias: str) -> Iterator[CheckMessage]:
+    connection = connections[alias]
+    if connection.vendor != "sqlite":
+        return
+    options = connection.settings_dict["OPTIONS"]
+    if str(options.get("transaction_mode", "")).upper() not in ("IMMEDIATE", "EXCLUSIVE"):
+        yield Warning(
+            f"Database {alias!r} holds jobs, and its transactions take SQLite's write lock late, so "
+            "concurrent writers fail with 'database is locked'.",
+            hint=f"Set DATABASES[{alias!r}]['OPTIONS']['transaction_mode'] = 'IMMEDIATE'.",
+            id="django_tasks_q.W001",
+        )
+    if "journal_mode" not in str(options.get("init_command", "")).lower():
+        yield Warning(
+            f"Database {alias!r} holds jobs, and does not ask for SQLite's write-ahead log, so readers and "
+            "the writer wait for each other.",
+            hint=f"Set DATABASES[{alias!r}]['OPTIONS']['init_command'] = 'PRAGMA journal_mode=WAL'.",
+            id="django_tasks_q.W002",
+        )
+
+
+def check_command_clash(app_configs: Apps, **kwargs: Any) -> list[CheckMessage]:
+    """Channels brings a ``runworker`` too, and the app listed first wins."""
+    if not apps.is_installed("channels"):
+        return []
+    return [
+        Warning(
+            "channels is installed too, and both have a command named runworker.",
+            hint="Start this package's worker as manage.py tasksworker.",
+            id="django_tasks_q.W003",
+        )
+    ]

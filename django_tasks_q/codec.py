@@ -1,0 +1,100 @@
+"""Strict JSON: whatever passes here is stored and read back alike by every supported database.
+
+Django's own ``normalize_json`` lets non-string keys, NaN, NUL and lone surrogates through,
+and each database then refuses different ones of them (docs/adr/0003).
+"""
+
+import json
+import math
+from typing import Any
+
+from .exceptions import UnserializableValue, UnstorableValue
+
+MAX_DEPTH = 64
+#: Bytes kept of a message or traceback: half from its head, half from its tail.
+MAX_TEXT_BYTES = 64 * 1024
+
+_encoder = json.JSONEncoder(
+    ensure_ascii=False, allow_nan=False, separators=(",", ":"), check_circular=False
+)
+
+
+def dumps(value: Any, *, what: str, max_bytes: int | None = None) -> str:
+    """Encode ``value`` as JSON text.
+
+    ``what`` names the value in error messages; ``max_bytes`` bounds the encoded size in bytes.
+    Tuples become lists. Raises UnserializableValue for a type JSON lacks, UnstorableValue for a
+    value that some database would refuse or change.
+    """
+    _check(value, what, 0)
+    try:
+        text = _encoder.encode(value)
+    except ValueError as error:  # an int beyond sys.get_int_max_str_digits()
+        raise UnstorableValue(f"{what} cannot be stored: {error}.") from None
+    if max_bytes is not None and len(text) * 4 > max_bytes:
+        size = len(text.encode())
+        if size > max_bytes:
+            raise UnstorableValue(
+                f"{what} takes {size:,} bytes as JSON; the limit is {max_bytes:,}. "
+                "Store large data elsewhere and pass a reference to it."
+            )
+    return text
+
+
+loads = json.loads
+
+
+def _check(value: Any, path: str, depth: int) -> None:
+    kind = type(value)
+    if kind is str:
+        _check_text(value, path)
+    elif kind is int or kind is bool or value is None:
+        return
+    elif kind is float:
+        if not math.isfinite(value):
+            raise UnstorableValue(f"{path} is {value}, which JSON cannot hold; use None or a string.")
+    elif depth >= MAX_DEPTH:
+        raise UnstorableValue(f"{path.partition('[')[0]} is nested deeper than {MAX_DEPTH} levels.")
+    elif kind is dict:
+        for key, item in value.items():
+            if type(key) is not str:
+                raise UnserializableValue(
+                    f"{path} has the key {key!r:.100}; JSON keys are strings, so use {str(key)!r:.100}."
+                )
+            _check_text(key, f"{path} key")
+            _check(item, f"{path}[{key!r:.50}]", depth + 1)
+    elif kind is list or kind is tuple:
+        for index, item in enumerate(value):
+            _check(item, f"{path}[{index}]", depth + 1)
+    elif isinstance(value, str | int | float | dict | list | tuple):
+        # Subclasses (enums of text, safe strings, defaultdict) are stored as what they extend.
+        base = next(b for b in (str, bool, int, float, dict, list, tuple) if isinstance(value, b))
+        _check(base(value), path, depth)
+    else:
+        raise UnserializableValue(
+            f"{path} is of type {kind.__module__}.{kind.__qualname__}, which JSON cannot hold; pass "
+            "strings, numbers, booleans, None, lists and dicts (for a model instance, its primary key)."
+        )
+
+
+def _check_text(value: str, path: str) -> None:
+    if "\x00" in value:
+        raise UnstorableValue(f"{path} has a NUL character, which databases refuse.")
+    if not value.isascii():
+        try:
+            value.encode()
+        except UnicodeEncodeError as error:
+            raise UnstorableValue(
+                f"{path} has a lone surrogate at position {error.start}, which is not text."
+            ) from None
+
+
+def printable(text: str, max_bytes: int = MAX_TEXT_BYTES) -> str:
+    """``text`` as every database stores it: NUL and surrogates escaped, the middle cut if too long."""
+    text = text.replace("\x00", "\\x00")
+    data = text.encode("utf-8", "backslashreplace")
+    if len(data) > max_bytes:
+        half = max_bytes // 2
+        cut = len(data) - 2 * half
+        data = data[:half] + f"\n… {cut:,} bytes cut …\n".encode() + data[-half:]
+    return data.decode("utf-8", "ignore")

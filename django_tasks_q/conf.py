@@ -1,0 +1,84 @@
+"""The ``OPTIONS`` of a backend: every key, its default, its type and its meaning, in one place."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, fields
+from typing import Any, Self
+
+from django.core.exceptions import ImproperlyConfigured
+
+from .policy import Backoff
+from .validation import seconds, suggestion, whole
+
+DAY = 24 * 60 * 60
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """One backend's options, checked. Field names are the keys of ``OPTIONS`` in lower case."""
+
+    #: Alias of the database that holds the jobs; None lets the router decide.
+    database: str | None = None
+    #: Runs in all of a job whose task does not say.
+    max_attempts: int = 1
+    #: Wait between attempts of a job whose task does not say.
+    backoff: Any = Backoff()
+    #: Seconds an attempt may take; None for no limit.
+    timeout: float | None = 30 * 60.0
+    #: Times a job may take its process down before it is failed as poison.
+    max_crashes: int = 3
+    #: Seconds a worker's claim on its jobs outlives its last heartbeat.
+    lease: float = 60.0
+    #: Whether an enqueue sends a wake-up hint to sleeping workers, where the database can.
+    notify: bool = True
+    #: Seconds that successful and cancelled jobs are kept; None for ever.
+    retention: float | None = 7.0 * DAY
+    #: Seconds that failed and expired jobs are kept; None for ever.
+    retention_failed: float | None = 30.0 * DAY
+    #: Largest encoded arguments of a job, in bytes.
+    max_arguments_bytes: int = 256 * 1024
+    #: Largest encoded return value, in bytes.
+    max_result_bytes: int = 1024 * 1024
+
+    @classmethod
+    def from_settings(cls, options: Mapping[str, Any]) -> Self:
+        """The options of a settings dict. Raises ImproperlyConfigured with the first problem found."""
+        for problem in cls.problems(options):
+            raise ImproperlyConfigured(problem)
+        return cls(**{key.lower(): _checked(key, value) for key, value in options.items()})
+
+    @classmethod
+    def problems(cls, options: Mapping[str, Any]) -> Iterator[str]:
+        """One sentence for each unknown key and each unusable value."""
+        known = [field.name.upper() for field in fields(cls)]
+        for key, value in options.items():
+            if key not in known:
+                yield f"{key!r} is not an option.{suggestion(str(key).upper(), known)}"
+                continue
+            try:
+                _checked(key, value)
+            except (TypeError, ValueError) as error:
+                yield str(error)
+
+
+def _checked(key: str, value: Any) -> Any:
+    match key:
+        case "DATABASE":
+            if value is not None and not isinstance(value, str):
+                raise TypeError(f"DATABASE must be the alias of a database, not {value!r}.")
+            return value
+        case "NOTIFY":
+            if not isinstance(value, bool):
+                raise TypeError(f"NOTIFY must be True or False, not {value!r}.")
+            return value
+        case "BACKOFF":
+            return Backoff.of(value)
+        case "TIMEOUT" | "RETENTION" | "RETENTION_FAILED":
+            return None if value is None else seconds(value, key, minimum=0.001)
+        case "LEASE":
+            return seconds(value, key, minimum=1.0)
+        case "MAX_ATTEMPTS":
+            return whole(value, key, minimum=1, maximum=32767)
+        case _:
+            return whole(value, key, minimum=1)

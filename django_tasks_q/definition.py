@@ -1,0 +1,339 @@
+"""A task: a function with the options it is queued under."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import MISSING, asdict, dataclass, fields
+from datetime import datetime, timedelta
+from enum import Enum
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, Concatenate, Literal, ParamSpec, Self, TypedDict, TypeVar, Unpack, overload
+
+from asgiref.sync import sync_to_async
+from django.utils import timezone
+from django.utils.module_loading import import_string
+
+from . import _framework as framework
+from .exceptions import TaskNotRegistered
+from .policy import Backoff, BackoffCallable, Matcher, checked_matchers, class_path
+from .registry import registry
+from .validation import one_line, seconds, suggestion, whole
+
+if TYPE_CHECKING:
+    from .results import TaskResult
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+#: Longest task, queue and backend names that the job table holds, in characters.
+MAX_NAME = 255
+MAX_QUEUE_NAME = 128
+
+
+class Default(Enum):
+    """Stands for "as the backend's OPTIONS say", where None already means something else."""
+
+    DEFAULT = "default"
+
+    def __repr__(self) -> str:
+        return self.name
+
+
+DEFAULT = Default.DEFAULT
+
+
+class SendOptions(TypedDict, total=False):
+    """What a single send may change; None takes an option back to its default."""
+
+    priority: int | None
+    queue_name: str | None
+    backend: str | None
+    #: Earliest start: a moment, or a ``timedelta`` from now.
+    run_after: datetime | timedelta | None
+    #: Runs in all, the first one included.
+    max_attempts: int | None
+    #: Runs after the first one; another spelling of ``max_attempts``.
+    max_retries: int | None
+    #: Seconds, a list of seconds, a Backoff, or a callable ``(exception, task_result) -> seconds``.
+    backoff: Any
+    #: Exception classes and error codes that are retried; by default all but a timeout.
+    retry_on: Any
+    #: Exception classes and error codes that are never retried.
+    dont_retry_on: Any
+    #: Seconds an attempt may take. Here None means no limit.
+    timeout: float | timedelta | None
+
+
+class TaskOptions(SendOptions, total=False):
+    """What ``@task`` takes."""
+
+    #: The name the task is stored under; by default its module path.
+    name: str
+
+
+@dataclass(frozen=True, kw_only=True, init=False)
+class Task(framework.GenericTask[P, R]):
+    """A function and its options, ready to be enqueued. Built by ``@task``; change a copy by ``using()``."""
+
+    priority: int = framework.DEFAULT_TASK_PRIORITY
+    backend: str = framework.DEFAULT_TASK_BACKEND_ALIAS
+    queue_name: str = framework.DEFAULT_TASK_QUEUE_NAME
+    run_after: datetime | None = None
+    takes_context: bool = False
+    name: str = ""  # type: ignore[misc]
+    max_attempts: int | None = None
+    backoff: Backoff | BackoffCallable | None = None
+    retry_on: tuple[Matcher, ...] | None = None
+    dont_retry_on: tuple[Matcher, ...] = ()
+    timeout: float | None | Default = DEFAULT
+
+    # Not slotted: zero-argument super() fails in slotted dataclasses, and options live in __dict__.
+
+    def __new__(cls, **options: Any) -> Self:
+        _refuse_unknown(options, [field.name for field in fields(cls)] + ["max_retries"])
+        return super().__new__(cls)
+
+    def __init__(self, **options: Any) -> None:
+        self._fill(options)
+        super().__post_init__()
+        registry.register(self)
+
+    def _fill(self, options: Mapping[str, Any]) -> None:
+        values = {
+            field.name: options.get(field.name, None if field.default is MISSING else field.default)
+            for field in fields(self)
+        }
+        values.update(_checked(options, values["func"]))
+        for name, value in values.items():
+            object.__setattr__(self, name, value)
+
+    def _copy(self, **changes: Any) -> Self:
+        """The same task with other fields, neither validated nor registered."""
+        copy = object.__new__(type(self))
+        for field in fields(self):
+            object.__setattr__(copy, field.name, changes.get(field.name, getattr(self, field.name)))
+        return copy
+
+    def using(self, **options: Unpack[SendOptions]) -> Self:  # type: ignore[override]
+        """A copy of the task with other options for the sends made through it.
+
+        None takes an option back to its default; ``timeout=None`` means no limit. Raises TypeError or
+        ValueError for an unusable value, InvalidTask for what the backend refuses.
+        """
+        _refuse_unknown(options, SendOptions.__annotations__)
+        defaults = {field.name: field.default for field in fields(self)}
+        changes = {
+            name: defaults[name] if value is None and name not in ("timeout", "max_retries") else value
+            for name, value in options.items()
+        }
+        copy = self._copy(**(changes | _checked(changes, self.func)))
+        copy.get_backend().validate_task(copy)
+        copy.stored_options()
+        return copy
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+        """Run the function here and now, as if it had never been decorated."""
+        return self.func(*args, **kwargs)
+
+    def check_arguments(self, args: Iterable[Any], kwargs: Mapping[str, Any]) -> None:
+        """Bind arguments to the function's signature. Raises TypeError as a call would."""
+        try:
+            _signature(self.func, self.takes_context).bind(*args, **kwargs)
+        except TypeError as error:
+            raise TypeError(f"{self.name}(): {error}") from None
+
+    def enqueue_many(
+        self, calls: Iterable[tuple[Any, ...] | Mapping[str, Any]]
+    ) -> list[TaskResult[P, R]]:
+        """Store many calls at once: all of them or, when one is unusable, none.
+
+        Each call is a tuple of positional arguments or a dict of keyword arguments. Raises what
+        ``enqueue`` raises.
+        """
+        pairs: list[tuple[tuple[Any, ...], dict[str, Any]]] = []
+        for call in calls:
+            if isinstance(call, Mapping):
+                pairs.append(((), dict(call)))
+            elif isinstance(call, tuple):
+                pairs.append((call, {}))
+            else:
+                raise TypeError(
+                    "enqueue_many() takes a tuple of positional arguments or a dict of keyword arguments "
+                    f"for each call, not {call!r:.100}."
+                )
+        backend: Any = self.get_backend()
+        if hasattr(backend, "enqueue_many"):
+            return backend.enqueue_many(self, pairs)  # type: ignore[no-any-return]
+        return [backend.enqueue(self, args, kwargs) for args, kwargs in pairs]
+
+    async def aenqueue_many(
+        self, calls: Iterable[tuple[Any, ...] | Mapping[str, Any]]
+    ) -> list[TaskResult[P, R]]:
+        """See enqueue_many()."""
+        return await sync_to_async(self.enqueue_many, thread_sensitive=True)(calls)
+
+    if TYPE_CHECKING:
+
+        def enqueue(self, *args: P.args, **kwargs: P.kwargs) -> TaskResult[P, R]: ...
+        async def aenqueue(self, *args: P.args, **kwargs: P.kwargs) -> TaskResult[P, R]: ...
+        def get_result(self, result_id: str) -> TaskResult[P, R]: ...
+        async def aget_result(self, result_id: str) -> TaskResult[P, R]: ...
+
+    @property
+    def module_path(self) -> str:
+        return self.name if self.func is _unregistered else class_path(self.func)
+
+    def stored_options(self) -> dict[str, Any]:
+        """The retry rules in which this copy differs from its definition, in JSON types.
+
+        Raises TypeError for a rule that cannot be stored.
+        """
+        definition = registry.get(self.name) if self.name in registry else self
+        stored: dict[str, Any] = {}
+        for name in ("backoff", "retry_on", "dont_retry_on"):
+            value = getattr(self, name)
+            if value == getattr(definition, name):
+                continue
+            if isinstance(value, Backoff):
+                stored[name] = asdict(value)
+            elif callable(value):
+                raise TypeError("A callable backoff cannot be stored with a job: give it to @task instead.")
+            elif value is None:
+                stored[name] = None
+            else:
+                stored[name] = [item if isinstance(item, str) else class_path(item) for item in value]
+        return stored
+
+    @classmethod
+    def restored(cls, name: str, options: Mapping[str, Any] | None = None, **fields_: Any) -> Task[..., Any]:
+        """The task of a stored job: the definition of that name under the job's own options.
+
+        Nothing is validated or imported: where the name is unknown here, a placeholder carries it.
+        """
+        changes: dict[str, Any] = dict(fields_)
+        for key, value in (options or {}).items():
+            if key == "backoff":
+                changes[key] = Backoff.of(value) if value is not None else None
+            else:
+                changes[key] = tuple(value) if value is not None else None
+        try:
+            definition: Task[..., Any] = registry.get(name)
+        except TaskNotRegistered:
+            definition = object.__new__(cls)
+            definition._fill({"func": _unregistered, "name": name})
+        return definition._copy(**changes)
+
+    @classmethod
+    def adopt(cls, task: framework.Task[..., Any]) -> Task[..., Any]:
+        """A task declared through Django's own classes, as one of ours."""
+        if isinstance(task, Task):
+            return task
+        names = ("func", "priority", "backend", "queue_name", "run_after", "takes_context")
+        values = {name: getattr(task, name) for name in names}
+        if class_path(task.func) in registry:
+            return registry.get(class_path(task.func))._copy(**values)
+        return cls(**values)
+
+    def __copy__(self) -> Self:
+        return self
+
+    def __deepcopy__(self, memo: object) -> Self:
+        return self
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        values = {field.name: getattr(self, field.name) for field in fields(self) if field.name != "func"}
+        return (_unpickle, (self.module_path, values))
+
+
+def _unpickle(module_path: str, values: dict[str, Any]) -> Task[..., Any]:
+    definition = import_string(module_path)
+    if not isinstance(definition, Task):
+        raise ValueError(f"Expected {module_path!r} to be a task.")
+    return definition._copy(**values)
+
+
+def _unregistered(*args: Any, **kwargs: Any) -> Any:
+    """Stands in for the function of a stored job that no code of this process defines."""
+    raise TaskNotRegistered("This process does not define the task's function.")
+
+
+@lru_cache(maxsize=None)
+def _signature(func: Callable[..., Any], takes_context: bool) -> inspect.Signature:
+    signature = inspect.signature(func)
+    if takes_context:
+        return signature.replace(parameters=list(signature.parameters.values())[1:])
+    return signature
+
+
+def _refuse_unknown(options: Mapping[str, Any], known: Iterable[str]) -> None:
+    known = list(known)
+    for name in options:
+        if name not in known:
+            raise TypeError(f"{name!r} is not a task option.{suggestion(name, known)}")
+
+
+def _checked(options: Mapping[str, Any], func: Callable[..., Any]) -> dict[str, Any]:
+    """The given options in the form they are kept. Raises TypeError or ValueError for the first bad one."""
+    kept: dict[str, Any] = {}
+    if "name" in options or "func" in options:
+        kept["name"] = one_line(options.get("name") or class_path(func), "name", maximum=MAX_NAME)
+    if "queue_name" in options:
+        kept["queue_name"] = one_line(options["queue_name"], "queue_name", maximum=MAX_QUEUE_NAME)
+    if "priority" in options:
+        kept["priority"] = whole(
+            options["priority"],
+            "priority",
+            minimum=framework.TASK_MIN_PRIORITY,
+            maximum=framework.TASK_MAX_PRIORITY,
+        )
+    if options.get("max_retries") is not None:
+        if options.get("max_attempts") is not None:
+            raise TypeError("Give max_attempts or max_retries, not both: one is the other plus one.")
+        kept["max_attempts"] = whole(options["max_retries"], "max_retries", minimum=0, maximum=32766) + 1
+    elif options.get("max_attempts") is not None:
+        kept["max_attempts"] = whole(options["max_attempts"], "max_attempts", minimum=1, maximum=32767)
+    if options.get("backoff") is not None:
+        kept["backoff"] = Backoff.of(options["backoff"])
+    for name in ("retry_on", "dont_retry_on"):
+        if options.get(name) is not None:
+            kept[name] = checked_matchers(options[name], name)
+    if options.get("timeout", DEFAULT) not in (DEFAULT, None):
+        kept["timeout"] = seconds(options["timeout"], "timeout", minimum=0.001)
+    run_after = options.get("run_after")
+    if isinstance(run_after, timedelta):
+        kept["run_after"] = timezone.now() + run_after
+    elif run_after is not None and not isinstance(run_after, datetime):
+        raise TypeError(f"run_after must be a datetime or a timedelta, not {run_after!r:.100}.")
+    return kept
+
+
+@overload
+def task(
+    function: Callable[P, R], /, *, takes_context: Literal[False] = False, **options: Unpack[TaskOptions]
+) -> Task[P, R]: ...
+@overload
+def task(
+    *, takes_context: Literal[True], **options: Unpack[TaskOptions]
+) -> Callable[[Callable[Concatenate[Any, P], R]], Task[P, R]]: ...
+@overload
+def task(
+    *, takes_context: Literal[False] = False, **options: Unpack[TaskOptions]
+) -> Callable[[Callable[P, R]], Task[P, R]]: ...
+def task(function: Any = None, /, *, takes_context: bool = False, **options: Any) -> Any:
+    """Make a module-level function a task.
+
+    ``takes_context`` passes a ``TaskContext`` as the first argument, named ``context``; the other
+    options are those of TaskOptions. Raises TypeError or ValueError for a bad option, InvalidTask
+    for what the backend refuses, DuplicateTask for a name that is taken.
+    """
+    if "run_after" in options:
+        raise TypeError("run_after belongs to one send: use .using(run_after=…) instead of @task.")
+    if function is not None and not callable(function):
+        raise TypeError(f"@task decorates a function and takes options by keyword only, not {function!r:.100}.")
+    _refuse_unknown(options, TaskOptions.__annotations__)
+
+    def decorate(func: Callable[..., Any]) -> Task[..., Any]:
+        return Task(func=func, takes_context=takes_context, **options)
+
+    return decorate if function is None else decorate(function)

@@ -1,0 +1,111 @@
+"""From how an attempt ended to its Outcome: the retry rules of the task applied to one exception."""
+
+from __future__ import annotations
+
+import traceback as traceback_module
+from types import TracebackType
+from typing import Any
+
+from .. import codec
+from .._framework import TaskResult
+from ..conf import Options
+from ..definition import Task
+from ..exceptions import AttemptCrashed, BadArguments, ResultUnstorable, TaskTimeout
+from ..outcomes import AttemptOutcome, Failure, Outcome
+from ..policy import RetryRule
+from ..storage import ClaimedJob
+
+UNHANDLED_EXCEPTION = "UNHANDLED_EXCEPTION"
+TASK_TIMEOUT = "TASK_TIMEOUT"
+BAD_ARGUMENTS = "BAD_ARGUMENTS"
+RESULT_UNSTORABLE = "RESULT_UNSTORABLE"
+
+#: Frames of these functions stand between the child and the user's code, and say nothing to a reader.
+_OWN_MODULES = ("django_tasks_q.", "asgiref.")
+
+
+def restored_task(job: ClaimedJob) -> Task[..., Any]:
+    """The task of a claimed job, under the options the job was sent with."""
+    return Task.restored(
+        job.task_name,
+        codec.loads(job.options) if job.options else None,
+        queue_name=job.queue_name,
+        priority=job.priority,
+        max_attempts=job.max_attempts,
+        timeout=job.timeout,
+    )
+
+
+def by_exception(
+    job: ClaimedJob,
+    task: Task[..., Any],
+    settings: Options,
+    exception: BaseException,
+    duration: float | None,
+    result: TaskResult[..., Any] | None,
+) -> Outcome:
+    """The attempt raised. ``result`` is what a callable backoff is shown; None where none may be called."""
+    timed_out = isinstance(exception, TaskTimeout)
+    code = TASK_TIMEOUT if timed_out else UNHANDLED_EXCEPTION
+    rule = RetryRule(
+        max_attempts=job.max_attempts,
+        backoff=task.backoff if task.backoff is not None else settings.backoff,
+        retry_on=task.retry_on,
+        dont_retry_on=task.dont_retry_on,
+    )
+    try:
+        delay = rule.delay(exception, code, job.attempts, result)
+    except Exception as error:
+        # Both are shown: the rule's own error, raised while the task's was being handled.
+        error.__context__ = exception
+        delay, exception = None, error
+    failure = Failure.of(exception, code, formatted(exception))
+    kind = AttemptOutcome.TIMEOUT if timed_out else AttemptOutcome.FAILED
+    return Outcome.failed(job.id, job.fence, failure, delay, duration, kind)
+
+
+def by_bad_arguments(job: ClaimedJob, error: TypeError) -> Outcome:
+    """The stored arguments do not fit the function: it never ran, and never will as it is."""
+    failure = Failure.of(BadArguments(str(error)), BAD_ARGUMENTS)
+    return Outcome.failed(job.id, job.fence, failure, None, None)
+
+
+def by_value(job: ClaimedJob, settings: Options, value: Any, duration: float) -> Outcome:
+    """The attempt returned. A value that no database can store fails the job."""
+    try:
+        result = codec.dumps(value, what="return value", max_bytes=settings.max_result_bytes)
+    except Exception as error:
+        failure = Failure.of(ResultUnstorable(str(error)), RESULT_UNSTORABLE)
+        return Outcome.failed(job.id, job.fence, failure, None, duration)
+    return Outcome.successful(job.id, job.fence, result, duration)
+
+
+def by_timeout(job: ClaimedJob, settings: Options, duration: float) -> Outcome:
+    """The attempt outlived its timeout and was killed."""
+    error = TaskTimeout(f"The attempt ran longer than its timeout of {job.timeout:g} seconds and was killed.")
+    return by_exception(job, restored_task(job), settings, error, duration, None)
+
+
+def by_crash(job: ClaimedJob, settings: Options, how: str, duration: float | None) -> Outcome:
+    """The process that ran the attempt is gone; ``how`` says by what."""
+    crashes = job.crashes + 1
+    error = AttemptCrashed(f"{how} (crash {crashes} of {settings.max_crashes})")
+    return Outcome.crashed(job.id, job.fence, error, crashes, settings.max_crashes, duration)
+
+
+def formatted(exception: BaseException) -> str:
+    """The traceback as text, from the first frame of the user's code on."""
+    try:
+        lines = traceback_module.format_exception(
+            type(exception), exception, _user_frames(exception.__traceback__), limit=100
+        )
+        return "".join(lines)
+    except Exception as error:
+        return f"<the traceback of {type(exception).__name__} cannot be shown: {type(error).__name__}>\n"
+
+
+def _user_frames(frames: TracebackType | None) -> TracebackType | None:
+    first = frames
+    while first is not None and first.tb_frame.f_globals.get("__name__", "").startswith(_OWN_MODULES):
+        first = first.tb_next
+    return first or frames

@@ -1,0 +1,110 @@
+"""One run of a job: from the claimed row to its Outcome, in the process that runs user code."""
+
+from __future__ import annotations
+
+import contextvars
+import time
+from collections.abc import Callable
+from typing import Any
+
+from asgiref.sync import async_to_sync, iscoroutinefunction
+from django.utils import timezone
+
+from .. import _framework as framework
+from .. import codec
+from ..backends import DatabaseBackend
+from ..definition import Task
+from ..models import Attempt, Job
+from ..outcomes import Outcome
+from ..results import TaskResult, task_result
+from ..states import JobStatus
+from ..storage import ClaimedJob
+from . import endings
+from .connections import clean_connections
+from .context import TaskContext
+
+
+class Runner:
+    """Runs attempts one after the other for one backend and one worker.
+
+    ``shares_connections`` is for tests: the attempts use the caller's connections and transaction,
+    which are then not cleaned up.
+    """
+
+    def __init__(
+        self, backend: DatabaseBackend, worker_id: str, *, shares_connections: bool = False
+    ) -> None:
+        self.backend = backend
+        self.worker_id = worker_id
+        self._clean = (lambda: None) if shares_connections else clean_connections
+
+    def run(self, job: ClaimedJob) -> Outcome:
+        """Run one attempt. Never raises: whatever the task does becomes its Outcome."""
+        # A copy, so that what the task leaves in context variables (language, time zone) ends with it.
+        outcome = contextvars.copy_context().run(self._run, job)
+        self._clean()
+        return outcome
+
+    def _run(self, job: ClaimedJob) -> Outcome:
+        settings = self.backend.settings
+        task = endings.restored_task(job)
+        args, kwargs = codec.loads(job.arguments)
+        try:
+            task.check_arguments(args, kwargs)
+        except TypeError as error:
+            return endings.by_bad_arguments(job, error)
+
+        def result() -> TaskResult[..., Any]:
+            return self.result(job)
+
+        framework.task_started.send_robust(type(self.backend), task_result=result())
+        if task.takes_context:
+            args = [TaskContext(job, task, self.worker_id, result), *args]
+        begun = time.perf_counter()
+        try:
+            value = _function(task)(*args, **kwargs)
+        except BaseException as exception:
+            duration = time.perf_counter() - begun
+            return endings.by_exception(job, task, settings, exception, duration, result())
+        return endings.by_value(job, settings, value, time.perf_counter() - begun)
+
+    def finished(self, job: ClaimedJob, outcome: Outcome) -> None:
+        """Tell the receivers of ``task_finished``, once the outcome stands in the database."""
+        if not outcome.is_final:
+            return
+        result = self.result(job, outcome)
+        framework.task_finished.send_robust(type(self.backend), task_result=result)
+        self._clean()
+
+    def finished_elsewhere(self, job_id: str) -> None:
+        """The same for a job whose own process is gone: its row knows all."""
+        result = self.backend.get_result(job_id)
+        framework.task_finished.send_robust(type(self.backend), task_result=result)
+        self._clean()
+
+    def result(self, job: ClaimedJob, outcome: Outcome | None = None) -> TaskResult[..., Any]:
+        """The job as a TaskResult: from what is at hand for a first run, else from the database."""
+        if job.attempts + job.crashes > 1:
+            return self.backend.get_result(str(job.id))
+        row = Job(**job._asdict(), backend=self.backend.alias, worker_id=self.worker_id)
+        row.status = JobStatus.RUNNING
+        if outcome is None:
+            return task_result(row)
+        row.status, row.result, row.finished_at = outcome.status, outcome.result, timezone.now()
+        failure = outcome.failure
+        if failure is None:
+            return task_result(row)
+        attempt = Attempt(
+            fence=job.fence,
+            worker_id=self.worker_id,
+            outcome=outcome.kind,
+            error_code=failure.code,
+            exception_class=failure.exception_class,
+            message=failure.message,
+            traceback=failure.traceback,
+        )
+        return task_result(row, [attempt])
+
+
+def _function(task: Task[..., Any]) -> Callable[..., Any]:
+    return async_to_sync(task.func) if iscoroutinefunction(task.func) else task.func

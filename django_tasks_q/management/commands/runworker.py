@@ -1,0 +1,148 @@
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+from argparse import ArgumentParser, ArgumentTypeError
+from typing import Any
+
+from django.core.exceptions import ImproperlyConfigured
+from django.core.management.base import BaseCommand, CommandError
+from django.db import DatabaseError, InterfaceError, ProgrammingError, connections
+from django.utils import autoreload
+
+from ... import _framework as framework
+from ...backends import DatabaseBackend
+from ...registry import registry
+from ...validation import suggestion
+from ...worker.config import WorkerConfig
+from ...worker.parent import Parent, PoolBroken
+from ...worker.report import Report
+
+
+class Command(BaseCommand):
+    help = "Run the jobs that tasks were enqueued as."
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument("--backend", default=framework.DEFAULT_TASK_BACKEND_ALIAS, metavar="ALIAS",
+                            help="Alias in TASKS whose jobs are run (default: %(default)s).")  # fmt: skip
+        parser.add_argument("--database", metavar="ALIAS",
+                            help="Database that holds the jobs, instead of the backend's own.")  # fmt: skip
+        parser.add_argument("--queue", action="append", default=[], metavar="NAME", dest="queues",
+                            help="Run only this queue's jobs; repeat for several.")  # fmt: skip
+        parser.add_argument("--exclude-queue", action="append", default=[], metavar="NAME",
+                            dest="exclude_queues", help="Leave this queue's jobs to others; may be repeated.")  # fmt: skip
+        parser.add_argument("--processes", type=_positive, default=os.cpu_count() or 1, metavar="N",
+                            help="Jobs run at the same time, each in a child process (default: %(default)s).")  # fmt: skip
+        parser.add_argument("--batch", action="store_true", help="Stop when nothing is left to do.")
+        parser.add_argument("--max-jobs", type=_positive, metavar="N", help="Stop after this many jobs.")
+        parser.add_argument("--worker-name", metavar="NAME",
+                            help="Name shown for this worker (default: host and process id).")  # fmt: skip
+        parser.add_argument("--shutdown-timeout", type=_seconds, default=25.0, metavar="SECONDS",
+                            help="Time for running jobs to finish after SIGTERM or Ctrl-C; a second signal "
+                                 "ends it (default: %(default)g).")  # fmt: skip
+        parser.add_argument("--reload", action="store_true",
+                            help="Restart when code changes. For development only.")  # fmt: skip
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        if not hasattr(os, "fork"):
+            raise CommandError("runworker needs an operating system with fork(), such as Linux or macOS.")
+        if options["reload"]:
+            autoreload.run_with_reloader(_run_reloaded)
+            return
+        backend = _backend(options["backend"])
+        config = self._config(options, backend)
+        report = Report(self.stdout.write, options["verbosity"])
+        report.line(
+            f"Worker {config.name}: {len(registry)} tasks, "
+            f"queues {', '.join(config.queues) or 'all'}{_without(config)}, "
+            f"{config.processes} processes, database {config.database!r}. Stop with Ctrl-C."
+        )
+        try:
+            Parent(config, backend, report).run()
+        except PoolBroken as error:
+            raise CommandError(str(error)) from error
+        except (DatabaseError, InterfaceError) as error:
+            raise CommandError(_explained(error, config.database)) from error
+        report.line(f"Stopped: {report.summary()}.")
+
+    def _config(self, options: dict[str, Any], backend: DatabaseBackend) -> WorkerConfig:
+        database = options["database"] or backend.database
+        if database not in connections:
+            raise CommandError(
+                f"DATABASES has no alias {database!r}.{suggestion(database, connections)}"
+            )
+        for queue in options["queues"] + options["exclude_queues"]:
+            if backend.queues and queue not in backend.queues:
+                raise CommandError(
+                    f"Queue {queue!r} is not in TASKS[{backend.alias!r}]['QUEUES']."
+                    f"{suggestion(queue, backend.queues)}"
+                )
+        return WorkerConfig(
+            backend=backend.alias,
+            database=database,
+            name=options["worker_name"] or f"{socket.gethostname()}-{os.getpid()}",
+            queues=tuple(options["queues"]),
+            exclude_queues=tuple(options["exclude_queues"]),
+            processes=options["processes"],
+            batch=options["batch"],
+            max_jobs=options["max_jobs"],
+            shutdown_timeout=options["shutdown_timeout"],
+        )
+
+
+def _backend(alias: str) -> DatabaseBackend:
+    try:
+        backend = framework.task_backends[alias]
+        if isinstance(backend, DatabaseBackend):
+            backend.settings  # noqa: B018 - raises for unusable OPTIONS
+            return backend
+    except ImproperlyConfigured as error:
+        raise CommandError(str(error)) from error
+    raise CommandError(
+        f"TASKS[{alias!r}] is {type(backend).__module__}.{type(backend).__qualname__}, which stores no jobs "
+        "to run. Use django_tasks_q.backends.DatabaseBackend."
+    )
+
+
+def _explained(error: Exception, database: str) -> str:
+    reason = str(error).strip().partition("\n")[0]
+    if isinstance(error, ProgrammingError) or "no such table" in reason or "doesn't exist" in reason:
+        return f"The job tables are missing in database {database!r}; run manage.py migrate. ({reason})"
+    return f"Database {database!r} cannot be used: {reason}"
+
+
+def _without(config: WorkerConfig) -> str:
+    return f" but {', '.join(config.exclude_queues)}" if config.exclude_queues else ""
+
+
+def _run_reloaded() -> None:
+    # The reloader owns this process's main thread, where signals arrive, so the worker gets its own
+    # process. It is told to stop when the reloader leaves to be started anew.
+    arguments = [argument for argument in sys.argv if argument != "--reload"]
+    with subprocess.Popen([sys.executable, *arguments]) as worker:  # noqa: S603
+        try:
+            worker.wait()
+        finally:
+            worker.terminate()
+
+
+def _positive(text: str) -> int:
+    try:
+        number = int(text)
+    except ValueError:
+        raise ArgumentTypeError(f"{text!r} is not a whole number") from None
+    if not 1 <= number <= 10_000:
+        raise ArgumentTypeError("must be between 1 and 10000")
+    return number
+
+
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        raise ArgumentTypeError(f"{text!r} is not a number of seconds") from None
+    if not 0 <= seconds <= 86_400:
+        raise ArgumentTypeError("must be between 0 and 86400 seconds")
+    return seconds

@@ -1,0 +1,5 @@
+from .attempt import Attempt
+from .job import Job
+from .worker import Worker
+
+__all__ = ["Attempt", "Job", "Worker"]

@@ -1,0 +1,33 @@
+from django.db import models
+from django.utils.translation import gettext_lazy as _
+
+from .job import Job
+
+
+class Attempt(models.Model):
+    """One run of a job, recorded when it ended badly or was not the only one."""
+
+    job = models.ForeignKey(Job, models.CASCADE, verbose_name=_("job"))
+    number = models.SmallIntegerField(_("number"))
+    fence = models.IntegerField(_("fence"))
+    worker_id = models.UUIDField(_("worker"), null=True, blank=True)
+    outcome = models.CharField(_("outcome"), max_length=16)
+    started_at = models.DateTimeField(_("started"), null=True, blank=True)
+    finished_at = models.DateTimeField(_("finished"))
+    duration = models.FloatField(_("seconds run"), null=True, blank=True)
+    error_code = models.CharField(_("error code"), max_length=64, default="", blank=True)
+    exception_class = models.CharField(_("exception"), max_length=600, default="", blank=True)
+    message = models.TextField(_("message"), default="", blank=True)
+    traceback = models.TextField(_("traceback"), default="", blank=True)
+
+    class Meta:
+        verbose_name = _("attempt")
+        verbose_name_plural = _("attempts")
+        default_permissions = ("view",)
+        ordering = ("fence",)
+        constraints = [  # noqa: RUF012
+            models.UniqueConstraint(fields=["job", "fence"], name="dtq_attempt_job_fence"),
+        ]
+
+    def __str__(self) -> str:
+        return f"#{self.number} {self.outcome}"

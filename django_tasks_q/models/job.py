@@ -1,0 +1,117 @@
+from __future__ import annotations
+
+from typing import Any, Self
+
+from django.db import models
+from django.utils.translation import gettext_lazy as _
+
+from .. import codec
+from ..states import FINAL, JobStatus
+from .identifiers import uuid7
+
+
+class JobQuerySet(models.QuerySet["Job"]):
+    def finished(self) -> Self:
+        return self.filter(status__in=FINAL)
+
+    def unfinished(self) -> Self:
+        return self.exclude(status__in=FINAL)
+
+    def retrying(self) -> Self:
+        """Waiting for another attempt after one that failed."""
+        return self.filter(status=JobStatus.SCHEDULED, attempts__gt=0)
+
+    def without_payload(self) -> Self:
+        """For lists: arguments and results can be large, and stay in the database."""
+        return self.defer("arguments", "options", "result")
+
+
+class Job(models.Model):
+    """One stored call of a task, from enqueue to its one final state."""
+
+    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
+    task_name = models.CharField(_("task"), max_length=255)
+    queue_name = models.CharField(_("queue"), max_length=128)
+    backend = models.CharField(_("backend"), max_length=128)
+    priority = models.SmallIntegerField(_("priority"), default=0)
+    status = models.CharField(_("status"), max_length=10, choices=JobStatus.choices, default=JobStatus.READY)
+    run_after = models.DateTimeField(_("run after"), null=True, blank=True)
+
+    # JSON as text: it goes through the worker as bytes, and comes back from every database exactly as
+    # it was written (docs/adr/0003).
+    arguments = models.TextField(_("arguments"))
+    result = models.TextField(_("result"), null=True, blank=True)  # noqa: DJ001 - "null" is a result
+    options = models.TextField(_("options"), default="", blank=True)
+
+    max_attempts = models.SmallIntegerField(_("attempts allowed"), default=1)
+    timeout = models.FloatField(_("timeout in seconds"), null=True, blank=True)
+    #: Grows with every claim; a write for an attempt must name the fence that attempt was given.
+    fence = models.IntegerField(_("fence"), default=0)
+    attempts = models.SmallIntegerField(_("attempts"), default=0)
+    crashes = models.SmallIntegerField(_("crashes"), default=0)
+    worker_id = models.UUIDField(_("worker"), null=True, blank=True)
+
+    enqueued_at = models.DateTimeField(_("enqueued"))
+    started_at = models.DateTimeField(_("first started"), null=True, blank=True)
+    last_attempted_at = models.DateTimeField(_("last started"), null=True, blank=True)
+    finished_at = models.DateTimeField(_("finished"), null=True, blank=True)
+    duration = models.FloatField(_("seconds run"), null=True, blank=True)
+    error_code = models.CharField(_("error code"), max_length=64, default="", blank=True)
+
+    objects = JobQuerySet.as_manager()
+
+    class Meta:
+        verbose_name = _("job")
+        verbose_name_plural = _("jobs")
+        default_permissions = ("view",)
+        # Each holds the rows of one duty and no others, so that jobs scheduled for later and finished
+        # ones cost a claim nothing.
+        indexes = [  # noqa: RUF012
+            models.Index(
+                models.F("priority").desc(),
+                models.F("id").asc(),
+                name="dtq_job_ready",
+                condition=models.Q(status=JobStatus.READY),
+            ),
+            models.Index(
+                fields=["run_after"], name="dtq_job_scheduled", condition=models.Q(status=JobStatus.SCHEDULED)
+            ),
+            models.Index(
+                fields=["worker_id"], name="dtq_job_running", condition=models.Q(status=JobStatus.RUNNING)
+            ),
+            models.Index(
+                fields=["finished_at"],
+                name="dtq_job_finished",
+                condition=models.Q(finished_at__isnull=False),
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.task_name} ({self.id})"
+
+    @property
+    def args(self) -> list[Any]:
+        arguments: list[Any] = codec.loads(self.arguments)[0]
+        return arguments
+
+    @property
+    def kwargs(self) -> dict[str, Any]:
+        arguments: dict[str, Any] = codec.loads(self.arguments)[1]
+        return arguments
+
+    @property
+    def return_value(self) -> Any:
+        return None if self.result is None else codec.loads(self.result)
+
+    @property
+    def is_finished(self) -> bool:
+        return self.status in FINAL
+
+    @property
+    def is_retrying(self) -> bool:
+        return self.status == JobStatus.SCHEDULED and self.runs > 0
+
+    @property
+    def runs(self) -> int:
+        """How often the job was started, crashes included."""
+        return self.attempts + self.crashes

@@ -1,0 +1,150 @@
+"""How an attempt ended, as one value on its way from the code that ran it to the row it belongs to."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from uuid import UUID
+
+from .codec import printable
+from .exceptions import AttemptCrashed, WorkerLost
+from .policy import class_path
+from .states import FINAL, JobStatus
+
+
+class AttemptOutcome(StrEnum):
+    """What the record of an attempt says of its end."""
+
+    SUCCESSFUL = "successful"
+    FAILED = "failed"
+    TIMEOUT = "timeout"
+    CRASHED = "crashed"
+    LOST = "lost"
+    RELEASED = "released"
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why an attempt did not succeed, as text that every database stores."""
+
+    code: str
+    exception_class: str
+    message: str
+    traceback: str
+
+    @classmethod
+    def of(cls, exception: BaseException, code: str, traceback: str = "") -> Failure:
+        try:
+            message = str(exception)
+        except Exception as error:
+            message = f"<{type(exception).__name__} whose text cannot be had: {type(error).__name__}>"
+        return cls(
+            code=code,
+            exception_class=printable(class_path(type(exception)), 512),
+            message=printable(message),
+            traceback=printable(traceback),
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """One ending of one attempt: what to record, and the state the job goes to.
+
+    ``delay`` is in seconds from now and only read when the job is SCHEDULED again. ``duration`` is
+    how long user code ran, in seconds.
+    """
+
+    job_id: UUID
+    fence: int
+    kind: AttemptOutcome
+    status: JobStatus
+    result: str | None = None
+    delay: float = 0.0
+    duration: float | None = None
+    failure: Failure | None = None
+
+    @classmethod
+    def successful(cls, job_id: UUID, fence: int, result: str, duration: float) -> Outcome:
+        return cls(
+            job_id=job_id,
+            fence=fence,
+            kind=AttemptOutcome.SUCCESSFUL,
+            status=JobStatus.SUCCESSFUL,
+            result=result,
+            duration=duration,
+        )
+
+    @classmethod
+    def failed(
+        cls,
+        job_id: UUID,
+        fence: int,
+        failure: Failure,
+        retry_after: float | None,
+        duration: float | None,
+        kind: AttemptOutcome = AttemptOutcome.FAILED,
+    ) -> Outcome:
+        """An attempt that ended badly; ``retry_after`` seconds later comes another, or None for no more."""
+        if retry_after is None:
+            status = JobStatus.FAILED
+        else:
+            status = JobStatus.SCHEDULED if retry_after > 0 else JobStatus.READY
+        return cls(
+            job_id=job_id,
+            fence=fence,
+            kind=kind,
+            status=status,
+            delay=retry_after or 0.0,
+            duration=duration,
+            failure=failure,
+        )
+
+    @classmethod
+    def crashed(
+        cls,
+        job_id: UUID,
+        fence: int,
+        error: AttemptCrashed,
+        crashes: int,
+        max_crashes: int,
+        duration: float | None = None,
+    ) -> Outcome:
+        """The process, or the whole worker, is gone.
+
+        ``crashes`` counts this time; at ``max_crashes`` the job is poison and not run again.
+        """
+        lost = isinstance(error, WorkerLost)
+        poison = crashes >= max_crashes
+        return cls.failed(
+            job_id,
+            fence,
+            Failure.of(error, "POISON" if poison else "WORKER_LOST" if lost else "CRASHED"),
+            None if poison else 0.0,
+            duration,
+            AttemptOutcome.LOST if lost else AttemptOutcome.CRASHED,
+        )
+
+    @classmethod
+    def released(cls, job_id: UUID, fence: int, duration: float | None = None) -> Outcome:
+        """Given back unharmed: the attempt does not count. ``duration`` is None if it never started."""
+        return cls(
+            job_id=job_id,
+            fence=fence,
+            kind=AttemptOutcome.RELEASED,
+            status=JobStatus.READY,
+            duration=duration,
+        )
+
+    @property
+    def is_final(self) -> bool:
+        return self.status in FINAL
+
+    @property
+    def attempt_counts(self) -> bool:
+        """Whether this attempt uses up one of the task's ``max_attempts``."""
+        return self.kind is not AttemptOutcome.RELEASED and not self.is_crash
+
+    @property
+    def is_crash(self) -> bool:
+        """Whether this attempt uses up one of the job's ``max_crashes`` instead."""
+        return self.kind in (AttemptOutcome.CRASHED, AttemptOutcome.LOST)

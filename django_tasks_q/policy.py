@@ -1,0 +1,148 @@
+"""Rules that decide what follows an attempt. They return values and never touch a row."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, Self
+
+from .validation import seconds
+
+if TYPE_CHECKING:
+    from ._framework import TaskResult
+
+#: Called with the exception and the task result; answers seconds, or None to give up.
+BackoffCallable = Callable[[BaseException, "TaskResult"], "float | timedelta | None"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Backoff:
+    """How long to wait before the next attempt.
+
+    The n-th retry waits ``base * factor ** (n - 1)`` seconds, at most ``maximum``, of which a random
+    part up to ``jitter`` (0 to 1) is taken off. ``steps`` names the waits one by one instead, the
+    last one repeating. The default doubles from 10 seconds to an hour with full jitter, so that
+    jobs which failed together do not return together.
+    """
+
+    base: float = 10.0
+    factor: float = 2.0
+    maximum: float = 3600.0
+    jitter: float = 1.0
+    steps: tuple[float, ...] = ()
+
+    def __post_init__(self) -> None:
+        for name in ("base", "factor", "maximum", "jitter"):
+            object.__setattr__(self, name, seconds(getattr(self, name), f"backoff {name}"))
+        if self.jitter > 1:
+            raise ValueError(f"backoff jitter is a share between 0 and 1, not {self.jitter:g}.")
+        object.__setattr__(self, "steps", tuple(seconds(step, "backoff step") for step in self.steps))
+
+    @classmethod
+    def exponential(
+        cls,
+        *,
+        base: float | timedelta = 10.0,
+        factor: float = 2.0,
+        maximum: float | timedelta = 3600.0,
+        jitter: float = 1.0,
+    ) -> Self:
+        """Waits that grow by ``factor`` from ``base`` to ``maximum`` seconds."""
+        return cls(base=base, factor=factor, maximum=maximum, jitter=jitter)  # type: ignore[arg-type]
+
+    @classmethod
+    def fixed(cls, *steps: float | timedelta, jitter: float = 0.0) -> Self:
+        """The given waits in seconds, one a retry, the last one repeating."""
+        if not steps:
+            raise ValueError("backoff needs at least one wait.")
+        return cls(steps=steps, jitter=jitter)  # type: ignore[arg-type]
+
+    @classmethod
+    def of(cls, value: Any) -> Backoff | BackoffCallable:
+        """A rule from any of its spellings: seconds, a list of seconds, a Backoff, a callable."""
+        if isinstance(value, Backoff) or callable(value):
+            return value
+        if isinstance(value, list | tuple):
+            return cls.fixed(*value)
+        if isinstance(value, dict):
+            return cls(**value)
+        return cls.fixed(value)
+
+    def delay(self, retry: int) -> float:
+        """Seconds to wait before the ``retry``-th retry, counted from 1."""
+        if self.steps:
+            wait = self.steps[min(retry, len(self.steps)) - 1]
+        else:
+            # Past a few hundred doublings the power overflows; the maximum was reached long before.
+            exponent = min(retry - 1, 512)
+            wait = min(self.base * self.factor**exponent, self.maximum) if self.base else 0.0
+        return wait - random.random() * self.jitter * wait  # noqa: S311 - spreads load, hides nothing
+
+    def expected(self) -> Self:
+        """The same rule without chance, for display and tests."""
+        return replace(self, jitter=0.0)
+
+
+#: What ``retry_on`` and ``dont_retry_on`` hold: exception classes, or error codes and class paths.
+Matcher = type[BaseException] | str
+
+
+@dataclass(frozen=True, kw_only=True)
+class RetryRule:
+    """When a failed attempt is followed by another one, and after how long."""
+
+    max_attempts: int
+    backoff: Backoff | BackoffCallable
+    retry_on: tuple[Matcher, ...] | None = None
+    dont_retry_on: tuple[Matcher, ...] = ()
+
+    def delay(
+        self, exception: BaseException, error_code: str, attempts: int, result: TaskResult | None
+    ) -> float | None:
+        """Seconds until the next attempt after the ``attempts``-th one failed, or None to give up.
+
+        With no ``retry_on`` every exception but a timeout is retried. A callable backoff that raises,
+        or answers something that is not seconds, gives up with that exception.
+        """
+        if attempts >= self.max_attempts or not self._retries(exception, error_code):
+            return None
+        if isinstance(self.backoff, Backoff):
+            return self.backoff.delay(attempts)
+        if result is None:
+            # A killed attempt is judged by the worker itself, which runs no user code.
+            return Backoff().delay(attempts)
+        wait = self.backoff(exception, result)
+        return None if wait is None else seconds(wait, "backoff")
+
+    def _retries(self, exception: BaseException, error_code: str) -> bool:
+        if matches(exception, error_code, self.dont_retry_on):
+            return False
+        if self.retry_on is None:
+            return not isinstance(exception, TimeoutError) or error_code != "TASK_TIMEOUT"
+        return matches(exception, error_code, self.retry_on)
+
+
+def matches(exception: BaseException, error_code: str, matchers: Sequence[Matcher]) -> bool:
+    """Whether an exception is an instance of a class, or carries a code or class path, of ``matchers``."""
+    names = {error_code, *(class_path(kind) for kind in type(exception).__mro__)}
+    return any(
+        matcher in names if isinstance(matcher, str) else isinstance(exception, matcher)
+        for matcher in matchers
+    )
+
+
+def class_path(kind: type) -> str:
+    return f"{kind.__module__}.{kind.__qualname__}"
+
+
+def checked_matchers(value: Any, name: str) -> tuple[Matcher, ...]:
+    """``value`` as a tuple of exception classes and codes. Raises TypeError naming ``name``."""
+    items = value if isinstance(value, list | tuple | set | frozenset) else (value,)
+    for item in items:
+        if isinstance(item, str) and item:
+            continue
+        if not (isinstance(item, type) and issubclass(item, BaseException)):
+            raise TypeError(f"{name} takes exception classes and error codes, not {item!r:.100}.")
+    return tuple(items)

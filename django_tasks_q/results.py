@@ -1,0 +1,177 @@
+"""The only mapper from a job's row to the ``TaskResult`` that Django's framework hands out."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from . import _framework as framework
+from . import codec
+from .definition import P, R, Task
+from .exceptions import JobCancelled, JobExpired, JobFailed
+from .models import Attempt, Job
+from .outcomes import AttemptOutcome
+from .policy import class_path
+from .states import JobStatus
+
+Status = framework.TaskResultStatus
+
+STATUS = {
+    JobStatus.READY: Status.READY,
+    JobStatus.SCHEDULED: Status.READY,
+    JobStatus.WAITING: Status.READY,
+    JobStatus.RUNNING: Status.RUNNING,
+    JobStatus.SUCCESSFUL: Status.SUCCESSFUL,
+    JobStatus.FAILED: Status.FAILED,
+    JobStatus.CANCELLED: Status.FAILED,
+    JobStatus.EXPIRED: Status.FAILED,
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaskError(framework.TaskError):
+    """Why one attempt failed; adds the code and the message to what the framework shows."""
+
+    code: str = ""
+    message: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaskResult(framework.GenericTaskResult[P, R]):
+    """A job as its caller sees it: a snapshot that ``refresh()`` brings up to date."""
+
+    def get(self, timeout: float | None = None) -> R:
+        """Wait until the job has finished, and return what the task returned.
+
+        ``timeout`` is in seconds; None waits for ever. Raises TimeoutError when it is over, JobFailed
+        when the job did not succeed. Never call it in the transaction that enqueued the job: no
+        worker sees the job before that commits.
+        """
+        for pause in _pauses(timeout):
+            self.refresh()
+            if self.is_finished:
+                return self._value()
+            time.sleep(pause)
+        raise self._still_running(timeout)
+
+    async def aget(self, timeout: float | None = None) -> R:
+        """See get()."""
+        for pause in _pauses(timeout):
+            await self.arefresh()
+            if self.is_finished:
+                return self._value()
+            await asyncio.sleep(pause)
+        raise self._still_running(timeout)
+
+    def _value(self) -> R:
+        if self.status != Status.SUCCESSFUL:
+            last = self.errors[-1] if self.errors else None
+            reason = f"{last.exception_class_path}: {getattr(last, 'message', '')}" if last else "no reason stored"
+            raise JobFailed(f"Task {self.task.name} ({self.id}) failed: {reason}")
+        return self.return_value
+
+    def _still_running(self, timeout: float | None) -> TimeoutError:
+        return TimeoutError(
+            f"Task {self.task.name} ({self.id}) has not finished within {timeout:g} seconds: "
+            f"it is {self.status}."
+        )
+
+    if TYPE_CHECKING:
+        task: Task[P, R]
+
+
+def _pauses(timeout: float | None) -> Iterator[float]:
+    """Growing waits until ``timeout`` seconds have passed, with one last look at the end."""
+    deadline = None if timeout is None else time.monotonic() + timeout
+    pause = 0.005
+    while True:
+        remaining = pause if deadline is None else deadline - time.monotonic()
+        yield max(0.0, min(pause, remaining))
+        if remaining <= 0:
+            return
+        pause = min(pause * 1.5, 0.25)
+
+
+def task_result(job: Job, attempts: Sequence[Attempt] = ()) -> TaskResult[..., Any]:
+    """The result of a job from its row and the rows of its attempts, in their order.
+
+    Never raises for what is stored: an unknown task becomes a placeholder with the stored name.
+    """
+    counted = [attempt for attempt in attempts if attempt.outcome != AttemptOutcome.RELEASED]
+    worker_ids = [str(attempt.worker_id) for attempt in counted]
+    current = job.status == JobStatus.RUNNING or job.is_finished
+    if current and job.worker_id and all(attempt.fence != job.fence for attempt in counted):
+        worker_ids.append(str(job.worker_id))
+    task = Task.restored(
+        job.task_name,
+        codec.loads(job.options) if job.options else None,
+        queue_name=job.queue_name,
+        priority=job.priority,
+        backend=job.backend,
+        run_after=job.run_after,
+        max_attempts=job.max_attempts,
+        timeout=job.timeout,
+    )
+    args, kwargs = codec.loads(job.arguments)
+    result: TaskResult[..., Any] = TaskResult(
+        task=task,
+        id=str(job.id),
+        status=STATUS[JobStatus(job.status)],
+        enqueued_at=job.enqueued_at,
+        started_at=job.started_at,
+        finished_at=job.finished_at,
+        last_attempted_at=job.last_attempted_at,
+        args=args,
+        kwargs=kwargs,
+        backend=job.backend,
+        errors=list(_errors(job, counted)),
+        worker_ids=worker_ids,
+    )
+    object.__setattr__(result, "_return_value", job.return_value)
+    return result
+
+
+def new_result(
+    task: Task[P, R], job_id: Any, enqueued_at: datetime, args: list[Any], kwargs: dict[str, Any]
+) -> TaskResult[P, R]:
+    """The result of a job that was stored this moment."""
+    return TaskResult(
+        task=task,
+        id=str(job_id),
+        status=Status.READY,
+        enqueued_at=enqueued_at,
+        started_at=None,
+        finished_at=None,
+        last_attempted_at=None,
+        args=args,
+        kwargs=kwargs,
+        backend=task.backend,
+        errors=[],
+        worker_ids=[],
+    )
+
+
+def _errors(job: Job, attempts: Sequence[Attempt]) -> Iterator[TaskError]:
+    for attempt in attempts:
+        if attempt.exception_class:
+            yield TaskError(
+                exception_class_path=attempt.exception_class,
+                traceback=attempt.traceback or f"{attempt.exception_class}: {attempt.message}\n",
+                code=attempt.error_code,
+                message=attempt.message,
+            )
+    # These end a job between attempts, so no attempt tells of them.
+    ending = {JobStatus.CANCELLED: JobCancelled, JobStatus.EXPIRED: JobExpired}.get(JobStatus(job.status))
+    if ending is not None:
+        yield TaskError(
+            exception_class_path=class_path(ending),
+            traceback=f"{class_path(ending)}: {ending.__doc__}\n",
+            code=job.error_code,
+            message=ending.__doc__ or "",
+        )
+
+

@@ -1,0 +1,49 @@
+"""The states of a job and the only moves between them."""
+
+from django.db.models import TextChoices
+from django.utils.translation import gettext_lazy as _
+
+
+class JobStatus(TextChoices):
+    READY = "READY", _("Ready")
+    SCHEDULED = "SCHEDULED", _("Scheduled")
+    WAITING = "WAITING", _("Waiting")
+    RUNNING = "RUNNING", _("Running")
+    SUCCESSFUL = "SUCCESSFUL", _("Successful")
+    FAILED = "FAILED", _("Failed")
+    CANCELLED = "CANCELLED", _("Cancelled")
+    EXPIRED = "EXPIRED", _("Expired")
+
+
+#: A job in one of these stays there until a person retries it or it is pruned.
+FINAL = frozenset({JobStatus.SUCCESSFUL, JobStatus.FAILED, JobStatus.CANCELLED, JobStatus.EXPIRED})
+
+#: From a state to the states it may become, each with the verb that takes it there.
+TRANSITIONS: dict[JobStatus, dict[JobStatus, str]] = {
+    JobStatus.SCHEDULED: {
+        JobStatus.READY: "promote",
+        JobStatus.CANCELLED: "cancel",
+        JobStatus.EXPIRED: "expire",
+    },
+    JobStatus.WAITING: {
+        JobStatus.READY: "admit",
+        JobStatus.CANCELLED: "cancel",
+        JobStatus.EXPIRED: "expire",
+    },
+    JobStatus.READY: {
+        JobStatus.RUNNING: "claim",
+        JobStatus.CANCELLED: "cancel",
+        JobStatus.EXPIRED: "expire",
+    },
+    JobStatus.RUNNING: {
+        JobStatus.SUCCESSFUL: "finish",
+        JobStatus.FAILED: "finish",
+        JobStatus.CANCELLED: "finish",
+        JobStatus.SCHEDULED: "retry later",
+        JobStatus.READY: "retry now, release, rescue",
+    },
+    JobStatus.FAILED: {JobStatus.READY: "retry"},
+    JobStatus.CANCELLED: {JobStatus.READY: "retry"},
+    JobStatus.EXPIRED: {JobStatus.READY: "retry"},
+    JobStatus.SUCCESSFUL: {},
+}

@@ -1,0 +1,315 @@
+"""Every verb on job rows, through the ORM, for any database that Django knows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import timedelta
+from functools import wraps
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
+from uuid import UUID
+
+from django.db import OperationalError, connections, transaction
+from django.db.models import Exists, F, OuterRef, Q
+from django.db.models.functions import Coalesce
+
+from ..models import Attempt, Job, Worker
+from ..outcomes import AttemptOutcome, Outcome
+from ..states import FINAL, JobStatus
+from .clock import DatabaseNow
+from .values import Claim, ClaimedJob, LostJob
+
+if TYPE_CHECKING:
+    from django.db.backends.base.base import BaseDatabaseWrapper
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+#: How often a statement is repeated that lost to a concurrent one without any fault of its own.
+MAX_REPEATS = 20
+
+
+def repeated(verb: Callable[Concatenate[Storage, P], R]) -> Callable[Concatenate[Storage, P], R]:
+    """Run a verb again when the database asks for that: a deadlock, a serialization failure, a busy file."""
+
+    @wraps(verb)
+    def wrapper(self: Storage, *args: P.args, **kwargs: P.kwargs) -> R:
+        for _ in range(MAX_REPEATS):
+            try:
+                return verb(self, *args, **kwargs)
+            except OperationalError as error:
+                # Inside the caller's transaction only the caller can repeat the whole of it.
+                if self.connection.in_atomic_block or not self.may_repeat(error):
+                    raise
+        return verb(self, *args, **kwargs)
+
+    return wrapper
+
+
+class Storage:
+    """The verbs. Each is one statement or one transaction, and tells time by the database."""
+
+    #: Seconds an idle worker sleeps at most before it looks again.
+    poll_interval = 1.0
+
+    def __init__(self, alias: str) -> None:
+        self.alias = alias
+
+    @property
+    def connection(self) -> BaseDatabaseWrapper:
+        return connections[self.alias]
+
+    def may_repeat(self, error: OperationalError) -> bool:
+        # MySQL's and MariaDB's codes for a deadlock and for a lock that was waited for too long.
+        return error.args[:1] in ((1213,), (1205,))
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        with transaction.atomic(using=self.alias):
+            yield
+
+    # Coming in
+
+    def enqueue(self, jobs: Sequence[Job]) -> None:
+        """Insert jobs in the caller's transaction, all or none."""
+        if len(jobs) == 1:
+            jobs[0].save(force_insert=True, using=self.alias)
+        else:
+            Job.objects.using(self.alias).bulk_create(jobs, batch_size=1000)
+
+    def hint(self, backend: str) -> None:
+        """Wake sleeping workers once the caller's transaction has committed. Polling does without."""
+
+    def listen(self, backend: str) -> Listener | None:
+        """A listener for hints, or None where the database sends none."""
+        return None
+
+    # Running
+
+    @repeated
+    def claim(self, claim: Claim, limit: int) -> list[ClaimedJob]:
+        """Take up to ``limit`` ready jobs, most urgent first, and make them the worker's under a new fence."""
+        with self.transaction():
+            features = self.connection.features
+            ready = self._ready(claim)
+            if features.has_select_for_update:
+                ready = ready.select_for_update(skip_locked=features.has_select_for_update_skip_locked)
+            ids = list(ready.order_by("-priority", "id").values_list("id", flat=True)[:limit])
+            if not ids:
+                return []
+            candidates = Job.objects.using(self.alias).filter(id__in=ids)
+            candidates.filter(status=JobStatus.READY).update(
+                status=JobStatus.RUNNING,
+                fence=F("fence") + 1,
+                attempts=F("attempts") + 1,
+                worker_id=claim.worker_id,
+                started_at=Coalesce(F("started_at"), DatabaseNow()),
+                last_attempted_at=DatabaseNow(),
+            )
+            # A candidate was ready a moment ago: if it is this worker's now, it came by this update.
+            won = candidates.filter(status=JobStatus.RUNNING, worker_id=claim.worker_id)
+            return [
+                ClaimedJob(*row)
+                for row in won.order_by("-priority", "id").values_list(*ClaimedJob._fields)
+            ]
+
+    def _ready(self, claim: Claim) -> Any:
+        ready = Job.objects.using(self.alias).filter(
+            status=JobStatus.READY, backend=claim.backend, task_name__in=claim.task_names
+        )
+        if claim.queues:
+            ready = ready.filter(queue_name__in=claim.queues)
+        if claim.exclude_queues:
+            ready = ready.exclude(queue_name__in=claim.exclude_queues)
+        return ready
+
+    @repeated
+    def finish(self, outcomes: Collection[Outcome]) -> set[UUID]:
+        """Write endings, each only if its attempt still owns the job. Answers the ids that it did for.
+
+        An id that is missing from the answer was taken from this attempt: its outcome is void.
+        """
+        won: set[UUID] = set()
+        attempts: list[Attempt] = []
+        with self.transaction():
+            jobs = Job.objects.using(self.alias)
+            rows = {
+                row["id"]: row
+                for row in jobs.filter(id__in=[outcome.job_id for outcome in outcomes]).values(
+                    "id", "attempts", "crashes", "worker_id", "last_attempted_at"
+                )
+            }
+            # In one order everywhere, so that two batches never wait for each other.
+            for outcome in sorted(outcomes, key=lambda outcome: outcome.job_id):
+                owned = jobs.filter(id=outcome.job_id, fence=outcome.fence, status=JobStatus.RUNNING)
+                if owned.update(**_changes(outcome)):
+                    won.add(outcome.job_id)
+                    row = rows[outcome.job_id]
+                    number = row["attempts"] + row["crashes"]
+                    if is_recorded(outcome, number):
+                        attempts.append(_attempt(outcome, number, row))
+            if attempts:
+                Attempt.objects.using(self.alias).bulk_create(attempts)
+        return won
+
+    # Keeping in order
+
+    @repeated
+    def promote(self, backend: str, limit: int = 1000) -> int:
+        """Make up to ``limit`` scheduled jobs ready that are due. Answers how many."""
+        due = Job.objects.using(self.alias).filter(
+            status=JobStatus.SCHEDULED, backend=backend, run_after__lte=DatabaseNow()
+        )
+        # MySQL cannot limit a subquery of the table it updates, hence the list.
+        ids = list(due.order_by("run_after").values_list("id", flat=True)[:limit])
+        return due.filter(id__in=ids).update(status=JobStatus.READY) if ids else 0
+
+    def next_due(self, backend: str) -> float | None:
+        """Seconds until the next scheduled job is due, negative if it is already; None without one."""
+        row = (
+            Job.objects.using(self.alias)
+            .filter(status=JobStatus.SCHEDULED, backend=backend, run_after__isnull=False)
+            .order_by("run_after")
+            .annotate(now=DatabaseNow())
+            .values_list("run_after", "now")
+            .first()
+        )
+        if row is None:
+            return None
+        seconds: float = (row[0] - row[1]).total_seconds()
+        return seconds
+
+    def has_work(self, claim: Claim) -> bool:
+        """Whether a job that this worker could take is ready, or due to be."""
+        due = Q(status=JobStatus.SCHEDULED, run_after__lte=DatabaseNow(), backend=claim.backend)
+        return (
+            self._ready(claim).exists()
+            or Job.objects.using(self.alias).filter(due, task_name__in=claim.task_names).exists()
+        )
+
+    def lost(self, backend: str, limit: int = 500) -> list[LostJob]:
+        """Running jobs that no worker with a lease owns.
+
+        Not "the owner's lease is over": a row whose owner is missing altogether is lost as well. A
+        lease that is over is never renewed, so what is found here stays lost until it is finished.
+        """
+        alive = Worker.objects.filter(id=OuterRef("worker_id"), lease_expires_at__gt=DatabaseNow())
+        rows = (
+            Job.objects.using(self.alias)
+            .filter(~Exists(alive), status=JobStatus.RUNNING, backend=backend)
+            .order_by("id")
+            .values_list(*LostJob._fields)[:limit]
+        )
+        return [LostJob(*row) for row in rows]
+
+    @repeated
+    def prune(
+        self, backend: str, statuses: Collection[JobStatus], older_than: float, limit: int = 500
+    ) -> int:
+        """Delete up to ``limit`` finished jobs, ended more than ``older_than`` seconds ago."""
+        old = Job.objects.using(self.alias).filter(
+            status__in=FINAL.intersection(statuses),
+            finished_at__lt=DatabaseNow(-older_than),
+            backend=backend,
+        )
+        ids = list(old.order_by("finished_at").values_list("id", flat=True)[:limit])
+        if ids:
+            with self.transaction():
+                Attempt.objects.using(self.alias).filter(job_id__in=ids).delete()
+                Job.objects.using(self.alias).filter(id__in=ids, status__in=FINAL).delete()
+        return len(ids)
+
+    # Workers
+
+    @repeated
+    def register(self, worker: Worker, lease: float) -> None:
+        """Insert a worker with a lease of that many seconds."""
+        worker.started_at = DatabaseNow()  # type: ignore[assignment]
+        worker.heartbeat_at = DatabaseNow()  # type: ignore[assignment]
+        worker.lease_expires_at = DatabaseNow(lease)  # type: ignore[assignment]
+        worker.save(force_insert=True, using=self.alias)
+
+    @repeated
+    def heartbeat(self, worker_id: UUID, lease: float) -> bool:
+        """Renew a lease that still holds. False means that it is over and its jobs are others' now."""
+        return bool(
+            Worker.objects.using(self.alias)
+            .filter(id=worker_id, lease_expires_at__gt=DatabaseNow(), stopped_at__isnull=True)
+            .update(heartbeat_at=DatabaseNow(), lease_expires_at=DatabaseNow(lease))
+        )
+
+    @repeated
+    def unregister(self, worker_id: UUID) -> None:
+        """End a worker's lease now; whatever it still owns can be rescued at once."""
+        Worker.objects.using(self.alias).filter(id=worker_id, stopped_at__isnull=True).update(
+            stopped_at=DatabaseNow(), lease_expires_at=DatabaseNow()
+        )
+
+    @repeated
+    def forget_workers(self, older_than: float = timedelta(days=1).total_seconds()) -> int:
+        """Delete the rows of workers whose lease ended more than ``older_than`` seconds ago."""
+        return (
+            Worker.objects.using(self.alias)
+            .filter(lease_expires_at__lt=DatabaseNow(-older_than))
+            .delete()[0]
+        )
+
+
+class Listener:
+    """A source of wake-up hints that a selector can wait for."""
+
+    def fileno(self) -> int:
+        raise NotImplementedError
+
+    def drain(self) -> bool:
+        """Take the hints that have come. Answers whether there were any. Raises DatabaseError when broken."""
+        raise NotImplementedError
+
+    def verify(self) -> None:
+        """Prove that hints can still come. Raises DatabaseError when they cannot."""
+        raise NotImplementedError
+
+    def close(self) -> None:
+        raise NotImplementedError
+
+
+def is_recorded(outcome: Outcome, number: int) -> bool:
+    """Whether an attempt gets a row of its own: it ended badly, or it is not the only one."""
+    if outcome.kind is AttemptOutcome.RELEASED:
+        return outcome.duration is not None
+    return outcome.failure is not None or number > 1
+
+
+def _changes(outcome: Outcome) -> dict[str, Any]:
+    changes: dict[str, Any] = {"status": outcome.status}
+    if outcome.status in FINAL:
+        changes["finished_at"] = DatabaseNow()
+        changes["result"] = outcome.result
+    elif outcome.status == JobStatus.SCHEDULED:
+        changes["run_after"] = DatabaseNow(outcome.delay)
+    if outcome.kind is not AttemptOutcome.RELEASED:
+        changes["duration"] = outcome.duration
+        changes["error_code"] = outcome.failure.code if outcome.failure else ""
+    if not outcome.attempt_counts:
+        changes["attempts"] = F("attempts") - 1
+    if outcome.is_crash:
+        changes["crashes"] = F("crashes") + 1
+    return changes
+
+
+def _attempt(outcome: Outcome, number: int, row: dict[str, Any]) -> Attempt:
+    failure = outcome.failure
+    return Attempt(
+        job_id=outcome.job_id,
+        number=number,
+        fence=outcome.fence,
+        worker_id=row["worker_id"],
+        outcome=outcome.kind.value,
+        started_at=row["last_attempted_at"],
+        finished_at=DatabaseNow(),
+        duration=outcome.duration,
+        error_code=failure.code if failure else "",
+        exception_class=failure.exception_class if failure else "",
+        message=failure.message if failure else "",
+        traceback=failure.traceback if failure else "",
+    )

@@ -1,0 +1,35 @@
+"""The time of the database, which all workers share, as an expression."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+from django.conf import settings
+from django.db.models import DateTimeField, Func
+from django.utils import timezone
+
+
+class DatabaseNow(Func):
+    """The statement's time by the database's clock, ``offset`` seconds later or earlier.
+
+    SQLite has no server: there the host's clock is everybody's.
+    """
+
+    template = "%(expressions)s"
+    output_field = DateTimeField()
+
+    def __init__(self, offset: float = 0.0, **extra: Any) -> None:
+        super().__init__(**extra)
+        self.offset = offset
+
+    def as_sql(self, compiler: Any, connection: Any, **context: Any) -> tuple[str, list[Any]]:  # type: ignore[override]
+        moment = timezone.now() + timedelta(seconds=self.offset)
+        return "%s", [connection.ops.adapt_datetimefield_value(moment)]
+
+    def as_postgresql(self, compiler: Any, connection: Any, **context: Any) -> tuple[str, list[Any]]:
+        return "STATEMENT_TIMESTAMP() + %s * INTERVAL '1 second'", [self.offset]
+
+    def as_mysql(self, compiler: Any, connection: Any, **context: Any) -> tuple[str, list[Any]]:
+        clock = "UTC_TIMESTAMP(6)" if settings.USE_TZ else "CURRENT_TIMESTAMP(6)"
+        return f"{clock} + INTERVAL %s SECOND", [self.offset]

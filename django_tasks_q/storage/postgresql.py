@@ -1,0 +1,239 @@
+"""PostgreSQL: the hot verbs as single statements, and wake-up hints by LISTEN and NOTIFY."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Collection
+from typing import Any, NamedTuple
+from uuid import UUID
+
+from django.db import InterfaceError, OperationalError, connections, transaction
+from psycopg import Error as PsycopgError
+
+from ..models import Attempt, Job
+from ..outcomes import AttemptOutcome, Outcome
+from ..states import FINAL
+from .base import Listener, Storage, is_recorded, repeated
+from .values import Claim, ClaimedJob
+
+#: Seconds between two hints that one process sends for one backend. Workers that were woken look
+#: again on their own before this is over.
+HINT_INTERVAL = 0.01
+
+#: serialization_failure and deadlock_detected: the statement did nothing and may be repeated.
+REPEATABLE = ("40001", "40P01")
+
+# The candidates are locked in the index's own order, in a CTE that is evaluated once: in a plain
+# subquery the planner may run LIMIT … SKIP LOCKED several times over (manual, 13.3.5).
+CLAIM = """
+WITH candidate AS MATERIALIZED (
+    SELECT id FROM {job}
+    WHERE status = 'READY' AND backend = %(backend)s AND task_name = ANY(%(names)s)
+      AND (%(queues)s::text[] IS NULL OR queue_name = ANY(%(queues)s))
+      AND (%(excluded)s::text[] IS NULL OR queue_name <> ALL(%(excluded)s))
+    ORDER BY priority DESC, id
+    LIMIT %(limit)s
+    FOR UPDATE SKIP LOCKED
+)
+UPDATE {job} AS job
+SET status = 'RUNNING', fence = fence + 1, attempts = attempts + 1, worker_id = %(worker)s,
+    started_at = COALESCE(started_at, STATEMENT_TIMESTAMP()), last_attempted_at = STATEMENT_TIMESTAMP()
+FROM candidate
+WHERE job.id = candidate.id AND job.status = 'READY'
+RETURNING {columns}
+"""
+
+# READ COMMITTED checks the WHERE again on the newest version of each row (manual, 13.2.1): that makes
+# "fence and status as I knew them" a fence. The row of the attempt is written with it or not at all.
+FINISH = """
+WITH ending AS MATERIALIZED (
+    SELECT * FROM unnest(
+        %(id)s::uuid[], %(fence)s::int[], %(status)s::text[], %(final)s::bool[], %(delay)s::float8[],
+        %(result)s::text[], %(duration)s::float8[], %(kind)s::text[], %(recorded)s::bool[],
+        %(released)s::bool[], %(crashed)s::bool[], %(code)s::text[], %(exception)s::text[],
+        %(message)s::text[], %(traceback)s::text[]
+    ) AS ending(id, fence, status, final, delay, result, duration, kind, recorded, released, crashed,
+                code, exception, message, traceback)
+), ended AS (
+    UPDATE {job} AS job
+    SET status = ending.status,
+        result = ending.result,
+        error_code = CASE WHEN ending.released THEN job.error_code ELSE ending.code END,
+        duration = CASE WHEN ending.released THEN job.duration ELSE ending.duration END,
+        attempts = job.attempts - (ending.released OR ending.crashed)::int,
+        crashes = job.crashes + ending.crashed::int,
+        finished_at = CASE WHEN ending.final THEN STATEMENT_TIMESTAMP() END,
+        run_after = CASE WHEN ending.status = 'SCHEDULED'
+                         THEN STATEMENT_TIMESTAMP() + ending.delay * INTERVAL '1 second'
+                         ELSE job.run_after END
+    FROM ending
+    WHERE job.id = ending.id AND job.fence = ending.fence AND job.status = 'RUNNING'
+    RETURNING job.id, job.attempts + job.crashes + ending.released::int AS number,
+              job.last_attempted_at, job.worker_id
+), attempt AS (
+    INSERT INTO {attempt} (job_id, number, fence, worker_id, outcome, started_at, finished_at, duration,
+                           error_code, exception_class, message, traceback)
+    SELECT ended.id, ended.number, ending.fence, ended.worker_id, ending.kind, ended.last_attempted_at,
+           STATEMENT_TIMESTAMP(), ending.duration, ending.code, ending.exception, ending.message,
+           ending.traceback
+    FROM ended JOIN ending USING (id)
+    WHERE ending.recorded OR (ended.number > 1 AND NOT ending.released)
+)
+SELECT id FROM ended
+"""
+
+PROMOTE = """
+UPDATE {job} SET status = 'READY'
+WHERE status = 'SCHEDULED' AND id = ANY(ARRAY(
+    SELECT id FROM {job}
+    WHERE status = 'SCHEDULED' AND backend = %(backend)s AND run_after <= STATEMENT_TIMESTAMP()
+    ORDER BY run_after
+    LIMIT %(limit)s
+    FOR UPDATE SKIP LOCKED
+))
+"""
+
+
+class PostgreSQLStorage(Storage):
+    def __init__(self, alias: str) -> None:
+        super().__init__(alias)
+        quote = self.connection.ops.quote_name
+        names = {
+            "job": quote(Job._meta.db_table),
+            "attempt": quote(Attempt._meta.db_table),
+            "columns": ", ".join(
+                f"job.{quote(Job._meta.get_field(name).column)}" for name in ClaimedJob._fields
+            ),
+        }
+        self._claim = CLAIM.format(**names)
+        self._finish = FINISH.format(**names)
+        self._promote = PROMOTE.format(**names)
+        self._hinted: dict[str, float] = {}
+
+    def may_repeat(self, error: OperationalError) -> bool:
+        return getattr(error.__cause__, "sqlstate", None) in REPEATABLE
+
+    @repeated
+    def claim(self, claim: Claim, limit: int) -> list[ClaimedJob]:
+        parameters = {
+            "backend": claim.backend,
+            "names": list(claim.task_names),
+            "queues": list(claim.queues) or None,
+            "excluded": list(claim.exclude_queues) or None,
+            "worker": claim.worker_id,
+            "limit": limit,
+        }
+        with self.connection.cursor() as cursor:
+            cursor.execute(self._claim, parameters)
+            jobs = [ClaimedJob._make(row) for row in cursor.fetchall()]
+        jobs.sort(key=lambda job: (-job.priority, job.id))  # RETURNING promises no order
+        return jobs
+
+    @repeated
+    def finish(self, outcomes: Collection[Outcome]) -> set[UUID]:
+        if not outcomes:
+            return set()
+        # In one order everywhere, so that two batches never wait for each other.
+        rows = [_ending(outcome) for outcome in sorted(outcomes, key=lambda outcome: outcome.job_id)]
+        parameters: dict[str, Any] = dict(zip(_Ending._fields, map(list, zip(*rows, strict=True)), strict=True))
+        with self.connection.cursor() as cursor:
+            cursor.execute(self._finish, parameters)
+            return {row[0] for row in cursor.fetchall()}
+
+    @repeated
+    def promote(self, backend: str, limit: int = 1000) -> int:
+        with self.connection.cursor() as cursor:
+            cursor.execute(self._promote, {"backend": backend, "limit": limit})
+            return cursor.rowcount
+
+    def hint(self, backend: str) -> None:
+        transaction.on_commit(lambda: self._notify(backend), using=self.alias, robust=True)
+
+    def _notify(self, backend: str) -> None:
+        now = time.monotonic()
+        if now - self._hinted.get(backend, 0.0) < HINT_INTERVAL:
+            return
+        self._hinted[backend] = now
+        raw = self.connection.connection
+        if raw is not None:
+            # Past Django's cursor: a hint is no query of the caller's, and is not counted as one.
+            raw.execute("SELECT pg_notify(%s, '')", (channel(backend),))
+
+    def listen(self, backend: str) -> Listener | None:
+        return PostgreSQLListener(self.alias, channel(backend))
+
+
+class PostgreSQLListener(Listener):
+    """LISTEN on a connection of its own, since a session that listens should do nothing else."""
+
+    def __init__(self, alias: str, channel: str) -> None:
+        wrapper: Any = connections[alias]
+        with wrapper.wrap_database_errors:
+            self._connection = wrapper.get_new_connection(wrapper.get_connection_params())
+            self._connection.autocommit = True
+            self._connection.execute(f'LISTEN "{channel}"')
+
+    def fileno(self) -> int:
+        return int(self._connection.fileno())
+
+    def drain(self) -> bool:
+        try:
+            return any([True for _ in self._connection.notifies(timeout=0)])
+        except PsycopgError as error:
+            raise InterfaceError(str(error)) from error
+
+    def verify(self) -> None:
+        try:
+            self._connection.execute("SELECT 1")
+        except PsycopgError as error:
+            raise InterfaceError(str(error)) from error
+
+    def close(self) -> None:
+        self._connection.close()
+
+
+def channel(backend: str) -> str:
+    """The name hints for a backend travel under: the alias may hold what an identifier may not."""
+    return f"django_tasks_q_{hashlib.sha256(backend.encode()).hexdigest()[:16]}"
+
+
+class _Ending(NamedTuple):
+    """A row of the FINISH statement's parameters, which are one array a field."""
+
+    id: UUID
+    fence: int
+    status: str
+    final: bool
+    delay: float
+    result: str | None
+    duration: float | None
+    kind: str
+    recorded: bool
+    released: bool
+    crashed: bool
+    code: str
+    exception: str
+    message: str
+    traceback: str
+
+
+def _ending(outcome: Outcome) -> _Ending:
+    failure = outcome.failure
+    return _Ending(
+        id=outcome.job_id,
+        fence=outcome.fence,
+        status=outcome.status.value,
+        final=outcome.status in FINAL,
+        delay=outcome.delay,
+        result=outcome.result,
+        duration=outcome.duration,
+        kind=outcome.kind.value,
+        recorded=is_recorded(outcome, 1),
+        released=outcome.kind is AttemptOutcome.RELEASED,
+        crashed=outcome.is_crash,
+        code=failure.code if failure else "",
+        exception=failure.exception_class if failure else "",
+        message=failure.message if failure else "",
+        traceback=failure.traceback if failure else "",
+    )

@@ -1,0 +1,50 @@
+"""What passes between storage and the layers above it, beside the models."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import NamedTuple
+from uuid import UUID
+
+
+class ClaimedJob(NamedTuple):
+    """A row that a worker now owns under ``fence``; ``attempts`` counts the run that begins."""
+
+    id: UUID
+    fence: int
+    task_name: str
+    queue_name: str
+    priority: int
+    arguments: str
+    options: str
+    max_attempts: int
+    timeout: float | None
+    attempts: int
+    crashes: int
+    enqueued_at: datetime
+    started_at: datetime
+    last_attempted_at: datetime
+    run_after: datetime | None
+
+
+class LostJob(NamedTuple):
+    """A running row whose worker's lease is over."""
+
+    id: UUID
+    fence: int
+    crashes: int
+    task_name: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Claim:
+    """Which jobs a worker takes: those of one backend, of names it knows, of queues it serves."""
+
+    worker_id: UUID
+    backend: str
+    task_names: Sequence[str]
+    #: Only these queues; empty for all.
+    queues: Sequence[str] = ()
+    exclude_queues: Sequence[str] = ()

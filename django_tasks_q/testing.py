@@ -1,0 +1,63 @@
+"""For users' own tests: run what was enqueued, in this process and on this connection."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from django.core.exceptions import ImproperlyConfigured
+from django.db import DatabaseError, connections
+
+from . import _framework as framework
+from .backends import DatabaseBackend
+from .execution.runner import Runner
+from .maintenance.promote import promote
+from .registry import registry
+from .results import TaskResult
+from .storage import Claim
+
+
+def run_jobs(*, backend: str = framework.DEFAULT_TASK_BACKEND_ALIAS, limit: int = 1000) -> list[TaskResult]:
+    """Run every job that is due, and those they enqueue, until none is left.
+
+    Jobs run through the worker's own code, but in the current process, connection and transaction: it
+    works inside a ``TestCase``. A timeout is not enforced here, and a job that waits for its time or
+    for its next attempt stays. ``limit`` bounds the runs. Answers the results in the order they ran.
+    """
+    store = framework.task_backends[backend]
+    if not isinstance(store, DatabaseBackend):
+        raise ImproperlyConfigured(f"run_jobs() needs a DatabaseBackend; TASKS[{backend!r}] is another one.")
+    worker_id = uuid.uuid4()
+    runner = Runner(store, str(worker_id), shares_connections=True)
+    ran: list[TaskResult] = []
+    while len(ran) < limit:
+        promote(store.storage, backend)
+        claim = Claim(worker_id=worker_id, backend=backend, task_names=registry.names())
+        jobs = store.storage.claim(claim, 1)
+        if not jobs:
+            break
+        with _savepoint(store.database):
+            outcome = runner.run(jobs[0])
+        if jobs[0].id in store.storage.finish([outcome]):
+            runner.finished(jobs[0], outcome)
+        ran.append(store.get_result(str(jobs[0].id)))
+    return ran
+
+
+@contextmanager
+def _savepoint(alias: str) -> Iterator[None]:
+    """Keep a database error of the task from spoiling the transaction that a TestCase runs in."""
+    connection = connections[alias]
+    if not connection.in_atomic_block:
+        yield
+        return
+    savepoint = connection.savepoint()
+    yield
+    try:
+        if connection.needs_rollback:
+            raise DatabaseError("The task left the transaction unusable.")
+        connection.savepoint_commit(savepoint)
+    except DatabaseError:
+        connection.needs_rollback = False
+        connection.savepoint_rollback(savepoint)

@@ -1,0 +1,196 @@
+"""The process that children are forked from: everything imported, no database, no thread.
+
+The parent forks it before it opens anything itself, so the children inherit clean memory, shared
+until it is written to. It also ends the children when the parent dies, or when the parent has not
+renewed its lease in time, whatever keeps the parent from noticing.
+"""
+
+from __future__ import annotations
+
+import gc
+import json
+import os
+import selectors
+import signal
+import socket
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import NoReturn
+
+from . import protocol
+from .protocol import Channel
+from .system import boot_time, die_with_parent, kill_group
+
+
+@dataclass(frozen=True)
+class Pipes:
+    """A child's ends, or the parent's: the frames' socket and both ends of the token pipe."""
+
+    sock: socket.socket
+    #: One byte a job that may start. Who reads a byte, child or parent, has the job: see ``pool``.
+    token_reader: int
+    token_writer: int
+
+
+ChildMain = Callable[[Pipes, dict[str, str]], None]
+
+
+class ForkServer:
+    """The parent's handle."""
+
+    def __init__(self, child_main: ChildMain) -> None:
+        ours, theirs = socket.socketpair()
+        parent = os.getpid()
+        sys.stdout.flush()
+        sys.stderr.flush()
+        self.pid = os.fork()
+        if self.pid == 0:
+            ours.close()
+            die_with_parent(parent)
+            _Server(theirs, child_main).serve()
+        theirs.close()
+        self.channel = Channel(ours, blocking=False)
+
+    def spawn(self, key: int, config: dict[str, str]) -> Pipes:
+        """Have a child forked, known as ``key`` from now on. Answers the parent's ends of its pipes."""
+        ours, theirs = socket.socketpair()
+        reader, writer = os.pipe()
+        os.set_blocking(reader, False)
+        body = json.dumps({"key": key, "config": config}).encode()
+        frame = protocol.HEAD.pack(protocol.SPAWN, len(body)) + body
+        self.channel.flush()
+        self.channel.sock.setblocking(True)
+        try:
+            socket.send_fds(self.channel.sock, [frame], [theirs.fileno(), reader, writer])
+        finally:
+            self.channel.sock.setblocking(False)
+        theirs.close()
+        return Pipes(ours, reader, writer)
+
+    def renew(self, kill_at: float) -> None:
+        """Let the children live until ``kill_at`` on the boot-time clock."""
+        self.channel.send(protocol.LEASE, repr(kill_at).encode())
+
+    def stop(self) -> None:
+        """End the server and with it every child."""
+        self.channel.close()
+        os.waitpid(self.pid, 0)
+
+
+@dataclass
+class _Server:
+    sock: socket.socket
+    child_main: ChildMain
+    children: dict[int, int] = field(default_factory=dict)  # pid to key
+    kill_at: float = float("inf")
+
+    def serve(self) -> NoReturn:
+        # A terminal sends Ctrl-C to the whole foreground group; only the parent decides what it means.
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, signal.SIG_IGN)
+        gc.collect()
+        gc.freeze()
+        wake_reader, wake_writer = socket.socketpair()
+        wake_reader.setblocking(False)
+        wake_writer.setblocking(False)
+        signal.signal(signal.SIGCHLD, lambda *_: None)
+        signal.set_wakeup_fd(wake_writer.fileno())
+        self.wake = (wake_reader, wake_writer)
+        code = 1
+        try:
+            self._loop()
+            code = 0
+        except (EOFError, BrokenPipeError, ConnectionResetError):
+            code = 0  # the parent is gone
+        except BaseException:
+            sys.excepthook(*sys.exc_info())
+        finally:
+            for pid in self.children:
+                kill_group(pid)
+            os._exit(code)
+
+    def _loop(self) -> None:
+        self.channel = Channel(self.sock, blocking=True)
+        selector = selectors.DefaultSelector()
+        selector.register(self.sock, selectors.EVENT_READ)
+        selector.register(self.wake[0], selectors.EVENT_READ)
+        while True:
+            remaining = self.kill_at - boot_time()
+            ready = selector.select(None if remaining == float("inf") else max(0.0, remaining))
+            for key, _ in ready:
+                if key.fileobj is self.sock:
+                    self._command()
+                else:
+                    self.wake[0].recv(4096)
+            self._reap()
+            if boot_time() >= self.kill_at:
+                self.kill_at = float("inf")
+                for pid in self.children:
+                    kill_group(pid)
+
+    def _command(self) -> None:
+        head, fds, _, _ = socket.recv_fds(self.sock, protocol.HEAD.size, 3)
+        if not head:
+            raise EOFError
+        while len(head) < protocol.HEAD.size:
+            head += self._exactly(protocol.HEAD.size - len(head))
+        kind, size = protocol.HEAD.unpack(head)
+        body = self._exactly(size)
+        if kind == protocol.LEASE:
+            self.kill_at = float(body)
+        elif kind == protocol.SPAWN:
+            command = json.loads(body)
+            self._fork(command["key"], command["config"], fds)
+
+    def _exactly(self, size: int) -> bytes:
+        data = b""
+        while len(data) < size:
+            piece = self.sock.recv(size - len(data))
+            if not piece:
+                raise EOFError
+            data += piece
+        return data
+
+    def _fork(self, key: int, config: dict[str, str], fds: list[int]) -> None:
+        server = os.getpid()
+        pid = os.fork()
+        if pid == 0:
+            self._become_child(server, config, fds)
+        for fd in fds:
+            os.close(fd)
+        self.children[pid] = key
+        self.channel.send(protocol.SPAWNED, json.dumps([key, pid]).encode())
+
+    def _become_child(self, server: int, config: dict[str, str], fds: list[int]) -> NoReturn:
+        code = 1
+        try:
+            os.setsid()
+            die_with_parent(server)
+            signal.set_wakeup_fd(-1)
+            for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGCHLD):
+                signal.signal(number, signal.SIG_DFL)
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+            self.sock.close()
+            for sock in self.wake:
+                sock.close()
+            self.child_main(Pipes(socket.socket(fileno=fds[0]), fds[1], fds[2]), config)
+            code = 0
+        except BaseException:
+            sys.excepthook(*sys.exc_info())
+        finally:
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(code)
+
+    def _reap(self) -> None:
+        while self.children:
+            # The zombie keeps its number from being reused while its group is swept.
+            ended = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+            if ended is None:
+                return
+            kill_group(ended.si_pid)
+            pid, status = os.waitpid(ended.si_pid, 0)
+            key = self.children.pop(pid, None)
+            if key is not None:
+                self.channel.send(protocol.EXITED, json.dumps([key, status]).encode())

@@ -1,0 +1,279 @@
+"""The parent's side of its children: feeding them, timing them, and telling how they ended.
+
+Jobs are handed to a child some at a time, to save round trips; the token pipe between the two decides
+who has each of them. The child takes a byte before it starts a job, the parent takes a byte to have
+one back, and the kernel gives every byte away only once. So a short job never waits behind a long one,
+and when a child dies, the bytes it has left are exactly the jobs it had not started.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from uuid import UUID
+
+from ..conf import Options
+from ..execution import endings
+from ..outcomes import Outcome
+from ..storage import ClaimedJob
+from . import protocol
+from .forkserver import ForkServer, Pipes
+from .protocol import Channel
+from .system import describe_exit, kill_group
+
+#: Seconds of work a child may hold in advance, and the most jobs that is taken to be.
+AHEAD_SECONDS = 0.05
+MAX_AHEAD = 64
+#: Seconds after which the jobs behind a running one are taken back.
+PATIENCE = 0.02
+#: Seconds a child may take from its fork to its first answer.
+BOOT_TIMEOUT = 60.0
+#: Children in a row that may die before their first answer.
+MAX_BOOT_FAILURES = 5
+
+
+class PoolBroken(Exception):
+    """No child can be had."""
+
+
+@dataclass
+class ChildHandle:
+    key: int
+    channel: Channel
+    pipes: Pipes
+    pid: int | None = None
+    ready: bool = False
+    #: Handed over and not answered, oldest first.
+    sent: deque[ClaimedJob] = field(default_factory=deque)
+    #: When the oldest of them started, or the child did.
+    since: float = 0.0
+    #: Jobs were taken back, and the child has not said that it noticed.
+    dropping: bool = False
+    #: Why this child is being killed.
+    verdict: str = ""
+
+    def take_back(self) -> list[ClaimedJob]:
+        """Withdraw the jobs that the child has not started."""
+        try:
+            count = len(os.read(self.pipes.token_reader, MAX_AHEAD))
+        except BlockingIOError:
+            return []
+        self.dropping = count > 0
+        return list(reversed([self.sent.pop() for _ in range(count)]))
+
+    def close(self) -> None:
+        self.channel.close()
+        os.close(self.pipes.token_reader)
+        os.close(self.pipes.token_writer)
+
+
+class Pool:
+    """A fixed number of process children."""
+
+    def __init__(self, server: ForkServer, size: int, settings: Options, backend: str) -> None:
+        self.server = server
+        self.size = size
+        self.settings = settings
+        self.backend = backend
+        self.children: dict[int, ChildHandle] = {}
+        #: Claimed jobs that no child has.
+        self.backlog: deque[ClaimedJob] = deque()
+        self._keys = 0
+        self._boot_failures = 0
+        self._usual = AHEAD_SECONDS  # seconds that recent jobs took
+        self._ends_of: dict[UUID, int] = {}  # which child ran a job that is being written
+
+    # Children
+
+    def fill(self, worker_id: UUID) -> None:
+        """Start children until there are as many as there should be. Raises PoolBroken."""
+        if self._boot_failures >= MAX_BOOT_FAILURES:
+            raise PoolBroken(f"{MAX_BOOT_FAILURES} child processes in a row died while they started.")
+        while len(self.children) < self.size:
+            self._keys += 1
+            config = {"backend": self.backend, "worker_id": str(worker_id)}
+            pipes = self.server.spawn(self._keys, config)
+            channel = Channel(pipes.sock, blocking=False)
+            self.children[self._keys] = ChildHandle(self._keys, channel, pipes, since=time.monotonic())
+
+    def channels(self) -> Iterator[tuple[Channel, bool]]:
+        """Every channel to wait for, and whether it also has something to send."""
+        yield self.server.channel, self.server.channel.has_unsent
+        for child in self.children.values():
+            yield child.channel, child.channel.has_unsent
+
+    # Jobs
+
+    @property
+    def held(self) -> int:
+        """Claimed jobs that have no outcome yet."""
+        return len(self.backlog) + sum(len(child.sent) for child in self.children.values())
+
+    @property
+    def room(self) -> int:
+        """How many more jobs could start soon enough to be worth claiming now."""
+        return max(0, len(self.children) * self._ahead - self.held)
+
+    @property
+    def _ahead(self) -> int:
+        return max(1, min(MAX_AHEAD, int(AHEAD_SECONDS / max(self._usual, 1e-4))))
+
+    def feed(self) -> None:
+        """Hand the backlog to the children that have the least to do."""
+        if not self.backlog:
+            return
+        takers = [child for child in self.children.values() if child.ready and not child.dropping]
+        takers.sort(key=lambda child: len(child.sent))
+        for index, child in enumerate(takers):
+            share = -(-len(self.backlog) // (len(takers) - index))
+            count = min(share, self._ahead - len(child.sent), len(self.backlog))
+            if count > 0 and not child.verdict:
+                self._send(child, [self.backlog.popleft() for _ in range(count)])
+
+    def _send(self, child: ChildHandle, jobs: list[ClaimedJob]) -> None:
+        if not child.sent:
+            child.since = time.monotonic()
+        child.sent.extend(jobs)
+        # Tokens first: a job whose token is missing counts as taken back.
+        os.write(child.pipes.token_writer, b"." * len(jobs))
+        child.channel.send(protocol.RUN, protocol.pack_jobs(jobs))
+
+    def receive(self) -> list[Outcome]:
+        """Take in what children and server say, enforce the deadlines, and answer the attempts that ended."""
+        outcomes: list[Outcome] = []
+        for child in list(self.children.values()):
+            child.channel.flush()
+            outcomes += self._answers(child)
+        for kind, body in self._server_frames():
+            key, value = json.loads(body)
+            child_or_none = self.children.get(key)
+            if child_or_none is None:
+                continue
+            if kind == protocol.SPAWNED:
+                child_or_none.pid = value
+            else:
+                outcomes += self._bury(child_or_none, value)
+        now = time.monotonic()
+        for child in self.children.values():
+            self._enforce(child, now)
+        return outcomes
+
+    def _server_frames(self) -> list[tuple[bytes, bytes]]:
+        self.server.channel.flush()
+        try:
+            return list(self.server.channel.receive())
+        except EOFError:
+            raise PoolBroken("The process that starts children is gone.") from None
+
+    def _answers(self, child: ChildHandle) -> list[Outcome]:
+        outcomes = []
+        try:
+            for kind, body in child.channel.receive():
+                if kind == protocol.READY:
+                    child.ready = True
+                    self._boot_failures = 0
+                elif kind == protocol.DROPPED:
+                    child.dropping = False
+                elif kind == protocol.OUTCOME and child.sent:  # else the job was abandoned
+                    outcome = protocol.unpack_outcome(body)
+                    child.sent.popleft()
+                    child.since = time.monotonic()
+                    self._usual += 0.2 * ((outcome.duration or 0.0) - self._usual)
+                    self._ends_of[outcome.job_id] = child.key
+                    outcomes.append(outcome)
+        except EOFError:
+            pass  # the server will say how it ended
+        return outcomes
+
+    def _enforce(self, child: ChildHandle, now: float) -> None:
+        if child.verdict:
+            return
+        elapsed = now - child.since
+        if not child.ready:
+            if elapsed > BOOT_TIMEOUT:
+                self._condemn(child, "boot")
+            return
+        if len(child.sent) > 1 and not child.dropping and elapsed > PATIENCE:
+            self.backlog.extendleft(reversed(child.take_back()))
+        if child.sent and child.sent[0].timeout is not None and elapsed > child.sent[0].timeout:
+            self._condemn(child, "timeout")
+
+    def _condemn(self, child: ChildHandle, verdict: str) -> None:
+        if child.pid is not None:
+            child.verdict = verdict
+            kill_group(child.pid)
+
+    def _bury(self, child: ChildHandle, status: int) -> list[Outcome]:
+        """A child has exited: settle the job it was running, keep the ones it had not started."""
+        outcomes = self._answers(child)
+        if not child.ready:
+            self._boot_failures += 1
+        self.backlog.extendleft(reversed(child.take_back()))
+        for job in child.sent:
+            duration = time.monotonic() - child.since
+            if child.verdict == "timeout":
+                outcomes.append(endings.by_timeout(job, self.settings, duration))
+            elif child.verdict == "release":
+                outcomes.append(Outcome.released(job.id, job.fence, duration))
+            else:
+                outcomes.append(endings.by_crash(job, self.settings, describe_exit(status), duration))
+        child.close()
+        del self.children[child.key]
+        return outcomes
+
+    # After the write
+
+    def confirm(self, outcomes: list[Outcome], won: set[UUID]) -> None:
+        """Tell the children which of the final outcomes stand, so that ``task_finished`` can be sent."""
+        frames: dict[int, list[tuple[list[object], None]]] = {}
+        for outcome in outcomes:
+            key = self._ends_of.pop(outcome.job_id, None)
+            if not outcome.is_final:
+                continue
+            if key not in self.children:
+                key = min(self.children, key=lambda k: len(self.children[k].sent), default=None)
+            if key is not None:
+                frames.setdefault(key, []).append(([str(outcome.job_id), outcome.job_id in won], None))
+        for key, records in frames.items():
+            self.children[key].channel.send(protocol.ENDED, protocol.pack(records))
+
+    # Stopping
+
+    def withdraw(self) -> list[ClaimedJob]:
+        """Take back every job that has not started."""
+        jobs = list(self.backlog)
+        self.backlog.clear()
+        for child in self.children.values():
+            jobs += child.take_back()
+        return jobs
+
+    def kill(self) -> None:
+        """Kill every child; the jobs they run are given back once their exits are received."""
+        for child in self.children.values():
+            self._condemn(child, "release")
+
+    def abandon(self) -> None:
+        """Kill every child and forget their jobs: this worker's claim on them is over."""
+        self.backlog.clear()
+        self._ends_of.clear()
+        for child in self.children.values():
+            self._condemn(child, "release")
+            child.sent.clear()
+
+    def deadline(self) -> float:
+        """Seconds until something here is due."""
+        now, due = time.monotonic(), 3600.0
+        for child in self.children.values():
+            elapsed = now - child.since
+            if not child.ready:
+                due = min(due, BOOT_TIMEOUT - elapsed)
+                continue
+            if len(child.sent) > 1 and not child.dropping and not child.verdict:
+                due = min(due, PATIENCE - elapsed)
+            if child.sent and child.sent[0].timeout is not None and not child.verdict:
+                due = min(due, child.sent[0].timeout - elapsed)
+        return max(0.0, due)

@@ -1,0 +1,48 @@
+"""The pairs of Python and Django that are supported, and the checks, each in an environment of its own."""
+
+import nox
+
+nox.needs_version = ">=2024.10"
+nox.options.default_venv_backend = "venv"
+nox.options.reuse_existing_virtualenvs = True
+# Those which are not installed are skipped here; continuous integration passes
+# --error-on-missing-interpreters.
+nox.options.error_on_missing_interpreters = False
+
+# constraints.txt pins Django 5.2 with the backport of its Tasks framework on Python 3.11 and the newest
+# Django elsewhere; a requirement given here replaces that.
+MATRIX = {"3.11": None, "3.12": "django~=6.0.0", "3.13": None}
+
+
+def prepare(session: nox.Session) -> None:
+    session.install("--no-compile", "--require-hashes", "-r", "constraints.txt")
+    session.install("--no-deps", "--no-build-isolation", "-e", ".")
+
+
+@nox.session(python=list(MATRIX))
+def tests(session: nox.Session) -> None:
+    prepare(session)
+    if django := MATRIX[str(session.python)]:
+        session.install(django)
+    session.run("python", "-m", "django", "--version")
+    session.run("python", "-m", "pytest", *(session.posargs or ["-n", "2", "-q"]))
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    prepare(session)
+    session.run("ruff", "check", ".")
+    session.run("ruff", "format", "--check", ".")
+    session.run("lint-imports")
+
+
+@nox.session
+def types(session: nox.Session) -> None:
+    prepare(session)
+    session.run("mypy")
+
+
+@nox.session
+def docs(session: nox.Session) -> None:
+    prepare(session)
+    session.run("sphinx-build", "-W", "-n", "-q", "docs", "docs/_build")

@@ -1,0 +1,102 @@
+import signal
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import django.test
+import psycopg
+import pytest
+from django.conf import settings as django_settings
+from django.db import connections, transaction
+from pytest_django.fixtures import Settings
+
+from . import databases
+from .project import Project
+
+
+def on_every_database() -> list[object]:
+    """Fixture parameters: one for each alias, which is then the only one that a test may use."""
+    return [
+        pytest.param(alias, marks=pytest.mark.django_db(transaction=True, databases=[alias]))
+        for alias in django_settings.DATABASES
+    ]
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    # The databases are removed by exit handlers, which a plain SIGTERM would not run.
+    if not hasattr(config, "workerinput"):
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
+
+
+@cache
+def tables_to_empty(alias: str) -> list[str]:
+    kept = {"auth_permission", "django_content_type", "django_migrations"}
+    return sorted({*connections[alias].introspection.django_table_names(only_existing=True)} - kept)
+
+
+class TransactionTestCase(django.test.TransactionTestCase):
+    """Empties tables row by row: for the few rows of a test, many times faster than a flush."""
+
+    def _fixture_teardown(self) -> None:
+        for alias in self.databases:
+            connection = connections[alias]
+            with (
+                connection.constraint_checks_disabled(),
+                transaction.atomic(using=alias),
+                connection.cursor() as cursor,
+            ):
+                for table in tables_to_empty(alias):
+                    cursor.execute(f"DELETE FROM {connection.ops.quote_name(table)}")
+
+
+# Where pytest-django looks the class up for tests marked with transaction=True.
+django.test.TransactionTestCase = TransactionTestCase
+
+
+@pytest.fixture(scope="session")
+def django_db_modify_db_settings() -> None:
+    """Nothing: each runner's databases have names of their own already."""
+
+
+@pytest.fixture(params=on_every_database())
+def storage_alias(request: pytest.FixtureRequest, settings: Settings) -> str:
+    """Each database in turn; the default task backend keeps its jobs there."""
+    alias: str = request.param
+    options = settings.TASKS["default"]["OPTIONS"] | {"DATABASE": alias}
+    settings.TASKS = {**settings.TASKS, "default": settings.TASKS["default"] | {"OPTIONS": options}}
+    return alias
+
+
+class Router:
+    """Sends everything to one database."""
+
+    def __init__(self, alias: str) -> None:
+        self.alias = alias
+
+    def db_for_read(self, model: object, **hints: object) -> str:
+        return self.alias
+
+    db_for_write = db_for_read
+
+
+@pytest.fixture
+def project(storage_alias: str, settings: Settings, tmp_path: Path) -> Project:
+    """The shop on each database in turn, for tests by way of its processes.
+
+    The test's own queries go to the same database.
+    """
+    settings.DATABASE_ROUTERS = [Router(storage_alias)]
+    settings.MEDIA_ROOT = tmp_path / "media"
+    return Project(storage_alias, settings.DATABASE_URLS[storage_alias], tmp_path)
+
+
+@pytest.fixture
+def postgres_url(worker_id: str) -> Iterator[str]:
+    """A new and empty PostgreSQL database."""
+    name = f"empty_{worker_id}"
+    server = databases.postgres_url()
+    with psycopg.connect(server, autocommit=True) as connection:
+        connection.execute(f"CREATE DATABASE {name} TEMPLATE template0")
+        yield urlsplit(server)._replace(path=f"/{name}").geturl()
+        connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
