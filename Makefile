@@ -48,7 +48,7 @@ demo: setup ## See the queue at work. ARGS="..." is passed on.
 	$(BIN)/python -m django_tasks_q demo $(ARGS)
 
 bench: setup ## Measure speed. ARGS="..." is passed on.
-	$(BIN)/python -m benchmarks $(ARGS)
+	$(BIN)/python -m tests.benchmarks $(ARGS)
 
 matrix: setup ## Run the suite on each supported pair of Python and Django.
 	$(BIN)/nox -s tests

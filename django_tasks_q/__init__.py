@@ -3,9 +3,9 @@
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .policy import Backoff as Backoff
     from .definition import Task as Task
     from .definition import task as task
+    from .policy import Backoff as Backoff
 
 __version__ = "0.1.0"
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import django
 from django.apps import AppConfig, apps
+from django.conf import settings
 from django.core.checks import CheckMessage, Error, Warning
 from django.db import connections
 
@@ -48,7 +49,7 @@ def _option_problems(backend: Any) -> Iterator[CheckMessage]:
     database = backend.options.get("DATABASE")
     if isinstance(database, str) and database not in connections:
         yield Error(
-            f"TASKS[{backend.alias!r}]['OPTIONS']['DATABASE'] is {database!r}, which DATABASES does not have.",
+            f"TASKS[{backend.alias!r}]['OPTIONS']['DATABASE'] is {database!r}, which is not in DATABASES.",
             id="django_tasks_q.E004",
         )
 
@@ -56,35 +57,29 @@ def _option_problems(backend: Any) -> Iterator[CheckMessage]:
 def _queue_problems(backend: Any) -> Iterator[CheckMessage]:
     from .registry import registry
 
+    # The backend itself has made a set of it, in which a single name has become its letters.
+    queues = settings.TASKS[backend.alias].get("QUEUES", [])
+    if isinstance(queues, str) or not all(isinstance(queue, str) for queue in queues):
+        yield Error(
+            f"TASKS[{backend.alias!r}]['QUEUES'] must be a list of names, not {queues!r}.",
+            id="django_tasks_q.E005",
+        )
+        return
     for task in registry:
-        if task.backend == backend.alias and backend.queues and task.queue_name not in backend.queues:
+        if task.backend == backend.alias and queues and task.queue_name not in queues:
             yield Error(
                 f"Task {task.name} is sent to queue {task.queue_name!r}, which is not in "
                 f"TASKS[{backend.alias!r}]['QUEUES'].",
                 hint="Add the queue there, or leave QUEUES empty to allow any.",
-                id="django_tasks_q.E005",
+                id="django_tasks_q.E006",
             )
 
 
 def _database_problems(alias: str) -> Iterator[CheckMessage]:
-    connection = connections[alias]
-    if connection.vendor != "sqlite":
-        return
-    options = connection.settings_dict["OPTIONS"]
-    if str(options.get("transaction_mode", "")).upper() not in ("IMMEDIATE", "EXCLUSIVE"):
-        yield Warning(
-            f"Database {alias!r} holds jobs, and its transactions take SQLite's write lock late, so "
-            "concurrent writers fail with 'database is locked'.",
-            hint=f"Set DATABASES[{alias!r}]['OPTIONS']['transaction_mode'] = 'IMMEDIATE'.",
-            id="django_tasks_q.W001",
-        )
-    if "journal_mode" not in str(options.get("init_command", "")).lower():
-        yield Warning(
-            f"Database {alias!r} holds jobs, and does not ask for SQLite's write-ahead log, so readers and "
-            "the writer wait for each other.",
-            hint=f"Set DATABASES[{alias!r}]['OPTIONS']['init_command'] = 'PRAGMA journal_mode=WAL'.",
-            id="django_tasks_q.W002",
-        )
+    from .storage import storage_for
+
+    for advice in storage_for(alias).advice():
+        yield Warning(advice.problem, hint=advice.remedy, id=f"django_tasks_q.{advice.id}")
 
 
 def check_command_clash(app_configs: Apps, **kwargs: Any) -> list[CheckMessage]:

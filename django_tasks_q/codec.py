@@ -6,6 +6,7 @@ and each database then refuses different ones of them (docs/adr/0003).
 
 import json
 import math
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from .exceptions import UnserializableValue, UnstorableValue
@@ -14,9 +15,19 @@ MAX_DEPTH = 64
 #: Bytes kept of a message or traceback: half from its head, half from its tail.
 MAX_TEXT_BYTES = 64 * 1024
 
-_encoder = json.JSONEncoder(
-    ensure_ascii=False, allow_nan=False, separators=(",", ":"), check_circular=False
-)
+_encoder = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"), check_circular=False)
+
+
+_JSON_TYPES = (str, int, float, dict, list, tuple)
+
+
+def dump_arguments(args: Sequence[Any], kwargs: Mapping[str, Any], max_bytes: int) -> str:
+    """Encode a call's arguments as one JSON text, ``[args, kwargs]``. Raises what ``dumps`` raises."""
+    for index, value in enumerate(args):
+        _check(value, f"Argument {index}", 1)
+    for name, value in kwargs.items():
+        _check(value, f"Argument {name}", 1)
+    return _encoded([list(args), dict(kwargs)], "The arguments", max_bytes)
 
 
 def dumps(value: Any, *, what: str, max_bytes: int | None = None) -> str:
@@ -27,6 +38,10 @@ def dumps(value: Any, *, what: str, max_bytes: int | None = None) -> str:
     value that some database would refuse or change.
     """
     _check(value, what, 0)
+    return _encoded(value, what, max_bytes)
+
+
+def _encoded(value: Any, what: str, max_bytes: int | None) -> str:
     try:
         text = _encoder.encode(value)
     except ValueError as error:  # an int beyond sys.get_int_max_str_digits()
@@ -35,7 +50,7 @@ def dumps(value: Any, *, what: str, max_bytes: int | None = None) -> str:
         size = len(text.encode())
         if size > max_bytes:
             raise UnstorableValue(
-                f"{what} takes {size:,} bytes as JSON; the limit is {max_bytes:,}. "
+                f"{what} would take {size:,} bytes as JSON; the limit is {max_bytes:,}. "
                 "Store large data elsewhere and pass a reference to it."
             )
     return text
@@ -68,7 +83,7 @@ def _check(value: Any, path: str, depth: int) -> None:
             _check(item, f"{path}[{index}]", depth + 1)
     elif isinstance(value, str | int | float | dict | list | tuple):
         # Subclasses (enums of text, safe strings, defaultdict) are stored as what they extend.
-        base = next(b for b in (str, bool, int, float, dict, list, tuple) if isinstance(value, b))
+        base: Any = next(kind for kind in _JSON_TYPES if isinstance(value, kind))
         _check(base(value), path, depth)
     else:
         raise UnserializableValue(

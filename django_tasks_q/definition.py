@@ -7,8 +7,20 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import MISSING, asdict, dataclass, fields
 from datetime import datetime, timedelta
 from enum import Enum
-from functools import lru_cache
-from typing import TYPE_CHECKING, Any, Concatenate, Literal, ParamSpec, Self, TypedDict, TypeVar, Unpack, overload
+from functools import cache
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    Concatenate,
+    Literal,
+    ParamSpec,
+    Self,
+    TypedDict,
+    TypeVar,
+    Unpack,
+    cast,
+    overload,
+)
 
 from asgiref.sync import sync_to_async
 from django.utils import timezone
@@ -81,12 +93,12 @@ class Task(framework.GenericTask[P, R]):
     queue_name: str = framework.DEFAULT_TASK_QUEUE_NAME
     run_after: datetime | None = None
     takes_context: bool = False
-    name: str = ""  # type: ignore[misc]
+    name: str = ""
     max_attempts: int | None = None
     backoff: Backoff | BackoffCallable | None = None
     retry_on: tuple[Matcher, ...] | None = None
     dont_retry_on: tuple[Matcher, ...] = ()
-    timeout: float | None | Default = DEFAULT
+    timeout: float | Default | None = DEFAULT
 
     # Not slotted: zero-argument super() fails in slotted dataclasses, and options live in __dict__.
 
@@ -115,7 +127,7 @@ class Task(framework.GenericTask[P, R]):
             object.__setattr__(copy, field.name, changes.get(field.name, getattr(self, field.name)))
         return copy
 
-    def using(self, **options: Unpack[SendOptions]) -> Self:  # type: ignore[override]
+    def using(self, **options: Unpack[SendOptions]) -> Self:
         """A copy of the task with other options for the sends made through it.
 
         None takes an option back to its default; ``timeout=None`` means no limit. Raises TypeError or
@@ -143,9 +155,7 @@ class Task(framework.GenericTask[P, R]):
         except TypeError as error:
             raise TypeError(f"{self.name}(): {error}") from None
 
-    def enqueue_many(
-        self, calls: Iterable[tuple[Any, ...] | Mapping[str, Any]]
-    ) -> list[TaskResult[P, R]]:
+    def enqueue_many(self, calls: Iterable[tuple[Any, ...] | Mapping[str, Any]]) -> list[TaskResult[P, R]]:
         """Store many calls at once: all of them or, when one is unusable, none.
 
         Each call is a tuple of positional arguments or a dict of keyword arguments. Raises what
@@ -225,15 +235,16 @@ class Task(framework.GenericTask[P, R]):
         return definition._copy(**changes)
 
     @classmethod
-    def adopt(cls, task: framework.Task[..., Any]) -> Task[..., Any]:
+    def adopt(cls, task: framework.Task[P, R]) -> Task[P, R]:
         """A task declared through Django's own classes, as one of ours."""
         if isinstance(task, Task):
-            return task
+            ours: Task[P, R] = task
+            return ours
         names = ("func", "priority", "backend", "queue_name", "run_after", "takes_context")
         values = {name: getattr(task, name) for name in names}
-        if class_path(task.func) in registry:
-            return registry.get(class_path(task.func))._copy(**values)
-        return cls(**values)
+        name = class_path(task.func)
+        known: Any = registry.get(name)._copy(**values) if name in registry else cls(**values)
+        return cast("Task[P, R]", known)
 
     def __copy__(self) -> Self:
         return self
@@ -258,7 +269,7 @@ def _unregistered(*args: Any, **kwargs: Any) -> Any:
     raise TaskNotRegistered("This process does not define the task's function.")
 
 
-@lru_cache(maxsize=None)
+@cache
 def _signature(func: Callable[..., Any], takes_context: bool) -> inspect.Signature:
     signature = inspect.signature(func)
     if takes_context:
@@ -330,7 +341,9 @@ def task(function: Any = None, /, *, takes_context: bool = False, **options: Any
     if "run_after" in options:
         raise TypeError("run_after belongs to one send: use .using(run_after=…) instead of @task.")
     if function is not None and not callable(function):
-        raise TypeError(f"@task decorates a function and takes options by keyword only, not {function!r:.100}.")
+        raise TypeError(
+            f"@task decorates a function and takes options by keyword only, not {function!r:.100}."
+        )
     _refuse_unknown(options, TaskOptions.__annotations__)
 
     def decorate(func: Callable[..., Any]) -> Task[..., Any]:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import StrEnum
 from uuid import UUID
+
+from django.db.models import TextChoices
+from django.utils.translation import gettext_lazy as _
 
 from .codec import printable
 from .exceptions import AttemptCrashed, WorkerLost
@@ -12,15 +14,15 @@ from .policy import class_path
 from .states import FINAL, JobStatus
 
 
-class AttemptOutcome(StrEnum):
+class AttemptOutcome(TextChoices):
     """What the record of an attempt says of its end."""
 
-    SUCCESSFUL = "successful"
-    FAILED = "failed"
-    TIMEOUT = "timeout"
-    CRASHED = "crashed"
-    LOST = "lost"
-    RELEASED = "released"
+    SUCCESSFUL = "successful", _("Successful")
+    FAILED = "failed", _("Failed")
+    TIMEOUT = "timeout", _("Timed out")
+    CRASHED = "crashed", _("Crashed")
+    LOST = "lost", _("Lost with its worker")
+    RELEASED = "released", _("Given back")
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +96,7 @@ class Outcome:
             fence=fence,
             kind=kind,
             status=status,
-            delay=retry_after or 0.0,
+            delay=float(retry_after or 0.0),
             duration=duration,
             failure=failure,
         )

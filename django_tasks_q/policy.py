@@ -13,8 +13,10 @@ from .validation import seconds
 if TYPE_CHECKING:
     from ._framework import TaskResult
 
+    AnyResult = TaskResult[..., Any]
+
 #: Called with the exception and the task result; answers seconds, or None to give up.
-BackoffCallable = Callable[[BaseException, "TaskResult"], "float | timedelta | None"]
+BackoffCallable = Callable[[BaseException, "AnyResult"], "float | timedelta | None"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,8 +64,11 @@ class Backoff:
     @classmethod
     def of(cls, value: Any) -> Backoff | BackoffCallable:
         """A rule from any of its spellings: seconds, a list of seconds, a Backoff, a callable."""
-        if isinstance(value, Backoff) or callable(value):
+        if isinstance(value, Backoff):
             return value
+        if callable(value):
+            rule: BackoffCallable = value
+            return rule
         if isinstance(value, list | tuple):
             return cls.fixed(*value)
         if isinstance(value, dict):
@@ -75,9 +80,10 @@ class Backoff:
         if self.steps:
             wait = self.steps[min(retry, len(self.steps)) - 1]
         else:
-            # Past a few hundred doublings the power overflows; the maximum was reached long before.
-            exponent = min(retry - 1, 512)
-            wait = min(self.base * self.factor**exponent, self.maximum) if self.base else 0.0
+            try:
+                wait = min(self.base * self.factor ** (retry - 1), self.maximum)
+            except OverflowError:
+                wait = self.maximum if self.base else 0.0
         return wait - random.random() * self.jitter * wait  # noqa: S311 - spreads load, hides nothing
 
     def expected(self) -> Self:
@@ -99,7 +105,7 @@ class RetryRule:
     dont_retry_on: tuple[Matcher, ...] = ()
 
     def delay(
-        self, exception: BaseException, error_code: str, attempts: int, result: TaskResult | None
+        self, exception: BaseException, error_code: str, attempts: int, result: AnyResult | None
     ) -> float | None:
         """Seconds until the next attempt after the ``attempts``-th one failed, or None to give up.
 
@@ -133,7 +139,8 @@ def matches(exception: BaseException, error_code: str, matchers: Sequence[Matche
     )
 
 
-def class_path(kind: type) -> str:
+def class_path(kind: type | Callable[..., Any]) -> str:
+    """Where a class or function is defined, as dotted names."""
     return f"{kind.__module__}.{kind.__qualname__}"
 
 

@@ -7,7 +7,7 @@ builds tasks too, and does not know of ours (docs/adr/0002).
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from .exceptions import DuplicateTask, TaskNotRegistered
 from .validation import suggestion
@@ -15,14 +15,16 @@ from .validation import suggestion
 if TYPE_CHECKING:
     from .definition import Task
 
+    AnyTask = Task[..., Any]
+
 
 class Registry:
     """A mapping of task names to definitions that refuses two functions under one name."""
 
     def __init__(self) -> None:
-        self._tasks: dict[str, Task] = {}
+        self._tasks: dict[str, AnyTask] = {}
 
-    def register(self, task: Task) -> None:
+    def register(self, task: AnyTask) -> None:
         """Add a definition. Raises DuplicateTask naming both places.
 
         A function of the same module path replaces the earlier one: a reloaded module is no clash.
@@ -37,14 +39,12 @@ class Registry:
             )
         self._tasks[task.name] = task
 
-    def get(self, name: str) -> Task:
+    def get(self, name: str) -> AnyTask:
         """The definition of that name. Raises TaskNotRegistered."""
         try:
             return self._tasks[name]
         except KeyError:
-            raise TaskNotRegistered(
-                f"No task is named {name!r}.{suggestion(name, self._tasks)}"
-            ) from None
+            raise TaskNotRegistered(f"No task is named {name!r}.{suggestion(name, self._tasks)}") from None
 
     def names(self) -> list[str]:
         return sorted(self._tasks)
@@ -52,7 +52,7 @@ class Registry:
     def __contains__(self, name: object) -> bool:
         return name in self._tasks
 
-    def __iter__(self) -> Iterator[Task]:
+    def __iter__(self) -> Iterator[AnyTask]:
         return iter(self._tasks.values())
 
     def __len__(self) -> int:

@@ -33,7 +33,7 @@ STATUS = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class TaskError(framework.TaskError):
+class TaskError(framework.TaskError):  # type: ignore[misc]  # the stubs forget that it is frozen
     """Why one attempt failed; adds the code and the message to what the framework shows."""
 
     code: str = ""
@@ -41,7 +41,7 @@ class TaskError(framework.TaskError):
 
 
 @dataclass(frozen=True, kw_only=True)
-class TaskResult(framework.GenericTaskResult[P, R]):
+class TaskResult(framework.GenericTaskResult[P, R]):  # type: ignore[misc]
     """A job as its caller sees it: a snapshot that ``refresh()`` brings up to date."""
 
     def get(self, timeout: float | None = None) -> R:
@@ -58,7 +58,7 @@ class TaskResult(framework.GenericTaskResult[P, R]):
             time.sleep(pause)
         raise self._still_running(timeout)
 
-    async def aget(self, timeout: float | None = None) -> R:
+    async def aget(self, timeout: float | None = None) -> R:  # noqa: ASYNC109 - the pair of get()
         """See get()."""
         for pause in _pauses(timeout):
             await self.arefresh()
@@ -70,7 +70,9 @@ class TaskResult(framework.GenericTaskResult[P, R]):
     def _value(self) -> R:
         if self.status != Status.SUCCESSFUL:
             last = self.errors[-1] if self.errors else None
-            reason = f"{last.exception_class_path}: {getattr(last, 'message', '')}" if last else "no reason stored"
+            reason = (
+                f"{last.exception_class_path}: {getattr(last, 'message', '')}" if last else "no reason stored"
+            )
             raise JobFailed(f"Task {self.task.name} ({self.id}) failed: {reason}")
         return self.return_value
 
@@ -108,7 +110,7 @@ def task_result(job: Job, attempts: Sequence[Attempt] = ()) -> TaskResult[..., A
         worker_ids.append(str(job.worker_id))
     task = Task.restored(
         job.task_name,
-        codec.loads(job.options) if job.options else None,
+        _stored(job.options) if job.options else None,
         queue_name=job.queue_name,
         priority=job.priority,
         backend=job.backend,
@@ -116,7 +118,7 @@ def task_result(job: Job, attempts: Sequence[Attempt] = ()) -> TaskResult[..., A
         max_attempts=job.max_attempts,
         timeout=job.timeout,
     )
-    args, kwargs = codec.loads(job.arguments)
+    args, kwargs = _stored(job.arguments) or ([], {})
     result: TaskResult[..., Any] = TaskResult(
         task=task,
         id=str(job.id),
@@ -131,8 +133,16 @@ def task_result(job: Job, attempts: Sequence[Attempt] = ()) -> TaskResult[..., A
         errors=list(_errors(job, counted)),
         worker_ids=worker_ids,
     )
-    object.__setattr__(result, "_return_value", job.return_value)
+    object.__setattr__(result, "_return_value", None if job.result is None else _stored(job.result))
     return result
+
+
+def _stored(text: str) -> Any:
+    """Decoded JSON; None for a text that somebody has spoilt by hand."""
+    try:
+        return codec.loads(text)
+    except ValueError:
+        return None
 
 
 def new_result(
@@ -173,5 +183,3 @@ def _errors(job: Job, attempts: Sequence[Attempt]) -> Iterator[TaskError]:
             code=job.error_code,
             message=ending.__doc__ or "",
         )
-
-

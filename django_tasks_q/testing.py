@@ -5,6 +5,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from django.core.exceptions import ImproperlyConfigured
 from django.db import DatabaseError, connections
@@ -18,7 +19,9 @@ from .results import TaskResult
 from .storage import Claim
 
 
-def run_jobs(*, backend: str = framework.DEFAULT_TASK_BACKEND_ALIAS, limit: int = 1000) -> list[TaskResult]:
+def run_jobs(
+    *, backend: str = framework.DEFAULT_TASK_BACKEND_ALIAS, limit: int = 1000
+) -> list[TaskResult[..., Any]]:
     """Run every job that is due, and those they enqueue, until none is left.
 
     Jobs run through the worker's own code, but in the current process, connection and transaction: it
@@ -30,7 +33,7 @@ def run_jobs(*, backend: str = framework.DEFAULT_TASK_BACKEND_ALIAS, limit: int 
         raise ImproperlyConfigured(f"run_jobs() needs a DatabaseBackend; TASKS[{backend!r}] is another one.")
     worker_id = uuid.uuid4()
     runner = Runner(store, str(worker_id), shares_connections=True)
-    ran: list[TaskResult] = []
+    ran: list[TaskResult[..., Any]] = []
     while len(ran) < limit:
         promote(store.storage, backend)
         claim = Claim(worker_id=worker_id, backend=backend, task_names=registry.names())
@@ -52,7 +55,7 @@ def _savepoint(alias: str) -> Iterator[None]:
     if not connection.in_atomic_block:
         yield
         return
-    savepoint = connection.savepoint()
+    savepoint: Any = connection.savepoint()
     yield
     try:
         if connection.needs_rollback:

@@ -13,10 +13,11 @@ from typing import TypeVar
 
 import psutil
 
-T = TypeVar("T")
-
 ROOT = Path(__file__).resolve().parent.parent
+MARK = "TEST_WORKER"
 MANAGE = [sys.executable, str(ROOT / "testproject" / "manage.py")]
+
+T = TypeVar("T")
 
 
 @dataclass
@@ -35,11 +36,17 @@ class Worker:
         """What it has written so far, to both streams."""
         return self.log.read_text()
 
-    def children(self) -> list[psutil.Process]:
-        """Its descendants, the nearest first."""
+    def descendants(self) -> set[psutil.Process]:
+        """All that it has started and that still lives, also what has lost its parent since."""
+        found: set[psutil.Process] = set()
         with suppress(psutil.NoSuchProcess):
-            return psutil.Process(self.pid).children(recursive=True)
-        return []
+            found.update(psutil.Process(self.pid).children(recursive=True))
+        # An orphan is known by its environment; a zombie has none, and is dead enough.
+        for process in psutil.process_iter():
+            with suppress(psutil.Error):
+                if process.environ().get(MARK) == str(self.log) and process.pid != self.pid:
+                    found.add(process)
+        return found
 
     def stop(self, timeout: float = 15) -> int:
         """Ask for a graceful stop and answer the exit status."""
@@ -48,11 +55,11 @@ class Worker:
 
     def kill(self) -> None:
         """End it and its descendants at once, as a lost machine would."""
-        tree = self.children()
         # The parent first, so that it cannot replace the others.
+        tree = self.descendants()
         self.process.kill()
         self.process.wait()
-        for process in tree:
+        for process in tree | self.descendants():
             with suppress(psutil.NoSuchProcess):
                 process.kill()
         psutil.wait_procs(tree, timeout=5)
@@ -69,7 +76,7 @@ class Project:
         """The environment of its processes. Tests may add to it before they start one."""
         return os.environ | {
             "DATABASE_URL": self.database_url,
-            "DJANGO_SETTINGS_MODULE": "testproject.settings",
+            "DJANGO_SETTINGS_MODULE": "tests.worker_settings",
             "EMAIL_BACKEND": "django.core.mail.backends.dummy.EmailBackend",
             "MEDIA_ROOT": str(self.directory / "media"),
             "PYTHONUNBUFFERED": "1",
@@ -98,7 +105,7 @@ class Project:
         with log.open("wb") as stream:
             process = subprocess.Popen(
                 [*MANAGE, "runworker", *arguments],
-                env=self.env,
+                env=self.env | {MARK: str(log)},
                 cwd=self.directory,
                 stdin=subprocess.DEVNULL,
                 stdout=stream,

@@ -1,7 +1,7 @@
 """The shop's settings, with a database of each kind."""
 
 from testproject.settings import *  # noqa: F403
-from testproject.settings import database
+from testproject.settings import INSTALLED_APPS, database
 
 from . import databases
 
@@ -11,5 +11,6 @@ for config in DATABASES.values():
     # One name for all: processes that a test starts import these settings, and know of no test database.
     config["TEST"] = {"NAME": config["NAME"], "DEPENDENCIES": []}
 
+INSTALLED_APPS = [*INSTALLED_APPS, "tests.tasksapp"]
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 MEDIA_ROOT = databases.directory() / "media"

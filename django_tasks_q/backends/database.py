@@ -21,6 +21,7 @@ from ..models.identifiers import uuid7
 from ..results import TaskResult, new_result, task_result
 from ..states import JobStatus
 from ..storage import Storage, storage_for
+from ..validation import suggestion
 
 
 class DatabaseBackend(framework.BaseTaskBackend):
@@ -51,7 +52,21 @@ class DatabaseBackend(framework.BaseTaskBackend):
     def storage(self) -> Storage:
         return storage_for(self.database)
 
-    def enqueue(  # type: ignore[override]
+    def validate_task(self, task: framework.Task[..., Any]) -> None:
+        """Raises InvalidTask, with the task's name, for what this backend cannot run."""
+        try:
+            super().validate_task(task)
+        except framework.InvalidTask as error:
+            name = getattr(task.func, "__qualname__", repr(task.func))
+            hint = ""
+            if self.queues and task.queue_name not in self.queues:
+                known = ", ".join(sorted(self.queues))
+                hint = (
+                    f" TASKS[{self.alias!r}]['QUEUES'] has {known}.{suggestion(task.queue_name, self.queues)}"
+                )
+            raise framework.InvalidTask(f"{name}: {error}{hint}") from None
+
+    def enqueue(
         self, task: framework.Task[P, R], args: Sequence[Any], kwargs: Mapping[str, Any]
     ) -> TaskResult[P, R]:
         """Store one call in the caller's transaction.
@@ -67,9 +82,10 @@ class DatabaseBackend(framework.BaseTaskBackend):
     ) -> list[TaskResult[P, R]]:
         """Store many calls at once, all or none. Raises what ``enqueue`` raises."""
         self.validate_task(task)
-        ours = Task.adopt(task)
+        ours: Task[P, R] = Task.adopt(task)
         now = timezone.now()
-        jobs, results = [], []
+        jobs: list[Job] = []
+        results: list[TaskResult[P, R]] = []
         for args, kwargs in calls:
             ours.check_arguments(args, kwargs)
             job = self._job(ours, args, kwargs, now)
@@ -96,9 +112,7 @@ class DatabaseBackend(framework.BaseTaskBackend):
             priority=task.priority,
             status=JobStatus.SCHEDULED if later else JobStatus.READY,
             run_after=task.run_after,
-            arguments=codec.dumps(
-                [list(args), dict(kwargs)], what="arguments", max_bytes=settings.max_arguments_bytes
-            ),
+            arguments=codec.dump_arguments(args, kwargs, settings.max_arguments_bytes),
             options=codec.dumps(options, what="options") if options else "",
             max_attempts=task.max_attempts or settings.max_attempts,
             timeout=settings.timeout if task.timeout is DEFAULT else task.timeout,

@@ -2,7 +2,7 @@
 
 import logging
 
-from django.db import DatabaseError, InterfaceError, connections, reset_queries
+from django.db import Error, connections, reset_queries
 
 logger = logging.getLogger("django_tasks_q.execution")
 
@@ -27,5 +27,5 @@ def clean_connections() -> None:
                 connection.set_autocommit(True)
             if connection.errors_occurred:
                 connection.close_if_unusable_or_obsolete()
-        except (DatabaseError, InterfaceError):
+        except Error:
             connection.close()

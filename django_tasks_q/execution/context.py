@@ -11,7 +11,7 @@ from ..definition import Task
 from ..storage import ClaimedJob
 
 
-class TaskContext(framework.GenericTaskContext[..., Any]):
+class TaskContext(framework.GenericTaskContext[Any, Any]):
     """The running attempt, as its task sees it."""
 
     def __init__(

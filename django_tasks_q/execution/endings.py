@@ -73,7 +73,7 @@ def by_bad_arguments(job: ClaimedJob, error: TypeError) -> Outcome:
 def by_value(job: ClaimedJob, settings: Options, value: Any, duration: float) -> Outcome:
     """The attempt returned. A value that no database can store fails the job."""
     try:
-        result = codec.dumps(value, what="return value", max_bytes=settings.max_result_bytes)
+        result = codec.dumps(value, what="The return value", max_bytes=settings.max_result_bytes)
     except Exception as error:
         failure = Failure.of(ResultUnstorable(str(error)), RESULT_UNSTORABLE)
         return Outcome.failed(job.id, job.fence, failure, None, duration)

@@ -31,12 +31,10 @@ class Runner:
     which are then not cleaned up.
     """
 
-    def __init__(
-        self, backend: DatabaseBackend, worker_id: str, *, shares_connections: bool = False
-    ) -> None:
+    def __init__(self, backend: DatabaseBackend, worker_id: str, *, shares_connections: bool = False) -> None:
         self.backend = backend
         self.worker_id = worker_id
-        self._clean = (lambda: None) if shares_connections else clean_connections
+        self._clean: Callable[[], None] = _leave_alone if shares_connections else clean_connections
 
     def run(self, job: ClaimedJob) -> Outcome:
         """Run one attempt. Never raises: whatever the task does becomes its Outcome."""
@@ -104,6 +102,10 @@ class Runner:
             traceback=failure.traceback,
         )
         return task_result(row, [attempt])
+
+
+def _leave_alone() -> None:
+    pass
 
 
 def _function(task: Task[..., Any]) -> Callable[..., Any]:

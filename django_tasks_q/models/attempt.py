@@ -1,6 +1,7 @@
 from django.db import models
 from django.utils.translation import gettext_lazy as _
 
+from ..outcomes import AttemptOutcome
 from .job import Job
 
 
@@ -11,7 +12,7 @@ class Attempt(models.Model):
     number = models.SmallIntegerField(_("number"))
     fence = models.IntegerField(_("fence"))
     worker_id = models.UUIDField(_("worker"), null=True, blank=True)
-    outcome = models.CharField(_("outcome"), max_length=16)
+    outcome = models.CharField(_("outcome"), max_length=16, choices=AttemptOutcome.choices)
     started_at = models.DateTimeField(_("started"), null=True, blank=True)
     finished_at = models.DateTimeField(_("finished"))
     duration = models.FloatField(_("seconds run"), null=True, blank=True)
@@ -21,11 +22,13 @@ class Attempt(models.Model):
     traceback = models.TextField(_("traceback"), default="", blank=True)
 
     class Meta:
+        # Explicit, so that a missing INSTALLED_APPS entry is met by a check and not by an import error.
+        app_label = "django_tasks_q"
         verbose_name = _("attempt")
         verbose_name_plural = _("attempts")
-        default_permissions = ("view",)
+        default_permissions = ()  # shown with its job
         ordering = ("fence",)
-        constraints = [  # noqa: RUF012
+        constraints = [
             models.UniqueConstraint(fields=["job", "fence"], name="dtq_attempt_job_fence"),
         ]
 

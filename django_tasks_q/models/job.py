@@ -40,7 +40,7 @@ class Job(models.Model):
     # JSON as text: it goes through the worker as bytes, and comes back from every database exactly as
     # it was written (docs/adr/0003).
     arguments = models.TextField(_("arguments"))
-    result = models.TextField(_("result"), null=True, blank=True)  # noqa: DJ001 - "null" is a result
+    result = models.TextField(_("result"), null=True, blank=True)
     options = models.TextField(_("options"), default="", blank=True)
 
     max_attempts = models.SmallIntegerField(_("attempts allowed"), default=1)
@@ -61,12 +61,14 @@ class Job(models.Model):
     objects = JobQuerySet.as_manager()
 
     class Meta:
+        # Explicit, so that a missing INSTALLED_APPS entry is met by a check and not by an import error.
+        app_label = "django_tasks_q"
         verbose_name = _("job")
         verbose_name_plural = _("jobs")
         default_permissions = ("view",)
         # Each holds the rows of one duty and no others, so that jobs scheduled for later and finished
         # ones cost a claim nothing.
-        indexes = [  # noqa: RUF012
+        indexes = [
             models.Index(
                 models.F("priority").desc(),
                 models.F("id").asc(),

@@ -23,6 +23,8 @@ class Worker(models.Model):
     stopped_at = models.DateTimeField(_("stopped"), null=True, blank=True)
 
     class Meta:
+        # Explicit, so that a missing INSTALLED_APPS entry is met by a check and not by an import error.
+        app_label = "django_tasks_q"
         verbose_name = _("worker")
         verbose_name_plural = _("workers")
         default_permissions = ("view",)

@@ -4,10 +4,10 @@ from functools import cache
 
 from django.db import connections
 
-from .base import Storage
+from .base import Listener, Storage
 from .values import Claim, ClaimedJob, LostJob
 
-__all__ = ["Claim", "ClaimedJob", "LostJob", "Storage", "storage_for"]
+__all__ = ["Claim", "ClaimedJob", "Listener", "LostJob", "Storage", "storage_for"]
 
 
 @cache

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from functools import wraps
@@ -14,26 +14,28 @@ from django.db.models import Exists, F, OuterRef, Q
 from django.db.models.functions import Coalesce
 
 from ..models import Attempt, Job, Worker
+from ..models.job import JobQuerySet
 from ..outcomes import AttemptOutcome, Outcome
 from ..states import FINAL, JobStatus
 from .clock import DatabaseNow
-from .values import Claim, ClaimedJob, LostJob
+from .values import Advice, Claim, ClaimedJob, LostJob
 
 if TYPE_CHECKING:
     from django.db.backends.base.base import BaseDatabaseWrapper
 
 P = ParamSpec("P")
 R = TypeVar("R")
+S = TypeVar("S", bound="Storage")
 
 #: How often a statement is repeated that lost to a concurrent one without any fault of its own.
 MAX_REPEATS = 20
 
 
-def repeated(verb: Callable[Concatenate[Storage, P], R]) -> Callable[Concatenate[Storage, P], R]:
+def repeated(verb: Callable[Concatenate[S, P], R]) -> Callable[Concatenate[S, P], R]:
     """Run a verb again when the database asks for that: a deadlock, a serialization failure, a busy file."""
 
     @wraps(verb)
-    def wrapper(self: Storage, *args: P.args, **kwargs: P.kwargs) -> R:
+    def wrapper(self: S, /, *args: P.args, **kwargs: P.kwargs) -> R:
         for _ in range(MAX_REPEATS):
             try:
                 return verb(self, *args, **kwargs)
@@ -68,6 +70,10 @@ class Storage:
         with transaction.atomic(using=self.alias):
             yield
 
+    def advice(self) -> Iterator[Advice]:
+        """What to change in this database's settings."""
+        yield from ()
+
     # Coming in
 
     def enqueue(self, jobs: Sequence[Job]) -> None:
@@ -88,7 +94,7 @@ class Storage:
 
     @repeated
     def claim(self, claim: Claim, limit: int) -> list[ClaimedJob]:
-        """Take up to ``limit`` ready jobs, most urgent first, and make them the worker's under a new fence."""
+        """Make up to ``limit`` ready jobs the worker's, most urgent first, each under a new fence."""
         with self.transaction():
             features = self.connection.features
             ready = self._ready(claim)
@@ -97,31 +103,32 @@ class Storage:
             ids = list(ready.order_by("-priority", "id").values_list("id", flat=True)[:limit])
             if not ids:
                 return []
+            now = DatabaseNow()
             candidates = Job.objects.using(self.alias).filter(id__in=ids)
             candidates.filter(status=JobStatus.READY).update(
                 status=JobStatus.RUNNING,
                 fence=F("fence") + 1,
                 attempts=F("attempts") + 1,
                 worker_id=claim.worker_id,
-                started_at=Coalesce(F("started_at"), DatabaseNow()),
-                last_attempted_at=DatabaseNow(),
+                started_at=Coalesce(F("started_at"), now),
+                last_attempted_at=now,
             )
             # A candidate was ready a moment ago: if it is this worker's now, it came by this update.
             won = candidates.filter(status=JobStatus.RUNNING, worker_id=claim.worker_id)
             return [
-                ClaimedJob(*row)
-                for row in won.order_by("-priority", "id").values_list(*ClaimedJob._fields)
+                ClaimedJob(*row) for row in won.order_by("-priority", "id").values_list(*ClaimedJob._fields)
             ]
 
-    def _ready(self, claim: Claim) -> Any:
-        ready = Job.objects.using(self.alias).filter(
-            status=JobStatus.READY, backend=claim.backend, task_name__in=claim.task_names
-        )
+    def _ready(self, claim: Claim) -> JobQuerySet:
+        return self._takeable(claim).filter(status=JobStatus.READY)
+
+    def _takeable(self, claim: Claim) -> JobQuerySet:
+        jobs = Job.objects.using(self.alias).filter(backend=claim.backend, task_name__in=claim.task_names)
         if claim.queues:
-            ready = ready.filter(queue_name__in=claim.queues)
+            jobs = jobs.filter(queue_name__in=claim.queues)
         if claim.exclude_queues:
-            ready = ready.exclude(queue_name__in=claim.exclude_queues)
-        return ready
+            jobs = jobs.exclude(queue_name__in=claim.exclude_queues)
+        return jobs
 
     @repeated
     def finish(self, outcomes: Collection[Outcome]) -> set[UUID]:
@@ -174,18 +181,14 @@ class Storage:
             .values_list("run_after", "now")
             .first()
         )
-        if row is None:
+        if row is None or row[0] is None:
             return None
-        seconds: float = (row[0] - row[1]).total_seconds()
-        return seconds
+        return (row[0] - row[1]).total_seconds()
 
     def has_work(self, claim: Claim) -> bool:
         """Whether a job that this worker could take is ready, or due to be."""
-        due = Q(status=JobStatus.SCHEDULED, run_after__lte=DatabaseNow(), backend=claim.backend)
-        return (
-            self._ready(claim).exists()
-            or Job.objects.using(self.alias).filter(due, task_name__in=claim.task_names).exists()
-        )
+        due = Q(status=JobStatus.SCHEDULED, run_after__lte=DatabaseNow())
+        return self._takeable(claim).filter(Q(status=JobStatus.READY) | due).exists()
 
     def lost(self, backend: str, limit: int = 500) -> list[LostJob]:
         """Running jobs that no worker with a lease owns.
@@ -224,9 +227,9 @@ class Storage:
     @repeated
     def register(self, worker: Worker, lease: float) -> None:
         """Insert a worker with a lease of that many seconds."""
-        worker.started_at = DatabaseNow()  # type: ignore[assignment]
-        worker.heartbeat_at = DatabaseNow()  # type: ignore[assignment]
-        worker.lease_expires_at = DatabaseNow(lease)  # type: ignore[assignment]
+        worker.started_at = DatabaseNow()
+        worker.heartbeat_at = DatabaseNow()
+        worker.lease_expires_at = DatabaseNow(lease)
         worker.save(force_insert=True, using=self.alias)
 
     @repeated
@@ -249,9 +252,7 @@ class Storage:
     def forget_workers(self, older_than: float = timedelta(days=1).total_seconds()) -> int:
         """Delete the rows of workers whose lease ended more than ``older_than`` seconds ago."""
         return (
-            Worker.objects.using(self.alias)
-            .filter(lease_expires_at__lt=DatabaseNow(-older_than))
-            .delete()[0]
+            Worker.objects.using(self.alias).filter(lease_expires_at__lt=DatabaseNow(-older_than)).delete()[0]
         )
 
 
@@ -262,11 +263,11 @@ class Listener:
         raise NotImplementedError
 
     def drain(self) -> bool:
-        """Take the hints that have come. Answers whether there were any. Raises DatabaseError when broken."""
+        """Take the hints that have come. Answers whether there were any. Raises a database Error when broken."""
         raise NotImplementedError
 
     def verify(self) -> None:
-        """Prove that hints can still come. Raises DatabaseError when they cannot."""
+        """Prove that hints can still come. Raises a database Error when they cannot."""
         raise NotImplementedError
 
     def close(self) -> None:
@@ -297,7 +298,7 @@ def _changes(outcome: Outcome) -> dict[str, Any]:
     return changes
 
 
-def _attempt(outcome: Outcome, number: int, row: dict[str, Any]) -> Attempt:
+def _attempt(outcome: Outcome, number: int, row: Mapping[str, Any]) -> Attempt:
     failure = outcome.failure
     return Attempt(
         job_id=outcome.job_id,

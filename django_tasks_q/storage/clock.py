@@ -22,10 +22,10 @@ class DatabaseNow(Func):
     def __init__(self, offset: float = 0.0, **extra: Any) -> None:
         super().__init__(**extra)
         self.offset = offset
+        self.moment = timezone.now() + timedelta(seconds=offset)
 
     def as_sql(self, compiler: Any, connection: Any, **context: Any) -> tuple[str, list[Any]]:  # type: ignore[override]
-        moment = timezone.now() + timedelta(seconds=self.offset)
-        return "%s", [connection.ops.adapt_datetimefield_value(moment)]
+        return "%s", [connection.ops.adapt_datetimefield_value(self.moment)]
 
     def as_postgresql(self, compiler: Any, connection: Any, **context: Any) -> tuple[str, list[Any]]:
         return "STATEMENT_TIMESTAMP() + %s * INTERVAL '1 second'", [self.offset]

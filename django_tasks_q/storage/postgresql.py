@@ -99,12 +99,11 @@ class PostgreSQLStorage(Storage):
     def __init__(self, alias: str) -> None:
         super().__init__(alias)
         quote = self.connection.ops.quote_name
+        column_of = {field.name: str(field.column) for field in Job._meta.concrete_fields}
         names = {
             "job": quote(Job._meta.db_table),
             "attempt": quote(Attempt._meta.db_table),
-            "columns": ", ".join(
-                f"job.{quote(Job._meta.get_field(name).column)}" for name in ClaimedJob._fields
-            ),
+            "columns": ", ".join(f"job.{quote(column_of[name])}" for name in ClaimedJob._fields),
         }
         self._claim = CLAIM.format(**names)
         self._finish = FINISH.format(**names)
@@ -136,7 +135,9 @@ class PostgreSQLStorage(Storage):
             return set()
         # In one order everywhere, so that two batches never wait for each other.
         rows = [_ending(outcome) for outcome in sorted(outcomes, key=lambda outcome: outcome.job_id)]
-        parameters: dict[str, Any] = dict(zip(_Ending._fields, map(list, zip(*rows, strict=True)), strict=True))
+        parameters: dict[str, Any] = dict(
+            zip(_Ending._fields, map(list, zip(*rows, strict=True)), strict=True)
+        )
         with self.connection.cursor() as cursor:
             cursor.execute(self._finish, parameters)
             return {row[0] for row in cursor.fetchall()}
@@ -145,7 +146,7 @@ class PostgreSQLStorage(Storage):
     def promote(self, backend: str, limit: int = 1000) -> int:
         with self.connection.cursor() as cursor:
             cursor.execute(self._promote, {"backend": backend, "limit": limit})
-            return cursor.rowcount
+            return int(cursor.rowcount)
 
     def hint(self, backend: str) -> None:
         transaction.on_commit(lambda: self._notify(backend), using=self.alias, robust=True)
@@ -179,7 +180,7 @@ class PostgreSQLListener(Listener):
 
     def drain(self) -> bool:
         try:
-            return any([True for _ in self._connection.notifies(timeout=0)])
+            return any(True for _ in list(self._connection.notifies(timeout=0)))
         except PsycopgError as error:
             raise InterfaceError(str(error)) from error
 

@@ -8,17 +8,36 @@ from contextlib import contextmanager
 from django.db import transaction
 
 from .base import Storage
+from .values import Advice
 
 
 class SQLiteStorage(Storage):
     #: A look costs microseconds here, and nobody sends hints.
     poll_interval = 0.1
 
+    def advice(self) -> Iterator[Advice]:
+        options = self.connection.settings_dict["OPTIONS"]
+        if str(options.get("transaction_mode", "")).upper() not in ("IMMEDIATE", "EXCLUSIVE"):
+            yield Advice(
+                "W001",
+                f"Database {self.alias!r} holds jobs, and its transactions take SQLite's write lock late, so "
+                "concurrent writers fail with 'database is locked'.",
+                f"Set DATABASES[{self.alias!r}]['OPTIONS']['transaction_mode'] = 'IMMEDIATE'.",
+            )
+        if "journal_mode" not in str(options.get("init_command", "")).lower():
+            yield Advice(
+                "W002",
+                f"Database {self.alias!r} holds jobs, and does not ask for SQLite's write-ahead log, so "
+                "readers and the writer wait for each other.",
+                f"Set DATABASES[{self.alias!r}]['OPTIONS']['init_command'] = 'PRAGMA journal_mode=WAL'.",
+            )
+
     @contextmanager
     def transaction(self) -> Iterator[None]:
         # A transaction that first reads and then writes fails at once when somebody wrote in between,
         # whatever the busy timeout. BEGIN IMMEDIATE waits its turn instead.
         connection = self.connection
+        connection.ensure_connection()
         configured = connection.transaction_mode  # type: ignore[attr-defined]
         connection.transaction_mode = "IMMEDIATE"  # type: ignore[attr-defined]
         try:

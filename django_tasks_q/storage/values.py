@@ -29,6 +29,14 @@ class ClaimedJob(NamedTuple):
     run_after: datetime | None
 
 
+class Advice(NamedTuple):
+    """A setting of the database that will cost jobs or time, for ``manage.py check``."""
+
+    id: str
+    problem: str
+    remedy: str
+
+
 class LostJob(NamedTuple):
     """A running row whose worker's lease is over."""
 

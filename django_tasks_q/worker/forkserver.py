@@ -87,7 +87,7 @@ class _Server:
 
     def serve(self) -> NoReturn:
         # A terminal sends Ctrl-C to the whole foreground group; only the parent decides what it means.
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT):
             signal.signal(number, signal.SIG_IGN)
         gc.collect()
         gc.freeze()
@@ -108,6 +108,8 @@ class _Server:
         finally:
             for pid in self.children:
                 kill_group(pid)
+            for pid in self.children:
+                os.waitpid(pid, 0)
             os._exit(code)
 
     def _loop(self) -> None:

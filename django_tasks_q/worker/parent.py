@@ -10,11 +10,12 @@ import threading
 import time
 from uuid import UUID
 
-from django.db import DatabaseError, InterfaceError, OperationalError, connections
+from django.db import Error, InterfaceError, OperationalError, connections
 
 from ..backends import DatabaseBackend
 from ..outcomes import Outcome
 from ..registry import registry
+from ..states import JobStatus
 from ..storage import Claim, ClaimedJob, storage_for
 from .child import main as child_main
 from .config import WorkerConfig
@@ -66,7 +67,7 @@ class Parent:
         self._backlog_since: float | None = None
 
     def run(self) -> None:
-        """Work until told to stop. Raises PoolBroken, and DatabaseError when the start fails."""
+        """Work until told to stop. Raises PoolBroken, and a database Error when the start fails."""
         try:
             self.lease.take()
             self.server.renew(self.lease.kill_at)
@@ -105,7 +106,7 @@ class Parent:
                 self._outage(error)
         if self.lease.is_taken:
             self.pool.fill(self.lease.id)
-            self.pool.feed()
+            self._feed()
         self.report.progress()
 
     # What a step does with the database
@@ -116,6 +117,8 @@ class Parent:
         outcomes = self.unwritten
         won = self.storage.finish(outcomes)
         self.unwritten = []
+        if any(outcome.status is JobStatus.READY for outcome in outcomes) or not self.pool.held:
+            self._look_at = 0.0
         self.pool.confirm(outcomes, won)
         self.report.ended(outcomes, won, self.names)
 
@@ -130,7 +133,6 @@ class Parent:
         self.server.renew(self.lease.kill_at)
 
     def _take_jobs(self, hinted: bool) -> None:
-        self._give_back_stale_backlog()
         wanted = min(self.pool.room, BATCH)
         if self.config.max_jobs is not None:
             wanted = min(wanted, self.config.max_jobs - self.taken)
@@ -141,7 +143,8 @@ class Parent:
         self.taken += len(jobs)
         self.names.update((job.id, job.task_name) for job in jobs)
         self.pool.backlog.extend(jobs)
-        self._drained = self.config.batch and not jobs and not self.storage.has_work(self._claim)
+        if self.config.batch and not jobs and not self.pool.held:
+            self._drained = not self.storage.has_work(self._claim)
         if len(jobs) == wanted:
             self._pause = FIRST_PAUSE
             self._look_at = 0.0
@@ -160,10 +163,10 @@ class Parent:
             exclude_queues=self.config.exclude_queues,
         )
 
-    def _give_back_stale_backlog(self) -> None:
-        """Let other workers have what no child here gets round to."""
+    def _feed(self) -> None:
+        """Hand out the backlog; what no child gets round to for a while, other workers may have."""
         now = time.monotonic()
-        if not self.pool.backlog:
+        if self.pool.feed() or not self.pool.backlog:
             self._backlog_since = None
         elif self._backlog_since is None:
             self._backlog_since = now
@@ -171,11 +174,11 @@ class Parent:
             jobs = list(self.pool.backlog)
             self.pool.backlog.clear()
             self._release(jobs)
+            self._backlog_since = None
 
     def _release(self, jobs: list[ClaimedJob]) -> None:
         self.unwritten += [Outcome.released(job.id, job.fence) for job in jobs]
         self.taken -= len(jobs)
-        self._write()
 
     # Time
 
@@ -251,7 +254,7 @@ class Parent:
         if self.lease.is_taken:
             try:
                 self.lease.give_up()
-            except DatabaseError as error:
+            except Error as error:
                 logger.error("The worker's lease could not be ended: %s", error)
 
 

@@ -116,23 +116,40 @@ class Pool:
     @property
     def room(self) -> int:
         """How many more jobs could start soon enough to be worth claiming now."""
-        return max(0, len(self.children) * self._ahead - self.held)
+        now = time.monotonic()
+        return max(0, sum(self._room_in(child, now) for child in self.children.values()) - len(self.backlog))
+
+    def _room_in(self, child: ChildHandle, now: float) -> int:
+        if not child.ready or child.dropping or child.verdict:
+            return 0
+        if child.sent and now - child.since > PATIENCE:
+            return 0  # what is handed to it now would only have to be taken back
+        return max(0, self._ahead - len(child.sent))
+
+    def _learn(self, duration: float) -> None:
+        # Quick to believe that jobs are long, slow to believe that they are short: a job too many in
+        # hand looks like running to everybody else.
+        weight = 0.5 if duration > self._usual else 0.05
+        self._usual += weight * (duration - self._usual)
 
     @property
     def _ahead(self) -> int:
         return max(1, min(MAX_AHEAD, int(AHEAD_SECONDS / max(self._usual, 1e-4))))
 
-    def feed(self) -> None:
-        """Hand the backlog to the children that have the least to do."""
-        if not self.backlog:
-            return
-        takers = [child for child in self.children.values() if child.ready and not child.dropping]
-        takers.sort(key=lambda child: len(child.sent))
-        for index, child in enumerate(takers):
+    def feed(self) -> int:
+        """Hand the backlog to the children that have the least to do. Answers how many jobs went."""
+        before = len(self.backlog)
+        if not before:
+            return 0
+        now = time.monotonic()
+        rooms = [(self._room_in(child, now), child) for child in self.children.values()]
+        takers = sorted(((room, child) for room, child in rooms if room), key=lambda taker: -taker[0])
+        for index, (room, child) in enumerate(takers):
             share = -(-len(self.backlog) // (len(takers) - index))
-            count = min(share, self._ahead - len(child.sent), len(self.backlog))
-            if count > 0 and not child.verdict:
+            count = min(share, room, len(self.backlog))
+            if count:
                 self._send(child, [self.backlog.popleft() for _ in range(count)])
+        return before - len(self.backlog)
 
     def _send(self, child: ChildHandle, jobs: list[ClaimedJob]) -> None:
         if not child.sent:
@@ -182,7 +199,7 @@ class Pool:
                     outcome = protocol.unpack_outcome(body)
                     child.sent.popleft()
                     child.since = time.monotonic()
-                    self._usual += 0.2 * ((outcome.duration or 0.0) - self._usual)
+                    self._learn(outcome.duration or 0.0)
                     self._ends_of[outcome.job_id] = child.key
                     outcomes.append(outcome)
         except EOFError:

@@ -109,7 +109,7 @@ class Channel:
 
 def pack(records: Iterable[tuple[list[Any], str | None]]) -> bytes:
     """Records of a JSON header and a text that is passed through as it is."""
-    parts = []
+    parts: list[bytes] = []
     for header, text in records:
         head = json.dumps(header, separators=(",", ":")).encode()
         tail = b"" if text is None else text.encode()
@@ -155,7 +155,9 @@ def pack_outcome(outcome: Outcome) -> bytes:
         outcome.status.value,
         outcome.delay,
         outcome.duration,
-        None if failure is None else [failure.code, failure.exception_class, failure.message, failure.traceback],
+        None
+        if failure is None
+        else [failure.code, failure.exception_class, failure.message, failure.traceback],
         outcome.result is not None,
     ]
     return pack([(header, outcome.result)])

@@ -80,9 +80,11 @@ class Report:
 def _describe(outcome: Outcome, name: str) -> str:
     took = "" if outcome.duration is None else f" in {outcome.duration:.3f}s"
     if outcome.status is JobStatus.SCHEDULED:
-        what = f"{outcome.kind.value}, again in {outcome.delay:.0f}s"
+        what = f"{outcome.kind.value}, again in {outcome.delay:.3g}s"
     elif outcome.status is JobStatus.READY:
-        what = outcome.kind.value if outcome.kind is AttemptOutcome.RELEASED else f"{outcome.kind.value}, again"
+        what = (
+            outcome.kind.value if outcome.kind is AttemptOutcome.RELEASED else f"{outcome.kind.value}, again"
+        )
     else:
         what = outcome.kind.value
     reason = ""

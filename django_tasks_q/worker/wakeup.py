@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import faulthandler
 import logging
 import selectors
 import signal
@@ -9,9 +10,9 @@ import socket
 import time
 from collections.abc import Iterable
 
-from django.db import DatabaseError
+from django.db import Error
 
-from ..storage import Storage
+from ..storage import Listener, Storage
 from .protocol import Channel
 
 logger = logging.getLogger("django_tasks_q.worker")
@@ -23,7 +24,7 @@ RELISTEN = 5.0
 
 
 class Signals:
-    """Counts requests to stop, and makes a sleeping selector notice them."""
+    """Counts requests to stop, and makes a sleeping selector notice them. SIGQUIT dumps the stack."""
 
     def __init__(self) -> None:
         self.stops = 0
@@ -33,6 +34,7 @@ class Signals:
         signal.set_wakeup_fd(self._writer.fileno(), warn_on_full_buffer=False)
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._stop)
+        faulthandler.register(signal.SIGQUIT, all_threads=True)
 
     def _stop(self, *_: object) -> None:
         self.stops += 1
@@ -56,7 +58,7 @@ class Wakeup:
         self.backend = backend
         self.signals = signals
         self.listening = listen
-        self._listener = None
+        self._listener: Listener | None = None
         self._next_try = 0.0
         self._verified_at = 0.0
 
@@ -73,12 +75,12 @@ class Wakeup:
             ready = {key.fileobj for key, _ in selector.select(timeout)}
         if self.signals in ready:
             self.signals.drain()
-        return self._listener is not None and self._listener in ready and self._hinted()
+        return self._listener is not None and self._listener in ready and self._hinted(self._listener)
 
-    def _hinted(self) -> bool:
+    def _hinted(self, listener: Listener) -> bool:
         try:
-            return self._listener.drain()
-        except DatabaseError:
+            return listener.drain()
+        except Error:
             self._lose_listener()
             return True  # whatever was missed is found by looking
 
@@ -96,7 +98,7 @@ class Wakeup:
             elif now - self._verified_at > VERIFY:
                 self._verified_at = now
                 self._listener.verify()
-        except DatabaseError:
+        except Error:
             self._lose_listener()
 
     def _lose_listener(self) -> None:

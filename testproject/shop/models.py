@@ -55,4 +55,4 @@ class Image(models.Model):
     thumbnail = models.ImageField(upload_to="thumbnails", blank=True)
 
     def __str__(self) -> str:
-        return self.file.name
+        return self.file.name or ""

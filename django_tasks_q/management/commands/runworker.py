@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import atexit
 import os
 import socket
 import subprocess
@@ -9,7 +10,7 @@ from typing import Any
 
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management.base import BaseCommand, CommandError
-from django.db import DatabaseError, InterfaceError, ProgrammingError, connections
+from django.db import Error, ProgrammingError, connections
 from django.utils import autoreload
 
 from ... import _framework as framework
@@ -23,27 +24,57 @@ from ...worker.report import Report
 
 class Command(BaseCommand):
     help = "Run the jobs that tasks were enqueued as."
+    # Not all: checking URLs would import every view into a process that serves none.
+    requires_system_checks = ("tasks",)
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        parser.add_argument("--backend", default=framework.DEFAULT_TASK_BACKEND_ALIAS, metavar="ALIAS",
-                            help="Alias in TASKS whose jobs are run (default: %(default)s).")  # fmt: skip
-        parser.add_argument("--database", metavar="ALIAS",
-                            help="Database that holds the jobs, instead of the backend's own.")  # fmt: skip
-        parser.add_argument("--queue", action="append", default=[], metavar="NAME", dest="queues",
-                            help="Run only this queue's jobs; repeat for several.")  # fmt: skip
-        parser.add_argument("--exclude-queue", action="append", default=[], metavar="NAME",
-                            dest="exclude_queues", help="Leave this queue's jobs to others; may be repeated.")  # fmt: skip
-        parser.add_argument("--processes", type=_positive, default=os.cpu_count() or 1, metavar="N",
-                            help="Jobs run at the same time, each in a child process (default: %(default)s).")  # fmt: skip
-        parser.add_argument("--batch", action="store_true", help="Stop when nothing is left to do.")
-        parser.add_argument("--max-jobs", type=_positive, metavar="N", help="Stop after this many jobs.")
-        parser.add_argument("--worker-name", metavar="NAME",
-                            help="Name shown for this worker (default: host and process id).")  # fmt: skip
-        parser.add_argument("--shutdown-timeout", type=_seconds, default=25.0, metavar="SECONDS",
-                            help="Time for running jobs to finish after SIGTERM or Ctrl-C; a second signal "
-                                 "ends it (default: %(default)g).")  # fmt: skip
-        parser.add_argument("--reload", action="store_true",
-                            help="Restart when code changes. For development only.")  # fmt: skip
+        add = parser.add_argument
+        add(
+            "--backend",
+            default=framework.DEFAULT_TASK_BACKEND_ALIAS,
+            metavar="ALIAS",
+            help="Alias in TASKS whose jobs are run (default: %(default)s).",
+        )
+        add(
+            "--database",
+            metavar="ALIAS",
+            help="Database that holds the jobs, instead of the backend's own.",
+        )
+        add(
+            "--queue",
+            action="append",
+            default=[],
+            metavar="NAME",
+            dest="queues",
+            help="Run only this queue's jobs; repeat for several.",
+        )
+        add(
+            "--exclude-queue",
+            action="append",
+            default=[],
+            metavar="NAME",
+            dest="exclude_queues",
+            help="Leave this queue's jobs to other workers; may be repeated.",
+        )
+        add(
+            "--processes",
+            type=_positive,
+            default=os.cpu_count() or 1,
+            metavar="N",
+            help="Jobs run at the same time, each in a child process (default: %(default)s).",
+        )
+        add("--batch", action="store_true", help="Stop when nothing is left to do.")
+        add("--max-jobs", type=_positive, metavar="N", help="Stop after this many jobs.")
+        add("--worker-name", metavar="NAME", help="Name of this worker (default: host and process id).")
+        add(
+            "--shutdown-timeout",
+            type=_seconds,
+            default=25.0,
+            metavar="SECONDS",
+            help="Time for running jobs to finish after SIGTERM or Ctrl-C; a second signal ends it "
+            "(default: %(default)g).",
+        )
+        add("--reload", action="store_true", help="Restart when code changes. For development only.")
 
     def handle(self, *args: Any, **options: Any) -> None:
         if not hasattr(os, "fork"):
@@ -54,25 +85,19 @@ class Command(BaseCommand):
         backend = _backend(options["backend"])
         config = self._config(options, backend)
         report = Report(self.stdout.write, options["verbosity"])
-        report.line(
-            f"Worker {config.name}: {len(registry)} tasks, "
-            f"queues {', '.join(config.queues) or 'all'}{_without(config)}, "
-            f"{config.processes} processes, database {config.database!r}. Stop with Ctrl-C."
-        )
+        report.line(f"{_banner(config)} Stop with Ctrl-C.")
         try:
             Parent(config, backend, report).run()
         except PoolBroken as error:
             raise CommandError(str(error)) from error
-        except (DatabaseError, InterfaceError) as error:
+        except Error as error:
             raise CommandError(_explained(error, config.database)) from error
         report.line(f"Stopped: {report.summary()}.")
 
     def _config(self, options: dict[str, Any], backend: DatabaseBackend) -> WorkerConfig:
         database = options["database"] or backend.database
         if database not in connections:
-            raise CommandError(
-                f"DATABASES has no alias {database!r}.{suggestion(database, connections)}"
-            )
+            raise CommandError(f"DATABASES has no alias {database!r}.{suggestion(database, connections)}")
         for queue in options["queues"] + options["exclude_queues"]:
             if backend.queues and queue not in backend.queues:
                 raise CommandError(
@@ -113,19 +138,24 @@ def _explained(error: Exception, database: str) -> str:
     return f"Database {database!r} cannot be used: {reason}"
 
 
-def _without(config: WorkerConfig) -> str:
-    return f" but {', '.join(config.exclude_queues)}" if config.exclude_queues else ""
+def _banner(config: WorkerConfig) -> str:
+    queues = ", ".join(config.queues) or "all"
+    if config.exclude_queues:
+        queues += f" but {', '.join(config.exclude_queues)}"
+    return (
+        f"Worker {config.name}: {len(registry)} tasks, queues {queues}, {config.processes} processes, "
+        f"backend {config.backend!r}, database {config.database!r}."
+    )
 
 
 def _run_reloaded() -> None:
     # The reloader owns this process's main thread, where signals arrive, so the worker gets its own
     # process. It is told to stop when the reloader leaves to be started anew.
     arguments = [argument for argument in sys.argv if argument != "--reload"]
-    with subprocess.Popen([sys.executable, *arguments]) as worker:  # noqa: S603
-        try:
-            worker.wait()
-        finally:
-            worker.terminate()
+    worker = subprocess.Popen([sys.executable, *arguments])  # noqa: S603 - the very command that runs
+    # Not by ``finally``: the reloader leaves without waiting for this thread.
+    atexit.register(worker.terminate)
+    worker.wait()
 
 
 def _positive(text: str) -> int:

@@ -1,0 +1,57 @@
+"""What the demo's worker is given: honest work, and one job for each way of going wrong."""
+
+from __future__ import annotations
+
+import ast
+import os
+import signal
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import django
+from django.utils import timezone
+
+from .. import task
+from ..execution.context import TaskContext
+
+
+@task
+def parse_module(path: str) -> dict[str, Any]:
+    """Count the lines, functions and classes of a module, named by its path in the Django package."""
+    source = (Path(django.__file__).parent / path).read_bytes()
+    nodes = Counter(type(node) for node in ast.walk(ast.parse(source)))
+    return {
+        "module": path,
+        "lines": len(source.splitlines()),
+        "functions": nodes[ast.FunctionDef] + nodes[ast.AsyncFunctionDef],
+        "classes": nodes[ast.ClassDef],
+    }
+
+
+@task(takes_context=True, max_attempts=3, backoff=0.2)
+def fail_twice(context: TaskContext) -> str:
+    """Succeed at the third attempt."""
+    if context.attempt < 3:
+        raise ConnectionError(f"Attempt {context.attempt} is meant to fail.")
+    return f"succeeded at attempt {context.attempt}"
+
+
+@task(timeout=1)
+def never_end() -> None:
+    """Outlive the timeout."""
+    while True:
+        time.sleep(60)
+
+
+@task
+def kill_own_process() -> None:
+    """Take the process down that runs this, whatever else it holds."""
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+@task
+def run_later() -> str:
+    """Say when this ran."""
+    return timezone.now().isoformat()

@@ -1,0 +1,141 @@
+"""Shows the table of job states as the code has it: ``{job-transitions}`` and ``{job-diagram}``.
+
+Both read ``django_tasks_q.states`` while the documentation is built, so that it cannot fall behind.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from docutils import nodes
+from sphinx.util.docutils import SphinxDirective
+
+from django_tasks_q.states import FINAL, TRANSITIONS, JobStatus
+
+#: Verbs of the table that no code performs yet; tests/test_docs.py fails when one of them comes.
+NOT_YET = ("admit", "cancel", "expire", "retry")
+#: Moves whose verb exists, but which it does not make yet.
+NOT_YET_MOVES = {(JobStatus.RUNNING, JobStatus.CANCELLED)}
+
+WIDTH, HEIGHT = 900, 420
+BOX_WIDTH, BOX_HEIGHT = 118, 36
+
+#: Centre of each state's box.
+PLACES = {
+    JobStatus.SCHEDULED: (150, 60),
+    JobStatus.WAITING: (70, 240),
+    JobStatus.READY: (370, 150),
+    JobStatus.RUNNING: (620, 150),
+    JobStatus.SUCCESSFUL: (825, 60),
+    JobStatus.FAILED: (825, 240),
+    JobStatus.EXPIRED: (230, 385),
+    JobStatus.CANCELLED: (480, 385),
+}
+
+#: How far an arrow bends to its left, as a share of its length, where it would hide another.
+BENDS = {
+    (JobStatus.RUNNING, JobStatus.SCHEDULED): -0.12,
+    (JobStatus.RUNNING, JobStatus.READY): -0.2,
+    (JobStatus.READY, JobStatus.RUNNING): -0.2,
+    (JobStatus.FAILED, JobStatus.READY): 0.22,
+    (JobStatus.READY, JobStatus.CANCELLED): -0.1,
+    (JobStatus.CANCELLED, JobStatus.READY): -0.1,
+    (JobStatus.READY, JobStatus.EXPIRED): -0.1,
+    (JobStatus.EXPIRED, JobStatus.READY): -0.1,
+}
+
+Move = tuple[JobStatus, JobStatus, str]
+Point = tuple[float, float]
+
+
+def moves() -> Iterator[Move]:
+    """Every allowed move, with the verb that makes it."""
+    for start, ends in TRANSITIONS.items():
+        for end, verb in ends.items():
+            yield start, end, verb
+
+
+def exists(move: Move) -> bool:
+    """Whether some code makes this move today."""
+    return move[2] not in NOT_YET and move[:2] not in NOT_YET_MOVES
+
+
+def table() -> str:
+    """The moves as a table in Markdown."""
+    rows = ["| From | To | By | Today |", "|---|---|---|---|"]
+    for move in moves():
+        start, end, verb = move
+        rows.append(f"| {start.value} | {end.value} | {verb} | {'yes' if exists(move) else 'not yet'} |")
+    return "\n".join(rows)
+
+
+def diagram() -> str:
+    """The moves as an SVG drawing in the colour of the text around it."""
+    parts = [
+        f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" xmlns="http://www.w3.org/2000/svg"'
+        ' aria-label="States of a job and the moves between them, as in the table below"'
+        ' style="max-width: 100%; font: 12px sans-serif" fill="none" stroke="currentColor">',
+        '<defs><marker id="tip" viewBox="0 0 8 8" refX="8" refY="4" markerWidth="8" markerHeight="8"'
+        ' orient="auto"><path d="M0 0 8 4 0 8z" fill="currentColor" stroke="none"/></marker></defs>',
+    ]
+    arrows, labels = zip(*map(_arrow, moves()), strict=True)
+    parts += [*arrows, *labels]
+    for status, (x, y) in PLACES.items():
+        left, top = x - BOX_WIDTH / 2, y - BOX_HEIGHT / 2
+        edge = 2.5 if status in FINAL else 1
+        parts.append(
+            f'<rect x="{left:g}" y="{top:g}" width="{BOX_WIDTH}" height="{BOX_HEIGHT}" rx="6"'
+            f' stroke-width="{edge}"/>'
+            f'<text x="{x}" y="{y + 4}" text-anchor="middle" fill="currentColor" stroke="none"'
+            f' font-weight="bold">{status.value}</text>'
+        )
+    return "".join([*parts, "</svg>"])
+
+
+def _arrow(move: Move) -> tuple[str, str]:
+    """The line and, to be drawn over all lines, its label."""
+    start, end, verb = move
+    (x1, y1), (x2, y2) = PLACES[start], PLACES[end]
+    bend = BENDS.get((start, end), 0.0)
+    control = ((x1 + x2) / 2 + (y2 - y1) * bend * 2, (y1 + y2) / 2 - (x2 - x1) * bend * 2)
+    points = [_on_curve(PLACES[start], control, PLACES[end], step / 60) for step in range(61)]
+    path = [point for point in points if not (_inside(point, start) or _inside(point, end))]
+    line = " ".join(f"{x:.1f} {y:.1f}" for x, y in path)
+    dashes = "" if exists(move) else ' stroke-dasharray="4 4" opacity="0.6"'
+    x, y = path[len(path) // 2]
+    return (
+        f'<polyline points="{line}" marker-end="url(#tip)"{dashes}/>',
+        f'<text x="{x:.0f}" y="{y + 4:.0f}" text-anchor="middle" fill="currentColor" stroke-width="5"'
+        f' stroke="var(--color-background-primary, white)" paint-order="stroke">{verb}</text>',
+    )
+
+
+def _on_curve(start: Point, control: Point, end: Point, share: float) -> Point:
+    rest = 1 - share
+    x, y = (
+        rest * rest * a + 2 * rest * share * b + share * share * c
+        for a, b, c in zip(start, control, end, strict=True)
+    )
+    return x, y
+
+
+def _inside(point: Point, status: JobStatus) -> bool:
+    x, y = PLACES[status]
+    return abs(point[0] - x) <= BOX_WIDTH / 2 + 2 and abs(point[1] - y) <= BOX_HEIGHT / 2 + 2
+
+
+class Transitions(SphinxDirective):
+    def run(self) -> list[nodes.Node]:
+        return self.parse_text_to_nodes(table())
+
+
+class Diagram(SphinxDirective):
+    def run(self) -> list[nodes.Node]:
+        return [nodes.raw("", diagram(), format="html")]
+
+
+def setup(app: Any) -> dict[str, Any]:
+    app.add_directive("job-transitions", Transitions)
+    app.add_directive("job-diagram", Diagram)
+    return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}

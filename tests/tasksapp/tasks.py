@@ -1,0 +1,239 @@
+"""Tasks that behave in every way a task can."""
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from django.db import connection, connections, transaction
+
+from django_tasks_q import task
+
+from .models import Effect
+
+
+@task
+def noop() -> None:
+    pass
+
+
+@task
+def add(a: int, b: int = 0) -> int:
+    return a + b
+
+
+@task
+async def async_add(a: int, b: int) -> int:
+    await asyncio.sleep(0)
+    return a + b
+
+
+@task(name="named.task", queue_name="named", priority=7)
+def named() -> str:
+    return "named"
+
+
+@task(takes_context=True)
+def describe(context: Any, extra: str = "") -> dict[str, Any]:
+    return {
+        "attempt": context.attempt,
+        "job_id": context.job_id,
+        "result_id": context.task_result.id,
+        "worker_id": context.worker_id,
+        "worker_ids": context.task_result.worker_ids,
+        "status": str(context.task_result.status),
+        "extra": extra,
+    }
+
+
+@task
+def leave(key: str) -> int:
+    """Count that this ran."""
+    Effect.objects.create(key=key, pid=os.getpid())
+    return os.getpid()
+
+
+@task
+def fail(message: str = "failed on purpose") -> None:
+    raise ValueError(message)
+
+
+@task(max_attempts=3, backoff=0)
+def fail_thrice() -> None:
+    raise ValueError("again")
+
+
+@task(max_attempts=3, backoff=0, takes_context=True)
+def succeed_at(context: Any, attempt: int) -> int:
+    if context.attempt < attempt:
+        raise ConnectionError(f"attempt {context.attempt}")
+    return int(context.attempt)
+
+
+@task(max_attempts=5, backoff=3600)
+def fail_slowly() -> None:
+    raise ValueError("in an hour")
+
+
+@task(max_attempts=5, backoff=0, retry_on=[ConnectionError], dont_retry_on=[BrokenPipeError])
+def fail_with(kind: str) -> None:
+    raise {"connection": ConnectionError, "pipe": BrokenPipeError, "value": ValueError}[kind](kind)
+
+
+@task
+def sleep(seconds: float, mark: str = "") -> int:
+    """Say that it runs, in a file, and sleep."""
+    if mark:
+        Path(mark).write_text(str(os.getpid()))
+    time.sleep(seconds)
+    return os.getpid()
+
+
+@task
+def wait_for_file(path: str, mark: str = "") -> int:
+    """Run until somebody makes a file."""
+    if mark:
+        Path(mark).write_text(str(os.getpid()))
+    while not Path(path).exists():
+        time.sleep(0.01)
+    return os.getpid()
+
+
+@task(timeout=0.5)
+def spin(how: str = "loop") -> None:
+    """Outlive the timeout in a way that asks for force."""
+    while True:
+        try:
+            while True:
+                if how == "sleep":
+                    time.sleep(60)
+        except BaseException:
+            if how != "stubborn":
+                raise
+
+
+@task(timeout=0.5)
+def leave_grandchild(mark: str) -> None:
+    process = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
+    Path(mark).write_text(str(process.pid))
+    time.sleep(600)
+
+
+@task
+def crash(how: str = "kill") -> None:
+    match how:
+        case "kill":
+            os.kill(os.getpid(), signal.SIGKILL)
+        case "exit":
+            os._exit(0)
+        case "abort":
+            os.abort()
+
+
+@task
+def crash_once(mark: str) -> str:
+    path = Path(mark)
+    if not path.exists():
+        path.write_text("crashed")
+        os.kill(os.getpid(), signal.SIGKILL)
+    return "survived"
+
+
+class Unprintable(Exception):
+    def __str__(self) -> str:
+        raise RuntimeError("no text for you")
+
+
+@task
+def answer(kind: str) -> Any:
+    """Return something that no database can hold, or raise something that is hard to record."""
+    deep: list[Any] = []
+    for _ in range(100_000):
+        deep = [deep]
+    cyclic: list[Any] = []
+    cyclic.append(cyclic)
+    match kind:
+        case "object":
+            return object()
+        case "set":
+            return {1, 2}
+        case "nan":
+            return float("nan")
+        case "nul":
+            return "a\x00b"
+        case "surrogate":
+            return "\ud800"
+        case "int key":
+            return {1: 2}
+        case "deep":
+            return deep
+        case "cyclic":
+            return cyclic
+        case "huge":
+            return "x" * 50_000_000
+        case "raise unprintable":
+            raise Unprintable
+        case "raise huge":
+            raise ValueError("x" * 50_000_000)
+        case "raise nul":
+            raise ValueError("a\x00b \ud800")
+        case "raise group":
+            raise ExceptionGroup("several", [ValueError("one"), TypeError("two")])
+        case "raise exit":
+            sys.exit(3)
+        case "raise interrupt":
+            raise KeyboardInterrupt
+        case "raise generator exit":
+            raise GeneratorExit
+        case "raise local":
+
+            class Local(Exception):
+                pass
+
+            raise Local("not importable")
+        case "raise recursion":
+            return recurse()
+    return kind
+
+
+def recurse() -> Any:
+    return recurse() + 1
+
+
+@task
+def large_float() -> list[float]:
+    return [1e308, -0.0, 0.1, 12345678901234567890]
+
+
+@task
+def leave_transaction_open() -> None:
+    transaction.set_autocommit(False)
+    Effect.objects.create(key="uncommitted", pid=os.getpid())
+
+
+@task
+def break_connection() -> None:
+    connection.ensure_connection()
+    connection.connection.close()
+    Effect.objects.create(key="never", pid=os.getpid())
+
+
+@task
+def change_arguments(old: int) -> int:
+    return old
+
+
+@task
+def enqueue_child(count: int) -> list[str]:
+    return [add.enqueue(number, 1).id for number in range(count)]
+
+
+@task
+def query(alias: str, sql: str) -> Any:
+    with connections[alias].cursor() as cursor:
+        cursor.execute(sql)
+        return cursor.fetchone()[0]

@@ -1,0 +1,241 @@
+import uuid
+from datetime import timedelta
+
+import pytest
+from asgiref.sync import async_to_sync
+from django.db import connections, transaction
+from django.utils import timezone
+
+from django_tasks_q import _framework as framework
+from django_tasks_q.exceptions import JobFailed, UnserializableValue, UnstorableValue
+from django_tasks_q.models import Job
+from django_tasks_q.results import TaskResult
+from django_tasks_q.states import JobStatus
+from django_tasks_q.testing import run_jobs
+
+from .tasksapp import tasks
+
+
+def jobs(alias):
+    return Job.objects.using(alias)
+
+
+def test_all_that_the_framework_asks_about_is_supported():
+    backend = framework.task_backends["default"]
+    assert backend.supports_defer
+    assert backend.supports_async_task
+    assert backend.supports_get_result
+    assert backend.supports_priority
+
+
+def test_an_enqueued_call_is_a_row(storage_alias):
+    result = tasks.add.using(priority=5, queue_name="sums", timeout=7, max_attempts=4).enqueue(1, b=2)
+    job = jobs(storage_alias).get()
+    assert isinstance(result, TaskResult)
+    assert str(job.id) == result.id
+    assert job.id.version == 7
+    assert (job.task_name, job.queue_name, job.backend) == ("tests.tasksapp.tasks.add", "sums", "default")
+    assert (job.priority, job.timeout, job.max_attempts, job.status) == (5, 7.0, 4, JobStatus.READY)
+    assert (job.args, job.kwargs) == ([1], {"b": 2})
+    assert (result.status, result.args, result.kwargs) == (framework.TaskResultStatus.READY, [1], {"b": 2})
+    assert result.attempts == 0
+
+
+def test_defaults_come_from_the_options(storage_alias, settings):
+    options = {**settings.TASKS["default"]["OPTIONS"], "MAX_ATTEMPTS": 9, "TIMEOUT": None}
+    settings.TASKS = {"default": {**settings.TASKS["default"], "OPTIONS": options}}
+    tasks.noop.enqueue()
+    job = jobs(storage_alias).get()
+    assert (job.max_attempts, job.timeout) == (9, None)
+
+
+def test_ids_sort_in_the_order_of_enqueueing(storage_alias):
+    ids = [tasks.noop.enqueue().id for _ in range(50)]
+    assert ids == sorted(ids)
+
+
+def test_a_later_start_is_scheduled_and_a_past_one_is_ready(storage_alias):
+    later = tasks.noop.using(run_after=timedelta(hours=1)).enqueue()
+    past = tasks.noop.using(run_after=timezone.now() - timedelta(hours=1)).enqueue()
+    assert jobs(storage_alias).get(id=later.id).status == JobStatus.SCHEDULED
+    assert jobs(storage_alias).get(id=past.id).status == JobStatus.READY
+    assert later.status == framework.TaskResultStatus.READY
+
+
+def test_a_job_exists_if_and_only_if_its_transaction_commits(storage_alias):
+    with transaction.atomic(using=storage_alias):
+        tasks.add.enqueue(1)
+    with pytest.raises(ZeroDivisionError), transaction.atomic(using=storage_alias):
+        tasks.add.enqueue(2)
+        raise ZeroDivisionError
+    with transaction.atomic(using=storage_alias):
+        tasks.add.enqueue(3)
+        with pytest.raises(ZeroDivisionError), transaction.atomic(using=storage_alias):
+            tasks.add.enqueue(4)
+            raise ZeroDivisionError
+    assert sorted(job.args[0] for job in jobs(storage_alias).all()) == [1, 3]
+
+
+@pytest.mark.parametrize(
+    ("args", "kwargs", "error"),
+    [
+        ((), {}, TypeError),
+        ((1, 2, 3), {}, TypeError),
+        ((1,), {"c": 1}, TypeError),
+        ((object(),), {}, UnserializableValue),
+        ((float("nan"),), {}, UnstorableValue),
+        (("a\x00",), {}, UnstorableValue),
+        (("\ud800",), {}, UnstorableValue),
+        (({1: 2},), {}, UnserializableValue),
+        (("x" * 300_000,), {}, UnstorableValue),
+    ],
+)
+def test_bad_arguments_are_refused_and_the_transaction_stays_usable(storage_alias, args, kwargs, error):
+    with transaction.atomic(using=storage_alias):
+        with pytest.raises(error):
+            tasks.add.enqueue(*args, **kwargs)
+        tasks.add.enqueue(1)
+    assert jobs(storage_alias).count() == 1
+
+
+def test_many_calls_are_stored_at_once(storage_alias):
+    results = tasks.add.enqueue_many([(1, 2), {"a": 3}, (4,)])
+    assert [(job.args, job.kwargs) for job in jobs(storage_alias).order_by("id")] == [
+        ([1, 2], {}),
+        ([], {"a": 3}),
+        ([4], {}),
+    ]
+    assert [result.id for result in results] == [str(job.id) for job in jobs(storage_alias).order_by("id")]
+    assert tasks.add.enqueue_many([]) == []
+
+
+@pytest.mark.parametrize("bad", [(), {"c": 1}, (float("nan"),), [1], "text"])
+def test_one_bad_call_of_many_stores_none(storage_alias, bad):
+    with pytest.raises((TypeError, ValueError)):
+        tasks.add.enqueue_many([(1,), bad, (2,)])
+    assert not jobs(storage_alias).exists()
+
+
+def test_many_calls_take_few_queries(storage_alias, django_assert_max_num_queries):
+    with django_assert_max_num_queries(4, connection=connections[storage_alias]):
+        tasks.add.using(priority=1).enqueue_many([(number,) for number in range(30)])
+
+
+def test_one_call_takes_one_query(storage_alias, django_assert_num_queries):
+    with django_assert_num_queries(1, connection=connections[storage_alias]):
+        tasks.add.enqueue(1)
+
+
+def test_enqueue_tells_receivers_and_survives_a_broken_one(storage_alias):
+    heard = []
+
+    def broken(**kwargs):
+        raise RuntimeError
+
+    def listen(sender, task_result, **kwargs):
+        heard.append((sender, task_result.id))
+
+    framework.task_enqueued.connect(broken)
+    framework.task_enqueued.connect(listen)
+    try:
+        result = tasks.noop.enqueue()
+    finally:
+        framework.task_enqueued.disconnect(broken)
+        framework.task_enqueued.disconnect(listen)
+    assert heard == [(type(framework.task_backends["default"]), result.id)]
+
+
+def test_the_asynchronous_twins_do_the_same(storage_alias):
+    async def scenario():
+        result = await tasks.add.aenqueue(1, 2)
+        many = await tasks.add.aenqueue_many([(3, 4)])
+        again = await tasks.add.aget_result(result.id)
+        await result.arefresh()
+        return result, many, again
+
+    result, many, again = async_to_sync(scenario)()
+    assert again.id == result.id
+    assert jobs(storage_alias).filter(id__in=[result.id, many[0].id]).count() == 2
+
+
+@pytest.mark.parametrize("result_id", ["", "nonsense", "0" * 400, "a\x00b", None, 12, str(uuid.UUID(int=7))])
+def test_a_missing_or_malformed_id_is_no_result(storage_alias, result_id):
+    with pytest.raises(framework.TaskResultDoesNotExist):
+        framework.task_backends["default"].get_result(result_id)
+
+
+def test_the_result_of_another_task_is_a_mismatch(storage_alias):
+    result = tasks.add.enqueue(1)
+    with pytest.raises(framework.TaskResultMismatch):
+        tasks.noop.get_result(result.id)
+
+
+def test_a_result_tells_of_success(storage_alias):
+    result = tasks.add.enqueue(2, b=3)
+    run_jobs()
+    result.refresh()
+    assert (result.status, result.return_value) == (framework.TaskResultStatus.SUCCESSFUL, 5)
+    assert result.attempts == len(result.worker_ids) == 1
+    assert result.enqueued_at <= result.started_at <= result.finished_at
+    assert result.last_attempted_at == result.started_at
+    assert result.errors == []
+    assert result.get(timeout=0) == 5
+
+
+def test_a_result_tells_of_every_failed_attempt(storage_alias):
+    result = tasks.fail_thrice.enqueue()
+    run_jobs()
+    result.refresh()
+    assert result.status == framework.TaskResultStatus.FAILED
+    assert result.attempts == len(result.errors) == 3
+    for error in result.errors:
+        assert error.exception_class is ValueError
+        assert "fail_thrice" in error.traceback
+        assert "django_tasks_q" not in error.traceback
+        assert (error.code, error.message) == ("UNHANDLED_EXCEPTION", "again")
+    with pytest.raises(ValueError, match="failed"):
+        _ = result.return_value
+    with pytest.raises(JobFailed, match=r"builtins\.ValueError: again"):
+        result.get(timeout=0)
+
+
+def test_waiting_is_over_when_the_time_is(storage_alias):
+    result = tasks.noop.enqueue()
+    with pytest.raises(TimeoutError, match=r"has not finished within 0.05 seconds: it is READY"):
+        result.get(timeout=0.05)
+    with pytest.raises(TimeoutError):
+        async_to_sync(result.aget)(timeout=0.05)
+
+
+@pytest.mark.parametrize("status", JobStatus.values)
+def test_a_row_whose_task_is_gone_can_be_read_in_every_state(storage_alias, status):
+    result = tasks.add.enqueue(1)
+    jobs(storage_alias).update(
+        task_name="gone.task", queue_name="gone", status=status, options='{"retry_on": ["gone.Error"]}'
+    )
+    read = framework.task_backends["default"].get_result(result.id)
+    assert (read.task.name, read.task.queue_name, read.args) == ("gone.task", "gone", [1])
+    if status in (JobStatus.CANCELLED, JobStatus.EXPIRED):
+        assert read.status == framework.TaskResultStatus.FAILED
+        assert issubclass(read.errors[0].exception_class, Exception)
+
+
+def test_retry_rules_of_one_send_are_stored_and_apply(storage_alias):
+    sent = tasks.fail.using(max_attempts=5, backoff=0, dont_retry_on=[ValueError])
+    result = sent.enqueue()
+    run_jobs()
+    stored = tasks.fail.get_result(result.id)
+    assert stored.attempts == 1
+    assert stored.task.dont_retry_on == ("builtins.ValueError",)
+    again = tasks.fail.using(max_attempts=2, backoff=0).enqueue()
+    run_jobs()
+    again.refresh()
+    assert again.attempts == 2
+
+
+def test_the_backports_decorator_works_where_django_has_its_own(storage_alias):
+    backport = pytest.importorskip("django_tasks", reason="the backport is not installed")
+    made = backport.task(tasks.add.func)
+    result = made.enqueue(1, 1)
+    assert jobs(storage_alias).get().task_name == "tests.tasksapp.tasks.add"
+    assert type(result) is TaskResult

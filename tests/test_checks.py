@@ -1,0 +1,190 @@
+import subprocess
+import sys
+
+import django
+import pytest
+from django.core.checks import run_checks
+from django.db import connections
+
+from django_tasks_q import _framework as framework
+from django_tasks_q import checks, registry
+
+
+@pytest.fixture
+def backend(settings):
+    """Replaces parts of the default backend's configuration."""
+
+    def change(**parts):
+        settings.TASKS = {"default": {**settings.TASKS["default"], **parts}}
+
+    return change
+
+
+def found():
+    return {message.id: message for message in checks.check_backends(None)}
+
+
+def test_a_good_configuration_has_nothing_to_say():
+    assert run_checks(tags=["tasks"]) == []
+
+
+def test_a_bare_backend_is_a_whole_configuration(settings):
+    settings.TASKS = {"default": {"BACKEND": "django_tasks_q.backends.DatabaseBackend"}}
+    assert found() == {}
+    assert framework.task_backends["default"].queues == set()
+
+
+def test_an_unknown_option_is_an_error_with_a_suggestion(backend):
+    backend(OPTIONS={"MAX_ATTEMPT": 3})
+    message = found()["django_tasks_q.E003"]
+    assert (
+        message.msg
+        == "TASKS['default']['OPTIONS']: 'MAX_ATTEMPT' is not an option. Did you mean 'MAX_ATTEMPTS'?"
+    )
+
+
+def test_every_unusable_option_is_named(backend):
+    backend(OPTIONS={"TIMEOUT": "soon", "LEASE": 0.1, "NOTIFY": 1})
+    assert len(checks.check_backends(None)) == 3
+
+
+def test_a_database_that_is_not_configured_is_an_error(backend):
+    backend(OPTIONS={"DATABASE": "nowhere"})
+    assert "'nowhere', which is not in DATABASES" in found()["django_tasks_q.E004"].msg
+
+
+def test_queues_must_be_a_list(backend):
+    backend(QUEUES="default")
+    assert "must be a list of names, not 'default'" in found()["django_tasks_q.E005"].msg
+
+
+def test_a_task_of_a_queue_outside_of_queues_is_an_error(backend):
+    task = registry.registry.get("named.task")
+    backend(QUEUES=["default"])
+    messages = [message.msg for message in checks.check_backends(None)]
+    assert (
+        f"Task {task.name} is sent to queue 'named', which is not in TASKS['default']['QUEUES']." in messages
+    )
+
+
+@pytest.mark.parametrize(
+    ("options", "ids"),
+    [
+        ({}, {"W001", "W002"}),
+        ({"transaction_mode": "DEFERRED", "init_command": "PRAGMA journal_mode=WAL"}, {"W001"}),
+        ({"transaction_mode": "IMMEDIATE"}, {"W002"}),
+        ({"transaction_mode": "immediate", "init_command": "PRAGMA journal_mode=wal"}, set()),
+    ],
+)
+def test_sqlite_is_told_how_to_be_a_queue(monkeypatch, options, ids):
+    monkeypatch.setitem(connections["default"].settings_dict, "OPTIONS", options)
+    assert set(found()) == {f"django_tasks_q.{id_}" for id_ in ids}
+
+
+def test_channels_has_a_command_of_the_same_name(monkeypatch):
+    assert checks.check_command_clash(None) == []
+    monkeypatch.setattr(checks.apps, "is_installed", lambda name: name == "channels")
+    (message,) = checks.check_command_clash(None)
+    assert message.id == "django_tasks_q.W003"
+    assert "tasksworker" in message.hint
+
+
+def project(tmp_path, installed, code):
+    """Run code in a process of its own, under settings with the given apps."""
+    (tmp_path / "other_settings.py").write_text(
+        f"INSTALLED_APPS = {installed!r}\n"
+        "SECRET_KEY = 'x'\n"
+        "USE_TZ = True\n"
+        "OPTIONS = {'transaction_mode': 'IMMEDIATE', 'init_command': 'PRAGMA journal_mode=WAL'}\n"
+        "ENGINE = 'django.db.backends.sqlite3'\n"
+        "DATABASES = {'default': {'ENGINE': ENGINE, 'NAME': ':memory:', 'OPTIONS': OPTIONS}}\n"
+        "TASKS = {'default': {'BACKEND': 'django_tasks_q.backends.DatabaseBackend'}}\n"
+    )
+    prelude = (
+        f"import sys; sys.path[:0] = [{str(tmp_path)!r}]\n"
+        "import os; os.environ['DJANGO_SETTINGS_MODULE'] = 'other_settings'\n"
+    )
+    return subprocess.run([sys.executable, "-c", prelude + code], capture_output=True, text=True)
+
+
+CHECK = (
+    "import django; django.setup(); from django.core.management import call_command; call_command('check')"
+)
+
+
+def test_an_app_that_is_not_installed_is_an_error(tmp_path):
+    # The framework's own check asks the backend; the backport's does so once it is installed itself.
+    installed = [] if django.VERSION >= (6, 0) else ["django_tasks"]
+    use = "import django_tasks_q._framework\n"
+    done = project(tmp_path, installed, use + CHECK)
+    assert "django_tasks_q.E001" in done.stderr
+    assert "Add 'django_tasks_q' to INSTALLED_APPS" in done.stderr
+
+
+HIDE_BACKPORT = """
+import importlib.abc
+class Hide(importlib.abc.MetaPathFinder):
+    def find_spec(self, name, path, target=None):
+        if name.partition(".")[0] == "django_tasks":
+            raise ModuleNotFoundError(name)
+sys.meta_path.insert(0, Hide())
+import importlib.util
+find_spec = importlib.util.find_spec
+importlib.util.find_spec = lambda name, *rest: None if name == "django_tasks" else find_spec(name, *rest)
+"""
+
+
+@pytest.mark.skipif(django.VERSION >= (6, 0), reason="Django 6 has the framework itself")
+def test_a_missing_backport_is_an_error_that_says_what_to_install(tmp_path):
+    installed = [
+        "django.contrib.contenttypes",
+        "django.contrib.auth",
+        "django.contrib.admin",
+        "django_tasks_q",
+    ]
+    done = project(tmp_path, installed, HIDE_BACKPORT + CHECK)
+    assert "django_tasks_q.E002" in done.stderr
+    assert "pip install 'django-tasks-q[backport]'" in done.stderr
+
+
+def test_a_module_of_tasks_that_is_broken_stops_the_start(tmp_path):
+    app = tmp_path / "broken"
+    app.mkdir()
+    (app / "__init__.py").touch()
+    (app / "tasks.py").write_text("import a_module_that_is_not_there\n")
+    done = project(tmp_path, ["django_tasks_q", "broken"], CHECK)
+    assert done.returncode == 1
+    assert "No module named 'a_module_that_is_not_there'" in done.stderr
+
+
+def test_tasks_are_found_in_packages_and_behind_app_configs(tmp_path):
+    app = tmp_path / "parcel"
+    (app / "tasks" / "deep").mkdir(parents=True)
+    for folder in (app, app / "tasks", app / "tasks" / "deep"):
+        (folder / "__init__.py").touch()
+    (app / "apps.py").write_text(
+        "from django.apps import AppConfig\n"
+        "class Parcel(AppConfig):\n    name = 'parcel'\n    label = 'other'\n"
+    )
+    body = "from django_tasks_q import task\n@task\ndef {}(): pass\n"
+    (app / "tasks" / "one.py").write_text(body.format("one"))
+    (app / "tasks" / "deep" / "two.py").write_text(body.format("two"))
+    code = (
+        "import django; django.setup(); from django.apps import apps\n"
+        "print(apps.get_app_config('django_tasks_q').registry.names())"
+    )
+    done = project(tmp_path, ["parcel.apps.Parcel", "django_tasks_q"], code)
+    assert done.stdout.strip() == "['parcel.tasks.deep.two.two', 'parcel.tasks.one.one']", done.stderr
+
+
+def test_two_tasks_of_one_name_stop_the_start(tmp_path):
+    for name in ("first", "second"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "__init__.py").touch()
+        (tmp_path / name / "tasks.py").write_text(
+            "from django_tasks_q import task\n@task(name='same')\ndef run(): pass\n"
+        )
+    done = project(tmp_path, ["django_tasks_q", "first", "second"], CHECK)
+    assert (
+        "The task name 'same' is taken by first.tasks.run; second.tasks.run needs another one" in done.stderr
+    )

@@ -1,0 +1,10 @@
+"""For the processes that tests start: the shop, the tests' tasks, and options from the environment."""
+
+import json
+import os
+
+from testproject.settings import *  # noqa: F403
+from testproject.settings import INSTALLED_APPS, TASKS
+
+INSTALLED_APPS = [*INSTALLED_APPS, "tests.tasksapp", *json.loads(os.environ.get("EXTRA_APPS", "[]"))]
+TASKS["default"]["OPTIONS"] |= json.loads(os.environ.get("TASKS_OPTIONS", "{}"))
