@@ -112,11 +112,13 @@ class Task(framework.GenericTask[P, R]):
         registry.register(self)
 
     def _fill(self, options: Mapping[str, Any]) -> None:
-        values = {
+        # None stands for the default, save where it is a value of its own.
+        options = {name: value for name, value in options.items() if value is not None or name == "timeout"}
+        values: dict[str, Any] = {
             field.name: options.get(field.name, None if field.default is MISSING else field.default)
             for field in fields(self)
         }
-        values.update(_checked(options, values["func"]))
+        values.update(_checked(options, options["func"]))
         for name, value in values.items():
             object.__setattr__(self, name, value)
 

@@ -105,21 +105,25 @@ class RetryRule:
     dont_retry_on: tuple[Matcher, ...] = ()
 
     def delay(
-        self, exception: BaseException, error_code: str, attempts: int, result: AnyResult | None
+        self,
+        exception: BaseException,
+        error_code: str,
+        attempts: int,
+        result: Callable[[], AnyResult] | None,
     ) -> float | None:
         """Seconds until the next attempt after the ``attempts``-th one failed, or None to give up.
 
-        With no ``retry_on`` every exception but a timeout is retried. A callable backoff that raises,
-        or answers something that is not seconds, gives up with that exception.
+        With no ``retry_on`` every exception but a timeout is retried. ``result`` makes the task result
+        that a callable backoff is shown. What the callable raises is raised; TypeError or ValueError
+        when it answers something that is not seconds.
         """
         if attempts >= self.max_attempts or not self._retries(exception, error_code):
             return None
         if isinstance(self.backoff, Backoff):
             return self.backoff.delay(attempts)
         if result is None:
-            # A killed attempt is judged by the worker itself, which runs no user code.
-            return Backoff().delay(attempts)
-        wait = self.backoff(exception, result)
+            raise TypeError("A callable backoff needs the task result to be called with.")
+        wait = self.backoff(exception, result())
         return None if wait is None else seconds(wait, "backoff")
 
     def _retries(self, exception: BaseException, error_code: str) -> bool:

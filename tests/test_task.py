@@ -84,6 +84,12 @@ def test_retries_are_attempts_less_one():
         make(max_retries=2, max_attempts=3)
 
 
+def test_none_stands_for_the_default():
+    made = task(dont_retry_on=None, retry_on=None, backend=None, priority=None, queue_name=None)(plain)
+    assert (made.dont_retry_on, made.backend, made.priority, made.queue_name) == ((), "default", 0, "default")
+    assert make(timeout=None).timeout is None
+
+
 def test_durations_may_be_timedeltas():
     assert make(timeout=timedelta(minutes=2)).timeout == 120
     assert make(backoff=timedelta(minutes=2)).backoff == Backoff.fixed(120)

@@ -244,6 +244,56 @@ def test_connections_are_clean_for_the_next_task(project):
     assert sorted(Effect.objects.values_list("key", flat=True)) == ["after a break", "after a transaction"]
 
 
+def test_a_connection_that_breaks_in_a_retry_hides_no_error(project):
+    result = tasks.break_connection_late.enqueue()
+    project.run("runworker", "--batch", "--processes", "1")
+    finished(project, result)
+    assert (job(result).status, job(result).crashes) == ("FAILED", 0)
+    assert [error.message for error in result.errors] == ["the task's own error"] * 2
+
+
+def test_spoilt_arguments_fail_the_job_and_nothing_else(project):
+    spoilt, fine = tasks.add.enqueue(1), tasks.add.enqueue(2)
+    Job.objects.filter(id=spoilt.id).update(arguments="{nonsense", options="")
+    project.run("runworker", "--batch", "--processes", "1")
+    finished(project, spoilt, fine)
+    assert (job(spoilt).error_code, fine.return_value) == ("BAD_ARGUMENTS", 2)
+
+
+def heard(project):
+    lines = (project.directory / "heard").read_text().splitlines()
+    return [tuple(line.split()[:3]) for line in lines]
+
+
+def test_receivers_hear_of_every_job_before_the_worker_ends(project):
+    project.env |= {"EXTRA_APPS": '["tests.listening"]', "HEARD": str(project.directory / "heard")}
+    good = [tasks.noop.enqueue() for _ in range(20)]
+    bad, retried, poison = tasks.fail.enqueue(), tasks.fail_thrice.enqueue(), tasks.crash.enqueue()
+    project.run("runworker", "--batch", "--processes", "2")
+    told = heard(project)
+    for result in good:
+        assert told.count(("started", result.id, "RUNNING")) == 1
+        assert told.count(("finished", result.id, "SUCCESSFUL")) == 1
+    for result, runs in ((bad, 1), (retried, 3), (poison, 3)):
+        assert told.count(("started", result.id, "RUNNING")) == runs
+        assert told.count(("finished", result.id, "FAILED")) == 1
+    assert len([entry for entry in told if entry[0] == "finished"]) == 23
+
+
+def test_another_database_than_the_backends_own(project, tmp_path):
+    retried, bad = tasks.succeed_at.enqueue(2), tasks.fail.enqueue()
+    project.env |= {
+        "OTHER_DATABASE_URL": project.database_url,
+        "DATABASE_URL": f"sqlite:///{tmp_path}/empty.sqlite3",
+        "EXTRA_APPS": '["tests.listening"]',
+        "HEARD": str(project.directory / "heard"),
+    }
+    project.run("runworker", "--batch", "--processes", "1", "--database", "other")
+    retried, bad = finished(project, retried, bad)
+    assert (retried.return_value, job(retried).crashes, bad.attempts) == (2, 0, 1)
+    assert ("finished", retried.id, "SUCCESSFUL") in heard(project)
+
+
 def test_a_task_may_enqueue_others(project):
     result = tasks.enqueue_child.enqueue(3)
     project.run("runworker", "--batch", "--processes", "2")
@@ -351,6 +401,31 @@ def test_a_signal_to_the_whole_group_is_a_graceful_stop(project, tmp_path):
         for process in [psutil.Process(worker.pid), *worker.descendants()]:
             if os.getsid(process.pid) == os.getsid(worker.pid):
                 process.send_signal(signal.SIGINT)
+        project.wait_for(lambda: "Stopping" in worker.output)
+        go.touch()
+        assert worker.process.wait(15) == 0
+    assert job(result).status == "SUCCESSFUL"
+
+
+def test_a_supervisor_may_signal_every_process(project, tmp_path):
+    go, mark = tmp_path / "go", tmp_path / "mark"
+    result = tasks.wait_for_file.enqueue(str(go), str(mark))
+    with project.worker("--processes", "1") as worker:
+        project.wait_for(mark.exists)
+        for process in [*worker.descendants(), psutil.Process(worker.pid)]:
+            process.terminate()
+        project.wait_for(lambda: "Stopping" in worker.output)
+        go.touch()
+        assert worker.process.wait(15) == 0
+    assert (job(result).status, job(result).crashes) == ("SUCCESSFUL", 0)
+
+
+def test_a_closed_terminal_is_a_graceful_stop(project, tmp_path):
+    go, mark = tmp_path / "go", tmp_path / "mark"
+    result = tasks.wait_for_file.enqueue(str(go), str(mark))
+    with project.worker("--processes", "1") as worker:
+        project.wait_for(mark.exists)
+        worker.process.send_signal(signal.SIGHUP)
         project.wait_for(lambda: "Stopping" in worker.output)
         go.touch()
         assert worker.process.wait(15) == 0

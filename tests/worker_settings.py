@@ -4,7 +4,9 @@ import json
 import os
 
 from testproject.settings import *  # noqa: F403
-from testproject.settings import INSTALLED_APPS, TASKS
+from testproject.settings import DATABASES, INSTALLED_APPS, TASKS, database
 
 INSTALLED_APPS = [*INSTALLED_APPS, "tests.tasksapp", *json.loads(os.environ.get("EXTRA_APPS", "[]"))]
 TASKS["default"]["OPTIONS"] |= json.loads(os.environ.get("TASKS_OPTIONS", "{}"))
+if "OTHER_DATABASE_URL" in os.environ:
+    DATABASES["other"] = database(os.environ["OTHER_DATABASE_URL"])

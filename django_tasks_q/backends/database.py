@@ -121,14 +121,18 @@ class DatabaseBackend(framework.BaseTaskBackend):
 
     def get_result(self, result_id: str) -> TaskResult[..., Any]:
         """The result of a job. Raises TaskResultDoesNotExist, for an id of the wrong form as well."""
+        return self.get_result_from(self.database, result_id)
+
+    def get_result_from(self, database: str, result_id: str) -> TaskResult[..., Any]:
+        """The same from the database of that alias, for a worker that was started on another one."""
         try:
             job_id = UUID(str(result_id))
-            job = Job.objects.using(self.database).get(id=job_id, backend=self.alias)
+            job = Job.objects.using(database).get(id=job_id, backend=self.alias)
         except (ValueError, Job.DoesNotExist):
             raise framework.TaskResultDoesNotExist(result_id) from None
         attempts: Sequence[Attempt] = ()
         if job.fence > 1 or job.error_code:
-            attempts = list(Attempt.objects.using(self.database).filter(job_id=job.id))
+            attempts = list(Attempt.objects.using(database).filter(job_id=job.id))
         return task_result(job, attempts)
 
     def check(self, **kwargs: Any) -> list[checks.CheckMessage]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import traceback as traceback_module
+from collections.abc import Callable
 from types import TracebackType
 from typing import Any
 
@@ -12,7 +13,7 @@ from ..conf import Options
 from ..definition import Task
 from ..exceptions import AttemptCrashed, BadArguments, ResultUnstorable, TaskTimeout
 from ..outcomes import AttemptOutcome, Failure, Outcome
-from ..policy import RetryRule
+from ..policy import Backoff, RetryRule
 from ..storage import ClaimedJob
 
 UNHANDLED_EXCEPTION = "UNHANDLED_EXCEPTION"
@@ -42,14 +43,21 @@ def by_exception(
     settings: Options,
     exception: BaseException,
     duration: float | None,
-    result: TaskResult[..., Any] | None,
+    result: Callable[[], TaskResult[..., Any]] | None,
 ) -> Outcome:
-    """The attempt raised. ``result`` is what a callable backoff is shown; None where none may be called."""
+    """The attempt raised.
+
+    ``result`` makes what a callable backoff is shown. It is None in the worker's parent, which runs no
+    user code: there the backend's own backoff stands in for a callable.
+    """
     timed_out = isinstance(exception, TaskTimeout)
     code = TASK_TIMEOUT if timed_out else UNHANDLED_EXCEPTION
+    backoff = task.backoff if task.backoff is not None else settings.backoff
+    if result is None and not isinstance(backoff, Backoff):
+        backoff = settings.backoff if isinstance(settings.backoff, Backoff) else Backoff()
     rule = RetryRule(
         max_attempts=job.max_attempts,
-        backoff=task.backoff if task.backoff is not None else settings.backoff,
+        backoff=backoff,
         retry_on=task.retry_on,
         dont_retry_on=task.dont_retry_on,
     )
@@ -64,7 +72,7 @@ def by_exception(
     return Outcome.failed(job.id, job.fence, failure, delay, duration, kind)
 
 
-def by_bad_arguments(job: ClaimedJob, error: TypeError) -> Outcome:
+def by_bad_arguments(job: ClaimedJob, error: Exception) -> Outcome:
     """The stored arguments do not fit the function: it never ran, and never will as it is."""
     failure = Failure.of(BadArguments(str(error)), BAD_ARGUMENTS)
     return Outcome.failed(job.id, job.fence, failure, None, None)

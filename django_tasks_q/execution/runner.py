@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextvars
+import logging
 import time
 from collections.abc import Callable
 from typing import Any
 
 from asgiref.sync import async_to_sync, iscoroutinefunction
+from django.db import Error
 from django.utils import timezone
 
 from .. import _framework as framework
@@ -23,6 +25,8 @@ from . import endings
 from .connections import clean_connections
 from .context import TaskContext
 
+logger = logging.getLogger("django_tasks_q.execution")
+
 
 class Runner:
     """Runs attempts one after the other for one backend and one worker.
@@ -31,9 +35,17 @@ class Runner:
     which are then not cleaned up.
     """
 
-    def __init__(self, backend: DatabaseBackend, worker_id: str, *, shares_connections: bool = False) -> None:
+    def __init__(
+        self,
+        backend: DatabaseBackend,
+        worker_id: str,
+        *,
+        database: str | None = None,
+        shares_connections: bool = False,
+    ) -> None:
         self.backend = backend
         self.worker_id = worker_id
+        self.database = database or backend.database
         self._clean: Callable[[], None] = _leave_alone if shares_connections else clean_connections
 
     def run(self, job: ClaimedJob) -> Outcome:
@@ -44,12 +56,11 @@ class Runner:
         return outcome
 
     def _run(self, job: ClaimedJob) -> Outcome:
-        settings = self.backend.settings
         task = endings.restored_task(job)
-        args, kwargs = codec.loads(job.arguments)
         try:
+            args, kwargs = codec.loads(job.arguments)
             task.check_arguments(args, kwargs)
-        except TypeError as error:
+        except (TypeError, ValueError) as error:
             return endings.by_bad_arguments(job, error)
 
         def result() -> TaskResult[..., Any]:
@@ -58,32 +69,41 @@ class Runner:
         framework.task_started.send_robust(type(self.backend), task_result=result())
         if task.takes_context:
             args = [TaskContext(job, task, self.worker_id, result), *args]
+        settings = self.backend.settings
         begun = time.perf_counter()
         try:
             value = _function(task)(*args, **kwargs)
         except BaseException as exception:
             duration = time.perf_counter() - begun
-            return endings.by_exception(job, task, settings, exception, duration, result())
+            return endings.by_exception(job, task, settings, exception, duration, result)
         return endings.by_value(job, settings, value, time.perf_counter() - begun)
 
     def finished(self, job: ClaimedJob, outcome: Outcome) -> None:
         """Tell the receivers of ``task_finished``, once the outcome stands in the database."""
-        if not outcome.is_final:
-            return
-        result = self.result(job, outcome)
-        framework.task_finished.send_robust(type(self.backend), task_result=result)
-        self._clean()
+        self._announce(self.result(job, outcome))
 
     def finished_elsewhere(self, job_id: str) -> None:
         """The same for a job whose own process is gone: its row knows all."""
-        result = self.backend.get_result(job_id)
-        framework.task_finished.send_robust(type(self.backend), task_result=result)
-        self._clean()
+        try:
+            self._announce(self.backend.get_result_from(self.database, job_id))
+        except (Error, framework.TaskResultDoesNotExist):
+            logger.exception(
+                "Job id=%s has finished, but its result cannot be read to tell receivers", job_id
+            )
+            self._clean()
+
+    def _announce(self, result: TaskResult[..., Any]) -> None:
+        if result.is_finished:
+            framework.task_finished.send_robust(type(self.backend), task_result=result)
+            self._clean()
 
     def result(self, job: ClaimedJob, outcome: Outcome | None = None) -> TaskResult[..., Any]:
-        """The job as a TaskResult: from what is at hand for a first run, else from the database."""
+        """The job as a TaskResult: from the database if it ran before, else from what is at hand."""
         if job.attempts + job.crashes > 1:
-            return self.backend.get_result(str(job.id))
+            try:
+                return self.backend.get_result_from(self.database, str(job.id))
+            except (Error, framework.TaskResultDoesNotExist):
+                self._clean()  # then this run is all that can be told of
         row = Job(**job._asdict(), backend=self.backend.alias, worker_id=self.worker_id)
         row.status = JobStatus.RUNNING
         if outcome is None:

@@ -263,7 +263,7 @@ class Listener:
         raise NotImplementedError
 
     def drain(self) -> bool:
-        """Take the hints that have come. Answers whether there were any. Raises a database Error when broken."""
+        """Take the hints that have come. Answers whether there were any. Raises Error when broken."""
         raise NotImplementedError
 
     def verify(self) -> None:

@@ -76,11 +76,12 @@ class Child:
                 self.runner.finished(*known)
             else:
                 self.runner.finished_elsewhere(job_id)
+        self.channel.send(protocol.TOLD)
 
 
 def main(pipes: Pipes, config: dict[str, str]) -> None:
-    """What the fork server runs in a new child. ``config`` names the backend alias and the worker."""
+    """What the fork server runs in a new child. ``config`` names backend, database and worker."""
     faulthandler.register(signal.SIGQUIT, all_threads=True)
     backend = framework.task_backends[config["backend"]]
     assert isinstance(backend, DatabaseBackend)  # noqa: S101 - the parent has checked it
-    Child(pipes, Runner(backend, config["worker_id"])).run()
+    Child(pipes, Runner(backend, config["worker_id"], database=config["database"])).run()

@@ -7,7 +7,7 @@ import time
 
 from ..conf import Options
 from ..maintenance.promote import promote
-from ..maintenance.prune import prune
+from ..maintenance.prune import SLICE, prune
 from ..maintenance.rescue import rescue
 from ..storage import Storage
 
@@ -41,8 +41,9 @@ class Duties:
             found += rescue(self.storage, self.backend, self.settings.max_crashes)
             self._rescue_at = now + _jittered(self._rescue_every)
         if now >= self._prune_at:
-            prune(self.storage, self.backend, self.settings)
-            self._prune_at = now + _jittered(PRUNE)
+            deleted = prune(self.storage, self.backend, self.settings)
+            # Slice by slice, so that claims come in between, until all that is old is gone.
+            self._prune_at = now + (1.0 if deleted >= SLICE else _jittered(PRUNE))
         return bool(found)
 
     @property

@@ -170,8 +170,11 @@ class _Server:
             os.setsid()
             die_with_parent(server)
             signal.set_wakeup_fd(-1)
-            for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGCHLD):
-                signal.signal(number, signal.SIG_DFL)
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+            # A supervisor may signal every process of the service, but only the parent stops work. A
+            # handler, since what is ignored would be ignored by the programs that tasks start as well.
+            for number in (signal.SIGTERM, signal.SIGHUP):
+                signal.signal(number, lambda *_: None)
             signal.signal(signal.SIGINT, signal.default_int_handler)
             self.sock.close()
             for sock in self.wake:

@@ -36,6 +36,8 @@ FIRST_PAUSE = 0.02
 MAX_OUTAGE_PAUSE = 5.0
 #: Seconds a job may wait in the parent for a child before others may have it.
 BACKLOG_PATIENCE = 1.0
+#: Seconds that children get to tell receivers of the last jobs before they are killed.
+FAREWELL = 5.0
 
 
 class Parent:
@@ -52,7 +54,8 @@ class Parent:
         connections.close_all()
         self.server = ForkServer(child_main)
         self.signals = Signals()
-        self.pool = Pool(self.server, config.processes, self.settings, config.backend)
+        child_config = {"backend": config.backend, "database": config.database}
+        self.pool = Pool(self.server, config.processes, self.settings, child_config)
         self.lease = Lease(self.storage, config, self.settings.lease)
         self.duties = Duties(self.storage, config.backend, self.settings)
         self.wakeup = Wakeup(self.storage, config.backend, self.signals, listen=self.settings.notify)
@@ -106,6 +109,7 @@ class Parent:
                 self._outage(error)
         if self.lease.is_taken:
             self.pool.fill(self.lease.id)
+            self.pool.tell()
             self._feed()
         self.report.progress()
 
@@ -248,6 +252,24 @@ class Parent:
             remaining = 1.0 if killed else max(0.0, min(1.0, deadline - time.monotonic()))
             self.wakeup.wait(self.pool.channels(), remaining)
             self.unwritten += self.pool.receive()
+        self._dismiss_children()
+
+    def _dismiss_children(self) -> None:
+        """Give the receivers of the last signals time to be called."""
+        stops, deadline = self.signals.stops, time.monotonic() + FAREWELL
+        dismissed = False
+        while self.signals.stops == stops and time.monotonic() < deadline:
+            if self.pool.untold:
+                self.pool.fill(self.lease.id)
+                self.pool.tell()
+            elif not dismissed:
+                self.pool.dismiss()
+                dismissed = True
+            if not self.pool.children:
+                break
+            channels = [(self.server.channel, False)] if dismissed else self.pool.channels()
+            self.wakeup.wait(channels, 0.2)
+            self.pool.receive()
 
     def _give_up_lease(self) -> None:
         """With the children dead, whatever they still held can be rescued at once."""

@@ -36,6 +36,10 @@ BOOT_TIMEOUT = 60.0
 MAX_BOOT_FAILURES = 5
 
 
+#: Of a job in its final state: its id, and whether the outcome is the one its attempt had.
+Ending = tuple[str, bool]
+
+
 class PoolBroken(Exception):
     """No child can be had."""
 
@@ -53,6 +57,8 @@ class ChildHandle:
     since: float = 0.0
     #: Jobs were taken back, and the child has not said that it noticed.
     dropping: bool = False
+    #: Frames about ended jobs that the child has not dealt with, oldest first.
+    untold: deque[list[Ending]] = field(default_factory=deque)
     #: Why this child is being killed.
     verdict: str = ""
 
@@ -74,11 +80,13 @@ class ChildHandle:
 class Pool:
     """A fixed number of process children."""
 
-    def __init__(self, server: ForkServer, size: int, settings: Options, backend: str) -> None:
+    def __init__(
+        self, server: ForkServer, size: int, settings: Options, child_config: dict[str, str]
+    ) -> None:
         self.server = server
         self.size = size
         self.settings = settings
-        self.backend = backend
+        self.child_config = child_config
         self.children: dict[int, ChildHandle] = {}
         #: Claimed jobs that no child has.
         self.backlog: deque[ClaimedJob] = deque()
@@ -86,6 +94,8 @@ class Pool:
         self._boot_failures = 0
         self._usual = AHEAD_SECONDS  # seconds that recent jobs took
         self._ends_of: dict[UUID, int] = {}  # which child ran a job that is being written
+        #: Ended jobs whose own child is gone and that no other has been told of.
+        self.untold: list[Ending] = []
 
     # Children
 
@@ -95,8 +105,7 @@ class Pool:
             raise PoolBroken(f"{MAX_BOOT_FAILURES} child processes in a row died while they started.")
         while len(self.children) < self.size:
             self._keys += 1
-            config = {"backend": self.backend, "worker_id": str(worker_id)}
-            pipes = self.server.spawn(self._keys, config)
+            pipes = self.server.spawn(self._keys, {**self.child_config, "worker_id": str(worker_id)})
             channel = Channel(pipes.sock, blocking=False)
             self.children[self._keys] = ChildHandle(self._keys, channel, pipes, since=time.monotonic())
 
@@ -195,6 +204,8 @@ class Pool:
                     self._boot_failures = 0
                 elif kind == protocol.DROPPED:
                     child.dropping = False
+                elif kind == protocol.TOLD:
+                    child.untold.popleft()
                 elif kind == protocol.OUTCOME and child.sent:  # else the job was abandoned
                     outcome = protocol.unpack_outcome(body)
                     child.sent.popleft()
@@ -238,6 +249,8 @@ class Pool:
                 outcomes.append(Outcome.released(job.id, job.fence, duration))
             else:
                 outcomes.append(endings.by_crash(job, self.settings, describe_exit(status), duration))
+        # Its receivers may not have heard of the jobs it finished before; another child will tell them.
+        self.untold += [ending for frame in child.untold for ending in frame]
         child.close()
         del self.children[child.key]
         return outcomes
@@ -246,17 +259,29 @@ class Pool:
 
     def confirm(self, outcomes: list[Outcome], won: set[UUID]) -> None:
         """Tell the children which of the final outcomes stand, so that ``task_finished`` can be sent."""
-        frames: dict[int, list[tuple[list[object], None]]] = {}
+        frames: dict[int, list[Ending]] = {}
         for outcome in outcomes:
             key = self._ends_of.pop(outcome.job_id, None)
-            if not outcome.is_final:
-                continue
-            if key not in self.children:
-                key = min(self.children, key=lambda k: len(self.children[k].sent), default=None)
-            if key is not None:
-                frames.setdefault(key, []).append(([str(outcome.job_id), outcome.job_id in won], None))
-        for key, records in frames.items():
-            self.children[key].channel.send(protocol.ENDED, protocol.pack(records))
+            if outcome.is_final:
+                ending = (str(outcome.job_id), outcome.job_id in won)
+                if key in self.children:
+                    frames.setdefault(key, []).append(ending)
+                else:
+                    self.untold.append(ending)
+        for key, endings_ in frames.items():
+            self._tell(self.children[key], endings_)
+        self.tell()
+
+    def tell(self) -> None:
+        """Have a child tell of the jobs whose own child is gone."""
+        able = [child for child in self.children.values() if child.ready and not child.verdict]
+        if self.untold and able:
+            self._tell(min(able, key=lambda child: len(child.sent)), self.untold)
+            self.untold = []
+
+    def _tell(self, child: ChildHandle, endings_: list[Ending]) -> None:
+        child.untold.append(endings_)
+        child.channel.send(protocol.ENDED, protocol.pack((list(ending), None) for ending in endings_))
 
     # Stopping
 
@@ -280,6 +305,11 @@ class Pool:
         for child in self.children.values():
             self._condemn(child, "release")
             child.sent.clear()
+
+    def dismiss(self) -> None:
+        """Let every child leave once it has read what was sent to it."""
+        for child in self.children.values():
+            child.channel.finish()
 
     def deadline(self) -> float:
         """Seconds until something here is due."""

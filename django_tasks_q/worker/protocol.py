@@ -25,6 +25,7 @@ ENDED = b"E"
 READY = b"r"
 OUTCOME = b"o"
 DROPPED = b"d"
+TOLD = b"t"
 # Parent to fork server
 SPAWN = b"S"
 LEASE = b"L"
@@ -102,6 +103,17 @@ class Channel:
             frames.append((kind, bytes(self._incoming[body:position])))
         del self._incoming[:position]
         return frames
+
+    def finish(self) -> None:
+        """Send what is queued and nothing more; the other side reads on until EOFError."""
+        self.sock.setblocking(True)
+        try:
+            self.sock.sendall(self._outgoing)
+            self.sock.shutdown(socket.SHUT_WR)
+        except (BrokenPipeError, ConnectionResetError, OSError):
+            pass
+        self._outgoing.clear()
+        self.sock.setblocking(False)
 
     def close(self) -> None:
         self.sock.close()

@@ -222,6 +222,14 @@ def break_connection() -> None:
     Effect.objects.create(key="never", pid=os.getpid())
 
 
+@task(max_attempts=2, backoff=0, takes_context=True)
+def break_connection_late(context: Any) -> None:
+    if context.attempt == 2:
+        connection.ensure_connection()
+        connection.connection.close()
+    raise ValueError("the task's own error")
+
+
 @task
 def change_arguments(old: int) -> int:
     return old

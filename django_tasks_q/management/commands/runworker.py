@@ -77,8 +77,8 @@ class Command(BaseCommand):
         add("--reload", action="store_true", help="Restart when code changes. For development only.")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        if not hasattr(os, "fork"):
-            raise CommandError("runworker needs an operating system with fork(), such as Linux or macOS.")
+        if not hasattr(os, "fork") or not hasattr(os, "waitid"):
+            raise CommandError("runworker needs an operating system with fork() and waitid(), such as Linux.")
         if options["reload"]:
             autoreload.run_with_reloader(_run_reloaded)
             return
