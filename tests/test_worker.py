@@ -280,6 +280,14 @@ def test_receivers_hear_of_every_job_before_the_worker_ends(project):
     assert len([entry for entry in told if entry[0] == "finished"]) == 23
 
 
+def test_a_failure_is_logged_with_its_traceback(project):
+    result = tasks.fail.enqueue("the reason")
+    done = project.run("runworker", "--batch", "--processes", "1")
+    assert f"id={result.id} path=tests.tasksapp.tasks.fail state=FAILED" in done.stderr
+    assert "ValueError: the reason" in done.stderr
+    assert "NoneType" not in done.stderr
+
+
 def test_another_database_than_the_backends_own(project, tmp_path):
     retried, bad = tasks.succeed_at.enqueue(2), tasks.fail.enqueue()
     project.env |= {
@@ -585,6 +593,35 @@ def test_the_other_name_of_the_command_works(project):
     result = tasks.noop.enqueue()
     project.run("tasksworker", "--batch", "--processes", "1")
     assert job(result).status == "SUCCESSFUL"
+
+
+def test_changed_code_is_loaded_again(project):
+    if project.alias != "default":
+        pytest.skip("the database plays no part in it")
+    app = project.directory / "reloadable"
+    app.mkdir()
+    (app / "__init__.py").touch()
+
+    def write(version):
+        # The size differs, so that the compiled file of the version before is not taken for this one.
+        text = f"from django_tasks_q import task\n@task(name='version')\ndef version(): return {version!r}\n"
+        (app / "tasks.py").write_text(text)
+
+    def run():
+        job_ = Job(task_name="version", queue_name="default", backend="default", arguments="[[],{}]")
+        job_.enqueued_at = timezone.now()
+        job_.save(force_insert=True)
+        project.wait_for(lambda: Job.objects.get(id=job_.id).is_finished, 40)
+        return Job.objects.get(id=job_.id).return_value
+
+    write("one")
+    project.env |= {"EXTRA_APPS": '["reloadable"]', "PYTHONPATH": str(project.directory)}
+    with project.worker("--processes", "1", "--reload") as worker:
+        assert run() == "one"
+        write("number two")
+        project.wait_for(lambda: Worker.objects.filter(stopped_at__isnull=False).exists(), 40)
+        assert run() == "number two"
+        assert worker.stop() == 0
 
 
 def test_ids_of_workers_are_those_of_boots(project):

@@ -10,3 +10,13 @@ INSTALLED_APPS = [*INSTALLED_APPS, "tests.tasksapp", *json.loads(os.environ.get(
 TASKS["default"]["OPTIONS"] |= json.loads(os.environ.get("TASKS_OPTIONS", "{}"))
 if "OTHER_DATABASE_URL" in os.environ:
     DATABASES["other"] = database(os.environ["OTHER_DATABASE_URL"])
+# As a project would have it: the framework's own lines go where the worker's go.
+LOGGING = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "handlers": {"console": {"class": "logging.StreamHandler"}},
+    "loggers": {
+        name: {"handlers": ["console"], "level": "ERROR", "propagate": False}
+        for name in ("django.tasks", "django_tasks")
+    },
+}

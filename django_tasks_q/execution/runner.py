@@ -16,9 +16,10 @@ from .. import _framework as framework
 from .. import codec
 from ..backends import DatabaseBackend
 from ..definition import Task
+from ..exceptions import JobFailed
 from ..models import Attempt, Job
 from ..outcomes import Outcome
-from ..results import TaskResult, task_result
+from ..results import Status, TaskResult, task_result
 from ..states import JobStatus
 from ..storage import ClaimedJob
 from . import endings
@@ -93,9 +94,16 @@ class Runner:
             self._clean()
 
     def _announce(self, result: TaskResult[..., Any]) -> None:
-        if result.is_finished:
+        if not result.is_finished:
+            return  # somebody has retried it in the meantime
+        try:
+            if result.status == Status.FAILED and result.errors:
+                raise _shown(result)
             framework.task_finished.send_robust(type(self.backend), task_result=result)
-            self._clean()
+        except JobFailed:
+            # The framework's own receiver, and error monitors, log the exception being handled.
+            framework.task_finished.send_robust(type(self.backend), task_result=result)
+        self._clean()
 
     def result(self, job: ClaimedJob, outcome: Outcome | None = None) -> TaskResult[..., Any]:
         """The job as a TaskResult: from the database if it ran before, else from what is at hand."""
@@ -122,6 +130,14 @@ class Runner:
             traceback=failure.traceback,
         )
         return task_result(row, [attempt])
+
+
+def _shown(result: TaskResult[..., Any]) -> JobFailed:
+    """The last attempt's exception as one that can be raised: nothing stored is imported for it."""
+    last = result.errors[-1]
+    error = JobFailed(f"Task {result.task.name} ({result.id}) failed: {last.exception_class_path}")
+    error.add_note(last.traceback)
+    return error
 
 
 def _leave_alone() -> None:

@@ -35,7 +35,6 @@ BOOT_TIMEOUT = 60.0
 #: Children in a row that may die before their first answer.
 MAX_BOOT_FAILURES = 5
 
-
 #: Of a job in its final state: its id, and whether the outcome is the one its attempt had.
 Ending = tuple[str, bool]
 
@@ -304,6 +303,7 @@ class Pool:
         self._ends_of.clear()
         for child in self.children.values():
             self._condemn(child, "release")
+            child.take_back()
             child.sent.clear()
 
     def dismiss(self) -> None:
