@@ -4,6 +4,7 @@ import json
 import os
 import signal
 import uuid
+from contextlib import suppress
 from datetime import timedelta
 
 import psutil
@@ -512,7 +513,8 @@ def _run_beside_a_frozen_worker(project, tmp_path):
             workers = Worker.objects.count()
             # Children first, so that their answer is there when the parent looks.
             for process in reversed(tree):
-                process.resume()
+                with suppress(psutil.NoSuchProcess):  # killed by one that woke before
+                    process.resume()
             project.wait_for(
                 lambda: "lost its lease" in frozen.output or Job.objects.get().return_value != second_pid
             )

@@ -6,7 +6,12 @@ import os
 from testproject.settings import *  # noqa: F403
 from testproject.settings import DATABASES, INSTALLED_APPS, TASKS, database
 
-INSTALLED_APPS = [*INSTALLED_APPS, "tests.tasksapp", *json.loads(os.environ.get("EXTRA_APPS", "[]"))]
+# Without what only serves pages: these processes are started many times.
+INSTALLED_APPS = [
+    *(app for app in INSTALLED_APPS if not app.startswith(("django.contrib", "rest_framework"))),
+    "tests.tasksapp",
+    *json.loads(os.environ.get("EXTRA_APPS", "[]")),
+]
 TASKS["default"]["OPTIONS"] |= json.loads(os.environ.get("TASKS_OPTIONS", "{}"))
 if "OTHER_DATABASE_URL" in os.environ:
     DATABASES["other"] = database(os.environ["OTHER_DATABASE_URL"])
