@@ -78,7 +78,7 @@ def _checked(key: str, value: Any) -> Any:
             return None if value is None else seconds(value, key, minimum=0.001)
         case "LEASE":
             return seconds(value, key, minimum=1.0)
-        case "MAX_ATTEMPTS":
+        case "MAX_ATTEMPTS" | "MAX_CRASHES":
             return whole(value, key, minimum=1, maximum=32767)
         case _:
             return whole(value, key, minimum=1)

@@ -134,7 +134,7 @@ class Migration(migrations.Migration):
                         auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
                     ),
                 ),
-                ("number", models.SmallIntegerField(verbose_name="number")),
+                ("number", models.IntegerField(verbose_name="number")),
                 ("fence", models.IntegerField(verbose_name="fence")),
                 ("worker_id", models.UUIDField(blank=True, null=True, verbose_name="worker")),
                 (

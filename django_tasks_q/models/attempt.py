@@ -9,7 +9,7 @@ class Attempt(models.Model):
     """One run of a job, recorded when it ended badly or was not the only one."""
 
     job = models.ForeignKey(Job, models.CASCADE, verbose_name=_("job"))
-    number = models.SmallIntegerField(_("number"))
+    number = models.IntegerField(_("number"))
     fence = models.IntegerField(_("fence"))
     worker_id = models.UUIDField(_("worker"), null=True, blank=True)
     outcome = models.CharField(_("outcome"), max_length=16, choices=AttemptOutcome.choices)

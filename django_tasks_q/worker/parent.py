@@ -23,6 +23,7 @@ from .duties import Duties
 from .forkserver import ForkServer
 from .lease import Lease
 from .pool import Pool, PoolBroken
+from .record import record
 from .report import Report
 from .wakeup import Signals, Wakeup
 
@@ -118,8 +119,7 @@ class Parent:
     def _write(self) -> None:
         if not self.unwritten:
             return
-        outcomes = self.unwritten
-        won = self.storage.finish(outcomes)
+        outcomes, won = record(self.storage, self.unwritten)
         self.unwritten = []
         if any(outcome.status is JobStatus.READY for outcome in outcomes) or not self.pool.held:
             self._look_at = 0.0

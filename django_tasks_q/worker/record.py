@@ -1,0 +1,55 @@
+"""Writes outcomes so that none can stop the worker, whatever is in it."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import replace
+from uuid import UUID
+
+from django.db import DatabaseError, OperationalError
+
+from ..exceptions import ResultUnstorable
+from ..outcomes import AttemptOutcome, Failure, Outcome
+from ..states import JobStatus
+from ..storage import Storage
+
+logger = logging.getLogger("django_tasks_q.worker")
+
+
+def record(storage: Storage, outcomes: Sequence[Outcome]) -> tuple[list[Outcome], set[UUID]]:
+    """Write a batch of endings. Answers them as they were written, and the ids that still were theirs.
+
+    What the database refuses to store is written as a failure instead. Raises OperationalError or
+    InterfaceError when the database does not answer.
+    """
+    try:
+        return list(outcomes), storage.finish(outcomes)
+    except OperationalError:
+        raise
+    except DatabaseError:
+        logger.exception("The database refused a batch of outcomes; writing them one by one")
+    written: list[Outcome] = []
+    won: set[UUID] = set()
+    for outcome in outcomes:
+        last = outcome
+        try:
+            won |= storage.finish([last])
+        except OperationalError:
+            raise
+        except DatabaseError as error:
+            last = _unstorable(outcome, error)
+            won |= storage.finish([last])
+        written.append(last)
+    return written, won
+
+
+def _unstorable(outcome: Outcome, error: DatabaseError) -> Outcome:
+    return replace(
+        outcome,
+        kind=AttemptOutcome.FAILED,
+        status=JobStatus.FAILED,
+        result=None,
+        duration=None,
+        failure=Failure.of(ResultUnstorable(f"The database refused it: {error}"), "RESULT_UNSTORABLE"),
+    )

@@ -1,0 +1,49 @@
+"""Outcomes that the database refuses although everything before it let them pass."""
+
+import uuid
+
+import pytest
+from django.db import OperationalError
+
+from django_tasks_q.models import Attempt, Job
+from django_tasks_q.outcomes import Outcome
+from django_tasks_q.storage import Claim, storage_for
+from django_tasks_q.worker.record import record
+
+from .tasksapp import tasks
+
+
+@pytest.fixture
+def claimed(storage_alias):
+    tasks.noop.enqueue_many([()] * 3)
+    storage = storage_for(storage_alias)
+    names = [tasks.noop.name]
+    return storage, storage.claim(Claim(worker_id=uuid.uuid4(), backend="default", task_names=names), 3)
+
+
+def test_one_bad_outcome_spoils_no_other(claimed):
+    storage, jobs = claimed
+    results = ["1", "a\x00b", "3"]
+    outcomes = [
+        Outcome.successful(job.id, job.fence, result, 0.1) for job, result in zip(jobs, results, strict=True)
+    ]
+    written, won = record(storage, outcomes)
+    assert won == {job.id for job in jobs}
+    rows = [Job.objects.using(storage.alias).get(id=job.id) for job in jobs]
+    assert [row.status for row in (rows[0], rows[2])] == ["SUCCESSFUL", "SUCCESSFUL"]
+    assert rows[1].status == written[1].status
+    if storage.alias == "postgres":  # the others store a NUL
+        assert (rows[1].status, rows[1].error_code) == ("FAILED", "RESULT_UNSTORABLE")
+        attempt = Attempt.objects.using(storage.alias).get(job_id=jobs[1].id)
+        assert "The database refused it" in attempt.message
+
+
+def test_a_database_that_does_not_answer_is_the_callers_to_wait_for(claimed, monkeypatch):
+    storage, jobs = claimed
+
+    def gone(outcomes):
+        raise OperationalError("gone")
+
+    monkeypatch.setattr(storage, "finish", gone)
+    with pytest.raises(OperationalError):
+        record(storage, [Outcome.successful(jobs[0].id, 1, "1", 0.1)])
