@@ -5,13 +5,23 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .definition import Task as Task
     from .definition import task as task
+    from .exceptions import Snooze as Snooze
+    from .exceptions import TaskFailure as TaskFailure
+    from .exceptions import TaskTimeout as TaskTimeout
     from .policy import Backoff as Backoff
 
 __version__ = "0.1.0"
 
-_EXPORTS = {"Backoff": "policy", "Task": "definition", "task": "definition"}
+_EXPORTS = {
+    "Backoff": "policy",
+    "Snooze": "exceptions",
+    "Task": "definition",
+    "TaskFailure": "exceptions",
+    "TaskTimeout": "exceptions",
+    "task": "definition",
+}
 
-__all__ = ["Backoff", "Task", "__version__", "task"]
+__all__ = ["Backoff", "Snooze", "Task", "TaskFailure", "TaskTimeout", "__version__", "task"]
 
 
 def __getattr__(name: str) -> Any:

@@ -26,6 +26,8 @@ class Options:
     backoff: Any = Backoff()
     #: Seconds an attempt may take; None for no limit.
     timeout: float | None = 30 * 60.0
+    #: Seconds between TaskTimeout inside a task and the kill of its process.
+    grace: float = 5.0
     #: Times a job may take its process down before it is failed as poison.
     max_crashes: int = 3
     #: Seconds a worker's claim on its jobs outlives its last heartbeat.
@@ -76,6 +78,8 @@ def _checked(key: str, value: Any) -> Any:
             return Backoff.of(value)
         case "TIMEOUT" | "RETENTION" | "RETENTION_FAILED":
             return None if value is None else seconds(value, key, minimum=0.001)
+        case "GRACE":
+            return seconds(value, key)
         case "LEASE":
             return seconds(value, key, minimum=1.0)
         case "MAX_ATTEMPTS" | "MAX_CRASHES":

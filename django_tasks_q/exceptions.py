@@ -1,5 +1,9 @@
 """The errors a user of the package can meet, each importable by the path that results carry."""
 
+from datetime import timedelta
+
+from .validation import one_line, seconds
+
 
 class TasksQError(Exception):
     """Base class of the package's own errors."""
@@ -23,6 +27,33 @@ class TaskNotRegistered(TasksQError, LookupError):
 
 class TaskTimeout(TasksQError, TimeoutError):
     """An attempt ran longer than its ``timeout``."""
+
+
+class TaskFailure(TasksQError):
+    """Raised by a task, or returned, to fail with a code that others can act on.
+
+    ``code`` is a short name such as ``MISSING_EMAIL``, which ``retry_on`` and ``dont_retry_on`` may
+    name too. ``retry=False`` fails the job for good, ``retry=True`` runs it again whatever the rules
+    say of the exception, as long as attempts are left.
+    """
+
+    def __init__(self, code: str, message: str = "", *, retry: bool | None = None) -> None:
+        self.code = one_line(code, "code", maximum=64)
+        if retry is not None and not isinstance(retry, bool):
+            raise TypeError(f"retry must be True, False or None, not {retry!r:.100}.")
+        self.retry = retry
+        super().__init__(message)
+
+
+class Snooze(TasksQError):
+    """Raised by a task to be run again later. The attempt does not count.
+
+    ``delay`` is in seconds, or a ``timedelta``.
+    """
+
+    def __init__(self, delay: float | timedelta) -> None:
+        self.delay = seconds(delay, "delay")
+        super().__init__(f"again in {self.delay:g} seconds")
 
 
 class AttemptCrashed(TasksQError):

@@ -23,6 +23,7 @@ class AttemptOutcome(TextChoices):
     CRASHED = "crashed", _("Crashed")
     LOST = "lost", _("Lost with its worker")
     RELEASED = "released", _("Given back")
+    SNOOZED = "snoozed", _("Snoozed")
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +138,23 @@ class Outcome:
             duration=duration,
         )
 
+    @classmethod
+    def snoozed(cls, job_id: UUID, fence: int, delay: float, duration: float) -> Outcome:
+        """Put off by the task itself: it runs again in ``delay`` seconds, and this time does not count."""
+        return cls(
+            job_id=job_id,
+            fence=fence,
+            kind=AttemptOutcome.SNOOZED,
+            status=JobStatus.SCHEDULED if delay > 0 else JobStatus.READY,
+            delay=delay,
+            duration=duration,
+        )
+
+    @property
+    def is_uncounted(self) -> bool:
+        """Whether this run is as if it had never been: neither an attempt nor a crash."""
+        return self.kind in (AttemptOutcome.RELEASED, AttemptOutcome.SNOOZED)
+
     @property
     def is_final(self) -> bool:
         return self.status in FINAL
@@ -144,7 +162,7 @@ class Outcome:
     @property
     def attempt_counts(self) -> bool:
         """Whether this attempt uses up one of the task's ``max_attempts``."""
-        return self.kind is not AttemptOutcome.RELEASED and not self.is_crash
+        return not self.is_uncounted and not self.is_crash
 
     @property
     def is_crash(self) -> bool:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Self
 
+from .exceptions import TaskFailure
 from .validation import seconds
 
 if TYPE_CHECKING:
@@ -127,6 +128,8 @@ class RetryRule:
         return None if wait is None else seconds(wait, "backoff")
 
     def _retries(self, exception: BaseException, error_code: str) -> bool:
+        if isinstance(exception, TaskFailure) and exception.retry is not None:
+            return exception.retry
         if matches(exception, error_code, self.dont_retry_on):
             return False
         if self.retry_on is None:

@@ -103,7 +103,8 @@ def task_result(job: Job, attempts: Sequence[Attempt] = ()) -> TaskResult[..., A
 
     Never raises for what is stored: an unknown task becomes a placeholder with the stored name.
     """
-    counted = [attempt for attempt in attempts if attempt.outcome != AttemptOutcome.RELEASED]
+    uncounted = (AttemptOutcome.RELEASED, AttemptOutcome.SNOOZED)
+    counted = [attempt for attempt in attempts if attempt.outcome not in uncounted]
     worker_ids = [str(attempt.worker_id) for attempt in counted]
     current = job.status == JobStatus.RUNNING or job.is_finished
     if current and job.worker_id and all(attempt.fence != job.fence for attempt in counted):

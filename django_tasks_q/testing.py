@@ -32,7 +32,7 @@ def run_jobs(
     if not isinstance(store, DatabaseBackend):
         raise ImproperlyConfigured(f"run_jobs() needs a DatabaseBackend; TASKS[{backend!r}] is another one.")
     worker_id = uuid.uuid4()
-    runner = Runner(store, str(worker_id), shares_connections=True)
+    runner = Runner(store, str(worker_id), in_test=True)
     ran: list[TaskResult[..., Any]] = []
     while len(ran) < limit:
         promote(store.storage, backend)

@@ -207,6 +207,15 @@ def test_an_interrupted_run_is_recorded_but_not_counted(storage):
     assert row(storage, job).attempts == 0
 
 
+def test_a_snooze_waits_and_is_not_counted(storage):
+    job = take(storage)
+    storage.finish([Outcome.snoozed(job.id, job.fence, 100, 0.1)])
+    after = row(storage, job)
+    assert (after.status, after.attempts, after.error_code) == ("SCHEDULED", 0, "")
+    assert 95 < (after.run_after - timezone.now()).total_seconds() <= 100.5
+    assert [one.outcome for one in attempts(storage, job)] == ["snoozed"]
+
+
 def test_crashes_are_counted_apart_from_attempts(storage):
     job = take(storage)
     storage.finish([crash(job)])

@@ -111,7 +111,8 @@ def test_only_what_the_rules_name_is_retried(project):
 
 
 @pytest.mark.parametrize("how", ["loop", "sleep", "stubborn"])
-def test_a_timeout_kills_only_the_offender(project, how, tmp_path):
+def test_a_timeout_ends_only_the_offender(project, how):
+    options(project, grace=0.4)
     offender = tasks.spin.enqueue(how)
     sibling = tasks.sleep.enqueue(1.5)
     with project.worker("--processes", "2"):
@@ -120,12 +121,75 @@ def test_a_timeout_kills_only_the_offender(project, how, tmp_path):
     row = job(offender)
     assert (row.status, row.error_code, row.attempts) == ("FAILED", "TASK_TIMEOUT", 1)
     assert 0.5 <= row.duration < 1.4
+    assert ("was killed" in offender.errors[0].message) == (how == "stubborn")
+    assert ("in spin" in offender.errors[0].traceback) == (how != "stubborn")
     assert offender.errors[0].exception_class.__name__ == "TaskTimeout"
     assert issubclass(offender.errors[0].exception_class, TimeoutError)
     assert outcomes(offender) == ["timeout"]
 
 
+@pytest.mark.parametrize("how", ["sleep", "query"])
+def test_a_task_can_clean_up_after_its_timeout(project, tmp_path, how):
+    if how == "query" and project.alias != "postgres":
+        pytest.skip("only PostgreSQL can be asked to sleep")
+    mark = tmp_path / "mark"
+    result, after = tasks.clean_up.enqueue(str(mark), how), tasks.leave.enqueue("after")
+    project.run("runworker", "--batch", "--processes", "1")
+    finished(project, result, after)
+    assert job(result).error_code == "TASK_TIMEOUT"
+    assert mark.read_text() == "The attempt ran longer than its timeout of 0.5 seconds."
+    assert job(after).fence == 1
+    if how == "sleep":
+        assert Effect.objects.filter(key="cleaned up").count() == 1
+
+
+def test_a_task_may_answer_its_timeout_with_a_result(project):
+    result = tasks.finish_in_time.enqueue()
+    project.run("runworker", "--batch", "--processes", "1")
+    assert finished(project, result).return_value == "what there was"
+
+
+def test_a_coroutine_is_cancelled_at_its_timeout(project, tmp_path):
+    mark = tmp_path / "mark"
+    result = tasks.sleep_async.enqueue(str(mark))
+    project.run("runworker", "--batch", "--processes", "1")
+    finished(project, result)
+    assert (job(result).error_code, mark.read_text()) == ("TASK_TIMEOUT", "cleaned up")
+    assert outcomes(result) == ["timeout"]
+
+
+def test_the_context_knows_the_time_that_is_left(project):
+    result = tasks.tell_remaining.enqueue()
+    project.run("runworker", "--batch", "--processes", "1")
+    assert finished(project, result).return_value == [True, True]
+
+
+@pytest.mark.parametrize("how", ["raise", "return"])
+def test_a_task_may_fail_with_a_code(project, how):
+    by_rule = tasks.fail_with_code.enqueue("RATE_LIMITED", how=how)
+    for_good = tasks.fail_with_code.enqueue("MISSING_EMAIL", retry=False, how=how)
+    named = tasks.fail_with_code.using(dont_retry_on=["GONE"]).enqueue("GONE", how=how)
+    anyway = tasks.fail_with_code.using(dont_retry_on=["GONE"]).enqueue("GONE", retry=True, how=how)
+    project.run("runworker", "--batch", "--processes", "1")
+    results = finished(project, by_rule, for_good, named, anyway)
+    assert [result.attempts for result in results] == [3, 1, 1, 3]
+    assert [job(result).error_code for result in results] == ["RATE_LIMITED", "MISSING_EMAIL", "GONE", "GONE"]
+    assert by_rule.errors[0].message == "the reason"
+    assert by_rule.errors[0].exception_class.__name__ == "TaskFailure"
+
+
+@pytest.mark.parametrize("delay", [0, 0.2])
+def test_a_snooze_costs_no_attempt(project, tmp_path, delay):
+    result = tasks.snooze_once.enqueue(str(tmp_path / "mark"), delay)
+    with project.worker("--processes", "1"):
+        assert finished(project, result).return_value == 1
+    assert (job(result).attempts, job(result).crashes, job(result).max_attempts) == (1, 0, 1)
+    assert outcomes(result)[0] == "snoozed"
+    assert (result.attempts, result.errors) == (1, [])
+
+
 def test_a_timeout_takes_the_processes_that_the_task_started_along(project, tmp_path):
+    options(project, grace=0.2)
     mark = tmp_path / "grandchild"
     result = tasks.leave_grandchild.enqueue(str(mark))
     with project.worker("--processes", "1"):

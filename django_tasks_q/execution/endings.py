@@ -11,7 +11,7 @@ from .. import codec
 from .._framework import TaskResult
 from ..conf import Options
 from ..definition import Task
-from ..exceptions import AttemptCrashed, BadArguments, ResultUnstorable, TaskTimeout
+from ..exceptions import AttemptCrashed, BadArguments, ResultUnstorable, Snooze, TaskFailure, TaskTimeout
 from ..outcomes import AttemptOutcome, Failure, Outcome
 from ..policy import Backoff, RetryRule
 from ..storage import ClaimedJob
@@ -50,8 +50,12 @@ def by_exception(
     ``result`` makes what a callable backoff is shown. It is None in the worker's parent, which runs no
     user code: there the backend's own backoff stands in for a callable.
     """
+    if isinstance(exception, Snooze):
+        return Outcome.snoozed(job.id, job.fence, exception.delay, duration or 0.0)
     timed_out = isinstance(exception, TaskTimeout)
     code = TASK_TIMEOUT if timed_out else UNHANDLED_EXCEPTION
+    if isinstance(exception, TaskFailure):
+        code = exception.code
     backoff = task.backoff if task.backoff is not None else settings.backoff
     if result is None and not isinstance(backoff, Backoff):
         backoff = settings.backoff if isinstance(settings.backoff, Backoff) else Backoff()
@@ -89,8 +93,11 @@ def by_value(job: ClaimedJob, settings: Options, value: Any, duration: float) ->
 
 
 def by_timeout(job: ClaimedJob, settings: Options, duration: float) -> Outcome:
-    """The attempt outlived its timeout and was killed."""
-    error = TaskTimeout(f"The attempt ran longer than its timeout of {job.timeout:g} seconds and was killed.")
+    """The attempt outlived its timeout and the grace, and was killed."""
+    error = TaskTimeout(
+        f"The attempt ran longer than its timeout of {job.timeout:g} seconds, did not end within "
+        f"{settings.grace:g} more, and was killed."
+    )
     return by_exception(job, restored_task(job), settings, error, duration, None)
 
 

@@ -5,18 +5,15 @@ from __future__ import annotations
 import contextvars
 import logging
 import time
-from collections.abc import Callable
 from typing import Any
 
-from asgiref.sync import async_to_sync, iscoroutinefunction
 from django.db import Error
 from django.utils import timezone
 
 from .. import _framework as framework
 from .. import codec
 from ..backends import DatabaseBackend
-from ..definition import Task
-from ..exceptions import JobFailed
+from ..exceptions import JobFailed, TaskFailure
 from ..models import Attempt, Job
 from ..outcomes import Outcome
 from ..results import Status, TaskResult, task_result
@@ -25,6 +22,7 @@ from ..storage import ClaimedJob
 from . import endings
 from .connections import clean_connections
 from .context import TaskContext
+from .deadline import call
 
 logger = logging.getLogger("django_tasks_q.execution")
 
@@ -32,8 +30,8 @@ logger = logging.getLogger("django_tasks_q.execution")
 class Runner:
     """Runs attempts one after the other for one backend and one worker.
 
-    ``shares_connections`` is for tests: the attempts use the caller's connections and transaction,
-    which are then not cleaned up.
+    With ``in_test`` the attempts use the caller's connections and transaction, which are not cleaned
+    up, and the caller's main thread, in which no timeout is raised.
     """
 
     def __init__(
@@ -42,12 +40,12 @@ class Runner:
         worker_id: str,
         *,
         database: str | None = None,
-        shares_connections: bool = False,
+        in_test: bool = False,
     ) -> None:
         self.backend = backend
         self.worker_id = worker_id
         self.database = database or backend.database
-        self._clean: Callable[[], None] = _leave_alone if shares_connections else clean_connections
+        self.in_test = in_test
 
     def run(self, job: ClaimedJob) -> Outcome:
         """Run one attempt. Never raises: whatever the task does becomes its Outcome."""
@@ -73,11 +71,17 @@ class Runner:
         settings = self.backend.settings
         begun = time.perf_counter()
         try:
-            value = _function(task)(*args, **kwargs)
+            value = call(task.func, args, kwargs, None if self.in_test else job.timeout)
+            if isinstance(value, TaskFailure):
+                raise value
         except BaseException as exception:
             duration = time.perf_counter() - begun
             return endings.by_exception(job, task, settings, exception, duration, result)
         return endings.by_value(job, settings, value, time.perf_counter() - begun)
+
+    def _clean(self) -> None:
+        if not self.in_test:
+            clean_connections()
 
     def finished(self, job: ClaimedJob, outcome: Outcome) -> None:
         """Tell the receivers of ``task_finished``, once the outcome stands in the database."""
@@ -138,11 +142,3 @@ def _shown(result: TaskResult[..., Any]) -> JobFailed:
     error = JobFailed(f"Task {result.task.name} ({result.id}) failed: {last.exception_class_path}")
     error.add_note(last.traceback)
     return error
-
-
-def _leave_alone() -> None:
-    pass
-
-
-def _function(task: Task[..., Any]) -> Callable[..., Any]:
-    return async_to_sync(task.func) if iscoroutinefunction(task.func) else task.func

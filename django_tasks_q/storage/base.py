@@ -15,7 +15,7 @@ from django.db.models.functions import Coalesce
 
 from ..models import Attempt, Job, Worker
 from ..models.job import JobQuerySet
-from ..outcomes import AttemptOutcome, Outcome
+from ..outcomes import Outcome
 from ..states import FINAL, JobStatus
 from .clock import DatabaseNow
 from .values import Advice, Claim, ClaimedJob, LostJob
@@ -276,7 +276,7 @@ class Listener:
 
 def is_recorded(outcome: Outcome, number: int) -> bool:
     """Whether an attempt gets a row of its own: it ended badly, or it is not the only one."""
-    if outcome.kind is AttemptOutcome.RELEASED:
+    if outcome.is_uncounted:
         return outcome.duration is not None
     return outcome.failure is not None or number > 1
 
@@ -288,7 +288,7 @@ def _changes(outcome: Outcome) -> dict[str, Any]:
         changes["result"] = outcome.result
     elif outcome.status == JobStatus.SCHEDULED:
         changes["run_after"] = DatabaseNow(outcome.delay)
-    if outcome.kind is not AttemptOutcome.RELEASED:
+    if not outcome.is_uncounted:
         changes["duration"] = outcome.duration
         changes["error_code"] = outcome.failure.code if outcome.failure else ""
     if not outcome.attempt_counts:

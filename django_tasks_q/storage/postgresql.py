@@ -12,7 +12,7 @@ from django.db import InterfaceError, OperationalError, connections, transaction
 from psycopg import Error as PsycopgError
 
 from ..models import Attempt, Job
-from ..outcomes import AttemptOutcome, Outcome
+from ..outcomes import Outcome
 from ..states import FINAL
 from .base import Listener, Storage, is_recorded, repeated
 from .values import Claim, ClaimedJob
@@ -51,17 +51,17 @@ WITH ending AS MATERIALIZED (
     SELECT * FROM unnest(
         %(id)s::uuid[], %(fence)s::int[], %(status)s::text[], %(final)s::bool[], %(delay)s::float8[],
         %(result)s::text[], %(duration)s::float8[], %(kind)s::text[], %(recorded)s::bool[],
-        %(released)s::bool[], %(crashed)s::bool[], %(code)s::text[], %(exception)s::text[],
+        %(uncounted)s::bool[], %(crashed)s::bool[], %(code)s::text[], %(exception)s::text[],
         %(message)s::text[], %(traceback)s::text[]
-    ) AS ending(id, fence, status, final, delay, result, duration, kind, recorded, released, crashed,
+    ) AS ending(id, fence, status, final, delay, result, duration, kind, recorded, uncounted, crashed,
                 code, exception, message, traceback)
 ), ended AS (
     UPDATE {job} AS job
     SET status = ending.status,
         result = ending.result,
-        error_code = CASE WHEN ending.released THEN job.error_code ELSE ending.code END,
-        duration = CASE WHEN ending.released THEN job.duration ELSE ending.duration END,
-        attempts = job.attempts - (ending.released OR ending.crashed)::int,
+        error_code = CASE WHEN ending.uncounted THEN job.error_code ELSE ending.code END,
+        duration = CASE WHEN ending.uncounted THEN job.duration ELSE ending.duration END,
+        attempts = job.attempts - (ending.uncounted OR ending.crashed)::int,
         crashes = job.crashes + ending.crashed::int,
         finished_at = CASE WHEN ending.final THEN STATEMENT_TIMESTAMP() END,
         run_after = CASE WHEN ending.status = 'SCHEDULED'
@@ -69,7 +69,7 @@ WITH ending AS MATERIALIZED (
                          ELSE job.run_after END
     FROM ending
     WHERE job.id = ending.id AND job.fence = ending.fence AND job.status = 'RUNNING'
-    RETURNING job.id, job.attempts + job.crashes + ending.released::int AS number,
+    RETURNING job.id, job.attempts + job.crashes + ending.uncounted::int AS number,
               job.last_attempted_at, job.worker_id
 ), attempt AS (
     INSERT INTO {attempt} (job_id, number, fence, worker_id, outcome, started_at, finished_at, duration,
@@ -78,7 +78,7 @@ WITH ending AS MATERIALIZED (
            STATEMENT_TIMESTAMP(), ending.duration, ending.code, ending.exception, ending.message,
            ending.traceback
     FROM ended JOIN ending USING (id)
-    WHERE ending.recorded OR (ended.number > 1 AND NOT ending.released)
+    WHERE ending.recorded OR (ended.number > 1 AND NOT ending.uncounted)
 )
 SELECT id FROM ended
 """
@@ -211,7 +211,7 @@ class _Ending(NamedTuple):
     duration: float | None
     kind: str
     recorded: bool
-    released: bool
+    uncounted: bool
     crashed: bool
     code: str
     exception: str
@@ -231,7 +231,7 @@ def _ending(outcome: Outcome) -> _Ending:
         duration=outcome.duration,
         kind=outcome.kind.value,
         recorded=is_recorded(outcome, 1),
-        released=outcome.kind is AttemptOutcome.RELEASED,
+        uncounted=outcome.is_uncounted,
         crashed=outcome.is_crash,
         code=failure.code if failure else "",
         exception=failure.exception_class if failure else "",

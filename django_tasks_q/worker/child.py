@@ -13,7 +13,7 @@ from django.db import close_old_connections
 from .. import _framework as framework
 from ..backends import DatabaseBackend
 from ..execution.runner import Runner
-from ..outcomes import Outcome
+from ..outcomes import AttemptOutcome, Outcome
 from ..storage import ClaimedJob
 from . import protocol
 from .forkserver import Pipes
@@ -31,13 +31,14 @@ class Child:
         self.tokens = pipes.token_reader
         self.runner = runner
         self.queue: deque[ClaimedJob] = deque()
+        self.retired = False
         #: Final outcomes whose guarded write has not been confirmed yet.
         self.unconfirmed: dict[str, tuple[ClaimedJob, Outcome]] = {}
 
     def run(self) -> None:
         self.channel.send(protocol.READY)
         try:
-            while True:
+            while not self.retired:
                 self._receive()
                 if self.queue:
                     self._next()
@@ -66,6 +67,9 @@ class Child:
         if outcome.is_final:
             self.unconfirmed[str(job.id)] = (job, outcome)
         self.channel.send(protocol.OUTCOME, protocol.pack_outcome(outcome))
+        # What was interrupted may have left anything behind: connections, locks, programs that it
+        # started. They go with this process; the jobs it has not started go to another one.
+        self.retired = outcome.kind is AttemptOutcome.TIMEOUT
 
     def _confirm(self, body: bytes) -> None:
         for (job_id, won), _ in protocol.unpack(body):

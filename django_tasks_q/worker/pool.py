@@ -226,8 +226,12 @@ class Pool:
             return
         if len(child.sent) > 1 and not child.dropping and elapsed > PATIENCE:
             self.backlog.extendleft(reversed(child.take_back()))
-        if child.sent and child.sent[0].timeout is not None and elapsed > child.sent[0].timeout:
+        if child.sent and elapsed > self._limit(child.sent[0]):
             self._condemn(child, "timeout")
+
+    def _limit(self, job: ClaimedJob) -> float:
+        """Seconds after which the child of a job is killed; by itself it ends the job before."""
+        return float("inf") if job.timeout is None else job.timeout + self.settings.grace
 
     def _condemn(self, child: ChildHandle, verdict: str) -> None:
         if child.pid is not None:
@@ -321,6 +325,6 @@ class Pool:
                 continue
             if len(child.sent) > 1 and not child.dropping and not child.verdict:
                 due = min(due, PATIENCE - elapsed)
-            if child.sent and child.sent[0].timeout is not None and not child.verdict:
-                due = min(due, child.sent[0].timeout - elapsed)
+            if child.sent and not child.verdict:
+                due = min(due, self._limit(child.sent[0]) - elapsed)
         return max(0.0, due)

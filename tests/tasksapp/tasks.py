@@ -11,7 +11,7 @@ from typing import Any
 
 from django.db import connection, connections, transaction
 
-from django_tasks_q import task
+from django_tasks_q import Snooze, TaskFailure, TaskTimeout, task
 
 from .models import Effect
 
@@ -245,3 +245,57 @@ def query(alias: str, sql: str) -> Any:
     with connections[alias].cursor() as cursor:
         cursor.execute(sql)
         return cursor.fetchone()[0]
+
+
+@task(timeout=0.5)
+def clean_up(mark: str, how: str = "sleep") -> None:
+    """Outlive the timeout, and say what was known of it at the end."""
+    try:
+        if how == "query":
+            with connection.cursor() as cursor:
+                cursor.execute("SELECT pg_sleep(60)")
+        time.sleep(60)
+    except TaskTimeout as error:
+        Path(mark).write_text(str(error))
+        raise
+    finally:
+        Effect.objects.create(key="cleaned up", pid=os.getpid())
+
+
+@task(timeout=0.5)
+def finish_in_time() -> str:
+    try:
+        time.sleep(60)
+    except TaskTimeout:
+        return "what there was"
+    return "all of it"
+
+
+@task(timeout=0.5)
+async def sleep_async(mark: str) -> None:
+    try:
+        await asyncio.sleep(60)
+    finally:
+        Path(mark).write_text("cleaned up")
+
+
+@task(takes_context=True, timeout=100)
+def tell_remaining(context: Any) -> list[bool]:
+    return [99 < context.remaining() <= 100, context.deadline > time.monotonic()]
+
+
+@task(max_attempts=3, backoff=0)
+def fail_with_code(code: str, retry: bool | None = None, how: str = "raise") -> Any:
+    failure = TaskFailure(code, "the reason", retry=retry)
+    if how == "return":
+        return failure
+    raise failure
+
+
+@task(takes_context=True)
+def snooze_once(context: Any, mark: str, delay: float) -> int:
+    path = Path(mark)
+    if not path.exists():
+        path.touch()
+        raise Snooze(delay)
+    return int(context.attempt)
