@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import MISSING, asdict, dataclass, fields
 from datetime import datetime, timedelta
 from enum import Enum
@@ -225,10 +226,12 @@ class Task(framework.GenericTask[P, R]):
         """
         changes: dict[str, Any] = dict(fields_)
         for key, value in (options or {}).items():
-            if key == "backoff":
-                changes[key] = Backoff.of(value) if value is not None else None
-            else:
-                changes[key] = tuple(value) if value is not None else None
+            # What another release has stored and this one cannot read is as if it had not been.
+            with suppress(TypeError, ValueError):
+                if key == "backoff":
+                    changes[key] = Backoff.of(value) if value is not None else None
+                else:
+                    changes[key] = tuple(value) if value is not None else None
         try:
             definition: Task[..., Any] = registry.get(name)
         except TaskNotRegistered:

@@ -37,6 +37,10 @@ class TaskFailure(TasksQError):
     say of the exception, as long as attempts are left.
     """
 
+    # For subclasses with a constructor of their own.
+    code = "TASK_FAILURE"
+    retry: bool | None = None
+
     def __init__(self, code: str, message: str = "", *, retry: bool | None = None) -> None:
         self.code = one_line(code, "code", maximum=64)
         if retry is not None and not isinstance(retry, bool):
@@ -50,6 +54,8 @@ class Snooze(TasksQError):
 
     ``delay`` is in seconds, or a ``timedelta``.
     """
+
+    delay = 0.0
 
     def __init__(self, delay: float | timedelta) -> None:
         self.delay = seconds(delay, "delay")

@@ -39,7 +39,7 @@ class Failure:
     def of(cls, exception: BaseException, code: str, traceback: str = "") -> Failure:
         try:
             message = str(exception)
-        except Exception as error:
+        except BaseException as error:
             message = f"<{type(exception).__name__} whose text cannot be had: {type(error).__name__}>"
         return cls(
             code=code,

@@ -111,7 +111,7 @@ def task_result(job: Job, attempts: Sequence[Attempt] = ()) -> TaskResult[..., A
         worker_ids.append(str(job.worker_id))
     task = Task.restored(
         job.task_name,
-        _stored(job.options) if job.options else None,
+        read_options(job.options),
         queue_name=job.queue_name,
         priority=job.priority,
         backend=job.backend,
@@ -136,6 +136,12 @@ def task_result(job: Job, attempts: Sequence[Attempt] = ()) -> TaskResult[..., A
     )
     object.__setattr__(result, "_return_value", None if job.result is None else _stored(job.result))
     return result
+
+
+def read_options(text: str) -> dict[str, Any] | None:
+    """The options stored with a job; None without any that can be read."""
+    options = _stored(text) if text else None
+    return options if isinstance(options, dict) else None
 
 
 def _stored(text: str) -> Any:

@@ -15,7 +15,7 @@ from django_tasks_q.storage import ClaimedJob
 from django_tasks_q.worker import pool as pool_module
 from django_tasks_q.worker import protocol
 from django_tasks_q.worker.forkserver import Pipes
-from django_tasks_q.worker.pool import ChildHandle, Pool
+from django_tasks_q.worker.pool import ChildHandle, Ending, Pool
 from django_tasks_q.worker.protocol import Channel
 
 KILLED = 9  # as waitpid() reports SIGKILL
@@ -224,3 +224,79 @@ def test_frames_survive_being_cut_anywhere():
     with pytest.raises(EOFError):
         list(receiver.receive())
     receiver.close()
+
+
+def test_a_job_does_not_wait_for_a_child_that_is_busy_with_something_else(pool, children):
+    busy, free = children
+    free.handle.ready = False
+    pool.backlog.append(claimed())
+    assert pool.feed() == 1
+    free.handle.ready = True
+    busy.handle.since = time.monotonic() - 2 * pool_module.PATIENCE
+    pool.receive()
+    assert (list(busy.handle.sent), len(pool.backlog), busy.handle.dropping) == ([], 1, True)
+    assert pool.feed() == 1
+    assert len(free.jobs()) == 1
+
+
+def test_a_job_that_has_started_stays_where_it_is(pool, children):
+    one = children[0]
+    children[1].handle.ready, children[1].handle.since = False, time.monotonic()
+    pool.backlog.append(claimed(timeout=100.0))
+    pool.feed()
+    one.take_token()
+    one.handle.since = time.monotonic() - 2 * pool_module.PATIENCE
+    pool.receive()
+    assert one.handle.started
+    assert len(one.handle.sent) == 1
+    assert pool.deadline() > 1
+
+
+def test_a_receiver_that_takes_its_process_down_does_so_twice_at_most(pool, children, caplog):
+    first, second = children
+    pool._tell(first.handle, [Ending("suspect", True)])
+    pool._bury(first.handle, KILLED)
+    pool.tell()
+    assert pool.untold == []
+    assert not caplog.text
+    pool._bury(second.handle, KILLED)
+    assert pool.untold == []
+    assert "Receivers of task_finished end their process: job id=suspect" in caplog.text
+
+
+def test_what_is_told_is_not_blamed_for_the_death_of_a_job(pool, children):
+    pool.backlog.append(claimed())
+    pool.feed()
+    dead = next(child for child in children if child.handle.sent)
+    dead.take_token()
+    pool._tell(dead.handle, [Ending("innocent", True, died=1)])
+    pool._bury(dead.handle, KILLED)
+    assert pool.untold == [Ending("innocent", True, died=1)]
+
+
+def test_a_receiver_that_hangs_is_killed_in_the_end(pool, children, monkeypatch):
+    killed = []
+    monkeypatch.setattr(pool_module, "kill_group", killed.append)
+    child = children[0]
+    child.handle.pid = 4711
+    pool._tell(child.handle, [Ending("id", True)])
+    pool.receive()
+    assert killed == []
+    child.handle.since = time.monotonic() - 2 * pool_module.HOOK_TIMEOUT
+    pool.receive()
+    assert killed == [4711]
+
+
+def test_a_child_that_closed_its_pipe_is_waited_for_a_little(pool, children, monkeypatch):
+    killed = []
+    monkeypatch.setattr(pool_module, "kill_group", killed.append)
+    child = children[0]
+    child.handle.pid = 4711
+    child.channel.sock.shutdown(socket.SHUT_RDWR)
+    pool.receive()
+    assert child.handle.channel not in [channel for channel, _ in pool.channels()]
+    assert killed == []
+    assert 1 < pool.deadline() <= pool_module.GONE_PATIENCE
+    child.handle.gone_at -= 2 * pool_module.GONE_PATIENCE
+    pool.receive()
+    assert killed == [4711]

@@ -75,6 +75,19 @@ def test_a_backend_may_do_without_hints(listener, settings):
     assert not hinted(listener, 0.1)
 
 
+@on_postgres
+def test_a_transaction_that_is_managed_by_hand_sends_none(listener):
+    connection = connections["postgres"]
+    transaction.set_autocommit(False, using="postgres")
+    try:
+        tasks.noop.enqueue()
+        connection.commit()
+    finally:
+        transaction.set_autocommit(True, using="postgres")
+    assert Job.objects.using("postgres").count() == 1
+    assert not hinted(listener, 0.05)
+
+
 def latency(project, count=10):
     """Median seconds from an enqueue to the start of the job, with an idle worker."""
     delays = []

@@ -429,6 +429,50 @@ def test_a_slow_job_holds_no_other_back(project, tmp_path):
     assert not Job.objects.exclude(fence=1).exists()
 
 
+def test_a_failure_of_an_odd_class_is_a_failure(project):
+    result = tasks.fail_in_own_way.enqueue()
+    project.run("runworker", "--batch", "--processes", "1")
+    finished(project, result)
+    assert (job(result).error_code, job(result).crashes) == ("TASK_FAILURE", 0)
+
+
+def test_options_of_another_release_are_passed_over(project):
+    result = tasks.fail.using(max_attempts=2, backoff=0).enqueue()
+    Job.objects.filter(id=result.id).update(options='{"backoff":{"base":0.0,"curve":"new"},"novel":1}')
+    project.run("runworker", "--batch", "--processes", "1")
+    assert (job(result).status, job(result).crashes) == ("SCHEDULED", 0)
+
+
+def test_processes_that_tasks_fork_can_be_terminated(project):
+    result = tasks.terminate_own_process.enqueue()
+    project.run("runworker", "--batch", "--processes", "1")
+    assert finished(project, result).return_value == -signal.SIGTERM
+
+
+def test_a_terminal_of_few_letters_is_no_reason_to_stop(project):
+    project.env["PYTHONIOENCODING"] = "ascii"
+    bad, good = tasks.fail.enqueue("€ and 😀"), tasks.noop.enqueue()
+    done = project.run("runworker", "--batch", "--processes", "1")
+    finished(project, bad, good)
+    assert "\\u20ac and" in done.stdout
+    assert bad.errors[0].message == "€ and 😀"
+
+
+def test_a_worker_with_nothing_more_to_claim_sleeps(project, tmp_path):
+    go, mark = tmp_path / "go", tmp_path / "mark"
+    tasks.wait_for_file.enqueue(str(go), str(mark))
+    with project.worker("--processes", "2", "--max-jobs", "1") as worker:
+        project.wait_for(mark.exists)
+        parent = psutil.Process(worker.pid)
+        before = parent.cpu_times()
+        parent.cpu_percent()
+        psutil.cpu_percent(1.0)
+        spent = sum(parent.cpu_times()[:2]) - sum(before[:2])
+        go.touch()
+        assert worker.process.wait(15) == 0
+    assert spent < 0.5
+
+
 # Stopping
 
 

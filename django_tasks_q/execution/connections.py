@@ -35,3 +35,4 @@ def _clean(connection: Any) -> None:
         connection.set_autocommit(True)
     elif connection.errors_occurred:
         connection.close_if_unusable_or_obsolete()
+    connection.health_check_done = False  # where CONN_HEALTH_CHECKS asks for one, each job gets it

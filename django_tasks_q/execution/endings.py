@@ -14,6 +14,7 @@ from ..definition import Task
 from ..exceptions import AttemptCrashed, BadArguments, ResultUnstorable, Snooze, TaskFailure, TaskTimeout
 from ..outcomes import AttemptOutcome, Failure, Outcome
 from ..policy import Backoff, RetryRule
+from ..results import read_options
 from ..storage import ClaimedJob
 
 UNHANDLED_EXCEPTION = "UNHANDLED_EXCEPTION"
@@ -29,7 +30,7 @@ def restored_task(job: ClaimedJob) -> Task[..., Any]:
     """The task of a claimed job, under the options the job was sent with."""
     return Task.restored(
         job.task_name,
-        codec.loads(job.options) if job.options else None,
+        read_options(job.options),
         queue_name=job.queue_name,
         priority=job.priority,
         max_attempts=job.max_attempts,
@@ -115,7 +116,7 @@ def formatted(exception: BaseException) -> str:
             type(exception), exception, _user_frames(exception.__traceback__), limit=100
         )
         return "".join(lines)
-    except Exception as error:
+    except BaseException as error:
         return f"<the traceback of {type(exception).__name__} cannot be shown: {type(error).__name__}>\n"
 
 

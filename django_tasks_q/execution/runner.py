@@ -15,7 +15,7 @@ from .. import codec
 from ..backends import DatabaseBackend
 from ..exceptions import JobFailed, TaskFailure
 from ..models import Attempt, Job
-from ..outcomes import Outcome
+from ..outcomes import Failure, Outcome
 from ..results import Status, TaskResult, task_result
 from ..states import JobStatus
 from ..storage import ClaimedJob
@@ -25,6 +25,9 @@ from .context import TaskContext
 from .deadline import call
 
 logger = logging.getLogger("django_tasks_q.execution")
+
+#: Code of a failure outside of the task's own code.
+INTERNAL_ERROR = "INTERNAL_ERROR"
 
 
 class Runner:
@@ -50,7 +53,11 @@ class Runner:
     def run(self, job: ClaimedJob) -> Outcome:
         """Run one attempt. Never raises: whatever the task does becomes its Outcome."""
         # A copy, so that what the task leaves in context variables (language, time zone) ends with it.
-        outcome = contextvars.copy_context().run(self._run, job)
+        try:
+            outcome = contextvars.copy_context().run(self._run, job)
+        except BaseException as error:  # a hostile exception or receiver, or a mistake of this package
+            failure = Failure.of(error, INTERNAL_ERROR, endings.formatted(error))
+            outcome = Outcome.failed(job.id, job.fence, failure, None, None)
         self._clean()
         return outcome
 

@@ -9,7 +9,7 @@ from functools import wraps
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 from uuid import UUID
 
-from django.db import OperationalError, connections, transaction
+from django.db import DatabaseError, DataError, IntegrityError, OperationalError, connections, transaction
 from django.db.models import Exists, F, OuterRef, Q
 from django.db.models.functions import Coalesce
 
@@ -64,6 +64,17 @@ class Storage:
     def may_repeat(self, error: OperationalError) -> bool:
         # MySQL's and MariaDB's codes for a deadlock and for a lock that was waited for too long.
         return error.args[:1] in ((1213,), (1205,))
+
+    def refuses(self, error: DatabaseError) -> bool:
+        """Whether an error is about the values of a statement, and would meet it every time."""
+        # MySQL and MariaDB put some of these among the operational ones: incorrect string value, packet
+        # too large, out of range, data too long.
+        return isinstance(error, DataError | IntegrityError) or error.args[:1] in (
+            (1366,),
+            (1153,),
+            (1264,),
+            (1406,),
+        )
 
     @contextmanager
     def transaction(self) -> Iterator[None]:

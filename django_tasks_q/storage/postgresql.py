@@ -69,7 +69,7 @@ WITH ending AS MATERIALIZED (
                          ELSE job.run_after END
     FROM ending
     WHERE job.id = ending.id AND job.fence = ending.fence AND job.status = 'RUNNING'
-    RETURNING job.id, job.attempts + job.crashes + ending.uncounted::int AS number,
+    RETURNING job.id, job.attempts::int + job.crashes + ending.uncounted::int AS number,
               job.last_attempted_at, job.worker_id
 ), attempt AS (
     INSERT INTO {attempt} (job_id, number, fence, worker_id, outcome, started_at, finished_at, duration,
@@ -149,6 +149,9 @@ class PostgreSQLStorage(Storage):
             return int(cursor.rowcount)
 
     def hint(self, backend: str) -> None:
+        connection = self.connection
+        if not connection.in_atomic_block and not connection.get_autocommit():
+            return  # nobody says when such a transaction commits; polling finds the job
         transaction.on_commit(lambda: self._notify(backend), using=self.alias, robust=True)
 
     def _notify(self, backend: str) -> None:
@@ -171,7 +174,8 @@ class PostgreSQLListener(Listener):
     def __init__(self, alias: str, channel: str) -> None:
         wrapper: Any = connections[alias]
         with wrapper.wrap_database_errors:
-            self._connection = wrapper.get_new_connection(wrapper.get_connection_params())
+            # Not by way of Django's pool, which would miss it for ever.
+            self._connection = wrapper.Database.connect(**wrapper.get_connection_params())
             self._connection.autocommit = True
             self._connection.execute(f'LISTEN "{channel}"')
 

@@ -34,16 +34,20 @@ class Duties:
         """
         now = time.monotonic()
         found = 0
+        # The next time is set before each duty: one that fails must not keep the worker from its jobs.
         if now >= self._promote_at or idle:
+            self._promote_at = now + 1.0
             found, due = promote(self.storage, self.backend)
-            self._promote_at = now + (1.0 if due is None else min(1.0, due))
+            if due is not None:
+                self._promote_at = now + min(1.0, due)
         if now >= self._rescue_at:
-            found += rescue(self.storage, self.backend, self.settings.max_crashes)
             self._rescue_at = now + _jittered(self._rescue_every)
+            found += rescue(self.storage, self.backend, self.settings.max_crashes)
         if now >= self._prune_at:
-            deleted = prune(self.storage, self.backend, self.settings)
+            self._prune_at = now + _jittered(PRUNE)
             # Slice by slice, so that claims come in between, until all that is old is gone.
-            self._prune_at = now + (1.0 if deleted >= SLICE else _jittered(PRUNE))
+            if prune(self.storage, self.backend, self.settings) >= SLICE:
+                self._prune_at = now + 1.0
         return bool(found)
 
     @property

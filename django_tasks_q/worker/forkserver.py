@@ -14,13 +14,14 @@ import selectors
 import signal
 import socket
 import sys
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import NoReturn
 
 from . import protocol
 from .protocol import Channel
-from .system import boot_time, die_with_parent, kill_group
+from .system import adopt_orphans, boot_time, die_with_parent, kill_group
 
 
 @dataclass(frozen=True)
@@ -78,6 +79,21 @@ class ForkServer:
         os.waitpid(self.pid, 0)
 
 
+class _Unmoved:
+    """A signal handler that does nothing in this process, and the usual in those that tasks fork from it.
+
+    Programs that tasks start lose it altogether, as they would not lose an ignored signal.
+    """
+
+    def __init__(self) -> None:
+        self.pid = os.getpid()
+
+    def __call__(self, number: int, frame: object) -> None:
+        if os.getpid() != self.pid:
+            signal.signal(number, signal.SIG_DFL)
+            os.kill(os.getpid(), number)
+
+
 @dataclass
 class _Server:
     sock: socket.socket
@@ -89,6 +105,7 @@ class _Server:
         # A terminal sends Ctrl-C to the whole foreground group; only the parent decides what it means.
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT):
             signal.signal(number, signal.SIG_IGN)
+        adopt_orphans()
         gc.collect()
         gc.freeze()
         wake_reader, wake_writer = socket.socketpair()
@@ -156,7 +173,14 @@ class _Server:
 
     def _fork(self, key: int, config: dict[str, str], fds: list[int]) -> None:
         server = os.getpid()
-        pid = os.fork()
+        try:
+            pid = os.fork()
+        except OSError:  # no process or memory to be had: the parent will try again
+            time.sleep(0.5)
+            for fd in fds:
+                os.close(fd)
+            self.channel.send(protocol.EXITED, json.dumps([key, 1 << 8]).encode())
+            return
         if pid == 0:
             self._become_child(server, config, fds)
         for fd in fds:
@@ -171,11 +195,9 @@ class _Server:
             die_with_parent(server)
             signal.set_wakeup_fd(-1)
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-            # A supervisor may signal every process of the service, but only the parent stops work. A
-            # handler, since what is ignored would be ignored by the programs that tasks start as well.
-            for number in (signal.SIGTERM, signal.SIGHUP):
-                signal.signal(number, lambda *_: None)
-            signal.signal(signal.SIGINT, signal.default_int_handler)
+            # A supervisor may signal every process of the service, but only the parent stops work.
+            for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+                signal.signal(number, _Unmoved())
             self.sock.close()
             for sock in self.wake:
                 sock.close()

@@ -29,6 +29,8 @@ class Lease:
 
     def take(self) -> None:
         """Register the worker."""
+        # Anew each time: an earlier try whose answer was lost may have been carried out.
+        self.id = uuid.uuid4()
         asked_at = boot_time()
         self.storage.register(
             Worker(

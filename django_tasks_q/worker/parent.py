@@ -8,9 +8,10 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from contextlib import suppress
 from uuid import UUID
 
-from django.db import Error, InterfaceError, OperationalError, connections
+from django.db import Error, connections
 
 from ..backends import DatabaseBackend
 from ..outcomes import Outcome
@@ -79,6 +80,10 @@ class Parent:
             while not self._is_done():
                 self._step()
             self._shut_down()
+        except PoolBroken:
+            with suppress(Error):
+                self._write()
+            raise
         finally:
             self.wakeup.close()
             self.server.stop()
@@ -106,7 +111,7 @@ class Parent:
                 hinted |= self.duties.perform(idle=self._is_idle(hinted))
                 self._take_jobs(hinted)
                 self._outage_pause = 0.0
-            except (OperationalError, InterfaceError) as error:
+            except Error as error:  # nothing of the database ends the worker once it runs
                 self._outage(error)
         if self.lease.is_taken:
             self.pool.fill(self.lease.id)
@@ -137,11 +142,8 @@ class Parent:
         self.server.renew(self.lease.kill_at)
 
     def _take_jobs(self, hinted: bool) -> None:
-        wanted = min(self.pool.room, BATCH)
-        if self.config.max_jobs is not None:
-            wanted = min(wanted, self.config.max_jobs - self.taken)
-        now = time.monotonic()
-        if wanted <= 0 or not self.lease.may_claim or not (hinted or now >= self._look_at):
+        wanted, now = self._wanted, time.monotonic()
+        if not wanted or not (hinted or now >= self._look_at):
             return
         jobs = self.storage.claim(self._claim, wanted)
         self.taken += len(jobs)
@@ -156,6 +158,16 @@ class Parent:
             # Nothing more for now: look again soon, then less and less often.
             self._pause = FIRST_PAUSE if jobs else min(self._pause * 2, self.storage.poll_interval)
             self._look_at = now + self._pause
+
+    @property
+    def _wanted(self) -> int:
+        """How many jobs this worker would start soon if it had them."""
+        if not self.lease.may_claim:
+            return 0
+        wanted = min(self.pool.room, BATCH)
+        if self.config.max_jobs is not None:
+            wanted = min(wanted, self.config.max_jobs - self.taken)
+        return max(0, wanted)
 
     @property
     def _claim(self) -> Claim:
@@ -193,7 +205,7 @@ class Parent:
         if self.unwritten:
             return 0.0
         due = min(self.pool.deadline(), self.lease.seconds_to_renewal, self.duties.seconds_to_next)
-        if self.pool.room:
+        if self._wanted:
             due = min(due, max(0.0, self._look_at - now))
         if self._backlog_since is not None:
             due = min(due, max(0.0, self._backlog_since + BACKLOG_PATIENCE - now))
@@ -239,7 +251,7 @@ class Parent:
                 if self.lease.is_due and not self.lease.renew():
                     break
                 self.server.renew(self.lease.kill_at)
-            except (OperationalError, InterfaceError) as error:
+            except Error as error:
                 self._outage(error)
                 if killed or time.monotonic() > deadline:
                     logger.error("Jobs could not be given back; they return when the lease ends.")

@@ -9,11 +9,13 @@ and when a child dies, the bytes it has left are exactly the jobs it had not sta
 from __future__ import annotations
 
 import json
+import logging
 import os
 import time
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import NamedTuple
 from uuid import UUID
 
 from ..conf import Options
@@ -25,18 +27,31 @@ from .forkserver import ForkServer, Pipes
 from .protocol import Channel
 from .system import describe_exit, kill_group
 
+logger = logging.getLogger("django_tasks_q.worker")
+
 #: Seconds of work a child may hold in advance, and the most jobs that is taken to be.
 AHEAD_SECONDS = 0.05
 MAX_AHEAD = 64
 #: Seconds after which the jobs behind a running one are taken back.
 PATIENCE = 0.02
+#: Seconds that receivers of a signal may take.
+HOOK_TIMEOUT = 60.0
+#: Seconds between a child's end of its pipe and its exit.
+GONE_PATIENCE = 2.0
 #: Seconds a child may take from its fork to its first answer.
 BOOT_TIMEOUT = 60.0
 #: Children in a row that may die before their first answer.
 MAX_BOOT_FAILURES = 5
 
-#: Of a job in its final state: its id, and whether the outcome is the one its attempt had.
-Ending = tuple[str, bool]
+
+class Ending(NamedTuple):
+    """What receivers of ``task_finished`` are to hear of."""
+
+    job_id: str
+    #: Whether the outcome is the one its attempt had.
+    won: bool
+    #: Children that died when nothing but telling this was under way.
+    died: int = 0
 
 
 class PoolBroken(Exception):
@@ -52,8 +67,12 @@ class ChildHandle:
     ready: bool = False
     #: Handed over and not answered, oldest first.
     sent: deque[ClaimedJob] = field(default_factory=deque)
-    #: When the oldest of them started, or the child did.
+    #: When the oldest of them could start, or the child did.
     since: float = 0.0
+    #: Whether the oldest of them is known to have started.
+    started: bool = False
+    #: When it closed its end of the pipe, if it has.
+    gone_at: float | None = None
     #: Jobs were taken back, and the child has not said that it noticed.
     dropping: bool = False
     #: Frames about ended jobs that the child has not dealt with, oldest first.
@@ -69,6 +88,15 @@ class ChildHandle:
             return []
         self.dropping = count > 0
         return list(reversed([self.sent.pop() for _ in range(count)]))
+
+    def begin(self) -> None:
+        """From now on the child is free for the oldest of its jobs."""
+        self.since = time.monotonic()
+        self.started = False
+
+    def waits(self) -> bool:
+        """Whether jobs of this child may be waiting for it to be done with something else."""
+        return not (self.dropping or self.verdict) and len(self.sent) > int(self.started)
 
     def close(self) -> None:
         self.channel.close()
@@ -112,7 +140,8 @@ class Pool:
         """Every channel to wait for, and whether it also has something to send."""
         yield self.server.channel, self.server.channel.has_unsent
         for child in self.children.values():
-            yield child.channel, child.channel.has_unsent
+            if child.gone_at is None:
+                yield child.channel, child.channel.has_unsent
 
     # Jobs
 
@@ -128,7 +157,7 @@ class Pool:
         return max(0, sum(self._room_in(child, now) for child in self.children.values()) - len(self.backlog))
 
     def _room_in(self, child: ChildHandle, now: float) -> int:
-        if not child.ready or child.dropping or child.verdict:
+        if not child.ready or child.dropping or child.verdict or child.gone_at is not None:
             return 0
         if child.sent and now - child.since > PATIENCE:
             return 0  # what is handed to it now would only have to be taken back
@@ -161,7 +190,7 @@ class Pool:
 
     def _send(self, child: ChildHandle, jobs: list[ClaimedJob]) -> None:
         if not child.sent:
-            child.since = time.monotonic()
+            child.begin()
         child.sent.extend(jobs)
         # Tokens first: a job whose token is missing counts as taken back.
         os.write(child.pipes.token_writer, b"." * len(jobs))
@@ -205,15 +234,17 @@ class Pool:
                     child.dropping = False
                 elif kind == protocol.TOLD:
                     child.untold.popleft()
+                    child.begin()
                 elif kind == protocol.OUTCOME and child.sent:  # else the job was abandoned
                     outcome = protocol.unpack_outcome(body)
                     child.sent.popleft()
-                    child.since = time.monotonic()
+                    child.begin()
                     self._learn(outcome.duration or 0.0)
                     self._ends_of[outcome.job_id] = child.key
                     outcomes.append(outcome)
         except EOFError:
-            pass  # the server will say how it ended
+            if child.gone_at is None:
+                child.gone_at = time.monotonic()
         return outcomes
 
     def _enforce(self, child: ChildHandle, now: float) -> None:
@@ -224,10 +255,19 @@ class Pool:
             if elapsed > BOOT_TIMEOUT:
                 self._condemn(child, "boot")
             return
-        if len(child.sent) > 1 and not child.dropping and elapsed > PATIENCE:
+        if child.gone_at is not None:
+            # It lives on without its end of the pipe, as after a task that closed all files.
+            if now - child.gone_at > GONE_PATIENCE:
+                self._condemn(child, "gone")
+            return
+        if child.waits() and elapsed > PATIENCE:
             self.backlog.extendleft(reversed(child.take_back()))
-        if child.sent and elapsed > self._limit(child.sent[0]):
-            self._condemn(child, "timeout")
+            child.started = bool(child.sent)  # of that one the child has the token
+        if child.sent:
+            if elapsed > self._limit(child.sent[0]):
+                self._condemn(child, "timeout")
+        elif (child.untold or child.dropping) and elapsed > HOOK_TIMEOUT:
+            self._condemn(child, "hook")
 
     def _limit(self, job: ClaimedJob) -> float:
         """Seconds after which the child of a job is killed; by itself it ends the job before."""
@@ -241,7 +281,7 @@ class Pool:
     def _bury(self, child: ChildHandle, status: int) -> list[Outcome]:
         """A child has exited: settle the job it was running, keep the ones it had not started."""
         outcomes = self._answers(child)
-        if not child.ready:
+        if not child.ready and child.verdict in ("", "boot"):
             self._boot_failures += 1
         self.backlog.extendleft(reversed(child.take_back()))
         for job in child.sent:
@@ -252,11 +292,21 @@ class Pool:
                 outcomes.append(Outcome.released(job.id, job.fence, duration))
             else:
                 outcomes.append(endings.by_crash(job, self.settings, describe_exit(status), duration))
-        # Its receivers may not have heard of the jobs it finished before; another child will tell them.
-        self.untold += [ending for frame in child.untold for ending in frame]
+        self._inherit(child)
         child.close()
         del self.children[child.key]
         return outcomes
+
+    def _inherit(self, child: ChildHandle) -> None:
+        """What a dead child may not have told, another will, unless that is what children die of."""
+        suspect = child.untold[0] if child.untold and not child.sent else []
+        for frame in child.untold:
+            for ending in frame:
+                died = ending.died + (frame is suspect)
+                if died < 2:
+                    self.untold.append(ending._replace(died=died))
+                else:
+                    logger.error("Receivers of task_finished end their process: job id=%s", ending.job_id)
 
     # After the write
 
@@ -265,8 +315,10 @@ class Pool:
         frames: dict[int, list[Ending]] = {}
         for outcome in outcomes:
             key = self._ends_of.pop(outcome.job_id, None)
+            if outcome.failure is not None and outcome.failure.code == endings.RESULT_UNSTORABLE:
+                key = None  # the child may know of a success that the database refused
             if outcome.is_final:
-                ending = (str(outcome.job_id), outcome.job_id in won)
+                ending = Ending(str(outcome.job_id), outcome.job_id in won)
                 if key in self.children:
                     frames.setdefault(key, []).append(ending)
                 else:
@@ -283,8 +335,11 @@ class Pool:
             self.untold = []
 
     def _tell(self, child: ChildHandle, endings_: list[Ending]) -> None:
+        if not child.sent:
+            child.begin()
         child.untold.append(endings_)
-        child.channel.send(protocol.ENDED, protocol.pack((list(ending), None) for ending in endings_))
+        records = (([ending.job_id, ending.won], None) for ending in endings_)
+        child.channel.send(protocol.ENDED, protocol.pack(records))
 
     # Stopping
 
@@ -323,7 +378,9 @@ class Pool:
             if not child.ready:
                 due = min(due, BOOT_TIMEOUT - elapsed)
                 continue
-            if len(child.sent) > 1 and not child.dropping and not child.verdict:
+            if child.gone_at is not None:
+                due = min(due, GONE_PATIENCE - (now - child.gone_at))
+            elif child.waits():
                 due = min(due, PATIENCE - elapsed)
             if child.sent and not child.verdict:
                 due = min(due, self._limit(child.sent[0]) - elapsed)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from uuid import UUID
 
-from django.db import DatabaseError, OperationalError
+from django.db import DatabaseError
 
 from ..exceptions import ResultUnstorable
 from ..outcomes import AttemptOutcome, Failure, Outcome
@@ -20,14 +20,14 @@ logger = logging.getLogger("django_tasks_q.worker")
 def record(storage: Storage, outcomes: Sequence[Outcome]) -> tuple[list[Outcome], set[UUID]]:
     """Write a batch of endings. Answers them as they were written, and the ids that still were theirs.
 
-    What the database refuses to store is written as a failure instead. Raises OperationalError or
-    InterfaceError when the database does not answer.
+    What the database refuses to store is written as a failure instead. Raises a database Error that is
+    not about the outcomes, as when the database does not answer.
     """
     try:
         return list(outcomes), storage.finish(outcomes)
-    except OperationalError:
-        raise
-    except DatabaseError:
+    except DatabaseError as error:
+        if not storage.refuses(error):
+            raise
         logger.exception("The database refused a batch of outcomes; writing them one by one")
     written: list[Outcome] = []
     won: set[UUID] = set()
@@ -35,9 +35,9 @@ def record(storage: Storage, outcomes: Sequence[Outcome]) -> tuple[list[Outcome]
         last = outcome
         try:
             won |= storage.finish([last])
-        except OperationalError:
-            raise
         except DatabaseError as error:
+            if not storage.refuses(error):
+                raise
             last = _unstorable(outcome, error)
             won |= storage.finish([last])
         written.append(last)
@@ -51,5 +51,5 @@ def _unstorable(outcome: Outcome, error: DatabaseError) -> Outcome:
         status=JobStatus.FAILED,
         result=None,
         duration=None,
-        failure=Failure.of(ResultUnstorable(f"The database refused it: {error}"), "RESULT_UNSTORABLE"),
+        failure=Failure.of(ResultUnstorable(f"The database refused it: {error!a}"), "RESULT_UNSTORABLE"),
     )

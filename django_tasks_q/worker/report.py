@@ -27,8 +27,14 @@ class Report:
         self.counts: dict[str, int] = {"succeeded": 0, "failed": 0, "retried": 0, "released": 0}
 
     def line(self, text: str, *, verbosity: int = 1) -> None:
-        if self._verbosity >= verbosity:
+        if self._verbosity < verbosity:
+            return
+        try:
             self._write(text)
+        except UnicodeEncodeError:  # a terminal of few letters
+            self._write(text.encode("ascii", "backslashreplace").decode())
+        except OSError:  # nobody reads any more
+            self._verbosity = -1
 
     def ended(self, outcomes: Collection[Outcome], won: Collection[UUID], names: dict[UUID, str]) -> None:
         """Count attempts whose end was written, and say which were not this worker's any more."""

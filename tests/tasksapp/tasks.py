@@ -292,6 +292,30 @@ def fail_with_code(code: str, retry: bool | None = None, how: str = "raise") -> 
     raise failure
 
 
+class OwnFailure(TaskFailure):
+    def __init__(self) -> None:
+        """Leaves the base class's out, as people do."""
+
+
+@task
+def fail_in_own_way() -> None:
+    raise OwnFailure
+
+
+@task
+def terminate_own_process() -> int:
+    """End a forked process by a signal. Answers by which it ended."""
+    reader, writer = os.pipe()
+    pid = os.fork()
+    if not pid:
+        os.write(writer, b".")
+        time.sleep(60)
+        os._exit(0)
+    os.read(reader, 1)
+    os.kill(pid, signal.SIGTERM)
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+
 @task(takes_context=True)
 def snooze_once(context: Any, mark: str, delay: float) -> int:
     path = Path(mark)
