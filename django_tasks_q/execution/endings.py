@@ -21,6 +21,7 @@ UNHANDLED_EXCEPTION = "UNHANDLED_EXCEPTION"
 TASK_TIMEOUT = "TASK_TIMEOUT"
 BAD_ARGUMENTS = "BAD_ARGUMENTS"
 RESULT_UNSTORABLE = "RESULT_UNSTORABLE"
+INTERNAL_ERROR = "INTERNAL_ERROR"
 
 #: Frames of these functions stand between the child and the user's code, and say nothing to a reader.
 _OWN_MODULES = ("django_tasks_q.", "asgiref.")
@@ -81,6 +82,11 @@ def by_bad_arguments(job: ClaimedJob, error: Exception) -> Outcome:
     """The stored arguments do not fit the function: it never ran, and never will as it is."""
     failure = Failure.of(BadArguments(str(error)), BAD_ARGUMENTS)
     return Outcome.failed(job.id, job.fence, failure, None, None)
+
+
+def by_internal_error(job: ClaimedJob, error: BaseException) -> Outcome:
+    """Something outside of the task's own code raised. The job fails, and the child lives."""
+    return Outcome.failed(job.id, job.fence, Failure.of(error, INTERNAL_ERROR, formatted(error)), None, None)
 
 
 def by_value(job: ClaimedJob, settings: Options, value: Any, duration: float) -> Outcome:

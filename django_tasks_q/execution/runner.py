@@ -15,7 +15,7 @@ from .. import codec
 from ..backends import DatabaseBackend
 from ..exceptions import JobFailed, TaskFailure
 from ..models import Attempt, Job
-from ..outcomes import Failure, Outcome
+from ..outcomes import Outcome
 from ..results import Status, TaskResult, task_result
 from ..states import JobStatus
 from ..storage import ClaimedJob
@@ -25,9 +25,6 @@ from .context import TaskContext
 from .deadline import call
 
 logger = logging.getLogger("django_tasks_q.execution")
-
-#: Code of a failure outside of the task's own code.
-INTERNAL_ERROR = "INTERNAL_ERROR"
 
 
 class Runner:
@@ -56,8 +53,7 @@ class Runner:
         try:
             outcome = contextvars.copy_context().run(self._run, job)
         except BaseException as error:  # a hostile exception or receiver, or a mistake of this package
-            failure = Failure.of(error, INTERNAL_ERROR, endings.formatted(error))
-            outcome = Outcome.failed(job.id, job.fence, failure, None, None)
+            outcome = endings.by_internal_error(job, error)
         self._clean()
         return outcome
 

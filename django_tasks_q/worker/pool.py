@@ -374,6 +374,8 @@ class Pool:
         """Seconds until something here is due."""
         now, due = time.monotonic(), 3600.0
         for child in self.children.values():
+            if child.verdict:
+                continue  # its exit is told by the server
             elapsed = now - child.since
             if not child.ready:
                 due = min(due, BOOT_TIMEOUT - elapsed)
@@ -382,6 +384,6 @@ class Pool:
                 due = min(due, GONE_PATIENCE - (now - child.gone_at))
             elif child.waits():
                 due = min(due, PATIENCE - elapsed)
-            if child.sent and not child.verdict:
+            if child.sent:
                 due = min(due, self._limit(child.sent[0]) - elapsed)
         return max(0.0, due)
