@@ -5,8 +5,9 @@ import uuid
 import pytest
 from django.db import OperationalError
 
+from django_tasks_q.exceptions import WorkerLost
 from django_tasks_q.models import Attempt, Job
-from django_tasks_q.outcomes import Outcome
+from django_tasks_q.outcomes import Failure, Outcome
 from django_tasks_q.storage import Claim, storage_for
 from django_tasks_q.worker.record import record
 
@@ -36,6 +37,22 @@ def test_one_bad_outcome_spoils_no_other(claimed):
         assert (rows[1].status, rows[1].error_code) == ("FAILED", "RESULT_UNSTORABLE")
         attempt = Attempt.objects.using(storage.alias).get(job_id=jobs[1].id)
         assert "The database refused it" in attempt.message
+
+
+def test_an_ending_that_was_written_before_counts_as_written(claimed):
+    storage, (done, failed, lost) = claimed
+    failure = Failure("CODE", "a.B", "message", "")
+    outcomes = [
+        Outcome.successful(done.id, done.fence, "1", 0.1),
+        Outcome.failed(failed.id, failed.fence, failure, None, 0.1),
+    ]
+    record(storage, outcomes)  # and its answer is lost
+    zombie = Outcome.successful(lost.id, lost.fence, "1", 0.1)
+    storage.finish([Outcome.crashed(lost.id, lost.fence, WorkerLost("silent"), 3, 3)])
+    _, won = record(storage, [*outcomes, zombie])
+    assert won == {done.id, failed.id}
+    row = Job.objects.using(storage.alias).get(id=lost.id)
+    assert (row.status, row.error_code) == ("FAILED", "POISON")
 
 
 def test_a_database_that_does_not_answer_is_the_callers_to_wait_for(claimed, monkeypatch):

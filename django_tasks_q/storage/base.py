@@ -170,6 +170,27 @@ class Storage:
                 Attempt.objects.using(self.alias).bulk_create(attempts)
         return won
 
+    def stands(self, outcomes: Collection[Outcome]) -> set[UUID]:
+        """Of endings that ``finish`` did not write, the ids of those that an earlier try had written.
+
+        The answer to a commit can be lost with the connection. Only this attempt could end a job under
+        its fence in this state and with this code.
+        """
+        rows = Job.objects.using(self.alias).filter(id__in=[outcome.job_id for outcome in outcomes])
+        found = set(rows.values_list("id", "fence", "status", "error_code"))
+        return {
+            outcome.job_id
+            for outcome in outcomes
+            if outcome.is_final
+            and (
+                outcome.job_id,
+                outcome.fence,
+                outcome.status.value,
+                outcome.failure.code if outcome.failure else "",
+            )
+            in found
+        }
+
     # Keeping in order
 
     @repeated

@@ -20,9 +20,17 @@ logger = logging.getLogger("django_tasks_q.worker")
 def record(storage: Storage, outcomes: Sequence[Outcome]) -> tuple[list[Outcome], set[UUID]]:
     """Write a batch of endings. Answers them as they were written, and the ids that still were theirs.
 
+    An ending that stands already, because the answer to an earlier try was lost, counts as written.
     What the database refuses to store is written as a failure instead. Raises a database Error that is
     not about the outcomes, as when the database does not answer.
     """
+    written, won = _write(storage, outcomes)
+    if len(won) < len(written):
+        won |= storage.stands([outcome for outcome in written if outcome.job_id not in won])
+    return written, won
+
+
+def _write(storage: Storage, outcomes: Sequence[Outcome]) -> tuple[list[Outcome], set[UUID]]:
     try:
         return list(outcomes), storage.finish(outcomes)
     except DatabaseError as error:

@@ -4,7 +4,6 @@ import atexit
 import os
 import socket
 import subprocess
-import sys
 from argparse import ArgumentParser, ArgumentTypeError
 from typing import Any
 
@@ -20,6 +19,9 @@ from ...validation import suggestion
 from ...worker.config import WorkerConfig
 from ...worker.parent import Parent, PoolBroken
 from ...worker.report import Report
+
+#: Set in the environment of the worker that a reloader has started.
+RELOADED = "DJANGO_TASKS_Q_RELOADED"
 
 
 class Command(BaseCommand):
@@ -79,7 +81,7 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         if not hasattr(os, "fork") or not hasattr(os, "waitid"):
             raise CommandError("runworker needs an operating system with fork() and waitid(), such as Linux.")
-        if options["reload"]:
+        if options["reload"] and RELOADED not in os.environ:
             autoreload.run_with_reloader(_run_reloaded)
             return
         backend = _backend(options["backend"])
@@ -151,8 +153,8 @@ def _banner(config: WorkerConfig) -> str:
 def _run_reloaded() -> None:
     # The reloader owns this process's main thread, where signals arrive, so the worker gets its own
     # process. It is told to stop when the reloader leaves to be started anew.
-    arguments = [argument for argument in sys.argv if argument != "--reload"]
-    worker = subprocess.Popen([sys.executable, *arguments])  # noqa: S603 - the very command that runs
+    command = autoreload.get_child_arguments()
+    worker = subprocess.Popen(command, env=os.environ | {RELOADED: "1"})  # noqa: S603 - this very command
     # Not by ``finally``: the reloader leaves without waiting for this thread.
     atexit.register(worker.terminate)
     worker.wait()
