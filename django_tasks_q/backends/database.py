@@ -16,6 +16,7 @@ from .. import _framework as framework
 from .. import codec
 from ..conf import Options
 from ..definition import DEFAULT, P, R, Task
+from ..failpoints import failpoint
 from ..models import Attempt, Job
 from ..models.identifiers import uuid7
 from ..results import TaskResult, new_result, task_result
@@ -94,6 +95,7 @@ class DatabaseBackend(framework.BaseTaskBackend):
         if jobs:
             storage = self.storage
             storage.enqueue(jobs)
+            failpoint("enqueue.inserted")
             if self.settings.notify:
                 storage.hint(self.alias)
         for result in results:

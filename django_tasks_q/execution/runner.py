@@ -14,6 +14,7 @@ from .. import _framework as framework
 from .. import codec
 from ..backends import DatabaseBackend
 from ..exceptions import JobFailed, TaskFailure
+from ..failpoints import failpoint
 from ..models import Attempt, Job
 from ..outcomes import Outcome
 from ..results import Status, TaskResult, task_result
@@ -72,9 +73,11 @@ class Runner:
         if task.takes_context:
             args = [TaskContext(job, task, self.worker_id, result), *args]
         settings = self.backend.settings
+        failpoint("attempt.received")
         begun = time.perf_counter()
         try:
             value = call(task.func, args, kwargs, None if self.in_test else job.timeout)
+            failpoint("attempt.returned")
             if isinstance(value, TaskFailure):
                 raise value
         except BaseException as exception:

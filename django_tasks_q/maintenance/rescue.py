@@ -3,6 +3,7 @@
 import logging
 
 from ..exceptions import WorkerLost
+from ..failpoints import failpoint
 from ..outcomes import Outcome
 from ..storage import Storage
 
@@ -26,7 +27,9 @@ def rescue(storage: Storage, backend: str, max_crashes: int) -> int:
             )
             for job in lost
         ]
+        failpoint("rescue.selected")
         won = storage.finish(outcomes)
+        failpoint("rescue.written")
         for job in lost:
             if job.id in won:
                 logger.warning("Rescued job id=%s task=%s from a lost worker", job.id, job.task_name)

@@ -13,6 +13,7 @@ from django.db import DatabaseError, DataError, IntegrityError, OperationalError
 from django.db.models import Exists, F, OuterRef, Q
 from django.db.models.functions import Coalesce
 
+from ..failpoints import failpoint
 from ..models import Attempt, Job, Worker
 from ..models.job import JobQuerySet
 from ..outcomes import Outcome
@@ -249,6 +250,7 @@ class Storage:
         )
         ids = list(old.order_by("finished_at").values_list("id", flat=True)[:limit])
         if ids:
+            failpoint("prune.selected")
             with self.transaction():
                 Attempt.objects.using(self.alias).filter(job_id__in=ids).delete()
                 Job.objects.using(self.alias).filter(id__in=ids, status__in=FINAL).delete()

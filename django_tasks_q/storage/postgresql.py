@@ -11,6 +11,7 @@ from uuid import UUID
 from django.db import InterfaceError, OperationalError, connections, transaction
 from psycopg import Error as PsycopgError
 
+from ..failpoints import failpoint
 from ..models import Attempt, Job
 from ..outcomes import Outcome
 from ..states import FINAL
@@ -155,8 +156,9 @@ class PostgreSQLStorage(Storage):
         transaction.on_commit(lambda: self._notify(backend), using=self.alias, robust=True)
 
     def _notify(self, backend: str) -> None:
+        failpoint("enqueue.committed")
         now = time.monotonic()
-        if now - self._hinted.get(backend, 0.0) < HINT_INTERVAL:
+        if now - self._hinted.get(backend, float("-inf")) < HINT_INTERVAL:
             return
         self._hinted[backend] = now
         raw = self.connection.connection

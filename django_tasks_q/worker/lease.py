@@ -7,6 +7,7 @@ import socket
 import uuid
 
 from .. import __version__, codec
+from ..failpoints import failpoint
 from ..models import Worker
 from ..storage import Storage
 from .config import WorkerConfig
@@ -51,6 +52,7 @@ class Lease:
         """Prolong the lease. False means that it is over, and the jobs are others' now."""
         # Counted from before the question: however long the answer takes, the database's lease is longer.
         asked_at = boot_time()
+        failpoint("heartbeat.sending")
         if not self.storage.heartbeat(self.id, self.seconds):
             return False
         self.renewed_at = asked_at

@@ -14,6 +14,7 @@ from uuid import UUID
 from django.db import Error, connections
 
 from ..backends import DatabaseBackend
+from ..failpoints import failpoint
 from ..outcomes import Outcome
 from ..registry import registry
 from ..states import JobStatus
@@ -145,7 +146,9 @@ class Parent:
         wanted, now = self._wanted, time.monotonic()
         if not wanted or not (hinted or now >= self._look_at):
             return
+        failpoint("claim.sending")
         jobs = self.storage.claim(self._claim, wanted)
+        failpoint("claim.committed")
         self.taken += len(jobs)
         self.names.update((job.id, job.task_name) for job in jobs)
         self.pool.backlog.extend(jobs)
@@ -193,6 +196,7 @@ class Parent:
             self._backlog_since = None
 
     def _release(self, jobs: list[ClaimedJob]) -> None:
+        failpoint("release.sending")
         self.unwritten += [Outcome.released(job.id, job.fence) for job in jobs]
         self.taken -= len(jobs)
 
@@ -245,7 +249,8 @@ class Parent:
             self.report.line(f"Stopping; waiting up to {self.config.shutdown_timeout:g}s for running jobs.")
         killed = False
         while True:
-            self.unwritten += [Outcome.released(job.id, job.fence) for job in self.pool.withdraw()]
+            if withdrawn := self.pool.withdraw():
+                self._release(withdrawn)
             try:
                 self._write()
                 if self.lease.is_due and not self.lease.renew():

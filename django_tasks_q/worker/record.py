@@ -10,6 +10,7 @@ from uuid import UUID
 from django.db import DatabaseError
 
 from ..exceptions import ResultUnstorable
+from ..failpoints import failpoint
 from ..outcomes import AttemptOutcome, Failure, Outcome
 from ..states import JobStatus
 from ..storage import Storage
@@ -24,7 +25,9 @@ def record(storage: Storage, outcomes: Sequence[Outcome]) -> tuple[list[Outcome]
     What the database refuses to store is written as a failure instead. Raises a database Error that is
     not about the outcomes, as when the database does not answer.
     """
+    failpoint("finish.sending")
     written, won = _write(storage, outcomes)
+    failpoint("finish.committed")
     if len(won) < len(written):
         won |= storage.stands([outcome for outcome in written if outcome.job_id not in won])
     return written, won
