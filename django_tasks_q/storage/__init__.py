@@ -5,9 +5,9 @@ from functools import cache
 from django.db import connections
 
 from .base import Listener, Storage
-from .values import Claim, ClaimedJob, LostJob
+from .values import Cancelled, Claim, ClaimedJob, Hints, LostJob
 
-__all__ = ["Claim", "ClaimedJob", "Listener", "LostJob", "Storage", "storage_for"]
+__all__ = ["Cancelled", "Claim", "ClaimedJob", "Hints", "Listener", "LostJob", "Storage", "storage_for"]
 
 
 @cache

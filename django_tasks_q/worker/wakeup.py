@@ -12,7 +12,7 @@ from collections.abc import Iterable
 
 from django.db import Error
 
-from ..storage import Listener, Storage
+from ..storage import Hints, Listener, Storage
 from .protocol import Channel
 
 logger = logging.getLogger("django_tasks_q.worker")
@@ -63,8 +63,8 @@ class Wakeup:
         self._next_try = 0.0
         self._verified_at = 0.0
 
-    def wait(self, channels: Iterable[tuple[Channel, bool]], timeout: float) -> bool:
-        """Sleep at most ``timeout`` seconds. Answers whether a hint has come."""
+    def wait(self, channels: Iterable[tuple[Channel, bool]], timeout: float) -> Hints:
+        """Sleep at most ``timeout`` seconds. Answers the hints that have come."""
         self._listen()
         with selectors.DefaultSelector() as selector:
             selector.register(self.signals, selectors.EVENT_READ)
@@ -76,14 +76,13 @@ class Wakeup:
             ready = {key.fileobj for key, _ in selector.select(timeout)}
         if self.signals in ready:
             self.signals.drain()
-        return self._listener is not None and self._listener in ready and self._hinted(self._listener)
-
-    def _hinted(self, listener: Listener) -> bool:
+        if self._listener is None or self._listener not in ready:
+            return Hints()
         try:
-            return listener.drain()
+            return self._listener.drain()
         except Error:
             self._lose_listener()
-            return True  # whatever was missed is found by looking
+            return Hints(jobs=True, cancels=True)  # whatever was missed is found by looking
 
     def _listen(self) -> None:
         now = time.monotonic()
