@@ -22,5 +22,9 @@ def storage_for(alias: str) -> Storage:
             from .sqlite import SQLiteStorage
 
             return SQLiteStorage(alias)
+        case "mysql":
+            from .mysql import MySQLStorage
+
+            return MySQLStorage(alias)
         case _:
             return Storage(alias)

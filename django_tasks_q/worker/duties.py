@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import random
 import time
+from collections.abc import Container
+from uuid import UUID
 
 from ..conf import Options
 from ..maintenance.promote import promote
 from ..maintenance.prune import SLICE, prune
 from ..maintenance.rescue import rescue
+from ..maintenance.strays import give_back_strays
 from ..storage import Storage
 
 #: Seconds between two rounds of each duty, less up to a fifth, so that workers do not march in step.
@@ -27,10 +30,10 @@ class Duties:
         self._promote_at = self._rescue_at = 0.0
         self._prune_at = time.monotonic() + PRUNE
 
-    def perform(self, *, idle: bool) -> bool:
+    def perform(self, worker_id: UUID, known: Container[UUID], *, idle: bool) -> bool:
         """Do what is due. An idle worker looks for due jobs at once, a busy one every second.
 
-        Answers whether jobs became ready.
+        ``known`` are the jobs that the worker knows it has. Answers whether jobs became ready.
         """
         now = time.monotonic()
         found = 0
@@ -42,6 +45,7 @@ class Duties:
                 self._promote_at = now + min(1.0, due)
         if now >= self._rescue_at:
             self._rescue_at = now + _jittered(self._rescue_every)
+            found += give_back_strays(self.storage, worker_id, known)
             found += rescue(self.storage, self.backend, self.settings.max_crashes)
         if now >= self._prune_at:
             self._prune_at = now + _jittered(PRUNE)
