@@ -21,9 +21,10 @@ from ..results import Status, TaskResult, task_result
 from ..states import JobStatus
 from ..storage import ClaimedJob
 from . import endings
-from .connections import clean_connections
+from .connections import clean_connections, drop_dead_connections
 from .context import TaskContext
 from .deadline import call
+from .sessions import watch_sessions
 
 logger = logging.getLogger("django_tasks_q.execution")
 
@@ -47,9 +48,13 @@ class Runner:
         self.worker_id = worker_id
         self.database = database or backend.database
         self.in_test = in_test
+        if not in_test:
+            watch_sessions()
 
     def run(self, job: ClaimedJob) -> Outcome:
         """Run one attempt. Never raises: whatever the task does becomes its Outcome."""
+        if not self.in_test:
+            drop_dead_connections()
         # A copy, so that what the task leaves in context variables (language, time zone) ends with it.
         try:
             outcome = contextvars.copy_context().run(self._run, job)
