@@ -40,7 +40,7 @@ class SQLiteStorage(Storage):
 
     def prepare_worker(self, seconds: float) -> None:
         # No signal ends a wait for the lock, and a worker that waits does not see to its children.
-        seconds = min(PATIENCE, seconds)
+        seconds = min(PATIENCE, seconds / 2)
         options = self.connection.settings_dict["OPTIONS"]
         options["timeout"] = min(seconds, options.get("timeout", seconds))
         # Last, since the project's own commands may ask for another time.

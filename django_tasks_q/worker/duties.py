@@ -54,6 +54,10 @@ class Duties:
                 self._prune_at = now + 1.0
         return bool(found)
 
+    def look_for_strays(self) -> None:
+        """At the next round: an answer may have been lost just now."""
+        self._rescue_at = 0.0
+
     @property
     def seconds_to_next(self) -> float:
         return max(0.0, min(self._promote_at, self._rescue_at, self._prune_at) - time.monotonic())

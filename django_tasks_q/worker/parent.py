@@ -239,6 +239,7 @@ class Parent:
         self.outage.met(error, busy=busy and self.lease.may_claim)
         if not busy:
             self.storage.disconnect()
+            self.duties.look_for_strays()
 
     def _lose_lease(self) -> None:
         """Others may run these jobs by now: kill the children, write nothing more, and be a new worker."""
