@@ -52,10 +52,10 @@ class Parent:
         self.report = report
         self.storage = storage_for(config.database)
         # First of all, while this process has no connection and no thread that a fork would copy.
-        if threading.active_count() > 1:
-            logger.warning("Threads were started before the worker's processes: %s", threading.enumerate())
         for alias in connections:
             storage_for(alias).before_fork()
+        if threading.active_count() > 1:
+            logger.warning("Threads were started before the worker's processes: %s", threading.enumerate())
         self.server = ForkServer(child_main)
         self.signals = Signals()
         self.patience = Patience(self.settings.lease)

@@ -16,6 +16,7 @@ class Hardship(AppConfig):
         """Do what the environment says in HARDSHIP."""
         wanted = json.loads(os.environ.get("HARDSHIP", "{}"))
         connections.settings["default"]["OPTIONS"].update(wanted.get("options", {}))
+        connections.settings["default"].update(wanted.get("database", {}))
         for path, value in wanted.get("constants", {}).items():
             module, _, name = path.rpartition(".")
             setattr(import_module(module), name, value)
