@@ -356,3 +356,18 @@ def test_a_write_lock_that_a_task_holds_costs_nothing(private_project, tmp_path,
         assert "lost" not in worker.output
     assert not Job.objects.exclude(fence=1).exists()
     assert Worker.objects.count() == 1
+
+
+# Values that break the connection
+
+
+def test_a_result_too_large_for_the_server_fails_its_job_only(project):
+    only(project, "mariadb")
+    options(project, max_result_bytes=100_000_000)
+    with started(project, failures=True) as worker:
+        huge, fine = tasks.answer.enqueue("huge"), tasks.answer.enqueue("fine")
+        assert fine.get(timeout=20) == "fine"
+        project.wait_for(lambda: Job.objects.get(id=huge.id).is_finished)
+        assert worker.process.poll() is None
+    job = Job.objects.get(id=huge.id)
+    assert (job.status, job.error_code, job.fence) == ("FAILED", "RESULT_UNSTORABLE", 1)

@@ -1,6 +1,5 @@
 """Database sessions of a worker: how many there are, whose they are, and what one task leaves to the next."""
 
-import importlib.util
 import json
 import subprocess
 import sys
@@ -14,10 +13,6 @@ from django_tasks_q.models import Job
 from .hardship import tasks as hard
 from .project import ROOT
 from .tasksapp import tasks
-
-needs_pool = pytest.mark.skipif(
-    importlib.util.find_spec("psycopg_pool") is None, reason="psycopg_pool is not installed"
-)
 
 
 @pytest.fixture
@@ -53,9 +48,7 @@ CONFIGURATIONS = {
 }
 
 
-@pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=needs_pool if "pool" in name else ()) for name in CONFIGURATIONS]
-)
+@pytest.mark.parametrize("name", CONFIGURATIONS)
 def test_each_process_has_one_session_of_its_own(on_postgres, name):
     project, count = on_postgres, 5000 if name == "default" else 300
     hardship(project, **CONFIGURATIONS[name])
