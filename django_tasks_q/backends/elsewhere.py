@@ -16,7 +16,7 @@ def open_elsewhere(queue: str) -> str | None:
 
     Warns once a process of each pair: such a job is stored in a commit of its own.
     """
-    if queue in connections and connections[queue].in_atomic_block:
+    if len(connections.settings) == 1 or connections[queue].in_atomic_block:
         return None
     for connection in connections.all(initialized_only=True):
         if connection.alias != queue and connection.in_atomic_block:

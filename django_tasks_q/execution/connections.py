@@ -8,7 +8,7 @@ from typing import Any
 
 from django.db import Error, connections, reset_queries
 
-from .sessions import is_altered
+from .sessions import any_opened, is_altered
 
 logger = logging.getLogger("django_tasks_q.execution")
 
@@ -19,6 +19,8 @@ def clean_connections() -> None:
     Healthy connections stay, since the next job needs one at once; ``close_old_connections`` ends them
     when the process runs out of jobs. A session that the attempt has changed is closed.
     """
+    if not any_opened():
+        return
     reset_queries()
     for connection in connections.all(initialized_only=True):
         if connection.connection is None:
@@ -31,6 +33,8 @@ def clean_connections() -> None:
 
 def drop_dead_connections() -> None:
     """Close connections that their server has closed, so that the next attempt does not pay for it."""
+    if not any_opened():
+        return
     for connection in connections.all(initialized_only=True):
         if _has_news(connection.connection):
             try:

@@ -18,6 +18,7 @@ _CALLS = ("set_config", "advisory_lock", "get_lock", "into temp")
 #: Calls are looked for in this much of a statement: what is longer is a list of values.
 _LOOKED_AT = 2000
 
+_opened: WeakSet[Any] = WeakSet()
 _altered: WeakSet[Any] = WeakSet()
 
 
@@ -27,12 +28,18 @@ def watch_sessions() -> None:
     connection_created.connect(_begin, dispatch_uid="django_tasks_q.sessions")
 
 
+def any_opened() -> bool:
+    """Whether this process has connected to a database since. Quick, as most jobs are that never do."""
+    return bool(_opened)
+
+
 def is_altered(connection: Any) -> bool:
     """Whether something was said in a connection's session that a next task would notice."""
     return connection in _altered
 
 
 def _begin(connection: Any, **kwargs: Any) -> None:
+    _opened.add(connection)
     _altered.discard(connection)
     if _look not in connection.execute_wrappers:
         # At the bottom: Django takes wrappers that are in use for a while from the top.

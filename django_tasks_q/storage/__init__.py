@@ -1,13 +1,22 @@
 """The one seam to the database, named by verbs."""
 
+from contextlib import suppress
 from functools import cache
 
+from django.core.exceptions import ImproperlyConfigured
 from django.db import connections
 
 from .base import Listener, Storage
 from .values import Claim, ClaimedJob, LostJob
 
-__all__ = ["Claim", "ClaimedJob", "Listener", "LostJob", "Storage", "storage_for"]
+__all__ = ["Claim", "ClaimedJob", "Listener", "LostJob", "Storage", "before_fork", "storage_for"]
+
+
+def before_fork() -> None:
+    """Close what this process has open in any database, so that no socket has two owners."""
+    for alias in connections:
+        with suppress(ImproperlyConfigured):  # an alias of others, whose driver is not here
+            storage_for(alias).before_fork()
 
 
 @cache

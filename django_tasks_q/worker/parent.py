@@ -11,14 +11,14 @@ import time
 from contextlib import suppress
 from uuid import UUID
 
-from django.db import Error, connections
+from django.db import Error
 
 from ..backends import DatabaseBackend
 from ..failpoints import failpoint
 from ..outcomes import Outcome
 from ..registry import registry
 from ..states import JobStatus
-from ..storage import Claim, ClaimedJob, storage_for
+from ..storage import Claim, ClaimedJob, before_fork, storage_for
 from .child import main as child_main
 from .config import WorkerConfig
 from .duties import Duties
@@ -52,8 +52,7 @@ class Parent:
         self.report = report
         self.storage = storage_for(config.database)
         # First of all, while this process has no connection and no thread that a fork would copy.
-        for alias in connections:
-            storage_for(alias).before_fork()
+        before_fork()
         if threading.active_count() > 1:
             logger.warning("Threads were started before the worker's processes: %s", threading.enumerate())
         self.server = ForkServer(child_main)
