@@ -25,6 +25,10 @@ class PrivatePostgres:
             for statement in statements:
                 connection.execute(statement)
 
+    @property
+    def is_running(self) -> bool:
+        return (self.directory / "postmaster.pid").exists()
+
     def start(self) -> None:
         options = (self.directory / "postmaster.opts").read_text().split(" ", 1)[1].replace('"', "'").strip()
         self._control("start", "-w", "-l", str(self.directory / "log"), "-o", options)
@@ -33,7 +37,8 @@ class PrivatePostgres:
         self._control("stop", "-w", "-m", mode)
 
     def close(self) -> None:
-        self.stop()
+        if self.is_running:
+            self.stop()
         self._server._postmaster_info = None  # of the first start, which is gone
         self._server.cleanup()
 
