@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import timedelta
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 from uuid import UUID
 
 from django.apps import apps
 from django.core import checks
-from django.db import router
+from django.db import router, transaction
 from django.utils import timezone
 
 from .. import _framework as framework
@@ -24,6 +24,7 @@ from ..results import TaskResult, new_result, task_result
 from ..states import JobStatus
 from ..storage import Storage, storage_for
 from ..validation import suggestion
+from .elsewhere import open_elsewhere
 
 
 class DatabaseBackend(framework.BaseTaskBackend):
@@ -71,7 +72,7 @@ class DatabaseBackend(framework.BaseTaskBackend):
     def enqueue(
         self, task: framework.Task[P, R], args: Sequence[Any], kwargs: Mapping[str, Any]
     ) -> TaskResult[P, R]:
-        """Store one call in the caller's transaction.
+        """Store one call in the caller's transaction, or after it where that is on another database.
 
         Raises TypeError for arguments that do not fit the function, UnserializableValue or
         UnstorableValue for what JSON or a database cannot hold, InvalidTask for a task that this
@@ -93,6 +94,14 @@ class DatabaseBackend(framework.BaseTaskBackend):
             job = self._job(ours, args, kwargs, now)
             jobs.append(job)
             results.append(new_result(ours, job.id, now, list(args), dict(kwargs)))
+        if jobs and (elsewhere := open_elsewhere(self.database)):
+            # Stored now, a job would outlive a rollback there, and could run before the commit.
+            transaction.on_commit(partial(self._store, jobs, results), using=elsewhere)
+        else:
+            self._store(jobs, results)
+        return results
+
+    def _store(self, jobs: list[Job], results: Sequence[TaskResult[..., Any]]) -> None:
         if jobs:
             storage = self.storage
             storage.enqueue(jobs)
@@ -101,7 +110,6 @@ class DatabaseBackend(framework.BaseTaskBackend):
                 storage.hint(self.alias)
         for result in results:
             framework.task_enqueued.send_robust(type(self), task_result=result)
-        return results
 
     def _job(self, task: Task[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any], now: Any) -> Job:
         settings = self.settings

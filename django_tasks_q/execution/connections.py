@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import logging
+import select
 from typing import Any
 
 from django.db import Error, connections, reset_queries
+
+from .sessions import any_opened, is_altered
 
 logger = logging.getLogger("django_tasks_q.execution")
 
@@ -14,8 +17,10 @@ def clean_connections() -> None:
     """Undo what the last attempt left open, so that the next one starts from autocommit.
 
     Healthy connections stay, since the next job needs one at once; ``close_old_connections`` ends them
-    when the process runs out of jobs.
+    when the process runs out of jobs. A session that the attempt has changed is closed.
     """
+    if not any_opened():
+        return
     reset_queries()
     for connection in connections.all(initialized_only=True):
         if connection.connection is None:
@@ -26,6 +31,33 @@ def clean_connections() -> None:
             connection.close()
 
 
+def drop_dead_connections() -> None:
+    """Close connections that their server has closed, so that the next attempt does not pay for it."""
+    if not any_opened():
+        return
+    for connection in connections.all(initialized_only=True):
+        if _has_news(connection.connection):
+            try:
+                usable = connection.is_usable()
+            except Error:
+                usable = False
+            if not usable:
+                connection.close()
+
+
+def _has_news(raw: Any) -> bool:
+    """Whether a server has said something unasked: nearly always that the connection has ended."""
+    fileno = getattr(raw, "fileno", None)
+    if fileno is None:
+        return False
+    try:
+        watch = select.poll()
+        watch.register(fileno(), select.POLLIN)
+        return bool(watch.poll(0))
+    except Exception:  # a driver has its own class for a connection that was closed here
+        return True
+
+
 def _clean(connection: Any) -> None:
     if connection.in_atomic_block or not connection.autocommit:
         connection.needs_rollback = connection.in_atomic_block = False
@@ -33,6 +65,11 @@ def _clean(connection: Any) -> None:
         logger.warning("A task left a transaction open on %r; rolled back.", connection.alias)
         connection.rollback()
         connection.set_autocommit(True)
+    if is_altered(connection):
+        # Not by way of a pool, which would give the session as it is to the next one.
+        connection.connection.close()
+        connection.close()
+        connection.connection = None
     elif connection.errors_occurred:
         connection.close_if_unusable_or_obsolete()
     connection.health_check_done = False  # where CONN_HEALTH_CHECKS asks for one, each job gets it

@@ -19,8 +19,9 @@ from ..storage import ClaimedJob, storage_for
 from . import endings
 from .announcer import Announcer
 from .attempt import Attempt
-from .connections import clean_connections
+from .connections import clean_connections, drop_dead_connections
 from .control import Control
+from .sessions import watch_sessions
 from .syncthreads import SyncThreads
 from .transaction import completed_in_transaction
 
@@ -51,12 +52,16 @@ class Runner:
         self.database = database or backend.database
         self.in_test = in_test
         self.announcer = Announcer(backend, worker_id, self.database)
+        if not in_test:
+            watch_sessions()
 
     def run(self, job: ClaimedJob, control: Control | None = None, hooks: Control | None = None) -> Outcome:
         """Run one attempt. Never raises: whatever the task does becomes its Outcome.
 
         ``control`` reaches into the task's code, ``hooks`` into receivers of ``task_started``.
         """
+        if not self.in_test:
+            drop_dead_connections()
         # A copy, so that what the task leaves in context variables (language, time zone) ends with it.
         context = contextvars.copy_context()
         try:

@@ -16,7 +16,7 @@ from typing import Any
 from asgiref.sync import ThreadSensitiveContext
 from django.db import close_old_connections
 
-from .connections import clean_connections
+from .connections import clean_connections, drop_dead_connections
 
 #: The most threads of a child, unless calls hang.
 MOST = 10
@@ -59,6 +59,8 @@ class SyncThreads:
         thread = self._choose()
         thread.users += 1
         binding = _Binding(thread)
+        if thread.used:
+            thread.submit(drop_dead_connections)
         try:
             async with ThreadSensitiveContext(executor=binding):
                 yield

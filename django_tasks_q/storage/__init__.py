@@ -1,13 +1,32 @@
 """The one seam to the database, named by verbs."""
 
+from contextlib import suppress
 from functools import cache
 
+from django.core.exceptions import ImproperlyConfigured
 from django.db import connections
 
 from .base import Listener, Storage
 from .values import Cancelled, Claim, ClaimedJob, Hints, LostJob
 
-__all__ = ["Cancelled", "Claim", "ClaimedJob", "Hints", "Listener", "LostJob", "Storage", "storage_for"]
+__all__ = [
+    "Cancelled",
+    "Claim",
+    "ClaimedJob",
+    "Hints",
+    "Listener",
+    "LostJob",
+    "Storage",
+    "before_fork",
+    "storage_for",
+]
+
+
+def before_fork() -> None:
+    """Close what this process has open in any database, so that no socket has two owners."""
+    for alias in connections:
+        with suppress(ImproperlyConfigured):  # an alias of others, whose driver is not here
+            storage_for(alias).before_fork()
 
 
 @cache
@@ -22,5 +41,9 @@ def storage_for(alias: str) -> Storage:
             from .sqlite import SQLiteStorage
 
             return SQLiteStorage(alias)
+        case "mysql":
+            from .mysql import MySQLStorage
+
+            return MySQLStorage(alias)
         case _:
             return Storage(alias)

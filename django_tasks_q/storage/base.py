@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 from functools import wraps
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 from uuid import UUID
 
-from django.db import DatabaseError, DataError, IntegrityError, OperationalError, connections, transaction
+from django.db import (
+    DatabaseError,
+    DataError,
+    Error,
+    IntegrityError,
+    OperationalError,
+    connections,
+    transaction,
+)
 from django.db.models import Case, Exists, F, OuterRef, Q, Value, When
 from django.db.models.functions import Coalesce
 
@@ -78,6 +86,31 @@ class Storage:
             (1264,),
             (1406,),
         )
+
+    def is_busy(self, error: Exception) -> bool:
+        """Whether an error only says that others are at work, and that asking again will do."""
+        return isinstance(error, OperationalError) and self.may_repeat(error)
+
+    def prepare_worker(self, seconds: float) -> None:
+        """Have this process's future connections give up on a database that is silent for ``seconds``.
+
+        For what a signal cannot interrupt. To be called before the first connection.
+        """
+
+    def disconnect(self) -> None:
+        """Leave a connection in whatever state it is, without waiting for its other end."""
+        connection = self.connection
+        with suppress(Exception):  # as when there is none
+            connection.connection.close()
+        connection.in_atomic_block = False
+        with suppress(Error):
+            connection.close()
+        # An interrupted call may have left the wrapper in the middle of anything.
+        del connections[self.alias]
+
+    def before_fork(self) -> None:
+        """Close what this process has open, so that no socket has two owners."""
+        self.connection.close()
 
     @contextmanager
     def transaction(self, *, durable: bool = False) -> Iterator[None]:
@@ -299,6 +332,11 @@ class Storage:
         )
         return [LostJob(*row) for row in rows]
 
+    def held(self, worker_id: UUID) -> list[tuple[UUID, int]]:
+        """Id and fence of each running job that is a worker's."""
+        rows = Job.objects.using(self.alias).filter(status=JobStatus.RUNNING, worker_id=worker_id)
+        return list(rows.values_list("id", "fence"))
+
     @repeated
     def prune(
         self, backend: str, statuses: Collection[JobStatus], older_than: float, limit: int = 500
@@ -354,6 +392,9 @@ class Storage:
 class Listener:
     """A source of wake-up hints that a selector can wait for."""
 
+    #: Whether what ``ask`` sent has come: until then hints may be lost on the way.
+    is_answered = False
+
     def fileno(self) -> int:
         raise NotImplementedError
 
@@ -361,8 +402,11 @@ class Listener:
         """Take the hints that have come. Raises a database Error when no more can come."""
         raise NotImplementedError
 
-    def verify(self) -> None:
-        """Prove that hints can still come. Raises a database Error when they cannot."""
+    def ask(self) -> None:
+        """Send this listener alone a hint, by way of the worker's other connection.
+
+        Raises that one's Error. Once the hint has been drained, ``is_answered`` is true.
+        """
         raise NotImplementedError
 
     def close(self) -> None:

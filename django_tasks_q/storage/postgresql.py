@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import time
 from collections.abc import Callable, Collection
 from typing import Any, NamedTuple
-from uuid import UUID
+from uuid import UUID, uuid4
 
 from django.db import InterfaceError, OperationalError, connections, transaction
 from psycopg import Error as PsycopgError
@@ -187,33 +188,54 @@ class PostgreSQLStorage(Storage):
     def listen(self, backend: str) -> Listener | None:
         return PostgreSQLListener(self.alias, channel(backend))
 
+    def prepare_worker(self, seconds: float) -> None:
+        options = self.connection.settings_dict["OPTIONS"]
+        options.setdefault("connect_timeout", max(2, math.ceil(seconds)))
+
+    def before_fork(self) -> None:
+        super().before_fork()
+        options = self.connection.settings_dict["OPTIONS"]
+        if not (pool := options.get("pool")):
+            return
+        self.connection.close_pool()  # type: ignore[attr-defined]
+        # A process of the worker does one thing at a time: its sessions are opened when they are needed.
+        pool = {} if pool is True else pool
+        largest = pool.get("max_size") or pool.get("min_size", 4)
+        options["pool"] = {**pool, "min_size": 0, "max_size": max(1, largest)}
+
 
 class PostgreSQLListener(Listener):
     """LISTEN on a connection of its own, since a session that listens should do nothing else."""
 
     def __init__(self, alias: str, channel: str) -> None:
+        self._alias = alias
+        self._channel = channel
+        self._own_channel = f"{channel}_{uuid4().hex[:16]}"
         wrapper: Any = connections[alias]
         with wrapper.wrap_database_errors:
             # Not by way of Django's pool, which would miss it for ever.
             self._connection = wrapper.Database.connect(**wrapper.get_connection_params())
             self._connection.autocommit = True
             self._connection.execute(f'LISTEN "{channel}"')
+            self._connection.execute(f'LISTEN "{self._own_channel}"')
 
     def fileno(self) -> int:
         return int(self._connection.fileno())
 
     def drain(self) -> Hints:
         try:
-            payloads = {notify.payload for notify in self._connection.notifies(timeout=0)}
-            return Hints(jobs=bool(payloads - {CANCEL}), cancels=CANCEL in payloads)
+            heard = {(note.channel, note.payload) for note in self._connection.notifies(timeout=0)}
         except PsycopgError as error:
             raise InterfaceError(str(error)) from error
+        self.is_answered |= any(channel == self._own_channel for channel, _ in heard)
+        payloads = {payload for channel, payload in heard if channel == self._channel}
+        return Hints(jobs=bool(payloads - {CANCEL}), cancels=CANCEL in payloads)
 
-    def verify(self) -> None:
-        try:
-            self._connection.execute("SELECT 1")
-        except PsycopgError as error:
-            raise InterfaceError(str(error)) from error
+    def ask(self) -> None:
+        self.is_answered = False
+        # On another session: behind a pooler the listening one might hear itself and nobody else.
+        with connections[self._alias].cursor() as cursor:
+            cursor.execute("SELECT pg_notify(%s, '')", (self._own_channel,))
 
     def close(self) -> None:
         self._connection.close()

@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from django.db import transaction
+from django.db import OperationalError, transaction
 
 from .base import Storage
 from .values import Advice
+
+#: Longest time that the worker waits for the write lock at a stretch, in seconds.
+PATIENCE = 1.0
 
 
 class SQLiteStorage(Storage):
@@ -31,6 +34,18 @@ class SQLiteStorage(Storage):
                 "readers and the writer wait for each other.",
                 f"Set DATABASES[{self.alias!r}]['OPTIONS']['init_command'] = 'PRAGMA journal_mode=WAL'.",
             )
+
+    def is_busy(self, error: Exception) -> bool:
+        return isinstance(error, OperationalError) and "locked" in str(error)
+
+    def prepare_worker(self, seconds: float) -> None:
+        # No signal ends a wait for the lock, and a worker that waits does not see to its children.
+        seconds = min(PATIENCE, seconds / 2)
+        options = self.connection.settings_dict["OPTIONS"]
+        options["timeout"] = min(seconds, options.get("timeout", seconds))
+        # Last, since the project's own commands may ask for another time.
+        commands = [options.get("init_command", ""), f"PRAGMA busy_timeout={int(seconds * 1000)}"]
+        options["init_command"] = ";".join(filter(None, commands))
 
     @contextmanager
     def transaction(self, *, durable: bool = False) -> Iterator[None]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import time
+from collections.abc import Container
 from typing import NamedTuple
 from uuid import UUID
 
@@ -12,6 +13,7 @@ from ..maintenance.expire import expire
 from ..maintenance.promote import promote
 from ..maintenance.prune import SLICE, prune
 from ..maintenance.rescue import rescue
+from ..maintenance.strays import give_back_strays
 from ..states import FINAL
 from ..storage import Storage
 
@@ -40,8 +42,11 @@ class Duties:
         self._promote_at = self._rescue_at = self._expire_at = 0.0
         self._prune_at = time.monotonic() + PRUNE
 
-    def perform(self, *, idle: bool) -> Found:
-        """Do what is due. An idle worker looks for due jobs at once, a busy one every second."""
+    def perform(self, worker_id: UUID, known: Container[UUID], *, idle: bool) -> Found:
+        """Do what is due. An idle worker looks for due jobs at once, a busy one every second.
+
+        ``known`` are the jobs that the worker knows it has.
+        """
         now = time.monotonic()
         ready, ended = 0, []
         # The next time is set before each duty: one that fails must not keep the worker from its jobs.
@@ -52,9 +57,10 @@ class Duties:
                 self._promote_at = now + min(1.0, due)
         if now >= self._rescue_at:
             self._rescue_at = now + _jittered(self._rescue_every)
-            rescued = rescue(self.storage, self.backend, self.settings)
-            ready += len(rescued)
-            ended += [id for id, status in rescued.items() if status in FINAL]
+            found = give_back_strays(self.storage, worker_id, known)
+            found |= rescue(self.storage, self.backend, self.settings)
+            ready += len(found)
+            ended += [id for id, status in found.items() if status in FINAL]
         if now >= self._expire_at:
             self._expire_at = now + _jittered(EXPIRE)
             ended += expire(self.storage, self.backend)
@@ -64,6 +70,10 @@ class Duties:
             if prune(self.storage, self.backend, self.settings) >= SLICE:
                 self._prune_at = now + 1.0
         return Found(bool(ready), ended)
+
+    def look_for_strays(self) -> None:
+        """At the next round: an answer may have been lost just now."""
+        self._rescue_at = 0.0
 
     @property
     def seconds_to_next(self) -> float:

@@ -11,14 +11,14 @@ import time
 from contextlib import suppress
 from uuid import UUID
 
-from django.db import Error, connections
+from django.db import Error
 
 from ..backends import DatabaseBackend
 from ..failpoints import failpoint
 from ..outcomes import Outcome
 from ..registry import registry
 from ..states import JobStatus
-from ..storage import Claim, ClaimedJob, storage_for
+from ..storage import Claim, ClaimedJob, before_fork, storage_for
 from .cancellations import Cancellations
 from .children import main as child_main
 from .config import WorkerConfig
@@ -26,6 +26,8 @@ from .duties import Duties
 from .forkserver import ForkServer
 from .groups import groups_of
 from .lease import Lease
+from .outage import Outage
+from .patience import Patience
 from .pool import Pool, PoolBroken
 from .record import record
 from .report import Report
@@ -37,8 +39,6 @@ logger = logging.getLogger("django_tasks_q.worker")
 BATCH = 100
 #: Seconds until an idle worker's second look; each further one waits twice as long.
 FIRST_PAUSE = 0.02
-#: Longest wait before the database is tried again that did not answer, in seconds.
-MAX_OUTAGE_PAUSE = 5.0
 #: Seconds that children get to tell receivers of the last jobs before they are killed.
 FAREWELL = 5.0
 
@@ -52,11 +52,13 @@ class Parent:
         self.report = report
         self.storage = storage_for(config.database)
         # First of all, while this process has no connection and no thread that a fork would copy.
+        before_fork()
         if threading.active_count() > 1:
             logger.warning("Threads were started before the worker's processes: %s", threading.enumerate())
-        connections.close_all()
         self.server = ForkServer(child_main)
         self.signals = Signals()
+        self.patience = Patience(self.settings.lease)
+        self.storage.prepare_worker(self.patience.seconds)
         child_config = {"backend": config.backend, "database": config.database}
         groups = groups_of(registry, config, self.settings)
         self.pool = Pool(self.server, groups, child_config)
@@ -70,26 +72,34 @@ class Parent:
         self._drained = False
         self._pause = FIRST_PAUSE
         self._look_at = 0.0
-        self._outage_pause = 0.0
-        self._database_at = 0.0
+        self.outage = Outage()
 
     def run(self) -> None:
         """Work until told to stop. Raises PoolBroken, and a database Error when the start fails."""
         try:
-            self.lease.take()
-            self.server.renew(self.lease.kill_at)
+            self._take_first_lease()
             while not self._is_done():
                 self._step()
             self._shut_down()
         except PoolBroken:
             self._release(self.pool.withdraw())
-            with suppress(Error):
+            with suppress(Error), self.patience:
                 self._write()
             raise
         finally:
             self.wakeup.close()
             self.server.stop()
             self._give_up_lease()
+
+    def _take_first_lease(self) -> None:
+        while not self.lease.is_taken:
+            try:
+                with self.patience:
+                    self.lease.take()
+            except Error as error:
+                if self.signals.stops or not self.storage.is_busy(error):
+                    raise
+        self.server.renew(self.lease.kill_at)
 
     def _is_done(self) -> bool:
         if self.signals.stops:
@@ -106,15 +116,17 @@ class Parent:
         if self.lease.is_over and self.lease.is_taken:
             self._lose_lease()
         self.unwritten += self.pool.receive()
-        if time.monotonic() >= self._database_at:
+        if time.monotonic() >= self.outage.retry_at:
             try:
-                self._keep_lease()
-                self._write()
-                found = self.duties.perform(idle=self._is_idle(hints.jobs))
-                self.pool.telling.ended(found.ended)
-                self._take_jobs(hints.jobs or found.ready)
-                self._cancel(hints.cancels)
-                self._outage_pause = 0.0
+                with self.patience:
+                    self._keep_lease()
+                    self._write()
+                    found = self.duties.perform(self.lease.id, self.names, idle=self._is_idle(hints.jobs))
+                    self.pool.telling.ended(found.ended)
+                    self.wakeup.listen()
+                    self._take_jobs(hints.jobs or found.ready)
+                    self._cancel(hints.cancels)
+                self.outage.over()
             except Error as error:  # nothing of the database ends the worker once it runs
                 self._outage(error)
         if self.lease.is_taken:
@@ -211,8 +223,8 @@ class Parent:
 
     def _sleep(self) -> float:
         now = time.monotonic()
-        if now < self._database_at:
-            return min(self._database_at - now, self.pool.deadline())
+        if now < self.outage.retry_at:
+            return min(self.outage.retry_at - now, self.pool.deadline())
         if self.unwritten:
             return 0.0
         due = min(self.pool.deadline(), self.lease.seconds_to_renewal, self.duties.seconds_to_next)
@@ -228,11 +240,12 @@ class Parent:
     # When things go wrong
 
     def _outage(self, error: Exception) -> None:
-        if not self._outage_pause:
-            logger.error("The database does not answer; trying again: %s", error)
-        self._outage_pause = min(MAX_OUTAGE_PAUSE, self._outage_pause * 2 or 0.1)
-        self._database_at = time.monotonic() + self._outage_pause
-        self.storage.connection.close()
+        busy = self.storage.is_busy(error)
+        # Waiting for a turn is worth a line when it begins to cost something.
+        self.outage.met(error, busy=busy and self.lease.may_claim)
+        if not busy:
+            self.storage.disconnect()
+            self.duties.look_for_strays()
 
     def _lose_lease(self) -> None:
         """Others may run these jobs by now: kill the children, write nothing more, and be a new worker."""
@@ -258,10 +271,12 @@ class Parent:
         while True:
             self._release(self.pool.withdraw())
             try:
-                self._write()
-                if self.lease.is_due and not self.lease.renew():
-                    break
+                with self.patience:
+                    self._write()
+                    if self.lease.is_due and not self.lease.renew():
+                        break
                 self.server.renew(self.lease.kill_at)
+                self.outage.over()
             except Error as error:
                 self._outage(error)
                 if killed or time.monotonic() > deadline:
@@ -298,7 +313,8 @@ class Parent:
         """With the children dead, whatever they still held can be rescued at once."""
         if self.lease.is_taken:
             try:
-                self.lease.give_up()
+                with self.patience:
+                    self.lease.give_up()
             except Error as error:
                 logger.error("The worker's lease could not be ended: %s", error)
 

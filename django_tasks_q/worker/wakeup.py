@@ -17,10 +17,13 @@ from .protocol import Channel
 
 logger = logging.getLogger("django_tasks_q.worker")
 
-#: Seconds between proofs that the listening session is alive.
-VERIFY = 15.0
-#: Seconds before another try to listen.
-RELISTEN = 5.0
+#: Seconds between proofs that hints come through, and the time that one may take.
+VERIFY, PROOF = 15.0, 3.0
+#: Seconds before another try to listen; each further one waits twice as long, up to the longest.
+RELISTEN, LONGEST_RELISTEN = 5.0, 60.0
+#: Seconds between two hints that are acted upon: whoever may send them cannot make the worker ask the
+#: database more often.
+HINT_PAUSE = 0.02
 
 
 class Signals:
@@ -60,53 +63,95 @@ class Wakeup:
         self.signals = signals
         self.listening = listen
         self._listener: Listener | None = None
-        self._next_try = 0.0
-        self._verified_at = 0.0
+        self._pause = RELISTEN
+        self._due = 0.0
+        self._asked = self._proven = False
+        self._deaf_until = 0.0
 
     def wait(self, channels: Iterable[tuple[Channel, bool]], timeout: float) -> Hints:
         """Sleep at most ``timeout`` seconds. Answers the hints that have come."""
-        self._listen()
+        listener = self._listener
+        if (deaf := self._deaf_until - time.monotonic()) > 0:
+            listener, timeout = None, min(timeout, deaf)
         with selectors.DefaultSelector() as selector:
             selector.register(self.signals, selectors.EVENT_READ)
-            if self._listener is not None:
-                selector.register(self._listener, selectors.EVENT_READ)
+            if listener is not None:
+                selector.register(listener, selectors.EVENT_READ)
             for channel, writes in channels:
                 events = selectors.EVENT_READ | (selectors.EVENT_WRITE if writes else 0)
                 selector.register(channel, events)
             ready = {key.fileobj for key, _ in selector.select(timeout)}
         if self.signals in ready:
             self.signals.drain()
-        if self._listener is None or self._listener not in ready:
-            return Hints()
+        return self._drained(listener) if listener is not None and listener in ready else Hints()
+
+    def _drained(self, listener: Listener) -> Hints:
         try:
-            return self._listener.drain()
+            hints = listener.drain()
         except Error:
             self._lose_listener()
             return Hints(jobs=True, cancels=True)  # whatever was missed is found by looking
+        if hints.jobs or hints.cancels:
+            self._deaf_until = time.monotonic() + HINT_PAUSE
+        return hints
 
-    def _listen(self) -> None:
+    def listen(self) -> None:
+        """Have a listener, and prove from time to time that hints reach it.
+
+        Raises the Error of the connection by which it is proven.
+        """
         now = time.monotonic()
-        if not self.listening or now < self._next_try:
+        if not self.listening or now < self._due:
             return
+        if self._listener is None:
+            self._begin(now)
+        elif self._asked:
+            self._judge(self._listener, now)
+        else:
+            self._ask(self._listener, now)
+
+    def _begin(self, now: float) -> None:
+        self._due = now + self._pause
         try:
-            if self._listener is None:
-                self._next_try = now + RELISTEN
-                self._listener = self.storage.listen(self.backend)
-                if self._listener is None:
-                    self.listening = False
-                self._verified_at = now
-            elif now - self._verified_at > VERIFY:
-                self._verified_at = now
-                self._listener.verify()
+            self._listener = self.storage.listen(self.backend)
         except Error:
             self._lose_listener()
+            return
+        if self._listener is None:
+            self.listening = False
+        else:
+            self._ask(self._listener, now)
+
+    def _ask(self, listener: Listener, now: float) -> None:
+        listener.ask()
+        self._asked, self._due = True, now + PROOF
+
+    def _judge(self, listener: Listener, now: float) -> None:
+        if not listener.is_answered:
+            self._drained(listener)  # this process may have slept through it
+        if listener.is_answered:
+            self._asked, self._proven = False, True
+            self._pause, self._due = RELISTEN, now + VERIFY
+        elif self._proven:
+            self._lose_listener()
+        else:
+            # A pooler that gives out sessions by transaction takes LISTEN, and hints go elsewhere.
+            logger.warning(
+                "Wake-up hints do not come through, as behind a pooler in transaction mode; this worker "
+                "polls. Set 'NOTIFY': False in the OPTIONS of TASKS[%r].",
+                self.backend,
+            )
+            self.listening = False
+            self.close()
 
     def _lose_listener(self) -> None:
         logger.warning("Lost the connection that wake-up hints come by; polling until it is back.")
         self.close()
-        self._next_try = time.monotonic() + RELISTEN
+        self._due = time.monotonic() + self._pause
+        self._pause = min(LONGEST_RELISTEN, self._pause * 2)
 
     def close(self) -> None:
+        self._asked = False
         if self._listener is not None:
             self._listener.close()
             self._listener = None

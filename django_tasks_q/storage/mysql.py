@@ -1,0 +1,62 @@
+"""MySQL and MariaDB: through the ORM, with the driver's limits on silence and the server's on size."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection
+from functools import cached_property
+from uuid import UUID
+
+from django.db import DataError
+
+from ..outcomes import Outcome
+from ..states import JobStatus
+from .base import Storage
+
+#: Bytes of a statement beside the texts in it.
+REST = 64 * 1024
+
+
+class MySQLStorage(Storage):
+    def prepare_worker(self, seconds: float) -> None:
+        # The driver waits in C, and goes on waiting after a signal.
+        options = self.connection.settings_dict["OPTIONS"]
+        for limit in ("connect_timeout", "read_timeout", "write_timeout"):
+            options.setdefault(limit, max(1, math.ceil(seconds)))
+
+    def finish(self, outcomes: Collection[Outcome]) -> dict[UUID, JobStatus]:
+        """See the base class. Raises DataError for an outcome that the server has no room to hear of."""
+        # It would end the connection in the middle of the statement, which looks like an outage.
+        written: dict[UUID, JobStatus] = {}
+        batch: list[Outcome] = []
+        size = REST
+        for outcome in outcomes:
+            needed = _size(outcome)
+            if needed + REST > self._largest:
+                raise DataError(f"max_allowed_packet is {self._largest} bytes, and this needs {needed}.")
+            if size + needed > self._largest:
+                written |= super().finish(batch)
+                batch, size = [], REST
+            batch.append(outcome)
+            size += needed
+        return written | super().finish(batch) if batch else written
+
+    @cached_property
+    def _largest(self) -> int:
+        with self.connection.cursor() as cursor:
+            cursor.execute("SELECT @@max_allowed_packet")
+            return int(cursor.fetchone()[0])
+
+
+def _size(outcome: Outcome) -> int:
+    """Most bytes that an outcome's texts can take in a statement."""
+    failure = outcome.failure
+    texts = [outcome.result or ""]
+    if failure is not None:
+        texts += [failure.message, failure.traceback]
+    size = 0
+    for text in texts:
+        encoded = text.encode(errors="replace")
+        # Each of these is written as two.
+        size += len(encoded) + sum(map(encoded.count, (b'"', b"'", b"\\", b"\n", b"\r", b"\0")))
+    return size

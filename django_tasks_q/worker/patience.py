@@ -1,0 +1,60 @@
+"""Ends database calls that do not come back, as on a connection whose other end is gone without a word."""
+
+from __future__ import annotations
+
+import signal
+from types import FrameType, TracebackType
+from typing import Self
+
+from django.db import OperationalError
+
+from ..storage import Storage
+
+#: Seconds between two interruptions: what cleans up after the first may itself wait for an answer.
+AGAIN = 1.0
+#: Longest time that the database is given, in seconds, and the share of the lease if that is less: then
+#: a call that hangs leaves time to renew the lease on another connection.
+LONGEST, SHARE = 15.0, 1 / 5
+
+_STORAGE = Storage.__module__.rpartition(".")[0]
+
+
+class Unanswered(OperationalError):
+    """The database was asked and did not answer in time."""
+
+
+class Patience:
+    """In its ``with`` block a database call raises Unanswered when ``seconds`` of the block have passed.
+
+    For the main thread of a process that uses no other alarm. A driver that waits in C and takes no
+    notice of signals has a limit of its own: see ``Storage.prepare_worker``.
+    """
+
+    def __init__(self, lease: float) -> None:
+        self.seconds = min(LONGEST, lease * SHARE)
+        self._armed = False
+        signal.signal(signal.SIGALRM, self._ring)
+
+    def __enter__(self) -> Self:
+        self._armed = True
+        signal.setitimer(signal.ITIMER_REAL, self.seconds, AGAIN)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, frames: TracebackType | None
+    ) -> None:
+        self._armed = False
+        signal.setitimer(signal.ITIMER_REAL, 0)
+
+    def _ring(self, number: int, frame: FrameType | None) -> None:
+        # Only a call to the database is interrupted, never the bookkeeping between two of them.
+        if self._armed and _calls_storage(frame):
+            raise Unanswered(f"No answer within {self.seconds:g} seconds")
+
+
+def _calls_storage(frame: FrameType | None) -> bool:
+    while frame is not None:
+        if frame.f_globals.get("__name__", "").startswith(_STORAGE):
+            return True
+        frame = frame.f_back
+    return False

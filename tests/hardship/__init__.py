@@ -1,0 +1,1 @@
+"""An app for worker processes in trouble: other constants, counted claims, early connections."""

@@ -1,0 +1,33 @@
+import json
+import os
+from importlib import import_module
+from pathlib import Path
+
+from django.apps import AppConfig
+from django.db import connections
+
+from django_tasks_q.failpoints import install
+
+
+class Hardship(AppConfig):
+    name = "tests.hardship"
+
+    def ready(self) -> None:
+        """Do what the environment says in HARDSHIP."""
+        wanted = json.loads(os.environ.get("HARDSHIP", "{}"))
+        connections.settings["default"]["OPTIONS"].update(wanted.get("options", {}))
+        connections.settings["default"].update(wanted.get("database", {}))
+        for path, value in wanted.get("constants", {}).items():
+            module, _, name = path.rpartition(".")
+            setattr(import_module(module), name, value)
+        if path := wanted.get("claims"):
+
+            def count(step: str) -> None:
+                if step == "claim.sending":
+                    with Path(path).open("a") as file:
+                        file.write(".")
+
+            install(count)
+        if wanted.get("connect"):
+            for connection in connections.all():
+                connection.ensure_connection()

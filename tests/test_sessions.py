@@ -1,0 +1,178 @@
+"""Database sessions of a worker: how many there are, whose they are, and what one task leaves to the next."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+from django.db import connections
+
+from django_tasks_q.execution.sessions import alters
+from django_tasks_q.models import Job
+
+from .hardship import tasks as hard
+from .project import ROOT
+from .tasksapp import tasks
+
+
+@pytest.fixture
+def on_postgres(project):
+    if project.alias != "postgres":
+        pytest.skip("only PostgreSQL shows its sessions")
+    return project
+
+
+def hardship(project, **values):
+    project.env |= {"EXTRA_APPS": '["tests.hardship"]', "HARDSHIP": json.dumps(values)}
+
+
+def sessions():
+    """Process ids of the server's sessions with this database, but for the test's own."""
+    with connections["postgres"].cursor() as cursor:
+        cursor.execute(
+            "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
+        )
+        return {pid for (pid,) in cursor.fetchall()}
+
+
+def pairs():
+    """Child and session of each job that told."""
+    results = Job.objects.filter(status="SUCCESSFUL", task_name=hard.backend_of_session.name)
+    return {tuple(json.loads(result)) for result in results.values_list("result", flat=True)}
+
+
+CONFIGURATIONS = {
+    "default": {"connect": True},
+    "checked": {"database": {"CONN_MAX_AGE": 60, "CONN_HEALTH_CHECKS": True}},
+    "pool": {"options": {"pool": True}, "connect": True},
+}
+
+
+@pytest.mark.parametrize("name", CONFIGURATIONS)
+def test_each_process_has_one_session_of_its_own(on_postgres, name):
+    project, count = on_postgres, 5000 if name == "default" else 300
+    hardship(project, **CONFIGURATIONS[name])
+    pauses = [(0.2,)] * 4 + [(0.0,)] * (count - 4)
+    hard.backend_of_session.enqueue_many(pauses)
+    most = 0
+    with project.worker("--processes", "2") as worker:
+
+        def all_done():
+            nonlocal most
+            most = max(most, len(sessions()))
+            return Job.objects.filter(status="SUCCESSFUL").count() == count
+
+        project.wait_for(all_done, 60)
+        assert "Traceback" not in worker.output
+        assert "Threads were started" not in worker.output
+        # Parent, listener, and two children, which are told apart by what they answer.
+        assert most <= 4
+        children = {child for child, _ in pairs()}
+        assert len(children) == 2
+        assert len(pairs()) == len({session for _, session in pairs()}) == 2
+
+
+def test_what_a_task_says_to_its_session_ends_with_it(on_postgres):
+    project = on_postgres
+    hardship(project)
+    state = (
+        "SELECT current_setting('statement_timeout') || current_setting('search_path') || current_user"
+        " || current_setting('timezone') || (SELECT count(*) FROM pg_listening_channels())"
+        " || (SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND pid = pg_backend_pid())"
+        " || (SELECT count(*) FROM pg_class WHERE relpersistence = 't' AND pg_table_is_visible(oid))"
+    )
+    said = [
+        ["SET statement_timeout = '12s'"],
+        ["SELECT set_config('search_path', 'nowhere', false)"],
+        ["SET ROLE pg_monitor"],
+        ["SET TIME ZONE 'Pacific/Chatham'"],
+        ["LISTEN something"],
+        ["SELECT pg_advisory_lock(42)::text"],
+        ["CREATE TEMPORARY TABLE mine AS SELECT 1"],
+        ["SELECT 1 INTO TEMP mine"],
+        ["DO $$ BEGIN PERFORM pg_advisory_lock(43); END $$"],
+    ]
+    first = hard.say.enqueue(state)
+    looks = []
+    for statements in said:
+        hard.say.enqueue(*statements)
+        looks.append(hard.say.enqueue(state))
+    project.run("runworker", "--batch", "--processes", "1")
+    assert not Job.objects.exclude(status="SUCCESSFUL").exists()
+    first.refresh()
+    for statements, look in zip(said, looks, strict=True):
+        look.refresh()
+        assert look.return_value == first.return_value, statements
+
+
+def test_a_session_that_nobody_changed_is_kept(on_postgres):
+    hardship(on_postgres)
+    hard.backend_of_session.enqueue_many([()] * 2)
+    hard.say.enqueue("SELECT 1", "INSERT INTO tasksapp_effect (key, pid) VALUES ('listen', 1)")
+    hard.backend_of_session.enqueue_many([()] * 2)
+    on_postgres.run("runworker", "--batch", "--processes", "1")
+    assert len(pairs()) == 1
+
+
+@pytest.mark.parametrize(
+    ("sql", "answer"),
+    [
+        ("SELECT 1", False),
+        ('UPDATE "settings" SET "set_at" = 1', False),
+        ("SET LOCAL statement_timeout = 1", False),
+        ("set transaction read only", False),
+        ("SET CONSTRAINTS ALL DEFERRED", False),
+        ("SELECT * FROM t FOR UPDATE", False),
+        ("CREATE TABLE temperature (x int)", False),
+        ("  set statement_timeout = 1", True),
+        ("SET SESSION AUTHORIZATION other", True),
+        ("PRAGMA foreign_keys = OFF", True),
+        ("ATTACH 'x' AS y", True),
+        ("SELECT GET_LOCK('x', 1)", True),
+        ("CREATE TEMP VIEW v AS SELECT 1", True),
+    ],
+)
+def test_the_text_of_a_statement_tells_whether_it_lasts(sql, answer):
+    assert alters(sql) is answer
+
+
+def test_a_connection_that_the_server_ended_is_not_handed_to_a_task(on_postgres, tmp_path):
+    project = on_postgres
+    hardship(project, database={"CONN_MAX_AGE": None})
+    with project.worker("--processes", "1") as worker:
+        first = hard.backend_of_session.enqueue()
+        _, session = first.get(timeout=20)
+        with connections["postgres"].cursor() as cursor:
+            cursor.execute("SELECT pg_terminate_backend(%s, 5000)", [session])
+        second = hard.backend_of_session.enqueue()
+        assert second.get(timeout=20)[1] != session
+        assert "Traceback" not in worker.output
+
+
+PRELOADED = """
+import os
+import django
+
+django.setup()
+from django.db import connections
+from tests.tasksapp import tasks
+
+tasks.noop.enqueue()
+connections.close_all()
+for _ in range(3):
+    if not os.fork():
+        try:
+            for _ in range(20):
+                tasks.noop.enqueue()
+        except BaseException:
+            os._exit(1)
+        os._exit(0)
+assert [os.wait()[1] for _ in range(3)] == [0] * 3
+"""
+
+
+def test_web_processes_that_are_forked_after_the_first_enqueue_enqueue(project):
+    with project.worker("--processes", "1"):
+        tasks.noop.enqueue().get(timeout=20)
+        subprocess.run([sys.executable, "-c", PRELOADED], env=project.env, cwd=ROOT, check=True, timeout=60)
+        project.wait_for(lambda: Job.objects.filter(status="SUCCESSFUL").count() == 62)
