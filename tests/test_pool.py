@@ -358,7 +358,8 @@ def test_a_job_whose_code_never_begins_is_given_back(pool, children, monkeypatch
     child.handle.since = late(2 * handle_module.START_TIMEOUT)
     pool.receive()
     (outcome,) = pool._bury(child.handle, KILLED)
-    assert (outcome.kind, outcome.duration) == (AttemptOutcome.RELEASED, None)
+    assert (outcome.kind, outcome.status) == (AttemptOutcome.CRASHED, JobStatus.READY)
+    assert "did not begin within 60 seconds" in outcome.failure.message
 
 
 def test_a_long_job_has_time_to_answer(pool, children, monkeypatch):

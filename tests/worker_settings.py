@@ -27,6 +27,6 @@ LOGGING = {
     "handlers": {"console": {"class": "logging.StreamHandler"}},
     "loggers": {
         name: {"handlers": ["console"], "level": "ERROR", "propagate": False}
-        for name in ("django.tasks", "django_tasks")
+        for name in ("django.dispatch", "django.tasks", "django_tasks")
     },
 }

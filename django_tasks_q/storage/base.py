@@ -18,8 +18,10 @@ from django.db import (
     connections,
     transaction,
 )
+from django.db.migrations.recorder import MigrationRecorder
 from django.db.models import Case, Exists, F, OuterRef, Q, Value, When
 from django.db.models.functions import Coalesce
+from django.db.models.lookups import LessThanOrEqual
 
 from ..failpoints import failpoint
 from ..models import Attempt, Job, Worker
@@ -121,6 +123,11 @@ class Storage:
     def advice(self) -> Iterator[Advice]:
         """What to change in this database's settings."""
         yield from ()
+
+    def migrations(self) -> set[str]:
+        """Names of the app's migrations that the tables have seen."""
+        applied = MigrationRecorder(self.connection).applied_migrations()
+        return {name for app, name in applied if app == Job._meta.app_label}
 
     # Coming in
 
@@ -317,6 +324,22 @@ class Storage:
                 )
         return ids
 
+    def unknown(
+        self, backend: str, known: Collection[str], older_than: float, limit: int = 1000
+    ) -> list[str]:
+        """Names of tasks not ``known`` that ready jobs older than that many seconds are for.
+
+        Only the first ``limit`` jobs in a claim's order are looked at: those that nobody takes gather there.
+        """
+        first = (
+            Job.objects.using(self.alias)
+            .filter(status=JobStatus.READY, backend=backend)
+            .order_by("-priority", "id")
+            .annotate(waited=LessThanOrEqual(F("enqueued_at"), DatabaseNow(-older_than)))
+            .values_list("task_name", "waited")[:limit]
+        )
+        return sorted({name for name, waited in first if waited and name not in known})
+
     def lost(self, backend: str, limit: int = 500) -> list[LostJob]:
         """Running jobs that no worker with a lease owns.
 
@@ -367,10 +390,14 @@ class Storage:
 
     @repeated
     def heartbeat(self, worker_id: UUID, lease: float) -> bool:
-        """Renew a lease that still holds. False means that it is over and its jobs are others' now."""
+        """Renew a lease that still holds. False means that it is over and its jobs are others' now.
+
+        What is left of it must be a twelfth at least: a commit that is slow to come could else be read
+        by nobody until others have found the jobs lost. The worker gives up by then too.
+        """
         return bool(
             Worker.objects.using(self.alias)
-            .filter(id=worker_id, lease_expires_at__gt=DatabaseNow(), stopped_at__isnull=True)
+            .filter(id=worker_id, lease_expires_at__gt=DatabaseNow(lease / 12), stopped_at__isnull=True)
             .update(heartbeat_at=DatabaseNow(), lease_expires_at=DatabaseNow(lease))
         )
 

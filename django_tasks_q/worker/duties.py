@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Container
+from collections.abc import Collection, Container
 from typing import NamedTuple
 from uuid import UUID
 
@@ -12,13 +12,16 @@ from ..conf import Options
 from ..maintenance.expire import expire
 from ..maintenance.promote import promote
 from ..maintenance.prune import SLICE, prune
-from ..maintenance.rescue import rescue
+from ..maintenance.rescue import BATCH, rescue
 from ..maintenance.strays import give_back_strays
+from ..maintenance.unknown import report_unknown
 from ..states import FINAL
 from ..storage import Storage
 
 #: Seconds between two rounds of each duty, less up to a fifth, so that workers do not march in step.
-RESCUE, EXPIRE, PRUNE = 15.0, 15.0, 60.0
+RESCUE, EXPIRE, PRUNE, REPORT = 15.0, 15.0, 60.0, 60.0
+#: Seconds between two mentions of the same unknown tasks.
+SAY_AGAIN = 3600.0
 
 
 class Found(NamedTuple):
@@ -33,14 +36,17 @@ class Found(NamedTuple):
 class Duties:
     """The maintenance that every worker shares in; two at once do no harm."""
 
-    def __init__(self, storage: Storage, backend: str, settings: Options) -> None:
+    def __init__(
+        self, storage: Storage, backend: str, settings: Options, known_tasks: Collection[str]
+    ) -> None:
         self.storage = storage
         self.backend = backend
         self.settings = settings
+        self.known_tasks = known_tasks
         # A dead worker's jobs are looked for more often where leases are short.
         self._rescue_every = min(RESCUE, settings.lease / 4)
         self._promote_at = self._rescue_at = self._expire_at = 0.0
-        self._prune_at = time.monotonic() + PRUNE
+        self._prune_at = self._report_at = time.monotonic() + PRUNE
 
     def perform(self, worker_id: UUID, known: Container[UUID], *, idle: bool) -> Found:
         """Do what is due. An idle worker looks for due jobs at once, a busy one every second.
@@ -59,6 +65,9 @@ class Duties:
             self._rescue_at = now + _jittered(self._rescue_every)
             found = give_back_strays(self.storage, worker_id, known)
             found |= rescue(self.storage, self.backend, self.settings)
+            if len(found) >= BATCH:
+                # There may be more; claims come in between, and other workers may be at it too.
+                self._rescue_at = now + _jittered(0.1)
             ready += len(found)
             ended += [id for id, status in found.items() if status in FINAL]
         if now >= self._expire_at:
@@ -69,6 +78,10 @@ class Duties:
             # Slice by slice, so that claims come in between, until all that is old is gone.
             if prune(self.storage, self.backend, self.settings) >= SLICE:
                 self._prune_at = now + 1.0
+        if now >= self._report_at:
+            self._report_at = now + _jittered(REPORT)
+            if report_unknown(self.storage, self.backend, self.known_tasks):
+                self._report_at = now + SAY_AGAIN
         return Found(bool(ready), ended)
 
     def look_for_strays(self) -> None:
@@ -77,7 +90,7 @@ class Duties:
 
     @property
     def seconds_to_next(self) -> float:
-        due = min(self._promote_at, self._rescue_at, self._expire_at, self._prune_at)
+        due = min(self._promote_at, self._rescue_at, self._expire_at, self._prune_at, self._report_at)
         return max(0.0, due - time.monotonic())
 
 

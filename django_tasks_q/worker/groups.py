@@ -39,6 +39,8 @@ class Group:
     #: When a job began to wait in the backlog that no child has come for.
     waiting_since: float | None = None
     boot_failures: int = 0
+    #: When the next child may be started, after one that died while it started.
+    start_at: float = 0.0
     #: Seconds that recent jobs took.
     usual: float = AHEAD_SECONDS
 

@@ -172,6 +172,11 @@ class Handle:
         """The child has exited: the endings of what it was running."""
         raise NotImplementedError
 
+    def unbegun(self, job: ClaimedJob) -> Outcome:
+        """The code of a job did not begin in time. It is given back, but not for ever."""
+        error = AttemptCrashed(f"Its code did not begin within {START_TIMEOUT:g} seconds")
+        return endings.by_crash(job, self.group.settings, error)
+
     def crashed(self, job: ClaimedJob, status: int, duration: float | None) -> Outcome:
         error = AttemptCrashed(describe_exit(status))
         exit_status = os.waitstatus_to_exitcode(status)

@@ -63,7 +63,7 @@ class Parent:
         groups = groups_of(registry, config, self.settings)
         self.pool = Pool(self.server, groups, child_config)
         self.lease = Lease(self.storage, config, self.settings.lease)
-        self.duties = Duties(self.storage, config.backend, self.settings)
+        self.duties = Duties(self.storage, config.backend, self.settings, registry.names())
         self.wakeup = Wakeup(self.storage, config.backend, self.signals, listen=self.settings.notify)
         self.cancellations = Cancellations(self.storage, listens=self.settings.notify)
         self.unwritten: list[Outcome] = []

@@ -20,6 +20,8 @@ from .telling import Telling
 
 #: Children in a row that may die before their first answer.
 MAX_BOOT_FAILURES = 5
+#: Seconds until the next try, twice as long each time.
+BOOT_PAUSE = 0.1
 #: Seconds a job may wait in the parent for a child before others may have it.
 BACKLOG_PATIENCE = 1.0
 
@@ -52,7 +54,7 @@ class Pool:
         for group in self.groups:
             if group.boot_failures >= MAX_BOOT_FAILURES:
                 raise PoolBroken(f"{MAX_BOOT_FAILURES} child processes in a row died while they started.")
-            if group.backlog:
+            if group.backlog and time.monotonic() >= group.start_at:
                 # One that is starting will take what it can when it is there.
                 idle = sum(not child.held for child in self._of(group) if not child.is_retiring)
                 wanted = -(-len(group.backlog) // group.capacity) - idle
@@ -243,6 +245,7 @@ class Pool:
         outcomes = self._answers(child)
         if not child.ready and child.verdict in ("", "boot"):
             child.group.boot_failures += 1
+            child.group.start_at = time.monotonic() + BOOT_PAUSE * 2**child.group.boot_failures
         settled = child.settle(status)
         self.telling.inherit(child, was_running=bool(settled))
         child.close()
@@ -288,4 +291,6 @@ class Pool:
         for group in self.groups:
             if group.waiting_since is not None:
                 due = min(due, group.waiting_since + BACKLOG_PATIENCE - now)
+            if group.backlog and group.start_at > now:
+                due = min(due, group.start_at - now)
         return max(0.0, min(due, 3600.0))

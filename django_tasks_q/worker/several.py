@@ -120,7 +120,7 @@ class Several(Handle):
     def _given_up(self, slot: Slot, now: float) -> Outcome:
         job, settings = slot.job, self.group.settings
         if slot.began_at is None:
-            return Outcome.released(job.id, job.fence)
+            return self.unbegun(job)
         duration = now - slot.began_at
         if job.timeout is not None and duration > job.timeout:
             return endings.by_timeout(job, settings, duration)

@@ -173,7 +173,7 @@ class Single(Handle):
                 case "release":
                     outcome = endings.by_stop(job, duration)
                 case "start":
-                    outcome = Outcome.released(job.id, job.fence)
+                    outcome = self.unbegun(job)
                 case _:
                     outcome = self.crashed(job, status, duration)
             outcomes.append(outcome)

@@ -348,6 +348,11 @@ async def wait_async(path: str, mark: str) -> int:
 
 
 @task(executor="thread")
+def add_in_thread(a: int, b: int) -> int:
+    return a + b
+
+
+@task(executor="thread")
 def leave_in_thread(key: str) -> int:
     Effect.objects.create(key=key, pid=os.getpid())
     return threading.get_ident()
@@ -559,3 +564,19 @@ def count_up(context: Any, key: str) -> int:
     effect.pid += 1
     effect.save()
     return int(context.attempt)
+
+
+@task(executor="tests.tasksapp.executors.NeverReady")
+def never_begin() -> None:
+    pass
+
+
+@task(executor="tests.tasksapp.executors.Broken")
+def begin_badly() -> None:
+    pass
+
+
+@task(timeout=0.5)
+def match_forever() -> None:
+    """C code that lets nobody else run, and hears no signal."""
+    re.match("(a+)+$", "a" * 33 + "b")

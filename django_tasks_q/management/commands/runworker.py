@@ -2,22 +2,28 @@ from __future__ import annotations
 
 import atexit
 import os
+import pkgutil
 import socket
 import subprocess
 from argparse import ArgumentParser, ArgumentTypeError
+from importlib import import_module
 from typing import Any
 
+from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management.base import BaseCommand, CommandError
 from django.db import Error, ProgrammingError, connections
 from django.utils import autoreload
 
 from ... import _framework as framework
+from ... import migrations
 from ...backends import DatabaseBackend
 from ...registry import registry
+from ...storage import storage_for
 from ...validation import suggestion
 from ...worker.config import WorkerConfig
 from ...worker.parent import Parent, PoolBroken
+from ...worker.patience import Patience
 from ...worker.recycling import Recycling
 from ...worker.report import Report
 
@@ -119,6 +125,8 @@ class Command(BaseCommand):
             return
         backend = _backend(options["backend"])
         config = self._config(options, backend)
+        with Patience(backend.settings.lease):
+            _check_tables(config.database)
         report = Report(self.stdout.write, options["verbosity"])
         report.line(f"{_banner(config)} Stop with Ctrl-C.")
         try:
@@ -171,6 +179,23 @@ def _backend(alias: str) -> DatabaseBackend:
         f"TASKS[{alias!r}] is {type(backend).__module__}.{type(backend).__qualname__}, which stores no jobs "
         "to run. Use django_tasks_q.backends.DatabaseBackend."
     )
+
+
+def _check_tables(database: str) -> None:
+    """Raises CommandError when the tables are those of an earlier release. Later ones are welcome."""
+    path = settings.MIGRATION_MODULES.get("django_tasks_q", migrations.__name__)
+    if path is None:
+        return
+    known = {name for _, name, _ in pkgutil.iter_modules(import_module(path).__path__)}
+    try:
+        missing = sorted(known - storage_for(database).migrations())
+    except Error as error:
+        raise CommandError(_explained(error, database)) from error
+    if missing:
+        raise CommandError(
+            f"The job tables in database {database!r} are not those of this release, or missing; run "
+            f"manage.py migrate. (Not applied: {', '.join(missing)}.)"
+        )
 
 
 def _explained(error: Exception, database: str) -> str:

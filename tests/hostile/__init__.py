@@ -1,0 +1,1 @@
+"""An app whose receivers of signals behave in the way that HOSTILE names."""

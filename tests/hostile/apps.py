@@ -1,0 +1,26 @@
+import os
+import sys
+import time
+
+from django.apps import AppConfig
+
+from django_tasks_q import _framework as framework
+
+
+def receive(signal, **kwargs) -> None:
+    match os.environ.get("HOSTILE"):
+        case "hang":
+            while True:  # no single call, since none can be interrupted in a thread
+                time.sleep(0.05)
+        case "raise":
+            raise ValueError("a receiver's error")
+        case "exit":
+            sys.exit(3)
+
+
+class Hostile(AppConfig):
+    name = "tests.hostile"
+
+    def ready(self) -> None:
+        framework.task_started.connect(receive)
+        framework.task_finished.connect(receive)
