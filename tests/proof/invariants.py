@@ -27,6 +27,7 @@ from django.utils import timezone
 
 from django_tasks_q.models import Attempt, Job, Worker
 from django_tasks_q.states import FINAL, TRANSITIONS, JobStatus
+from django_tasks_q.storage.clock import DatabaseNow
 
 from . import audit
 
@@ -79,9 +80,8 @@ class Story:
 def violations(alias: str, rules: Rules = Rules()) -> list[str]:
     """A sentence for each way in which the jobs of an audited database break the rules."""
     read = stories(alias)
-    alive = set(
-        Worker.objects.using(alias).filter(lease_expires_at__gt=timezone.now()).values_list("id", flat=True)
-    )
+    holds = Worker.objects.using(alias).filter(lease_expires_at__gt=DatabaseNow())
+    alive = set(holds.values_list("id", flat=True))
     found = [f"I1 {job} was committed and is gone" for job in set(rules.committed) - set(read)]
     found += [f"I1 {job} was rolled back and is there" for job in set(rules.rolled_back) & set(read)]
     for story in read.values():
@@ -97,9 +97,11 @@ def stories(alias: str) -> dict[UUID, Story]:
         return read.setdefault(job, Story(job))
 
     # In one snapshot, so that workers may go on meanwhile.
+    connection = connections[alias]
+    alone = not connection.in_atomic_block
     with transaction.atomic(using=alias):
-        if connections[alias].vendor == "postgresql":
-            connections[alias].cursor().execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+        if alone and connection.vendor == "postgresql":
+            connection.cursor().execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
         for effect in audit.effects(alias):
             of(effect.job).effects.append(effect)
         for event in audit.events(alias):
@@ -174,6 +176,9 @@ def _runs(story: Story, rules: Rules) -> Iterator[str]:
         yield f"I6 the fences granted are {granted}, those closed {closed}"
     if set(kinds) - set(closed):
         yield f"I6 attempts {sorted(kinds)} are recorded, and {closed} were closed"
+    given_back = {event.old_fence for event in story.events if event.is_leave and event.new == "READY"}
+    if ran := (given_back - set(kinds)) & {effect.fence for effect in story.effects}:
+        yield f"I6 given back as never started under fences {sorted(ran)}, which have left effects"
     if story.row is not None:
         yield from _bounds(story, story.row, rules, len(closed))
 

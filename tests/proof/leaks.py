@@ -10,6 +10,11 @@ from django.db import connections
 
 from ..project import Worker
 
+OTHERS = """
+SELECT COUNT(*) FROM pg_stat_activity
+WHERE datname = CURRENT_DATABASE() AND pid <> PG_BACKEND_PID() AND backend_type = 'client backend'
+"""
+
 
 @dataclass(frozen=True)
 class Holdings:
@@ -47,10 +52,7 @@ def sessions(alias: str) -> int:
     if connection.vendor != "postgresql":
         return 0
     with connection.cursor() as cursor:
-        cursor.execute(
-            "SELECT COUNT(*) FROM pg_stat_activity"
-            " WHERE datname = CURRENT_DATABASE() AND pid <> PG_BACKEND_PID() AND backend_type = 'client backend'"
-        )
+        cursor.execute(OTHERS)
         return int(cursor.fetchone()[0])
 
 
