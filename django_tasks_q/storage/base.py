@@ -223,6 +223,11 @@ class Storage:
         due = Q(status=JobStatus.SCHEDULED, run_after__lte=DatabaseNow())
         return self._takeable(claim).filter(Q(status=JobStatus.READY) | due).exists()
 
+    def owned(self, worker_id: UUID) -> list[tuple[UUID, int]]:
+        """Jobs that run in a worker's name, each with its fence."""
+        rows = Job.objects.using(self.alias).filter(worker_id=worker_id, status=JobStatus.RUNNING)
+        return list(rows.values_list("id", "fence"))
+
     def lost(self, backend: str, limit: int = 500) -> list[LostJob]:
         """Running jobs that no worker with a lease owns.
 
@@ -269,11 +274,13 @@ class Storage:
     @repeated
     def heartbeat(self, worker_id: UUID, lease: float) -> bool:
         """Renew a lease that still holds. False means that it is over and its jobs are others' now."""
-        return bool(
-            Worker.objects.using(self.alias)
-            .filter(id=worker_id, lease_expires_at__gt=DatabaseNow(), stopped_at__isnull=True)
-            .update(heartbeat_at=DatabaseNow(), lease_expires_at=DatabaseNow(lease))
-        )
+        with self.transaction():
+            # SQLite's time is asked for here: not before a wait for the write lock, but after.
+            return bool(
+                Worker.objects.using(self.alias)
+                .filter(id=worker_id, lease_expires_at__gt=DatabaseNow(), stopped_at__isnull=True)
+                .update(heartbeat_at=DatabaseNow(), lease_expires_at=DatabaseNow(lease))
+            )
 
     @repeated
     def unregister(self, worker_id: UUID) -> None:

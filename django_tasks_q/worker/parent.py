@@ -140,7 +140,16 @@ class Parent:
         elif not self.lease.renew():
             self._lose_lease()
             self.lease.take()
+        else:
+            self._give_back_strays()
         self.server.renew(self.lease.kill_at)
+
+    def _give_back_strays(self) -> None:
+        """The answer to a claim can be lost with the connection: then jobs run in this worker's name only."""
+        strays = [job for job in self.storage.owned(self.lease.id) if job[0] not in self.names]
+        if strays:
+            logger.warning("Giving back %d jobs that a claim without an answer has taken.", len(strays))
+            self.unwritten += [Outcome.released(*job) for job in strays]
 
     def _take_jobs(self, hinted: bool) -> None:
         wanted, now = self._wanted, time.monotonic()

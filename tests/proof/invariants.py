@@ -38,8 +38,8 @@ PROMOTION = timedelta(seconds=2)
 BEGINNINGS = ("READY", "SCHEDULED", "WAITING")
 ATTEMPT = ("job_id", "fence", "outcome", "error_code")
 ROW = (
-    "id", "task_name", "status", "fence", "attempts", "max_attempts", "crashes", "worker_id", "result",
-    "error_code", "run_after", "enqueued_at", "started_at", "last_attempted_at", "finished_at",
+    "id", "task_name", "queue_name", "status", "fence", "attempts", "max_attempts", "crashes", "worker_id",
+    "result", "error_code", "run_after", "enqueued_at", "started_at", "last_attempted_at", "finished_at",
 )  # fmt: skip
 UNCOUNTED = ("released", "snoozed")
 LOST = ("crashed", "lost")

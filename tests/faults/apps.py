@@ -1,0 +1,25 @@
+import os
+
+from django.apps import AppConfig
+
+
+class Faults(AppConfig):
+    name = "tests.faults"
+
+    def ready(self) -> None:
+        equip()
+
+
+def equip() -> None:
+    """Do to this process what its environment says."""
+    from django_tasks_q import failpoints
+    from django_tasks_q.worker import duties
+
+    from .mutations import remove
+    from .points import Points
+
+    if text := os.environ.get("FAILPOINTS"):
+        failpoints.install(Points.read(text, os.environ["FAILPOINT_MARKS"]))
+    if text := os.environ.get("WITHOUT"):
+        remove(*text.split(","))
+    duties.PRUNE = float(os.environ.get("PRUNE_EVERY", duties.PRUNE))
