@@ -18,8 +18,9 @@ def equip() -> None:
     from .mutations import remove
     from .points import Points
 
-    if text := os.environ.get("FAILPOINTS"):
+    # Once: what the nursery does to itself, its forks have as well.
+    if text := os.environ.pop("FAILPOINTS", ""):
         failpoints.install(Points.read(text, os.environ["FAILPOINT_MARKS"]))
-    if text := os.environ.get("WITHOUT"):
+    if text := os.environ.pop("WITHOUT", ""):
         remove(*text.split(","))
     duties.PRUNE = float(os.environ.get("PRUNE_EVERY", duties.PRUNE))

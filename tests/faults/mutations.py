@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import inspect
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from unittest import mock
 
@@ -23,7 +23,7 @@ GUARDS = {
 
 @contextmanager
 def without(*protections: str) -> Iterator[None]:
-    """Run without ``fence`` or ``state`` in the writes of endings, or without the worker's own ``lease``."""
+    """Run without ``fence`` or ``state`` in the writes of endings, or with a ``lease`` for ever."""
     with ExitStack() as stack:
         for patch in _patches(protections):
             stack.enter_context(patch)
@@ -41,19 +41,28 @@ def remove(*protections: str) -> None:
 
 
 def _patches(protections: tuple[str, ...]) -> Iterator[mock._patch]:
-    statement, portable = postgresql.FINISH, textwrap.dedent(inspect.getsource(base.Storage.finish))
+    statement, portable = postgresql.FINISH, _source(base.Storage.finish)
     for protection in protections:
         if protection == "lease":
             yield mock.patch.object(lease, "KILL", float("inf"))
             yield mock.patch.object(lease, "STOP_CLAIMING", float("inf"))
-            yield mock.patch.object(base.Storage, "heartbeat", lambda self, worker_id, seconds: True)
+            source = _cut(_source(base.Storage.heartbeat), "lease_expires_at__gt=DatabaseNow(), ")
+            yield mock.patch.object(base.Storage, "heartbeat", _compiled(source, "heartbeat"))
             continue
         in_statement, in_portable = GUARDS[protection]
         statement, portable = _cut(statement, in_statement), _cut(portable, in_portable)
-    scope: dict[str, object] = {}
-    exec(portable, vars(base), scope)
-    yield mock.patch.object(base.Storage, "finish", scope["finish"])
+    yield mock.patch.object(base.Storage, "finish", _compiled(portable, "finish"))
     yield mock.patch.object(postgresql, "FINISH", statement)
+
+
+def _source(function: Callable[..., object]) -> str:
+    return textwrap.dedent(inspect.getsource(function))
+
+
+def _compiled(source: str, name: str) -> object:
+    scope: dict[str, object] = {}
+    exec(source, vars(base), scope)
+    return scope[name]
 
 
 def _cut(text: str, piece: str) -> str:

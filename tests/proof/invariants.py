@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
 from itertools import pairwise
@@ -96,12 +97,7 @@ def stories(alias: str) -> dict[UUID, Story]:
     def of(job: UUID) -> Story:
         return read.setdefault(job, Story(job))
 
-    # In one snapshot, so that workers may go on meanwhile.
-    connection = connections[alias]
-    alone = not connection.in_atomic_block
-    with transaction.atomic(using=alias):
-        if alone and connection.vendor == "postgresql":
-            connection.cursor().execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+    with snapshot(alias):
         for effect in audit.effects(alias):
             of(effect.job).effects.append(effect)
         for event in audit.events(alias):
@@ -111,6 +107,25 @@ def stories(alias: str) -> dict[UUID, Story]:
         for row in Job.objects.using(alias).values(*ROW):
             of(row["id"]).row = row
     return read
+
+
+@contextmanager
+def snapshot(alias: str) -> Iterator[None]:
+    """One moment of a database, so that workers may go on meanwhile."""
+    connection = connections[alias]
+    if connection.in_atomic_block:
+        yield
+        return
+    # A frozen worker may hold SQLite's write lock, which a reader does without.
+    configured = getattr(connection, "transaction_mode", None)
+    connection.transaction_mode = "DEFERRED"
+    try:
+        with transaction.atomic(using=alias):
+            if connection.vendor == "postgresql":
+                connection.cursor().execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+            yield
+    finally:
+        connection.transaction_mode = configured
 
 
 def _problems(story: Story, rules: Rules, alive: Collection[UUID]) -> Iterator[str]:
