@@ -253,12 +253,16 @@ class Storage:
             finished_at__lt=DatabaseNow(-older_than),
             backend=backend,
         )
-        ids = list(old.order_by("finished_at").values_list("id", flat=True)[:limit])
-        if ids:
-            failpoint("prune.selected")
-            with self.transaction():
+        features = self.connection.features
+        with self.transaction():
+            if features.has_select_for_update:
+                # What somebody retries this moment stays: Django deletes by id alone.
+                old = old.select_for_update(skip_locked=features.has_select_for_update_skip_locked)
+            ids = list(old.order_by("finished_at").values_list("id", flat=True)[:limit])
+            if ids:
+                failpoint("prune.selected")
                 Attempt.objects.using(self.alias).filter(job_id__in=ids).delete()
-                Job.objects.using(self.alias).filter(id__in=ids, status__in=FINAL).delete()
+                Job.objects.using(self.alias).filter(id__in=ids).delete()
         return len(ids)
 
     # Workers

@@ -44,6 +44,8 @@ class Plan:
     #: Mean seconds between two faults.
     pause: float = 0.4
     workers: int = 3
+    #: How many of the workers are left in peace.
+    spared: int = 0
     callers: int = 2
     #: Jobs that all callers together enqueue a second, and in all.
     per_second: float = 60.0
@@ -97,9 +99,8 @@ class Chaos:
         """``watch`` is called about once a second. ``until_first`` ends the run with the first violation."""
         begun = time.monotonic()
         with audited(self.alias), self._unguarded(), nursery(self._env, self.folder) as forks:
-            fleet = Fleet(
-                self.alias, forks, self.chance, self.plan.lease, self.plan.workers, self.plan.faults
-            )
+            plan = self.plan
+            fleet = Fleet(self.alias, forks, self.chance, plan.lease, plan.workers, plan.faults, plan.spared)
             callers = [self._caller(forks, number) for number in range(self.plan.callers)]
             self._rage(fleet, callers, watch, until_first)
             for caller in callers:

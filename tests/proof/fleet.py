@@ -47,13 +47,22 @@ class Fleet:
     """A number of workers, and what is done to them."""
 
     def __init__(
-        self, alias: str, forks: Nursery, chance: random.Random, lease: float, size: int, faults: str
+        self,
+        alias: str,
+        forks: Nursery,
+        chance: random.Random,
+        lease: float,
+        size: int,
+        faults: str,
+        spared: int,
     ) -> None:
         self.alias = alias
         self.forks = forks
         self.chance = chance
         self.lease = lease
         self.size = size
+        #: Workers, the first ones, that no harm is done to: they show what grows with time.
+        self.spared = spared
         self.faults = dict(FAULTS[faults])
         if connections[alias].vendor != "postgresql":
             self.faults.pop("end session", None)
@@ -72,7 +81,7 @@ class Fleet:
     def do_harm(self) -> None:
         """One fault to one worker."""
         (fault,) = self.chance.choices(list(self.faults), list(self.faults.values()))
-        worker = self.chance.choice(self.workers)
+        worker = self.chance.choice(self.workers[self.spared :])
         tree = worker.tree()
         if not tree or not self._does(fault, worker, tree):
             return

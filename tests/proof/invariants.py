@@ -34,6 +34,8 @@ from . import audit
 
 #: SQLite's triggers know milliseconds only.
 TOLERANCE = timedelta(milliseconds=5)
+#: How long a claim may take: it goes by the time at which it began, and finds what was enqueued since.
+STATEMENT = timedelta(seconds=1)
 #: How long a job may stay scheduled after its time, where a worker is idle.
 PROMOTION = timedelta(seconds=2)
 BEGINNINGS = ("READY", "SCHEDULED", "WAITING")
@@ -243,7 +245,7 @@ def _effects(story: Story, row: dict[str, Any], rules: Rules) -> Iterator[str]:
 def _times(row: dict[str, Any]) -> Iterator[str]:
     named = [(name, row[name]) for name in ("enqueued_at", "started_at", "last_attempted_at", "finished_at")]
     for (before, earlier), (after, later) in pairwise([pair for pair in named if pair[1] is not None]):
-        if later < earlier - TOLERANCE:
+        if later < earlier - (STATEMENT if before == "enqueued_at" else TOLERANCE):
             yield f"I7 {after} {later} is before {before} {earlier}"
 
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 
 import psutil
 from django.db import connections
-
-from ..project import Worker
 
 OTHERS = """
 SELECT COUNT(*) FROM pg_stat_activity
@@ -18,7 +17,7 @@ WHERE datname = CURRENT_DATABASE() AND pid <> PG_BACKEND_PID() AND backend_type 
 
 @dataclass(frozen=True)
 class Holdings:
-    """Of one worker's processes together. Memory counts what is shared once in each process."""
+    """Of a worker's processes together. Memory counts what is shared once in each process."""
 
     processes: int = 0
     zombies: int = 0
@@ -27,12 +26,8 @@ class Holdings:
     rss: int = 0
 
     @classmethod
-    def of(cls, worker: Worker) -> Holdings:
+    def of(cls, tree: Iterable[psutil.Process]) -> Holdings:
         processes = threads = fds = rss = zombies = 0
-        tree: set[psutil.Process] = set()
-        with suppress(psutil.NoSuchProcess):
-            root = psutil.Process(worker.pid)
-            tree = {root, *root.children(recursive=True)}
         for process in tree:
             # A process may end between two questions; what is left of it is a zombie or nothing.
             with suppress(psutil.NoSuchProcess):
