@@ -111,6 +111,13 @@ def test_a_claim_reads_the_ready_ones_in_order(storage, full, values):
     assert "Sort" not in {plan["Node Type"] for plan in plans}
 
 
+def test_a_look_for_work_in_vain_reads_what_is_ready_or_due(storage, full):
+    with explained(full) as plans:
+        assert not storage.has_work(Claim(worker_id=uuid.uuid4(), backend="default", task_names=["none"]))
+    assert indexes(plans) == {"dtq_job_ready", "dtq_job_scheduled"}
+    assert [plan for plan in plans if plan["Node Type"] == "Seq Scan"] == []
+
+
 def test_a_promotion_reads_the_due_ones(storage, full):
     with explained(full) as plans:
         storage.promote("default")
