@@ -1,7 +1,7 @@
 # Every command a contributor needs. The environment is built once, from hashes, in .venv.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup test lint types docs demo bench matrix constraints clean
+.PHONY: help setup test chaos soak lint types docs demo bench matrix constraints clean
 
 BIN := .venv/bin
 ARGS ?=
@@ -32,6 +32,12 @@ setup: .venv/stamp ## Create .venv with the package and all that its development
 
 test: setup ## Run the whole suite, on SQLite and PostgreSQL. PYTEST="-x tests/test_one.py" replaces the arguments.
 	$(BIN)/python -m pytest $(PYTEST)
+
+chaos: setup ## Harm workers for ten minutes and check every job. ARGS="--seed 7" repeats a run.
+	$(BIN)/python -m tests.proof chaos $(ARGS)
+
+soak: setup ## Run 200,000 tasks in half an hour under kills, and measure what the workers hold.
+	$(BIN)/python -m tests.proof soak $(ARGS)
 
 lint: setup ## Check style, format and layers.
 	$(BIN)/ruff check .

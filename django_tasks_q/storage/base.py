@@ -152,7 +152,7 @@ class Storage:
         """Make up to ``limit`` ready jobs the worker's, most urgent first, each under a new fence."""
         with self.transaction():
             features = self.connection.features
-            ready = self._takeable(claim).filter(status=JobStatus.READY)
+            ready = self._ready(claim)
             if features.has_select_for_update:
                 ready = ready.select_for_update(skip_locked=features.has_select_for_update_skip_locked)
             ids = list(ready.order_by("-priority", "id").values_list("id", flat=True)[:limit])
@@ -173,6 +173,13 @@ class Storage:
             return [
                 ClaimedJob(*row) for row in won.order_by("-priority", "id").values_list(*ClaimedJob._fields)
             ]
+
+    def _ready(self, claim: Claim) -> JobQuerySet:
+        return self._takeable(claim).filter(status=JobStatus.READY)
+
+    def has_ready(self, claim: Claim) -> bool:
+        """Whether there is a job for a worker to claim."""
+        return self._ready(claim).exists()
 
     def _takeable(self, claim: Claim) -> JobQuerySet:
         jobs = Job.objects.using(self.alias).filter(
@@ -313,10 +320,12 @@ class Storage:
     @repeated
     def expire(self, backend: str, limit: int = 500) -> list[UUID]:
         """End up to ``limit`` jobs that wait although they are not to be started any more. Answers which."""
+        due = Job.objects.using(self.alias).filter(
+            status__in=STARTABLE, backend=backend, expires_at__lte=DatabaseNow()
+        )
+        if not due.exists():
+            return []
         with self.transaction():
-            due = Job.objects.using(self.alias).filter(
-                status__in=STARTABLE, backend=backend, expires_at__lte=DatabaseNow()
-            )
             ids = list(self._locked(due).values_list("id", flat=True)[:limit])
             if ids:
                 Job.objects.using(self.alias).filter(id__in=ids, status__in=STARTABLE).update(
@@ -370,12 +379,16 @@ class Storage:
             finished_at__lt=DatabaseNow(-older_than),
             backend=backend,
         )
-        ids = list(old.order_by("finished_at").values_list("id", flat=True)[:limit])
-        if ids:
-            failpoint("prune.selected")
-            with self.transaction():
+        features = self.connection.features
+        with self.transaction():
+            if features.has_select_for_update:
+                # What somebody retries this moment stays: Django deletes by id alone.
+                old = old.select_for_update(skip_locked=features.has_select_for_update_skip_locked)
+            ids = list(old.order_by("finished_at").values_list("id", flat=True)[:limit])
+            if ids:
+                failpoint("prune.selected")
                 Attempt.objects.using(self.alias).filter(job_id__in=ids).delete()
-                Job.objects.using(self.alias).filter(id__in=ids, status__in=FINAL).delete()
+                Job.objects.using(self.alias).filter(id__in=ids).delete()
         return len(ids)
 
     # Workers
@@ -395,11 +408,13 @@ class Storage:
         What is left of it must be a twelfth at least: a commit that is slow to come could else be read
         by nobody until others have found the jobs lost. The worker gives up by then too.
         """
-        return bool(
-            Worker.objects.using(self.alias)
-            .filter(id=worker_id, lease_expires_at__gt=DatabaseNow(lease / 12), stopped_at__isnull=True)
-            .update(heartbeat_at=DatabaseNow(), lease_expires_at=DatabaseNow(lease))
-        )
+        with self.transaction():
+            # SQLite's time is asked for here: not before a wait for the write lock, but after.
+            return bool(
+                Worker.objects.using(self.alias)
+                .filter(id=worker_id, lease_expires_at__gt=DatabaseNow(lease / 12), stopped_at__isnull=True)
+                .update(heartbeat_at=DatabaseNow(), lease_expires_at=DatabaseNow(lease))
+            )
 
     @repeated
     def unregister(self, worker_id: UUID) -> None:

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from django.db import OperationalError, transaction
 
 from .base import Storage
-from .values import Advice
+from .values import Advice, Claim, ClaimedJob
 
 #: Longest time that the worker waits for the write lock at a stretch, in seconds.
 PATIENCE = 1.0
@@ -46,6 +46,10 @@ class SQLiteStorage(Storage):
         # Last, since the project's own commands may ask for another time.
         commands = [options.get("init_command", ""), f"PRAGMA busy_timeout={int(seconds * 1000)}"]
         options["init_command"] = ";".join(filter(None, commands))
+
+    def claim(self, claim: Claim, limit: int) -> list[ClaimedJob]:
+        # Looking first takes no lock: workers with nothing to do do not keep others from writing.
+        return super().claim(claim, limit) if self.has_ready(claim) else []
 
     @contextmanager
     def transaction(self, *, durable: bool = False) -> Iterator[None]:

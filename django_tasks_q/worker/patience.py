@@ -14,7 +14,7 @@ from ..storage import Storage
 AGAIN = 1.0
 #: Longest time that the database is given, in seconds, and the share of the lease if that is less: then
 #: a call that hangs leaves time to renew the lease on another connection.
-LONGEST, SHARE = 15.0, 1 / 5
+LONGEST, SHORTEST, SHARE = 15.0, 2.0, 1 / 5
 
 _STORAGE = Storage.__module__.rpartition(".")[0]
 
@@ -31,7 +31,7 @@ class Patience:
     """
 
     def __init__(self, lease: float) -> None:
-        self.seconds = min(LONGEST, lease * SHARE)
+        self.seconds = max(SHORTEST, min(LONGEST, lease * SHARE))
         self._armed = False
         signal.signal(signal.SIGALRM, self._ring)
 

@@ -1,0 +1,1 @@
+"""An app that makes workers fail where a test says, for the workers that tests start."""

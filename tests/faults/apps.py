@@ -1,0 +1,26 @@
+import os
+
+from django.apps import AppConfig
+
+
+class Faults(AppConfig):
+    name = "tests.faults"
+
+    def ready(self) -> None:
+        equip()
+
+
+def equip() -> None:
+    """Do to this process what its environment says."""
+    from django_tasks_q import failpoints
+    from django_tasks_q.worker import duties
+
+    from .mutations import remove
+    from .points import Points
+
+    # Once: what the nursery does to itself, its forks have as well.
+    if text := os.environ.pop("FAILPOINTS", ""):
+        failpoints.install(Points.read(text, os.environ["FAILPOINT_MARKS"]))
+    if text := os.environ.pop("WITHOUT", ""):
+        remove(*text.split(","))
+    duties.PRUNE = float(os.environ.get("PRUNE_EVERY", duties.PRUNE))

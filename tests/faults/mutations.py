@@ -1,0 +1,70 @@
+"""Takes single protections out of the code, to prove that the tests would notice.
+
+Each is a piece of text that must be where it is expected, so that a proof cannot outlive what it proves.
+"""
+
+from __future__ import annotations
+
+import inspect
+import textwrap
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from unittest import mock
+
+from django_tasks_q.storage import base, postgresql, storage_for
+from django_tasks_q.worker import lease
+
+#: Of each guard of a write: its text in PostgreSQL's statement, and in the portable code.
+GUARDS = {
+    "fence": (" AND job.fence = ending.fence", " fence=outcome.fence,"),
+    "state": (" AND job.status = 'RUNNING'", ", status=JobStatus.RUNNING"),
+}
+
+
+@contextmanager
+def without(*protections: str) -> Iterator[None]:
+    """Run without ``fence`` or ``state`` in the writes of endings, or with a ``lease`` for ever."""
+    with ExitStack() as stack:
+        for patch in _patches(protections):
+            stack.enter_context(patch)
+        storage_for.cache_clear()
+        try:
+            yield
+        finally:
+            storage_for.cache_clear()
+
+
+def remove(*protections: str) -> None:
+    """The same for the rest of this process, before it has asked for a storage."""
+    for patch in _patches(protections):
+        patch.start()
+
+
+def _patches(protections: tuple[str, ...]) -> Iterator[mock._patch]:
+    statement, portable = postgresql.FINISH, _source(base.Storage.finish)
+    for protection in protections:
+        if protection == "lease":
+            yield mock.patch.object(lease, "KILL", float("inf"))
+            yield mock.patch.object(lease, "STOP_CLAIMING", float("inf"))
+            source = _cut(_source(base.Storage.heartbeat), "lease_expires_at__gt=DatabaseNow(lease / 12), ")
+            yield mock.patch.object(base.Storage, "heartbeat", _compiled(source, "heartbeat"))
+            continue
+        in_statement, in_portable = GUARDS[protection]
+        statement, portable = _cut(statement, in_statement), _cut(portable, in_portable)
+    yield mock.patch.object(base.Storage, "finish", _compiled(portable, "finish"))
+    yield mock.patch.object(postgresql, "FINISH", statement)
+
+
+def _source(function: Callable[..., object]) -> str:
+    return textwrap.dedent(inspect.getsource(function))
+
+
+def _compiled(source: str, name: str) -> object:
+    scope: dict[str, object] = {}
+    exec(source, vars(base), scope)
+    return scope[name]
+
+
+def _cut(text: str, piece: str) -> str:
+    assert text.count(piece) == 1, f"{piece!r} is there {text.count(piece)} times"
+    return text.replace(piece, "")

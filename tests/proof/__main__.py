@@ -1,0 +1,74 @@
+"""``python -m tests.proof``: chaos and soak runs of any length, on a database of their own."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import tempfile
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import psycopg
+
+
+def main() -> int:
+    arguments = _arguments()
+    os.environ["DJANGO_SETTINGS_MODULE"] = "tests.settings"
+    import django
+
+    django.setup()
+    from . import soak
+    from .chaos import Chaos, Plan, random_seed
+
+    alias, env = _database(arguments.database)
+    seed = random_seed() if arguments.seed is None else arguments.seed
+    print(f"seed {seed}", flush=True)
+    with tempfile.TemporaryDirectory() as folder:
+        if arguments.command == "chaos":
+            plan = Plan(seconds=arguments.seconds, seed=seed, without=tuple(arguments.without))
+            report = Chaos(alias, env, Path(folder), plan).run()
+            print(report)
+        else:
+            gauge = soak.Gauge(alias)
+            plan = soak.plan(arguments.seconds, seed, arguments.tasks)
+            report = Chaos(alias, env, Path(folder), plan).run(gauge)
+            report.problems += gauge.problems()
+            print(gauge.markdown(report))
+    return 1 if report.problems else 0
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m tests.proof", description=__doc__)
+    parser.add_argument("command", choices=["chaos", "soak"])
+    parser.add_argument("--seconds", type=float, help="how long faults go on (600, a soak 1800)")
+    parser.add_argument("--seed", type=int, help="repeat an earlier run's choices")
+    parser.add_argument("--database", choices=["sqlite", "postgres"], default="postgres")
+    parser.add_argument("--tasks", type=int, default=200_000, help="tasks of a soak")
+    parser.add_argument("--without", action="append", default=[], choices=["fence", "state", "lease"])
+    arguments = parser.parse_args()
+    if arguments.seconds is None:
+        arguments.seconds = 600.0 if arguments.command == "chaos" else 1800.0
+    return arguments
+
+
+def _database(kind: str) -> tuple[str, dict[str, str]]:
+    """An alias with empty tables, and the environment of processes that use the same database."""
+    from django.core.management import call_command
+
+    from tests import databases
+    from tests.project import Project
+
+    alias = {"sqlite": "default", "postgres": "postgres"}[kind]
+    url = databases.urls()[alias]
+    if alias == "postgres":
+        with psycopg.connect(databases.postgres_url(), autocommit=True) as connection:
+            name = urlsplit(url).path.lstrip("/")
+            connection.execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
+            connection.execute(f"CREATE DATABASE {name}")
+    call_command("migrate", database=alias, run_syncdb=True, verbosity=0)
+    return alias, Project(alias, url, databases.directory()).env
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,160 @@
+"""What the statements cost on a full table, by the plans that PostgreSQL makes for them."""
+
+import json
+import uuid
+from contextlib import contextmanager
+
+import pytest
+from django.db import connections
+from django.test.utils import CaptureQueriesContext
+
+from django_tasks_q.models import Attempt, Job, Worker
+from django_tasks_q.states import FINAL
+from django_tasks_q.storage import Claim, storage_for
+
+ALIAS = "postgres"
+ROWS = 200_000
+JOB = Job._meta.db_table
+
+#: Nearly all have ended, many are scheduled for later, and a good number is ready, of mixed priorities.
+FILL = """
+INSERT INTO {job} (id, task_name, queue_name, backend, priority, status, run_after, arguments, options,
+                   max_attempts, fence, attempts, crashes, worker_id, enqueued_at, finished_at, error_code)
+SELECT GEN_RANDOM_UUID(), 'task' || number %% 20, 'queue' || number %% 7, 'default', number %% 5 - 2, status,
+       NOW() + number * INTERVAL '1 second', '[[],{{}}]', '', 1, 1, 1, 0,
+       CASE WHEN status = 'RUNNING' THEN %(worker)s::uuid END, NOW(),
+       CASE WHEN status IN ('SUCCESSFUL', 'FAILED') THEN NOW() - number * INTERVAL '1 minute' END, ''
+FROM (
+    SELECT number, CASE WHEN number %% 10 < 2 THEN 'READY' WHEN number %% 10 < 4 THEN 'SCHEDULED'
+                        WHEN number %% 1000 = 4 THEN 'RUNNING' WHEN number %% 10 = 5 THEN 'FAILED'
+                        ELSE 'SUCCESSFUL' END AS status
+    FROM GENERATE_SERIES(1, %(rows)s) AS number
+) AS numbered
+"""
+#: Ways to read a table from one end to the other, or to put much in order.
+DEAR = {"Seq Scan", "Sort", "Incremental Sort"}
+
+
+@pytest.fixture(scope="module")
+def full(django_db_setup, django_db_blocker):
+    """A full table, made once for all plans: nothing here changes it for good."""
+    with django_db_blocker.unblock():
+        connection = connections[ALIAS]
+        with connection.cursor() as cursor:
+            cursor.execute(FILL.format(job=JOB), {"rows": ROWS, "worker": uuid.uuid4()})
+            for table in (JOB, Attempt._meta.db_table, Worker._meta.db_table):
+                cursor.execute(f"ANALYZE {table}")
+        yield connection
+        with connection.cursor() as cursor:
+            cursor.execute(f"TRUNCATE {JOB} CASCADE")
+            cursor.execute(f"ANALYZE {JOB}")
+
+
+@contextmanager
+def explained(connection):
+    """Make the block's statements explain themselves, as well as run. Yields what they say."""
+    plans = []
+
+    def explain(execute, sql, params, many, context):
+        if sql.lstrip().split()[0] in ("SELECT", "UPDATE", "WITH", "DELETE", "INSERT"):
+            with context["connection"].connection.cursor() as cursor:
+                cursor.execute(f"EXPLAIN (FORMAT JSON) {sql}", params)
+                (answer,) = cursor.fetchone()
+            answer = json.loads(answer) if isinstance(answer, str) else answer
+            plans.extend(nodes(answer[0]["Plan"]))
+        return execute(sql, params, many, context)
+
+    with connection.execute_wrapper(explain):
+        yield plans
+
+
+def nodes(plan):
+    """A plan and all below it."""
+    yield plan
+    for child in plan.get("Plans", ()):
+        yield from nodes(child)
+
+
+def indexes(plans):
+    return {plan["Index Name"] for plan in plans if "Index Name" in plan}
+
+
+def dear(plans):
+    """Scans and sorts of whole tables. A sort of what a statement was given is none."""
+    return [plan for plan in plans if plan["Node Type"] in DEAR and plan["Plan Rows"] > 1000] + [
+        plan for plan in plans if plan["Node Type"] == "Seq Scan" and plan.get("Relation Name") == JOB
+    ]
+
+
+@pytest.fixture
+def storage(full):
+    return storage_for(ALIAS)
+
+
+pytestmark = pytest.mark.django_db(databases=[ALIAS])
+
+
+def claim(storage, **values):
+    names = [f"task{number}" for number in range(20)]
+    claim = Claim(worker_id=uuid.uuid4(), backend="default", task_names=names, **values)
+    return storage.claim(claim, 100)
+
+
+@pytest.mark.parametrize(
+    "values", [{}, {"queues": ["queue1", "queue2"]}, {"exclude_queues": ["queue3"]}], ids=str
+)
+def test_a_claim_reads_the_ready_ones_in_order(storage, full, values):
+    with explained(full) as plans:
+        assert len(claim(storage, **values)) == 100
+    assert "dtq_job_ready" in indexes(plans)
+    assert dear(plans) == []
+    assert "Sort" not in {plan["Node Type"] for plan in plans}
+
+
+def test_a_look_for_work_in_vain_reads_what_is_ready_or_due(storage, full):
+    with explained(full) as plans:
+        assert not storage.has_work(Claim(worker_id=uuid.uuid4(), backend="default", task_names=["none"]))
+    assert indexes(plans) == {"dtq_job_ready", "dtq_job_scheduled"}
+    assert [plan for plan in plans if plan["Node Type"] == "Seq Scan"] == []
+
+
+def test_a_promotion_reads_the_due_ones(storage, full):
+    with explained(full) as plans:
+        storage.promote("default")
+        assert storage.next_due("default") is not None
+    assert indexes(plans) >= {"dtq_job_scheduled"}
+    assert dear(plans) == []
+
+
+def test_a_search_for_the_lost_reads_the_running_ones(storage, full):
+    with explained(full) as plans:
+        assert len(storage.lost("default")) == ROWS // 1000
+    assert "dtq_job_running" in indexes(plans)
+    assert dear(plans) == []
+
+
+def test_a_prune_reads_and_deletes_one_slice(storage, full):
+    before = Job.objects.using(ALIAS).filter(status__in=FINAL).count()
+    with explained(full) as plans, CaptureQueriesContext(full) as queries:
+        assert storage.prune("default", {"SUCCESSFUL"}, 86_400.0, 500) == 500
+    assert Job.objects.using(ALIAS).filter(status__in=FINAL).count() == before - 500
+    assert "dtq_job_finished" in indexes(plans)
+    assert dear(plans) == []
+    assert len(queries) <= 12
+
+
+def test_a_finish_finds_its_rows_by_their_ids(storage, full):
+    from django_tasks_q.outcomes import Outcome
+
+    jobs = claim(storage)
+    with explained(full) as plans:
+        won = storage.finish([Outcome.successful(job.id, job.fence, "1", 0.1) for job in jobs])
+    assert len(won) == 100
+    assert dear(plans) == []
+
+
+def test_jobs_of_one_worker_are_found_by_it(storage, full):
+    worker_id = Job.objects.using(ALIAS).filter(status="RUNNING").values_list("worker_id", flat=True)[0]
+    with explained(full) as plans:
+        assert len(storage.held(worker_id)) == ROWS // 1000
+    assert indexes(plans) == {"dtq_job_running"}

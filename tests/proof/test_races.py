@@ -1,0 +1,278 @@
+"""Two sessions at the same rows: the first holds them in an open transaction, the second waits or passes.
+
+Nothing sleeps: the second is known to wait when the server says so.
+"""
+
+import threading
+import uuid
+from contextlib import contextmanager
+from datetime import timedelta
+
+import psycopg
+import pytest
+from django.db import connections, transaction
+from django.utils import timezone
+
+from django_tasks_q.exceptions import WorkerLost
+from django_tasks_q.models import Attempt, Job, Worker
+from django_tasks_q.models.identifiers import uuid7
+from django_tasks_q.outcomes import Outcome
+from django_tasks_q.states import JobStatus
+from django_tasks_q.storage import Claim, storage_for
+
+from ..project import wait_for
+
+ALIAS = "postgres"
+ONE, TWO = uuid.uuid4(), uuid.uuid4()
+pytestmark = pytest.mark.django_db(transaction=True, databases=[ALIAS])
+
+WAITS = "SELECT COUNT(*) FROM pg_stat_activity WHERE pid = %s AND wait_event_type = 'Lock'"
+
+
+@pytest.fixture
+def storage():
+    return storage_for(ALIAS)
+
+
+class Second:
+    """A verb in a session of its own, in a thread."""
+
+    def __init__(self, verb):
+        self.verb = verb
+        self.answer = self.error = self.pid = None
+        self.connected = threading.Event()
+        self.thread = threading.Thread(target=self._run)
+        self.thread.start()
+        assert self.connected.wait(10)
+
+    def _run(self):
+        try:
+            with connections[ALIAS].cursor() as cursor:
+                cursor.execute("SELECT PG_BACKEND_PID()")
+                (self.pid,) = cursor.fetchone()
+            self.connected.set()
+            self.answer = self.verb()
+        except BaseException as error:
+            self.error = error
+        finally:
+            connections.close_all()
+
+    def waits(self):
+        """Whether it has come to a lock that somebody else holds."""
+        with psycopg.connect(**connections[ALIAS].get_connection_params(), autocommit=True) as observer:
+            return bool(observer.execute(WAITS, [self.pid]).fetchone()[0])
+
+    def result(self):
+        self.thread.join(20)
+        assert not self.thread.is_alive()
+        assert self.error is None, self.error
+        return self.answer
+
+
+@contextmanager
+def holding(verb):
+    """Leave a verb's effect uncommitted for the length of the block. Yields its answer."""
+    with transaction.atomic(using=ALIAS):
+        yield verb()
+
+
+def meet(first, second, *, blocks):
+    """Answers what both answer, the second of which starts while the first has its rows locked."""
+    with holding(first) as answer:
+        other = Second(second)
+        if blocks:
+            wait_for(other.waits)
+        else:
+            other.thread.join(20)
+            assert not other.thread.is_alive(), "it waited for a lock"
+    return answer, other.result()
+
+
+def add(storage, **values):
+    values = {"status": JobStatus.READY, "enqueued_at": timezone.now(), **values}
+    job = Job(id=uuid7(), task_name="a", queue_name="d", backend="default", arguments="[[],{}]", **values)
+    storage.enqueue([job])
+    return job
+
+
+def claiming(storage, worker_id=ONE):
+    return lambda: storage.claim(Claim(worker_id=worker_id, backend="default", task_names=["a"]), 10)
+
+
+def take(storage, worker_id=ONE):
+    add(storage)
+    (job,) = claiming(storage, worker_id)()
+    return job
+
+
+def finishing(storage, job, result="1"):
+    return lambda: set(storage.finish([Outcome.successful(job.id, job.fence, result, 0.1)]))
+
+
+def releasing(storage, job):
+    return lambda: set(storage.finish([Outcome.released(job.id, job.fence)]))
+
+
+def rescuing(storage, job):
+    return lambda: set(storage.finish([Outcome.crashed(job.id, job.fence, WorkerLost("gone"), True, False)]))
+
+
+def row():
+    return Job.objects.using(ALIAS).get()
+
+
+def kinds():
+    return list(Attempt.objects.using(ALIAS).values_list("outcome", flat=True))
+
+
+def test_of_two_finishes_the_first_wins(storage):
+    job = take(storage)
+    first, second = meet(finishing(storage, job, "1"), finishing(storage, job, "2"), blocks=True)
+    assert (first, second, row().result) == ({job.id}, set(), "1")
+
+
+def test_an_older_fence_does_not_even_wait_for_a_claim(storage):
+    old = take(storage)
+    storage.finish([Outcome.released(old.id, old.fence)])
+    (new,), won = meet(claiming(storage, TWO), finishing(storage, old), blocks=False)
+    assert (won, new.fence, row().status, row().worker_id) == (set(), 2, "RUNNING", TWO)
+
+
+def test_an_older_fence_does_not_even_wait_for_a_finish(storage):
+    old = take(storage)
+    storage.finish([Outcome.released(old.id, old.fence)])
+    (new,) = claiming(storage, TWO)()
+    first, second = meet(finishing(storage, new, "2"), finishing(storage, old, "1"), blocks=False)
+    assert (first, second, row().result) == ({new.id}, set(), "2")
+
+
+def test_an_older_fence_that_comes_first_stops_nobody(storage):
+    old = take(storage)
+    storage.finish([Outcome.released(old.id, old.fence)])
+    (new,) = claiming(storage, TWO)()
+    first, second = meet(finishing(storage, old, "1"), finishing(storage, new, "2"), blocks=False)
+    assert (first, second, row().result) == (set(), {new.id}, "2")
+
+
+def test_a_rescue_loses_to_a_finish_it_waited_for(storage):
+    job = take(storage)
+    first, second = meet(finishing(storage, job), rescuing(storage, job), blocks=True)
+    assert (first, second, row().status, kinds()) == ({job.id}, set(), "SUCCESSFUL", [])
+
+
+def test_a_finish_loses_to_a_rescue_it_waited_for(storage):
+    job = take(storage)
+    first, second = meet(rescuing(storage, job), finishing(storage, job), blocks=True)
+    assert (first, second, row().status, kinds()) == ({job.id}, set(), "READY", ["lost"])
+
+
+def test_a_loser_does_no_harm_to_others_of_its_batch(storage):
+    lost, kept = take(storage), take(storage)
+    outcomes = [Outcome.successful(job.id, job.fence, "1", 0.1) for job in (lost, kept)]
+    first, second = meet(rescuing(storage, lost), lambda: set(storage.finish(outcomes)), blocks=True)
+    assert (first, second) == ({lost.id}, {kept.id})
+
+
+def test_a_claim_passes_by_what_another_claim_has_locked(storage):
+    for _ in range(3):
+        add(storage)
+    one = lambda: storage.claim(Claim(worker_id=ONE, backend="default", task_names=["a"]), 1)  # noqa: E731
+    first, second = meet(one, claiming(storage, TWO), blocks=False)
+    assert (len(first), len(second)) == (1, 2)
+    assert not {job.id for job in first} & {job.id for job in second}
+
+
+def test_what_a_claim_gave_up_again_is_there_for_the_next(storage):
+    add(storage)
+    with pytest.raises(KeyboardInterrupt), holding(claiming(storage)):
+        raise KeyboardInterrupt
+    assert [job.fence for job in claiming(storage, TWO)()] == [1]
+
+
+def old_job(storage):
+    past = timezone.now() - timedelta(days=1)
+    return add(storage, status=JobStatus.SUCCESSFUL, finished_at=past)
+
+
+def pruning(storage):
+    return lambda: storage.prune("default", {JobStatus.SUCCESSFUL}, 60.0)
+
+
+def test_a_prune_and_a_claim_do_not_meet(storage):
+    old_job(storage)
+    add(storage)
+    first, second = meet(claiming(storage), pruning(storage), blocks=False)
+    assert (len(first), second, row().status) == (1, 1, "RUNNING")
+    old_job(storage)
+    storage.finish([Outcome.released(first[0].id, first[0].fence)])
+    first, second = meet(pruning(storage), claiming(storage), blocks=False)
+    assert (first, len(second)) == (1, 1)
+
+
+def test_a_prune_leaves_a_job_that_is_being_retried(storage):
+    job = old_job(storage)
+
+    def retry():
+        return Job.objects.using(ALIAS).filter(id=job.id).update(status="READY", finished_at=None)
+
+    assert meet(retry, pruning(storage), blocks=False) == (1, 0)
+    assert row().status == "READY"
+
+
+def test_a_retry_of_what_is_being_pruned_finds_nothing(storage):
+    job = old_job(storage)
+
+    def retry():
+        return Job.objects.using(ALIAS).filter(id=job.id, status="SUCCESSFUL").update(status="READY")
+
+    assert meet(pruning(storage), retry, blocks=True) == (1, 0)
+
+
+def worker(storage, lease):
+    storage.register(
+        Worker(id=ONE, name="w", hostname="h", pid=1, backend="default", processes=1, version="1"), lease
+    )
+
+
+def test_a_heartbeat_that_is_not_yet_written_does_not_make_its_jobs_lost(storage):
+    worker(storage, 60.0)
+    take(storage)
+    first, second = meet(lambda: storage.heartbeat(ONE, 60.0), lambda: storage.lost("default"), blocks=False)
+    assert (first, second) == (True, [])
+
+
+def test_a_heartbeat_comes_too_late_while_a_rescue_is_being_written(storage):
+    worker(storage, -1.0)
+    job = take(storage)
+    first, second = meet(rescuing(storage, job), lambda: storage.heartbeat(ONE, 60.0), blocks=False)
+    assert (first, second) == ({job.id}, False)
+
+
+def test_a_heartbeat_loses_to_an_end_of_its_lease_it_waited_for(storage):
+    worker(storage, 60.0)
+    _, alive = meet(lambda: storage.unregister(ONE), lambda: storage.heartbeat(ONE, 60.0), blocks=True)
+    assert alive is False
+
+
+def due(storage):
+    return add(storage, status=JobStatus.SCHEDULED, run_after=timezone.now() - timedelta(seconds=1))
+
+
+def test_a_claim_does_not_see_what_is_being_promoted(storage):
+    due(storage)
+    first, second = meet(lambda: storage.promote("default"), claiming(storage), blocks=False)
+    assert (first, second) == (1, [])
+    assert len(claiming(storage)()) == 1
+
+
+def test_a_second_promotion_passes_by_the_first(storage):
+    due(storage)
+    promoting = lambda: storage.promote("default")  # noqa: E731
+    assert meet(promoting, promoting, blocks=False) == (1, 0)
+
+
+def test_a_promotion_and_a_claim_of_another_job_do_not_meet(storage):
+    due(storage)
+    add(storage)
+    first, second = meet(claiming(storage), lambda: storage.promote("default"), blocks=False)
+    assert (len(first), second) == (1, 1)
