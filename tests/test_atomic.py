@@ -2,13 +2,19 @@
 
 import os
 import signal
+import uuid
 
 import pytest
-from django.db import connections
+from django.db import OperationalError, connections
 
 from django_tasks_q import task
-from django_tasks_q.models import Job
+from django_tasks_q._framework import task_backends
+from django_tasks_q.execution.runner import Runner
+from django_tasks_q.models import Attempt, Job
+from django_tasks_q.states import JobStatus
+from django_tasks_q.storage import Claim, storage_for
 from django_tasks_q.testing import run_jobs
+from django_tasks_q.worker.record import record
 
 from .tasksapp import tasks
 from .tasksapp.models import Effect
@@ -162,3 +168,33 @@ def test_a_coroutine_function_cannot_be_atomic():
         task(atomic=True)(coroutine)
     with pytest.raises(TypeError, match="atomic must be True or False"):
         task(atomic="yes")(keys)
+
+
+@pytest.mark.parametrize("committed", [True, False])
+def test_a_lost_answer_to_the_commit_is_resolved(storage_alias, monkeypatch, committed):
+    """The connection breaks between a commit and its answer: it was carried out, or it was not."""
+    storage = storage_for(storage_alias)
+    result = tasks.leave_nothing_atomically.enqueue()
+    name = tasks.leave_nothing_atomically.name
+    claim = Claim(worker_id=uuid.uuid4(), backend="default", task_names=[name])
+    (claimed,) = storage.claim(claim, 1)
+    connection = connections[storage_alias]
+
+    def commit():
+        connection.connection.commit() if committed else connection.connection.rollback()
+        raise OperationalError("the server closed the connection unexpectedly")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(connection, "_commit", commit)
+        outcome = Runner(task_backends["default"], str(uuid.uuid4())).run(claimed)
+    assert (outcome.in_doubt, outcome.is_written, outcome.is_final) == (True, False, False)
+    ((told,), written) = record(storage, [outcome])
+    row = Job.objects.using(storage_alias).get(id=result.id)
+    if committed:
+        assert (told.status, written) == (JobStatus.SUCCESSFUL, {claimed.id: JobStatus.SUCCESSFUL})
+        assert (row.status, row.return_value, row.attempts) == ("SUCCESSFUL", "done", 1)
+    else:
+        assert written == {claimed.id: JobStatus.READY}
+        assert (row.status, row.attempts, row.crashes) == ("READY", 0, 0)
+        (attempt,) = Attempt.objects.using(storage_alias).filter(job_id=claimed.id)
+        assert (attempt.outcome, attempt.error_code) == ("released", "COMMIT_UNKNOWN")

@@ -177,3 +177,15 @@ def test_examples_are_python_and_links_lead_somewhere(page):
         ast.parse(example)
     for link in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", source):
         assert (page.parent / link).exists(), link
+
+
+def test_every_promise_names_the_tests_that_prove_it():
+    sources = [path.read_text() for path in (ROOT / "tests").rglob("test_*.py")]
+    known = {name for source in sources for name in re.findall(r"^def (test_\w+)\(", source, re.M)}
+    table = list(rows(section("explanation/guarantees.md", "## What proves it")))
+    assert len(table) > 30
+    for fault, promise, proofs in table:
+        named = code(proofs)
+        assert named, fault
+        assert promise
+        assert set(named) <= known, fault

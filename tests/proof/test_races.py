@@ -276,3 +276,54 @@ def test_a_promotion_and_a_claim_of_another_job_do_not_meet(storage):
     add(storage)
     first, second = meet(claiming(storage), lambda: storage.promote("default"), blocks=False)
     assert (len(first), second) == (1, 1)
+
+
+def cancelling(storage, job):
+    return lambda: storage.cancel([job.id])
+
+
+def test_a_cancellation_and_an_ending_meet(storage):
+    """Whoever comes first decides; the other waits, and sees what has become of the job."""
+    job = take(storage)
+    ended, cancelled = meet(finishing(storage, job), cancelling(storage, job), blocks=True)
+    assert (ended, cancelled) == ({job.id}, (set(), set()))
+    assert row().status == "SUCCESSFUL"
+
+
+def test_a_cancellation_that_comes_first_stops_the_next_run(storage):
+    job = take(storage)
+    cancelled, _ = meet(cancelling(storage, job), releasing(storage, job), blocks=True)
+    assert cancelled == (set(), {job.id})
+    assert row().status == "CANCELLED"
+
+
+def test_a_claim_passes_by_what_is_being_cancelled(storage):
+    waiting = add(storage)
+    cancelled, claimed = meet(cancelling(storage, waiting), claiming(storage, ONE), blocks=False)
+    assert (cancelled.done, claimed) == ({waiting.id}, [])
+
+
+def test_a_cancellation_waits_for_a_claim_and_asks_the_attempt(storage):
+    waiting = add(storage)
+    (job,), cancelled = meet(claiming(storage, ONE), cancelling(storage, waiting), blocks=True)
+    assert (cancelled, row().status) == ((set(), {job.id}), "RUNNING")
+    assert storage.cancelling(ONE) == {job.id}
+
+
+def test_an_old_snapshot_keeps_no_job_from_its_worker(storage):
+    """Nothing of what has ended since can be cleaned away; claims pass by all of it."""
+    with psycopg.connect(**connections[ALIAS].get_connection_params()) as old:
+        old.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
+        old.execute("SELECT 1 FROM django_tasks_q_job")
+        for _ in range(20):
+            storage.enqueue([_waiting() for _ in range(200)])
+            jobs = storage.claim(Claim(worker_id=ONE, backend="default", task_names=["a"]), 200)
+            assert len(jobs) == 200
+            storage.finish([Outcome.successful(job.id, job.fence, "1", 0.1) for job in jobs])
+
+
+def _waiting():
+    return Job(
+        id=uuid7(), task_name="a", queue_name="default", backend="default", arguments="[[],{}]",
+        enqueued_at=timezone.now(),
+    )  # fmt: skip

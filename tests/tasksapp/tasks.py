@@ -580,3 +580,8 @@ def begin_badly() -> None:
 def match_forever() -> None:
     """C code that lets nobody else run, and hears no signal."""
     re.match("(a+)+$", "a" * 33 + "b")
+
+
+@task(atomic=True)
+def leave_nothing_atomically() -> str:
+    return "done"
