@@ -6,6 +6,7 @@ if TYPE_CHECKING:
     from .definition import Task as Task
     from .definition import task as task
     from .exceptions import Snooze as Snooze
+    from .exceptions import TaskCancelled as TaskCancelled
     from .exceptions import TaskFailure as TaskFailure
     from .exceptions import TaskTimeout as TaskTimeout
     from .policy import Backoff as Backoff
@@ -16,12 +17,13 @@ _EXPORTS = {
     "Backoff": "policy",
     "Snooze": "exceptions",
     "Task": "definition",
+    "TaskCancelled": "exceptions",
     "TaskFailure": "exceptions",
     "TaskTimeout": "exceptions",
     "task": "definition",
 }
 
-__all__ = ["Backoff", "Snooze", "Task", "TaskFailure", "TaskTimeout", "__version__", "task"]
+__all__ = ["Backoff", "Snooze", "Task", "TaskCancelled", "TaskFailure", "TaskTimeout", "__version__", "task"]
 
 
 def __getattr__(name: str) -> Any:

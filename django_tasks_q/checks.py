@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import django
+from asgiref.sync import iscoroutinefunction
 from django.apps import AppConfig, apps
 from django.conf import settings
 from django.core.checks import CheckMessage, Error, Warning
@@ -37,7 +38,11 @@ def check_backends(app_configs: Apps, **kwargs: Any) -> list[CheckMessage]:
     for backend in framework.task_backends.all():
         if isinstance(backend, DatabaseBackend):
             problems = list(_option_problems(backend))
-            messages += problems or [*_queue_problems(backend), *_database_problems(backend.database)]
+            messages += problems or [
+                *_queue_problems(backend),
+                *_executor_problems(backend),
+                *_database_problems(backend.database),
+            ]
     return messages
 
 
@@ -73,6 +78,33 @@ def _queue_problems(backend: Any) -> Iterator[CheckMessage]:
                 hint="Add the queue there, or leave QUEUES empty to allow any.",
                 id="django_tasks_q.E006",
             )
+
+
+def _executor_problems(backend: Any) -> Iterator[CheckMessage]:
+    from .executors import executor_class
+    from .registry import registry
+    from .worker.groups import executor_of
+
+    for task in registry:
+        if task.backend != backend.alias:
+            continue
+        name = executor_of(task, backend.settings)
+        try:
+            kind = executor_class(name).kind
+        except (ImportError, TypeError) as error:
+            yield Error(
+                f"Task {task.name} has the executor {name!r}, which cannot be used: {error}",
+                hint="Name 'process', 'thread', 'async' or the dotted path of a subclass of one of the "
+                "classes in django_tasks_q.executors.",
+                id="django_tasks_q.E007",
+            )
+        else:
+            if kind == "async" and not iscoroutinefunction(task.func):
+                yield Error(
+                    f"Task {task.name} is a plain function, and its executor {name!r} runs coroutines.",
+                    hint="Make it async def, or choose another executor.",
+                    id="django_tasks_q.E008",
+                )
 
 
 def _database_problems(alias: str) -> Iterator[CheckMessage]:

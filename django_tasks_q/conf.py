@@ -8,6 +8,7 @@ from typing import Any, Self
 
 from django.core.exceptions import ImproperlyConfigured
 
+from .executors import executor_name
 from .policy import Backoff
 from .validation import seconds, suggestion, whole
 
@@ -28,6 +29,8 @@ class Options:
     timeout: float | None = 30 * 60.0
     #: Seconds between TaskTimeout inside a task and the kill of its process.
     grace: float = 5.0
+    #: What runs plain functions whose task does not say: "process", "thread" or a dotted path.
+    executor: str = "process"
     #: Times a job may take its process down before it is failed as poison.
     max_crashes: int = 3
     #: Seconds a worker's claim on its jobs outlives its last heartbeat.
@@ -74,6 +77,10 @@ def _checked(key: str, value: Any) -> Any:
             if not isinstance(value, bool):
                 raise TypeError(f"NOTIFY must be True or False, not {value!r}.")
             return value
+        case "EXECUTOR":
+            if value == "async":
+                raise ValueError("EXECUTOR is for plain functions, which 'async' does not run.")
+            return executor_name(value, key)
         case "BACKOFF":
             return Backoff.of(value)
         case "TIMEOUT" | "RETENTION" | "RETENTION_FAILED":

@@ -23,13 +23,15 @@ from typing import (
     overload,
 )
 
-from asgiref.sync import sync_to_async
+from asgiref.sync import iscoroutinefunction, sync_to_async
+from django.conf import settings
 from django.utils import timezone
 from django.utils.module_loading import import_string
 
 from . import _framework as framework
 from .exceptions import TaskNotRegistered
-from .policy import Backoff, BackoffCallable, Matcher, checked_matchers, class_path
+from .executors import executor_name
+from .policy import Backoff, BackoffCallable, Matcher, OnLost, checked_matchers, class_path
 from .registry import registry
 from .validation import one_line, seconds, suggestion, whole
 
@@ -76,6 +78,15 @@ class SendOptions(TypedDict, total=False):
     dont_retry_on: Any
     #: Seconds an attempt may take. Here None means no limit.
     timeout: float | timedelta | None
+    #: What follows when the process or the worker of an attempt is gone: "retry" or "fail".
+    on_lost: str | None
+
+
+class UsingOptions(SendOptions, total=False):
+    """What ``using()`` takes."""
+
+    #: When the job is not to be started any more: a moment, or a ``timedelta`` from now.
+    expires_at: datetime | timedelta | None
 
 
 class TaskOptions(SendOptions, total=False):
@@ -83,6 +94,12 @@ class TaskOptions(SendOptions, total=False):
 
     #: The name the task is stored under; by default its module path.
     name: str
+    #: Seconds after its enqueueing at which a job is not to be started any more.
+    expires: float | timedelta | None
+    #: Whether the task's writes, and the end of its job, are one transaction.
+    atomic: bool
+    #: "process", "thread", "async", or the dotted path of a subclass of ``executors.Executor``.
+    executor: str | None
 
 
 @dataclass(frozen=True, kw_only=True, init=False)
@@ -100,6 +117,11 @@ class Task(framework.GenericTask[P, R]):
     retry_on: tuple[Matcher, ...] | None = None
     dont_retry_on: tuple[Matcher, ...] = ()
     timeout: float | Default | None = DEFAULT
+    on_lost: OnLost = OnLost.RETRY
+    expires: float | None = None
+    expires_at: datetime | None = None
+    atomic: bool = False
+    executor: str | None = None
 
     # Not slotted: zero-argument super() fails in slotted dataclasses, and options live in __dict__.
 
@@ -115,6 +137,7 @@ class Task(framework.GenericTask[P, R]):
     def _fill(self, options: Mapping[str, Any]) -> None:
         # None stands for the default, save where it is a value of its own.
         options = {name: value for name, value in options.items() if value is not None or name == "timeout"}
+        _refuse_combinations(options)
         values: dict[str, Any] = {
             field.name: options.get(field.name, None if field.default is MISSING else field.default)
             for field in fields(self)
@@ -130,13 +153,13 @@ class Task(framework.GenericTask[P, R]):
             object.__setattr__(copy, field.name, changes.get(field.name, getattr(self, field.name)))
         return copy
 
-    def using(self, **options: Unpack[SendOptions]) -> Self:
+    def using(self, **options: Unpack[UsingOptions]) -> Self:
         """A copy of the task with other options for the sends made through it.
 
         None takes an option back to its default; ``timeout=None`` means no limit. Raises TypeError or
         ValueError for an unusable value, InvalidTask for what the backend refuses.
         """
-        _refuse_unknown(options, SendOptions.__annotations__)
+        _refuse_unknown(options, UsingOptions.__annotations__)
         defaults = {field.name: field.default for field in fields(self)}
         changes = {
             name: defaults[name] if value is None and name not in ("timeout", "max_retries") else value
@@ -203,7 +226,8 @@ class Task(framework.GenericTask[P, R]):
         Raises TypeError for a rule that cannot be stored.
         """
         definition = registry.get(self.name) if self.name in registry else self
-        stored: dict[str, Any] = {}
+        # Always with the job, since whoever finds it lost may not know its task.
+        stored: dict[str, Any] = {} if self.on_lost is OnLost.RETRY else {"on_lost": self.on_lost.value}
         for name in ("backoff", "retry_on", "dont_retry_on"):
             value = getattr(self, name)
             if value == getattr(definition, name):
@@ -224,12 +248,15 @@ class Task(framework.GenericTask[P, R]):
 
         Nothing is validated or imported: where the name is unknown here, a placeholder carries it.
         """
-        changes: dict[str, Any] = dict(fields_)
+        # What is not stored with a job was not asked for with it.
+        changes: dict[str, Any] = {"on_lost": OnLost.RETRY, **fields_}
         for key, value in (options or {}).items():
             # What another release has stored and this one cannot read is as if it had not been.
             with suppress(TypeError, ValueError):
                 if key == "backoff":
                     changes[key] = Backoff.of(value) if value is not None else None
+                elif key == "on_lost":
+                    changes[key] = OnLost(value)
                 else:
                     changes[key] = tuple(value) if value is not None else None
         try:
@@ -289,6 +316,16 @@ def _refuse_unknown(options: Mapping[str, Any], known: Iterable[str]) -> None:
             raise TypeError(f"{name!r} is not a task option.{suggestion(name, known)}")
 
 
+def _refuse_combinations(options: Mapping[str, Any]) -> None:
+    """Raises TypeError for options that a function of this kind cannot have."""
+    is_coroutine = iscoroutinefunction(options["func"])
+    executor = options.get("executor")
+    if executor == "async" and not is_coroutine:
+        raise TypeError("executor='async' runs coroutine functions: use 'thread', or make it async def.")
+    if options.get("atomic") and is_coroutine:
+        raise TypeError("atomic=True needs a plain function: Django has no asynchronous transactions.")
+
+
 def _checked(options: Mapping[str, Any], func: Callable[..., Any]) -> dict[str, Any]:
     """The given options in the form they are kept. Raises TypeError or ValueError for the first bad one."""
     kept: dict[str, Any] = {}
@@ -316,11 +353,23 @@ def _checked(options: Mapping[str, Any], func: Callable[..., Any]) -> dict[str, 
             kept[name] = checked_matchers(options[name], name)
     if options.get("timeout", DEFAULT) not in (DEFAULT, None):
         kept["timeout"] = seconds(options["timeout"], "timeout", minimum=0.001)
-    run_after = options.get("run_after")
-    if isinstance(run_after, timedelta):
-        kept["run_after"] = timezone.now() + run_after
-    elif run_after is not None and not isinstance(run_after, datetime):
-        raise TypeError(f"run_after must be a datetime or a timedelta, not {run_after!r:.100}.")
+    if options.get("expires") is not None:
+        kept["expires"] = seconds(options["expires"], "expires", minimum=0.001)
+    if "on_lost" in options:
+        kept["on_lost"] = OnLost.of(options["on_lost"])
+    if not isinstance(options.get("atomic", False), bool):
+        raise TypeError(f"atomic must be True or False, not {options['atomic']!r:.100}.")
+    if options.get("executor") is not None:
+        kept["executor"] = executor_name(options["executor"], "executor")
+    for name in ("run_after", "expires_at"):
+        moment = options.get(name)
+        if isinstance(moment, timedelta):
+            kept[name] = timezone.now() + moment
+        elif moment is not None and not isinstance(moment, datetime):
+            raise TypeError(f"{name} must be a datetime or a timedelta, not {moment!r:.100}.")
+    expires_at = kept.get("expires_at", options.get("expires_at"))
+    if expires_at is not None and settings.USE_TZ and timezone.is_naive(expires_at):
+        raise ValueError("expires_at must be an aware datetime, since USE_TZ is on.")
     return kept
 
 

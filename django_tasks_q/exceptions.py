@@ -62,6 +62,13 @@ class Snooze(TasksQError):
         super().__init__(f"again in {self.delay:g} seconds")
 
 
+class TaskCancelled(TasksQError):
+    """Raised inside a task whose cancellation was asked for, or by a task to cancel its own job."""
+
+    def __init__(self, reason: str = "") -> None:
+        super().__init__(reason or "The job was cancelled.")
+
+
 class AttemptCrashed(TasksQError):
     """The process that ran an attempt ended without an answer."""
 

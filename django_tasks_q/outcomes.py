@@ -13,6 +13,10 @@ from .exceptions import AttemptCrashed, WorkerLost
 from .policy import class_path
 from .states import FINAL, JobStatus
 
+#: Error codes of jobs that end without an attempt of their own saying why.
+CANCELLED = "CANCELLED"
+EXPIRED = "EXPIRED"
+
 
 class AttemptOutcome(TextChoices):
     """What the record of an attempt says of its end."""
@@ -24,6 +28,7 @@ class AttemptOutcome(TextChoices):
     LOST = "lost", _("Lost with its worker")
     RELEASED = "released", _("Given back")
     SNOOZED = "snoozed", _("Snoozed")
+    CANCELLED = "cancelled", _("Cancelled")
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,9 +39,13 @@ class Failure:
     exception_class: str
     message: str
     traceback: str
+    #: How the process ended that ran the attempt: its exit status, or a signal's number as a negative one.
+    exit_status: int | None = None
 
     @classmethod
-    def of(cls, exception: BaseException, code: str, traceback: str = "") -> Failure:
+    def of(
+        cls, exception: BaseException, code: str, traceback: str = "", exit_status: int | None = None
+    ) -> Failure:
         try:
             message = str(exception)
         except BaseException as error:
@@ -46,6 +55,7 @@ class Failure:
             exception_class=printable(class_path(type(exception)), 512),
             message=printable(message),
             traceback=printable(traceback),
+            exit_status=exit_status,
         )
 
 
@@ -65,6 +75,10 @@ class Outcome:
     delay: float = 0.0
     duration: float | None = None
     failure: Failure | None = None
+    #: The attempt has completed its job itself, in its own transaction.
+    is_written: bool = False
+    #: Nobody told the attempt whether the transaction was committed in which it completed its job.
+    in_doubt: bool = False
 
     @classmethod
     def successful(cls, job_id: UUID, fence: int, result: str, duration: float) -> Outcome:
@@ -108,27 +122,27 @@ class Outcome:
         job_id: UUID,
         fence: int,
         error: AttemptCrashed,
-        crashes: int,
-        max_crashes: int,
+        again: bool,
+        poison: bool,
         duration: float | None = None,
+        exit_status: int | None = None,
     ) -> Outcome:
-        """The process, or the whole worker, is gone.
-
-        ``crashes`` counts this time; at ``max_crashes`` the job is poison and not run again.
-        """
+        """The process, or the whole worker, is gone. A job that is ``poison`` has done that too often."""
         lost = isinstance(error, WorkerLost)
-        poison = crashes >= max_crashes
+        code = "POISON" if poison else "WORKER_LOST" if lost else "CRASHED"
         return cls.failed(
             job_id,
             fence,
-            Failure.of(error, "POISON" if poison else "WORKER_LOST" if lost else "CRASHED"),
-            None if poison else 0.0,
+            Failure.of(error, code, exit_status=exit_status),
+            0.0 if again and not poison else None,
             duration,
             AttemptOutcome.LOST if lost else AttemptOutcome.CRASHED,
         )
 
     @classmethod
-    def released(cls, job_id: UUID, fence: int, duration: float | None = None) -> Outcome:
+    def released(
+        cls, job_id: UUID, fence: int, duration: float | None = None, failure: Failure | None = None
+    ) -> Outcome:
         """Given back unharmed: the attempt does not count. ``duration`` is None if it never started."""
         return cls(
             job_id=job_id,
@@ -136,6 +150,19 @@ class Outcome:
             kind=AttemptOutcome.RELEASED,
             status=JobStatus.READY,
             duration=duration,
+            failure=failure,
+        )
+
+    @classmethod
+    def cancelled(cls, job_id: UUID, fence: int, failure: Failure, duration: float | None = None) -> Outcome:
+        """Ended because somebody, or the task itself, wanted its job to end. Nothing comes after it."""
+        return cls(
+            job_id=job_id,
+            fence=fence,
+            kind=AttemptOutcome.CANCELLED,
+            status=JobStatus.CANCELLED,
+            duration=duration,
+            failure=failure,
         )
 
     @classmethod

@@ -6,6 +6,7 @@ import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from enum import Enum
 from typing import TYPE_CHECKING, Any, Self
 
 from .exceptions import TaskFailure
@@ -15,6 +16,22 @@ if TYPE_CHECKING:
     from ._framework import TaskResult
 
     AnyResult = TaskResult[..., Any]
+
+
+class OnLost(Enum):
+    """What becomes of a job when the process or the worker that ran it is gone."""
+
+    RETRY = "retry"
+    FAIL = "fail"
+
+    @classmethod
+    def of(cls, value: Any) -> OnLost:
+        """Raises ValueError for anything else than the two."""
+        try:
+            return cls(value)
+        except ValueError:
+            raise ValueError(f"on_lost must be 'retry' or 'fail', not {value!r:.100}.") from None
+
 
 #: Called with the exception and the task result; answers seconds, or None to give up.
 BackoffCallable = Callable[[BaseException, "AnyResult"], "float | timedelta | None"]

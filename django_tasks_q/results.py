@@ -181,6 +181,8 @@ def _errors(job: Job, attempts: Sequence[Attempt]) -> Iterator[TaskError]:
                 code=attempt.error_code,
                 message=attempt.message,
             )
+    if attempts and attempts[-1].outcome == AttemptOutcome.CANCELLED:
+        return
     # These end a job between attempts, so no attempt tells of them.
     ending = {JobStatus.CANCELLED: JobCancelled, JobStatus.EXPIRED: JobExpired}.get(JobStatus(job.status))
     if ending is not None:

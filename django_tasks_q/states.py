@@ -18,6 +18,9 @@ class JobStatus(TextChoices):
 #: A job in one of these stays there until a person retries it or it is pruned.
 FINAL = frozenset({JobStatus.SUCCESSFUL, JobStatus.FAILED, JobStatus.CANCELLED, JobStatus.EXPIRED})
 
+#: A job in one of these has yet to be started, for the first time or again.
+STARTABLE = (JobStatus.READY, JobStatus.SCHEDULED, JobStatus.WAITING)
+
 #: From a state to the states it may become, each with the verb that takes it there.
 TRANSITIONS: dict[JobStatus, dict[JobStatus, str]] = {
     JobStatus.SCHEDULED: {
@@ -38,7 +41,7 @@ TRANSITIONS: dict[JobStatus, dict[JobStatus, str]] = {
     JobStatus.RUNNING: {
         JobStatus.SUCCESSFUL: "finish",
         JobStatus.FAILED: "finish",
-        JobStatus.CANCELLED: "finish",
+        JobStatus.CANCELLED: "cancel",
         JobStatus.SCHEDULED: "retry later",
         JobStatus.READY: "retry now, release, rescue",
     },

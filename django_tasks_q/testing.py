@@ -42,7 +42,7 @@ def run_jobs(
             break
         with _savepoint(store.database):
             outcome = runner.run(jobs[0])
-        if jobs[0].id in store.storage.finish([outcome]):
+        if outcome.is_written or jobs[0].id in store.storage.finish([outcome]):
             runner.finished(jobs[0], outcome)
         ran.append(store.get_result(str(jobs[0].id)))
     return ran

@@ -12,6 +12,7 @@ import pytest
 from django.db import OperationalError, connections, transaction
 from django.utils import timezone
 
+from django_tasks_q.conf import Options
 from django_tasks_q.maintenance.rescue import rescue
 from django_tasks_q.models import Attempt, Job, Worker
 from django_tasks_q.outcomes import Outcome
@@ -94,8 +95,8 @@ def test_all_duties_at_once_neither_deadlock_nor_stick(storage_alias, level, mon
     verbs = [
         work,
         work,
-        lambda: rescue(storage, "default", 1000),
-        lambda: rescue(storage, "default", 1000),
+        lambda: rescue(storage, "default", Options(max_crashes=1000)),
+        lambda: rescue(storage, "default", Options(max_crashes=1000)),
         lambda: storage.prune("default", FINAL, -1.0, 50),
         lambda: storage.prune("default", FINAL, -1.0, 50),
     ]
@@ -238,7 +239,7 @@ def test_nothing_of_the_queue_is_read_from_a_replica(unreachable_replica, settin
     (job,) = storage.claim(claim, 1)
     assert [lost.id for lost in storage.lost("default")] == [job.id]
     assert storage.held(claim.worker_id) == [(job.id, 1)]
-    assert rescue(storage, "default", 1) == 1
+    assert rescue(storage, "default", Options(max_crashes=1))
     assert storage.next_due("default") is None
     result.refresh()
     assert (str(result.status), len(result.errors)) == ("FAILED", 1)

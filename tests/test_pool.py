@@ -11,12 +11,19 @@ from django.utils import timezone
 
 from django_tasks_q.conf import Options
 from django_tasks_q.outcomes import AttemptOutcome, Outcome
+from django_tasks_q.states import JobStatus
 from django_tasks_q.storage import ClaimedJob
-from django_tasks_q.worker import pool as pool_module
-from django_tasks_q.worker import protocol
+from django_tasks_q.worker import handle as handle_module
+from django_tasks_q.worker import protocol, single
+from django_tasks_q.worker.board import OVER, Board, open_memory
 from django_tasks_q.worker.forkserver import Pipes
-from django_tasks_q.worker.pool import ChildHandle, Ending, Pool
+from django_tasks_q.worker.groups import Group
+from django_tasks_q.worker.pool import Pool
 from django_tasks_q.worker.protocol import Channel
+from django_tasks_q.worker.recycling import Recycling
+from django_tasks_q.worker.several import RESPONSE_TIMEOUT, Several
+from django_tasks_q.worker.single import Single
+from django_tasks_q.worker.telling import Ending
 
 KILLED = 9  # as waitpid() reports SIGKILL
 
@@ -27,8 +34,16 @@ def claimed(**values):
         "id": uuid.uuid4(), "fence": 1, "task_name": "a", "queue_name": "default", "priority": 0,
         "arguments": "[[],{}]", "options": "", "max_attempts": 1, "timeout": None, "attempts": 1,
         "crashes": 0, "enqueued_at": now, "started_at": now, "last_attempted_at": now, "run_after": None,
+        "expires_at": None,
     }  # fmt: skip
     return ClaimedJob(**{**defaults, **values})
+
+
+def fed(pool):
+    """Hand out what can be. Answers how much went."""
+    before = pool.waiting
+    assert pool.feed() == []
+    return before - pool.waiting
 
 
 class FakeChild:
@@ -39,8 +54,12 @@ class FakeChild:
         self.channel = Channel(theirs, blocking=True)
         self.tokens, writer = os.pipe()
         os.set_blocking(self.tokens, False)
-        pipes = Pipes(ours, os.dup(self.tokens), writer)
-        self.handle = ChildHandle(key, Channel(ours, blocking=False), pipes, ready=True)
+        memory = open_memory()
+        self.board = Board(memory)
+        group = pool.groups[0]
+        kind = Single if group.kind == "process" else Several
+        self.handle = kind(key, group, Pipes(ours, os.dup(self.tokens), writer, memory))
+        self.handle.ready = True
         pool.children[key] = self.handle
 
     def take_token(self):
@@ -60,15 +79,19 @@ class FakeChild:
 
     def close(self):
         self.channel.close()
+        self.board.close()
         os.close(self.tokens)
+
+
+def group_of(kind, size=2, capacity=1, **values):
+    return Group(kind, kind, Options(**values), Recycling(), size, capacity, ["a"], usual=0.0)
 
 
 @pytest.fixture
 def pool():
     ours, theirs = socket.socketpair()
     server = SimpleNamespace(channel=Channel(ours, blocking=False))
-    pool = Pool(server, 2, Options(), {})
-    pool._usual = 0.0  # as after many short jobs
+    pool = Pool(server, {"a": group_of("process")}, {})  # as after many short jobs
     yield pool
     for child in list(pool.children.values()):
         child.close()
@@ -86,37 +109,37 @@ def children(pool):
 
 def test_jobs_are_spread_and_arrive_whole(pool, children):
     jobs = [claimed(arguments=f'[["ä",{number}],{{}}]') for number in range(5)]
-    pool.backlog.extend(jobs)
-    assert pool.feed() == 5
+    pool.groups[0].backlog.extend(jobs)
+    assert fed(pool) == 5
     arrived = [child.jobs() for child in children]
     assert sorted(map(len, arrived)) == [2, 3]
     assert sorted(arrived[0] + arrived[1]) == sorted(jobs)
 
 
 def test_jobs_behind_a_long_one_are_taken_back_and_go_to_another(pool, children):
-    pool.backlog.extend(claimed() for _ in range(6))
+    pool.groups[0].backlog.extend(claimed() for _ in range(6))
     pool.feed()
     slow, quick = children
     slow.take_token()
     for job in quick.jobs():
         quick.take_token()
         quick.answer(job)
-    slow.handle.since = time.monotonic() - 2 * pool_module.PATIENCE
+    slow.handle.since = time.monotonic() - 2 * single.PATIENCE
     assert len(pool.receive()) == 3
-    assert (len(slow.handle.sent), len(pool.backlog)) == (1, 2)
+    assert (len(slow.handle.sent), len(pool.groups[0].backlog)) == (1, 2)
     with pytest.raises(BlockingIOError):
         slow.take_token()
-    assert pool.feed() == 2
+    assert fed(pool) == 2
     assert len(quick.jobs()) == 2
-    assert pool.room > 0
+    assert pool.room(pool.groups[0]) > 0
 
 
 def test_a_child_that_jobs_were_taken_from_gets_none_until_it_has_noticed(pool, children):
     slow, quick = children
-    pool.backlog.extend(claimed() for _ in range(4))
+    pool.groups[0].backlog.extend(claimed() for _ in range(4))
     pool.feed()
     slow.take_token()
-    slow.handle.since = quick.handle.since = time.monotonic() - 2 * pool_module.PATIENCE
+    slow.handle.since = quick.handle.since = time.monotonic() - 2 * single.PATIENCE
     quick.take_token()
     pool.receive()
     assert slow.handle.dropping
@@ -124,14 +147,14 @@ def test_a_child_that_jobs_were_taken_from_gets_none_until_it_has_noticed(pool, 
         for job in child.jobs()[:1]:
             child.answer(job)
     pool.receive()
-    assert pool.feed() == 0
+    assert fed(pool) == 0
     slow.channel.send(protocol.DROPPED)
     pool.receive()
-    assert pool.feed() == 2
+    assert fed(pool) == 2
 
 
 def test_of_a_dead_child_only_the_job_it_ran_has_crashed(pool, children):
-    pool.backlog.extend(claimed() for _ in range(8))
+    pool.groups[0].backlog.extend(claimed() for _ in range(8))
     pool.feed()
     dead = children[0]
     done, running, *unstarted = dead.jobs()
@@ -143,20 +166,20 @@ def test_of_a_dead_child_only_the_job_it_ran_has_crashed(pool, children):
         (done.id, AttemptOutcome.SUCCESSFUL),
         (running.id, AttemptOutcome.CRASHED),
     ]
-    assert list(pool.backlog) == unstarted
+    assert list(pool.groups[0].backlog) == unstarted
 
 
 def test_a_child_that_dies_between_two_jobs_takes_none_along(pool, children):
-    pool.backlog.extend(claimed() for _ in range(4))
+    pool.groups[0].backlog.extend(claimed() for _ in range(4))
     pool.feed()
     dead = children[0]
     assert pool._bury(dead.handle, KILLED) == []
-    assert len(pool.backlog) == 2
+    assert len(pool.groups[0].backlog) == 2
 
 
 def test_abandoned_jobs_have_no_outcome(pool, children, monkeypatch):
-    monkeypatch.setattr(pool_module, "kill_group", lambda pid: None)
-    pool.backlog.extend(claimed() for _ in range(8))
+    monkeypatch.setattr(handle_module, "kill_group", lambda pid: None)
+    pool.groups[0].backlog.extend(claimed() for _ in range(8))
     pool.feed()
     dead = children[0]
     dead.handle.pid = 1
@@ -171,34 +194,34 @@ def test_abandoned_jobs_have_no_outcome(pool, children, monkeypatch):
 
 def test_what_a_dead_child_had_not_told_another_tells(pool, children):
     job = claimed()
-    pool.backlog.append(job)
+    pool.groups[0].backlog.append(job)
     pool.feed()
     dead = next(child for child in children if child.handle.sent)
     other = next(child for child in children if child is not dead)
     dead.take_token()
     dead.answer(job)
     outcomes = pool.receive()
-    pool.confirm(outcomes, {job.id})
+    pool.telling.confirm(outcomes, {job.id: JobStatus.SUCCESSFUL})
     pool._bury(dead.handle, KILLED)
-    pool.tell()
+    pool.telling.tell()
     ((kind, body),) = list(other.channel.receive())
     assert kind == protocol.ENDED
-    assert [header for header, _ in protocol.unpack(body)] == [[str(job.id), True]]
+    assert [header for header, _ in protocol.unpack(body)] == [[str(job.id), True, "SUCCESSFUL"]]
 
 
 def test_one_long_job_is_enough_to_claim_fewer_ahead(pool, children):
-    many = pool.room
-    pool._learn(1.0)
-    assert pool.room == 2 < many
+    many = pool.room(pool.groups[0])
+    pool.groups[0].learn(1.0)
+    assert pool.room(pool.groups[0]) == 2 < many
     for _ in range(20):
-        pool._learn(0.0)
-    assert 2 <= pool.room < many
+        pool.groups[0].learn(0.0)
+    assert 2 <= pool.room(pool.groups[0]) < many
 
 
 def test_a_busy_channel_keeps_what_the_other_side_does_not_take(pool, children):
     big = "x" * 200_000
     jobs = [claimed(arguments=f'[["{big}"],{{}}]') for _ in range(20)]
-    pool.backlog.extend(jobs)
+    pool.groups[0].backlog.extend(jobs)
     pool.feed()
     assert children[0].handle.channel.has_unsent
     arrived = []
@@ -229,74 +252,274 @@ def test_frames_survive_being_cut_anywhere():
 def test_a_job_does_not_wait_for_a_child_that_is_busy_with_something_else(pool, children):
     busy, free = children
     free.handle.ready = False
-    pool.backlog.append(claimed())
-    assert pool.feed() == 1
+    pool.groups[0].backlog.append(claimed())
+    assert fed(pool) == 1
     free.handle.ready = True
-    busy.handle.since = time.monotonic() - 2 * pool_module.PATIENCE
+    busy.handle.since = time.monotonic() - 2 * single.PATIENCE
     pool.receive()
-    assert (list(busy.handle.sent), len(pool.backlog), busy.handle.dropping) == ([], 1, True)
-    assert pool.feed() == 1
+    assert (list(busy.handle.sent), len(pool.groups[0].backlog), busy.handle.dropping) == ([], 1, True)
+    assert fed(pool) == 1
     assert len(free.jobs()) == 1
 
 
 def test_a_job_that_has_started_stays_where_it_is(pool, children):
     one = children[0]
     children[1].handle.ready, children[1].handle.since = False, time.monotonic()
-    pool.backlog.append(claimed(timeout=100.0))
+    pool.groups[0].backlog.append(claimed(timeout=100.0))
     pool.feed()
     one.take_token()
-    one.handle.since = time.monotonic() - 2 * pool_module.PATIENCE
+    one.handle.since = time.monotonic() - 2 * single.PATIENCE
     pool.receive()
-    assert one.handle.started
+    assert one.handle.taken
     assert len(one.handle.sent) == 1
     assert pool.deadline() > 1
 
 
 def test_a_receiver_that_takes_its_process_down_does_so_twice_at_most(pool, children, caplog):
     first, second = children
-    pool._tell(first.handle, [Ending("suspect", True)])
+    first.handle.tell([Ending("suspect", True)])
     pool._bury(first.handle, KILLED)
-    pool.tell()
-    assert pool.untold == []
+    pool.telling.tell()
+    assert pool.telling.untold == []
     assert not caplog.text
     pool._bury(second.handle, KILLED)
-    assert pool.untold == []
+    assert pool.telling.untold == []
     assert "Receivers of task_finished end their process: job id=suspect" in caplog.text
 
 
 def test_what_is_told_is_not_blamed_for_the_death_of_a_job(pool, children):
-    pool.backlog.append(claimed())
+    pool.groups[0].backlog.append(claimed())
     pool.feed()
     dead = next(child for child in children if child.handle.sent)
     dead.take_token()
-    pool._tell(dead.handle, [Ending("innocent", True, died=1)])
+    dead.handle.tell([Ending("innocent", True, died=1)])
     pool._bury(dead.handle, KILLED)
-    assert pool.untold == [Ending("innocent", True, died=1)]
+    assert pool.telling.untold == [Ending("innocent", True, died=1)]
 
 
 def test_a_receiver_that_hangs_is_killed_in_the_end(pool, children, monkeypatch):
     killed = []
-    monkeypatch.setattr(pool_module, "kill_group", killed.append)
+    monkeypatch.setattr(handle_module, "kill_group", killed.append)
     child = children[0]
     child.handle.pid = 4711
-    pool._tell(child.handle, [Ending("id", True)])
+    child.handle.tell([Ending("id", True)])
     pool.receive()
     assert killed == []
-    child.handle.since = time.monotonic() - 2 * pool_module.HOOK_TIMEOUT
+    child.handle.told_since = time.monotonic() - 2 * handle_module.HOOK_TIMEOUT
     pool.receive()
     assert killed == [4711]
 
 
 def test_a_child_that_closed_its_pipe_is_waited_for_a_little(pool, children, monkeypatch):
     killed = []
-    monkeypatch.setattr(pool_module, "kill_group", killed.append)
+    monkeypatch.setattr(handle_module, "kill_group", killed.append)
     child = children[0]
     child.handle.pid = 4711
     child.channel.sock.shutdown(socket.SHUT_RDWR)
     pool.receive()
     assert child.handle.channel not in [channel for channel, _ in pool.channels()]
     assert killed == []
-    assert 1 < pool.deadline() <= pool_module.GONE_PATIENCE
-    child.handle.gone_at -= 2 * pool_module.GONE_PATIENCE
+    assert 1 < pool.deadline() <= handle_module.GONE_PATIENCE
+    child.handle.gone_at -= 2 * handle_module.GONE_PATIENCE
     pool.receive()
     assert killed == [4711]
+
+
+def late(seconds):
+    return time.monotonic() - seconds
+
+
+def test_only_the_time_of_user_code_counts(pool, children, monkeypatch):
+    killed = []
+    monkeypatch.setattr(handle_module, "kill_group", killed.append)
+    child = children[0]
+    child.handle.pid = 4711
+    child.handle.send([claimed(timeout=1.0)])
+    child.take_token()
+    child.handle.since = late(30)  # receivers took their time
+    pool.receive()
+    assert killed == []
+    child.board.began = late(1.0 + pool.groups[0].settings.grace - 0.5)
+    pool.receive()
+    assert (killed, pool.deadline() < 1) == ([], True)
+    child.board.began = late(1.0 + pool.groups[0].settings.grace + 0.1)
+    pool.receive()
+    assert killed == [4711]
+    (outcome,) = pool._bury(child.handle, KILLED)
+    assert outcome.kind is AttemptOutcome.TIMEOUT
+
+
+def test_a_job_whose_code_never_begins_is_given_back(pool, children, monkeypatch):
+    monkeypatch.setattr(handle_module, "kill_group", lambda pid: None)
+    child = children[0]
+    child.handle.pid = 4711
+    child.handle.send([claimed(timeout=1.0)])
+    child.take_token()
+    child.handle.since = late(2 * handle_module.START_TIMEOUT)
+    pool.receive()
+    (outcome,) = pool._bury(child.handle, KILLED)
+    assert (outcome.kind, outcome.duration) == (AttemptOutcome.RELEASED, None)
+
+
+def test_a_long_job_has_time_to_answer(pool, children, monkeypatch):
+    killed = []
+    monkeypatch.setattr(handle_module, "kill_group", killed.append)
+    child = children[0]
+    child.handle.pid = 4711
+    child.handle.send([claimed(timeout=1.0)])
+    child.take_token()
+    child.handle.since = late(2 * handle_module.START_TIMEOUT)
+    child.board.began = OVER
+    pool.receive()
+    assert killed == []
+
+
+def test_a_running_job_that_is_cancelled_is_interrupted_then_killed(pool, children, monkeypatch):
+    signalled, killed = [], []
+    monkeypatch.setattr(single.os, "kill", lambda pid, number: signalled.append((pid, number)))
+    monkeypatch.setattr(handle_module, "kill_group", killed.append)
+    child, job, behind = children[0], claimed(), claimed()
+    child.handle.pid = 4711
+    child.handle.send([job, behind])
+    child.take_token()
+    for _ in range(2):
+        assert pool.cancel([job.id]) == []
+    assert signalled == [(4711, single.signal.SIGALRM)]
+    assert child.board.is_cancelled(job.id, job.fence)
+    assert not child.board.is_cancelled(job.id, job.fence + 1)
+    assert list(pool.groups[0].backlog) == [behind]
+    child.handle.cancelled_at = late(2 * pool.groups[0].settings.grace)
+    pool.receive()
+    assert killed == [4711]
+    (outcome,) = pool._bury(child.handle, KILLED)
+    assert (outcome.kind, outcome.status) == (AttemptOutcome.CANCELLED, JobStatus.CANCELLED)
+
+
+def test_a_job_that_is_cancelled_before_its_turn_is_given_back(pool, children):
+    running, behind = claimed(), claimed()
+    children[0].handle.send([running, behind])
+    children[0].take_token()
+    (outcome,) = pool.cancel([behind.id])
+    assert (outcome.job_id, outcome.kind) == (behind.id, AttemptOutcome.RELEASED)
+    assert pool.waiting == 0
+    assert list(children[0].handle.sent) == [running]
+
+
+def test_a_child_gets_no_more_jobs_than_it_may_run(pool, children):
+    pool.groups[0].recycling = Recycling(jobs=3)
+    child = children[0]
+    assert child.handle.room(time.monotonic()) == 3
+    jobs = [claimed() for _ in range(3)]
+    child.handle.send(jobs)
+    assert child.handle.room(time.monotonic()) == 0
+    for job in jobs:
+        child.take_token()
+        child.answer(job)
+    pool.receive()
+    assert child.handle.is_retiring
+    assert child.handle.dismissed_at is not None
+    assert pool._vacancies(pool.groups[0]) == 1
+
+
+# Several jobs at a time
+
+
+@pytest.fixture
+def several(pool):
+    pool.groups[:] = [group_of("thread", size=1, capacity=3)]
+    pool.group_of["a"] = pool.groups[0]
+    child = FakeChild(pool, 1)
+    yield child
+    child.close()
+
+
+def begin(pool, child, *jobs, ago=0.0):
+    child.handle.send(list(jobs))
+    for job in jobs:
+        child.channel.send(protocol.STARTED, job.id.bytes)
+    pool.receive()
+    for job in jobs:
+        child.handle.slots[job.id].began_at = late(ago)
+
+
+def frames(child):
+    return [kind for kind, _ in child.channel.receive()]
+
+
+def test_a_child_of_threads_is_given_as_much_as_it_has(pool, several):
+    assert pool.room(pool.groups[0]) == 3
+    pool.add([claimed(), claimed()])
+    assert fed(pool) == 2
+    assert len(several.jobs()) == 2
+    assert pool.room(pool.groups[0]) == 1
+
+
+def test_who_outlives_the_timeout_is_given_up_and_the_siblings_finish(pool, several):
+    offender, sibling = claimed(timeout=1.0), claimed()
+    begin(pool, several, sibling)
+    begin(pool, several, offender, ago=1.0 + pool.groups[0].settings.grace + 0.1)
+    assert pool.receive() == []
+    assert protocol.PING in frames(several)
+    several.channel.send(protocol.PONG)
+    (outcome,) = pool.receive()
+    assert (outcome.job_id, outcome.kind) == (offender.id, AttemptOutcome.TIMEOUT)
+    assert several.handle.is_retiring
+    assert (several.handle.room(0), pool.room(pool.groups[0])) == (0, 3)
+    several.answer(offender)  # too late
+    several.answer(sibling)
+    (outcome,) = pool.receive()
+    assert (outcome.job_id, outcome.kind) == (sibling.id, AttemptOutcome.SUCCESSFUL)
+    assert several.handle.dismissed_at is not None
+
+
+def test_a_child_that_is_stuck_is_killed_and_only_the_offender_pays(pool, several, monkeypatch):
+    killed = []
+    monkeypatch.setattr(handle_module, "kill_group", killed.append)
+    several.handle.pid = 4711
+    grace = pool.groups[0].settings.grace
+    offender, sibling, other = claimed(timeout=1.0), claimed(timeout=1.0), claimed()
+    begin(pool, several, offender, ago=1.0 + grace + 0.2)
+    begin(pool, several, sibling, ago=1.0 + grace + 0.1)
+    begin(pool, several, other)
+    pool.receive()
+    several.handle.asked_at = late(2 * RESPONSE_TIMEOUT)
+    assert pool.receive() == []
+    assert killed == [4711]
+    outcomes = {outcome.job_id: outcome.kind for outcome in pool._bury(several.handle, KILLED)}
+    assert outcomes == {
+        offender.id: AttemptOutcome.TIMEOUT,
+        sibling.id: AttemptOutcome.RELEASED,
+        other.id: AttemptOutcome.RELEASED,
+    }
+
+
+def test_a_thread_is_told_of_a_cancellation_and_left_to_decide(pool, several):
+    job = claimed()
+    begin(pool, several, job)
+    frames(several)
+    for _ in range(2):
+        assert pool.cancel([job.id]) == []
+    assert frames(several) == [protocol.CANCEL]
+    several.handle.slots[job.id].cancelled_at = late(3600)
+    assert pool.receive() == []
+    assert not several.handle.is_retiring
+
+
+def test_a_coroutine_that_ignores_its_cancellation_is_given_up(pool, several):
+    pool.groups[0].kind = "async"
+    job = claimed()
+    begin(pool, several, job)
+    pool.cancel([job.id])
+    several.handle.slots[job.id].cancelled_at = late(pool.groups[0].settings.grace + 1)
+    pool.receive()
+    several.channel.send(protocol.PONG)
+    (outcome,) = pool.receive()
+    assert (outcome.kind, several.handle.is_retiring) == (AttemptOutcome.CANCELLED, True)
+
+
+def test_of_a_crash_all_jobs_of_the_process_are_part(pool, several):
+    jobs = [claimed() for _ in range(3)]
+    begin(pool, several, *jobs)
+    outcomes = pool._bury(several.handle, KILLED)
+    assert [outcome.kind for outcome in outcomes] == [AttemptOutcome.CRASHED] * 3
+    assert outcomes[0].failure.exit_status == -KILLED

@@ -551,9 +551,11 @@ def test_a_closed_terminal_is_a_graceful_stop(project, tmp_path):
 
 def test_nothing_is_left_of_a_worker_that_is_killed(project, tmp_path):
     mark = tmp_path / "mark"
+    other = tmp_path / "other"
     tasks.sleep.enqueue(600, str(mark))
+    tasks.sleep.enqueue(600, str(other))
     with project.worker("--processes", "2") as worker:
-        project.wait_for(mark.exists)
+        project.wait_for(lambda: mark.exists() and other.exists())
         tree = worker.descendants()
         assert len(tree) == 3
         worker.process.kill()

@@ -15,6 +15,11 @@ INSTALLED_APPS = [
 TASKS["default"]["OPTIONS"] |= json.loads(os.environ.get("TASKS_OPTIONS", "{}"))
 if "OTHER_DATABASE_URL" in os.environ:
     DATABASES["other"] = database(os.environ["OTHER_DATABASE_URL"])
+if "ISOLATION_LEVEL" in os.environ:
+    from psycopg import IsolationLevel
+
+    level = IsolationLevel[os.environ["ISOLATION_LEVEL"]]
+    DATABASES["default"].setdefault("OPTIONS", {})["isolation_level"] = level
 # As a project would have it: the framework's own lines go where the worker's go.
 LOGGING = {
     "version": 1,

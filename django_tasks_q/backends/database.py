@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import timedelta
 from functools import cached_property, partial
 from typing import Any
 from uuid import UUID
@@ -126,6 +127,7 @@ class DatabaseBackend(framework.BaseTaskBackend):
             options=codec.dumps(options, what="options") if options else "",
             max_attempts=task.max_attempts or settings.max_attempts,
             timeout=settings.timeout if task.timeout is DEFAULT else task.timeout,
+            expires_at=task.expires_at or (now + timedelta(seconds=task.expires) if task.expires else None),
             enqueued_at=now,
         )
 

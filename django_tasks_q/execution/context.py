@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from functools import cached_property
-from typing import Any
+from typing import Any, NoReturn
 
 from .. import _framework as framework
 from ..definition import Task
+from ..exceptions import TaskCancelled
 from ..storage import ClaimedJob
+from .control import Control
 
 
 class TaskContext(framework.GenericTaskContext[Any, Any]):
@@ -20,11 +21,11 @@ class TaskContext(framework.GenericTaskContext[Any, Any]):
         job: ClaimedJob,
         task: Task[..., Any],
         worker_id: str,
+        control: Control,
         result: Callable[[], framework.TaskResult[..., Any]],
     ) -> None:
         # Past the framework's class, which is frozen.
-        self.__dict__.update(_job=job, task=task, worker_id=worker_id, _result=result)
-        self.__dict__["_begun"] = time.monotonic()
+        self.__dict__.update(_job=job, task=task, worker_id=worker_id, _control=control, _result=result)
 
     task: Task[..., Any]
     worker_id: str
@@ -41,14 +42,35 @@ class TaskContext(framework.GenericTaskContext[Any, Any]):
         return job.attempts + job.crashes
 
     @property
+    def _controls(self) -> Control:
+        control: Control = self.__dict__["_control"]
+        return control
+
+    @property
     def deadline(self) -> float | None:
         """When TaskTimeout will be raised, on ``time.monotonic()``; None without a timeout."""
-        job: ClaimedJob = self.__dict__["_job"]
-        return None if job.timeout is None else self.__dict__["_begun"] + job.timeout
+        return self._controls.deadline
 
     def remaining(self) -> float:
         """Seconds left until the deadline; infinite without one."""
-        return float("inf") if self.deadline is None else max(0.0, self.deadline - time.monotonic())
+        return self._controls.remaining
+
+    @property
+    def cancel_requested(self) -> bool:
+        """Whether somebody wants the job to end. A task in a thread ends only if it looks."""
+        return self._controls.cancel_requested
+
+    def sleep(self, seconds: float) -> None:
+        """Sleep. Raises TaskCancelled or TaskTimeout as soon as there is a reason, in every executor."""
+        self._controls.sleep(seconds)
+
+    async def asleep(self, seconds: float) -> None:
+        """See sleep()."""
+        await self._controls.asleep(seconds)
+
+    def cancel(self, reason: str = "") -> NoReturn:
+        """End this job as CANCELLED, by raising TaskCancelled."""
+        raise TaskCancelled(reason)
 
     @cached_property
     def task_result(self) -> framework.TaskResult[..., Any]:  # type: ignore[override]

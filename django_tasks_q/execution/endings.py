@@ -11,17 +11,29 @@ from .. import codec
 from .._framework import TaskResult
 from ..conf import Options
 from ..definition import Task
-from ..exceptions import AttemptCrashed, BadArguments, ResultUnstorable, Snooze, TaskFailure, TaskTimeout
-from ..outcomes import AttemptOutcome, Failure, Outcome
-from ..policy import Backoff, RetryRule
+from ..exceptions import (
+    AttemptCrashed,
+    BadArguments,
+    ResultUnstorable,
+    Snooze,
+    TaskCancelled,
+    TaskFailure,
+    TaskTimeout,
+    WorkerLost,
+)
+from ..outcomes import CANCELLED, AttemptOutcome, Failure, Outcome
+from ..policy import Backoff, OnLost, RetryRule
 from ..results import read_options
-from ..storage import ClaimedJob
+from ..storage import ClaimedJob, LostJob
 
 UNHANDLED_EXCEPTION = "UNHANDLED_EXCEPTION"
 TASK_TIMEOUT = "TASK_TIMEOUT"
 BAD_ARGUMENTS = "BAD_ARGUMENTS"
 RESULT_UNSTORABLE = "RESULT_UNSTORABLE"
 INTERNAL_ERROR = "INTERNAL_ERROR"
+SERIALIZATION_FAILURE = "SERIALIZATION_FAILURE"
+COMMIT_UNKNOWN = "COMMIT_UNKNOWN"
+WORKER_STOPPED = "WORKER_STOPPED"
 
 #: Frames of these functions stand between the child and the user's code, and say nothing to a reader.
 _OWN_MODULES = ("django_tasks_q.", "asgiref.")
@@ -54,6 +66,9 @@ def by_exception(
     """
     if isinstance(exception, Snooze):
         return Outcome.snoozed(job.id, job.fence, exception.delay, duration or 0.0)
+    if isinstance(exception, TaskCancelled):
+        failure = Failure.of(exception, CANCELLED, formatted(exception))
+        return Outcome.cancelled(job.id, job.fence, failure, duration)
     timed_out = isinstance(exception, TaskTimeout)
     code = TASK_TIMEOUT if timed_out else UNHANDLED_EXCEPTION
     if isinstance(exception, TaskFailure):
@@ -108,11 +123,40 @@ def by_timeout(job: ClaimedJob, settings: Options, duration: float) -> Outcome:
     return by_exception(job, restored_task(job), settings, error, duration, None)
 
 
-def by_crash(job: ClaimedJob, settings: Options, how: str, duration: float | None) -> Outcome:
-    """The process that ran the attempt is gone; ``how`` says by what."""
+def by_cancellation(job: ClaimedJob, settings: Options, duration: float | None) -> Outcome:
+    """The attempt was asked to end, did not within the grace, and was killed or given up."""
+    error = TaskCancelled(f"The attempt did not end within {settings.grace:g} seconds of its cancellation.")
+    return Outcome.cancelled(job.id, job.fence, Failure.of(error, CANCELLED), duration)
+
+
+def by_crash(
+    job: ClaimedJob | LostJob,
+    settings: Options,
+    error: AttemptCrashed,
+    duration: float | None = None,
+    exit_status: int | None = None,
+) -> Outcome:
+    """What ran the attempt is gone, as ``error`` tells, and with it all that is known of its success."""
     crashes = job.crashes + 1
-    error = AttemptCrashed(f"{how} (crash {crashes} of {settings.max_crashes})")
-    return Outcome.crashed(job.id, job.fence, error, crashes, settings.max_crashes, duration)
+    poison = crashes >= settings.max_crashes
+    again = not _is_fatal_to_lose(job)
+    told = type(error)(f"{error} (crash {crashes} of {settings.max_crashes})")
+    return Outcome.crashed(job.id, job.fence, told, again, poison, duration, exit_status)
+
+
+def by_stop(job: ClaimedJob, duration: float | None) -> Outcome:
+    """The worker stops, and the attempt was killed for that. It does not count."""
+    if not _is_fatal_to_lose(job):
+        return Outcome.released(job.id, job.fence, duration)
+    error = WorkerLost("The worker was stopped while it ran this job, which is not to be run twice.")
+    return Outcome.failed(
+        job.id, job.fence, Failure.of(error, WORKER_STOPPED), None, duration, AttemptOutcome.LOST
+    )
+
+
+def _is_fatal_to_lose(job: ClaimedJob | LostJob) -> bool:
+    # From what is stored with the job: whoever finds it lost may not know its task.
+    return (read_options(job.options) or {}).get("on_lost") == OnLost.FAIL.value
 
 
 def formatted(exception: BaseException) -> str:

@@ -2,38 +2,39 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextvars
 import logging
-import time
+from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
-from django.db import Error
-from django.utils import timezone
+from asgiref.sync import sync_to_async
 
-from .. import _framework as framework
-from .. import codec
 from ..backends import DatabaseBackend
-from ..exceptions import JobFailed, TaskFailure
-from ..failpoints import failpoint
-from ..models import Attempt, Job
+from ..exceptions import TaskTimeout
+from ..executors import Executor, ProcessExecutor
 from ..outcomes import Outcome
-from ..results import Status, TaskResult, task_result
-from ..states import JobStatus
-from ..storage import ClaimedJob
+from ..storage import ClaimedJob, storage_for
 from . import endings
+from .announcer import Announcer
+from .attempt import Attempt
 from .connections import clean_connections, drop_dead_connections
-from .context import TaskContext
-from .deadline import call
+from .control import Control
 from .sessions import watch_sessions
+from .syncthreads import SyncThreads
+from .transaction import completed_in_transaction
 
 logger = logging.getLogger("django_tasks_q.execution")
 
+#: Seconds that receivers of one signal may take before TaskTimeout is raised in them.
+HOOK_LIMIT = 30.0
+
 
 class Runner:
-    """Runs attempts one after the other for one backend and one worker.
+    """Runs attempts for one backend and one worker. Threads may share it.
 
-    With ``in_test`` the attempts use the caller's connections and transaction, which are not cleaned
-    up, and the caller's main thread, in which no timeout is raised.
+    With ``in_test`` the attempts use the caller's connections and transaction, which are not cleaned up.
     """
 
     def __init__(
@@ -41,115 +42,99 @@ class Runner:
         backend: DatabaseBackend,
         worker_id: str,
         *,
+        executor: Executor | None = None,
         database: str | None = None,
         in_test: bool = False,
     ) -> None:
         self.backend = backend
         self.worker_id = worker_id
+        self.executor = executor or ProcessExecutor()
         self.database = database or backend.database
         self.in_test = in_test
+        self.announcer = Announcer(backend, worker_id, self.database)
         if not in_test:
             watch_sessions()
 
-    def run(self, job: ClaimedJob) -> Outcome:
-        """Run one attempt. Never raises: whatever the task does becomes its Outcome."""
+    def run(self, job: ClaimedJob, control: Control | None = None, hooks: Control | None = None) -> Outcome:
+        """Run one attempt. Never raises: whatever the task does becomes its Outcome.
+
+        ``control`` reaches into the task's code, ``hooks`` into receivers of ``task_started``.
+        """
         if not self.in_test:
             drop_dead_connections()
         # A copy, so that what the task leaves in context variables (language, time zone) ends with it.
+        context = contextvars.copy_context()
         try:
-            outcome = contextvars.copy_context().run(self._run, job)
-        except BaseException as error:  # a hostile exception or receiver, or a mistake of this package
+            outcome = context.run(self._run, job, control or Control(), hooks or Control())
+        except BaseException as error:  # a hostile exception, or a mistake of this package
             outcome = endings.by_internal_error(job, error)
         self._clean()
         return outcome
 
-    def _run(self, job: ClaimedJob) -> Outcome:
-        task = endings.restored_task(job)
-        try:
-            args, kwargs = codec.loads(job.arguments)
-            task.check_arguments(args, kwargs)
-        except (TypeError, ValueError) as error:
-            return endings.by_bad_arguments(job, error)
+    def _run(self, job: ClaimedJob, control: Control, hooks: Control) -> Outcome:
+        attempt = Attempt(self, job, control)
+        if (refusal := attempt.bind()) is not None:
+            return refusal
+        self.tell(hooks, lambda: self.announcer.started(job))
 
-        def result() -> TaskResult[..., Any]:
-            return self.result(job)
+        def call() -> Any:
+            return control.run(
+                lambda: self.executor.call(attempt.task.func, attempt.args, attempt.kwargs),
+                is_coroutine=attempt.is_coroutine,
+            )
 
-        framework.task_started.send_robust(type(self.backend), task_result=result())
-        if task.takes_context:
-            args = [TaskContext(job, task, self.worker_id, result), *args]
-        settings = self.backend.settings
-        failpoint("attempt.received")
-        begun = time.perf_counter()
+        if attempt.task.atomic:
+            return completed_in_transaction(storage_for(self.database), attempt, call)
+        return attempt.outcome_of(call)
+
+    async def arun(self, job: ClaimedJob, control: Control, threads: SyncThreads) -> Outcome:
+        """See run(). Blocking code that the coroutine calls in a proper way runs in one of ``threads``."""
         try:
-            value = call(task.func, args, kwargs, None if self.in_test else job.timeout)
-            failpoint("attempt.returned")
-            if isinstance(value, TaskFailure):
-                raise value
-        except BaseException as exception:
-            duration = time.perf_counter() - begun
-            return endings.by_exception(job, task, settings, exception, duration, result)
-        return endings.by_value(job, settings, value, time.perf_counter() - begun)
+            return await self._arun(job, control, threads)
+        except BaseException as error:
+            return endings.by_internal_error(job, error)
+
+    async def _arun(self, job: ClaimedJob, control: Control, threads: SyncThreads) -> Outcome:
+        attempt = Attempt(self, job, control)
+        if (refusal := attempt.bind()) is not None:
+            return refusal
+        await self.atell(threads, lambda: self.announcer.started(job))
+        async with threads.lend():
+            return await attempt.aoutcome_of(
+                lambda: control.awaited(
+                    lambda: self.executor.call(attempt.task.func, attempt.args, attempt.kwargs)
+                )
+            )
 
     def _clean(self) -> None:
         if not self.in_test:
             clean_connections()
 
+    # Receivers of signals
+
+    def tell(self, hooks: Control, announce: Callable[[], None]) -> None:
+        """Call receivers, and do not let what they do to themselves reach the job."""
+        try:
+            hooks.run(announce, is_coroutine=False)
+        except TaskTimeout:
+            logger.error("A receiver of a task signal took longer than %g seconds.", HOOK_LIMIT)
+        except BaseException:  # SystemExit, GeneratorExit: send_robust() lets them through
+            logger.exception("A receiver of a task signal raised.")
+
+    async def atell(self, threads: SyncThreads, announce: Callable[[], None]) -> None:
+        """See tell()."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(HOOK_LIMIT), threads.lend():
+                await sync_to_async(self.tell)(Control(), announce)
+                return
+        logger.error("A receiver of a task signal took longer than %g seconds.", HOOK_LIMIT)
+
     def finished(self, job: ClaimedJob, outcome: Outcome) -> None:
         """Tell the receivers of ``task_finished``, once the outcome stands in the database."""
-        self._announce(self.result(job, outcome))
+        self.announcer.finished(job, outcome)
+        self._clean()
 
     def finished_elsewhere(self, job_id: str) -> None:
         """The same for a job whose own process is gone: its row knows all."""
-        try:
-            self._announce(self.backend.get_result_from(self.database, job_id))
-        except (Error, framework.TaskResultDoesNotExist):
-            logger.exception(
-                "Job id=%s has finished, but its result cannot be read to tell receivers", job_id
-            )
-            self._clean()
-
-    def _announce(self, result: TaskResult[..., Any]) -> None:
-        if not result.is_finished:
-            return  # somebody has retried it in the meantime
-        try:
-            if result.status == Status.FAILED and result.errors:
-                raise _shown(result)
-            framework.task_finished.send_robust(type(self.backend), task_result=result)
-        except JobFailed:
-            # The framework's own receiver, and error monitors, log the exception being handled.
-            framework.task_finished.send_robust(type(self.backend), task_result=result)
+        self.announcer.finished_elsewhere(job_id)
         self._clean()
-
-    def result(self, job: ClaimedJob, outcome: Outcome | None = None) -> TaskResult[..., Any]:
-        """The job as a TaskResult: from the database if it ran before, else from what is at hand."""
-        if job.attempts + job.crashes > 1:
-            try:
-                return self.backend.get_result_from(self.database, str(job.id))
-            except (Error, framework.TaskResultDoesNotExist):
-                self._clean()  # then this run is all that can be told of
-        row = Job(**job._asdict(), backend=self.backend.alias, worker_id=self.worker_id)
-        row.status = JobStatus.RUNNING
-        if outcome is None:
-            return task_result(row)
-        row.status, row.result, row.finished_at = outcome.status, outcome.result, timezone.now()
-        failure = outcome.failure
-        if failure is None:
-            return task_result(row)
-        attempt = Attempt(
-            fence=job.fence,
-            worker_id=self.worker_id,
-            outcome=outcome.kind,
-            error_code=failure.code,
-            exception_class=failure.exception_class,
-            message=failure.message,
-            traceback=failure.traceback,
-        )
-        return task_result(row, [attempt])
-
-
-def _shown(result: TaskResult[..., Any]) -> JobFailed:
-    """The last attempt's exception as one that can be raised: nothing stored is imported for it."""
-    last = result.errors[-1]
-    error = JobFailed(f"Task {result.task.name} ({result.id}) failed: {last.exception_class_path}")
-    error.add_note(last.traceback)
-    return error

@@ -1,39 +1,34 @@
 """Gives the jobs of workers that went silent to others."""
 
 import logging
+from uuid import UUID
 
+from ..conf import Options
 from ..exceptions import WorkerLost
+from ..execution.endings import by_crash
 from ..failpoints import failpoint
-from ..outcomes import Outcome
+from ..states import JobStatus
 from ..storage import Storage
 
 logger = logging.getLogger("django_tasks_q.maintenance")
 
 
-def rescue(storage: Storage, backend: str, max_crashes: int) -> int:
-    """Make lost jobs ready again, or failed where they cost too many workers. Answers how many.
+def rescue(storage: Storage, backend: str, settings: Options) -> dict[UUID, JobStatus]:
+    """Make lost jobs ready again, or failed where they cost too many workers. Answers the states.
 
     The write names the fence that was read, so a job that anybody has touched since is left alone.
     """
-    rescued = 0
+    rescued: dict[UUID, JobStatus] = {}
     while lost := storage.lost(backend):
-        outcomes = [
-            Outcome.crashed(
-                job.id,
-                job.fence,
-                WorkerLost("The worker stopped renewing its lease while it held this job."),
-                job.crashes + 1,
-                max_crashes,
-            )
-            for job in lost
-        ]
+        silent = WorkerLost("The worker stopped renewing its lease while it held this job.")
+        outcomes = [by_crash(job, settings, silent) for job in lost]
         failpoint("rescue.selected")
         won = storage.finish(outcomes)
         failpoint("rescue.written")
         for job in lost:
             if job.id in won:
                 logger.warning("Rescued job id=%s task=%s from a lost worker", job.id, job.task_name)
-        rescued += len(won)
+        rescued |= won
         if not won:
             break
     return rescued

@@ -16,6 +16,7 @@ class Attempt(models.Model):
     started_at = models.DateTimeField(_("started"), null=True, blank=True)
     finished_at = models.DateTimeField(_("finished"))
     duration = models.FloatField(_("seconds run"), null=True, blank=True)
+    exit_status = models.SmallIntegerField(_("exit status of the process"), null=True, blank=True)
     error_code = models.CharField(_("error code"), max_length=64, default="", blank=True)
     exception_class = models.CharField(_("exception"), max_length=600, default="", blank=True)
     message = models.TextField(_("message"), default="", blank=True)

@@ -6,7 +6,7 @@ from django.db import models
 from django.utils.translation import gettext_lazy as _
 
 from .. import codec
-from ..states import FINAL, JobStatus
+from ..states import FINAL, STARTABLE, JobStatus
 from .identifiers import uuid7
 
 
@@ -45,6 +45,7 @@ class Job(models.Model):
 
     max_attempts = models.SmallIntegerField(_("attempts allowed"), default=1)
     timeout = models.FloatField(_("timeout in seconds"), null=True, blank=True)
+    expires_at = models.DateTimeField(_("expires"), null=True, blank=True)
     #: Grows with every claim; a write for an attempt must name the fence that attempt was given.
     fence = models.IntegerField(_("fence"), default=0)
     attempts = models.SmallIntegerField(_("attempts"), default=0)
@@ -57,6 +58,12 @@ class Job(models.Model):
     finished_at = models.DateTimeField(_("finished"), null=True, blank=True)
     duration = models.FloatField(_("seconds run"), null=True, blank=True)
     error_code = models.CharField(_("error code"), max_length=64, default="", blank=True)
+    #: Set when somebody wants the job to end. An attempt that is under way is told.
+    cancel_requested_at = models.DateTimeField(_("cancellation asked for"), null=True, blank=True)
+    # With a default in the database too: the release before inserts rows as well, and does not know it.
+    cancel_reason = models.CharField(
+        _("reason to cancel"), max_length=255, default="", db_default="", blank=True
+    )
 
     objects = JobQuerySet.as_manager()
 
@@ -80,6 +87,19 @@ class Job(models.Model):
             ),
             models.Index(
                 fields=["worker_id"], name="dtq_job_running", condition=models.Q(status=JobStatus.RUNNING)
+            ),
+            models.Index(
+                fields=["expires_at"],
+                name="dtq_job_expiring",
+                condition=models.Q(
+                    expires_at__isnull=False,
+                    status__in=STARTABLE,
+                ),
+            ),
+            models.Index(
+                fields=["worker_id"],
+                name="dtq_job_cancelling",
+                condition=models.Q(cancel_requested_at__isnull=False, status=JobStatus.RUNNING),
             ),
             models.Index(
                 fields=["finished_at"],

@@ -16,6 +16,8 @@ class Worker(models.Model):
     backend = models.CharField(_("backend"), max_length=128)
     queues = models.TextField(_("queues"), default="[]")
     processes = models.SmallIntegerField(_("processes"))
+    threads = models.SmallIntegerField(_("threads"), default=0, db_default=0)
+    async_concurrency = models.IntegerField(_("coroutines at a time"), default=0, db_default=0)
     version = models.CharField(_("version"), max_length=32)
     started_at = models.DateTimeField(_("started"))
     heartbeat_at = models.DateTimeField(_("last heartbeat"))

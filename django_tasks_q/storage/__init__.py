@@ -7,9 +7,19 @@ from django.core.exceptions import ImproperlyConfigured
 from django.db import connections
 
 from .base import Listener, Storage
-from .values import Claim, ClaimedJob, LostJob
+from .values import Cancelled, Claim, ClaimedJob, Hints, LostJob
 
-__all__ = ["Claim", "ClaimedJob", "Listener", "LostJob", "Storage", "before_fork", "storage_for"]
+__all__ = [
+    "Cancelled",
+    "Claim",
+    "ClaimedJob",
+    "Hints",
+    "Listener",
+    "LostJob",
+    "Storage",
+    "before_fork",
+    "storage_for",
+]
 
 
 def before_fork() -> None:

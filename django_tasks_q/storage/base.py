@@ -18,16 +18,16 @@ from django.db import (
     connections,
     transaction,
 )
-from django.db.models import Exists, F, OuterRef, Q
+from django.db.models import Case, Exists, F, OuterRef, Q, Value, When
 from django.db.models.functions import Coalesce
 
 from ..failpoints import failpoint
 from ..models import Attempt, Job, Worker
 from ..models.job import JobQuerySet
-from ..outcomes import Outcome
-from ..states import FINAL, JobStatus
+from ..outcomes import CANCELLED, EXPIRED, Outcome
+from ..states import FINAL, STARTABLE, JobStatus
 from .clock import DatabaseNow
-from .values import Advice, Claim, ClaimedJob, LostJob
+from .values import Advice, Cancelled, Claim, ClaimedJob, Hints, LostJob
 
 if TYPE_CHECKING:
     from django.db.backends.base.base import BaseDatabaseWrapper
@@ -62,6 +62,8 @@ class Storage:
 
     #: Seconds an idle worker sleeps at most before it looks again.
     poll_interval = 1.0
+    #: Whether workers can be woken by hints, unless the settings say otherwise.
+    sends_hints = False
 
     def __init__(self, alias: str) -> None:
         self.alias = alias
@@ -111,8 +113,9 @@ class Storage:
         self.connection.close()
 
     @contextmanager
-    def transaction(self) -> Iterator[None]:
-        with transaction.atomic(using=self.alias):
+    def transaction(self, *, durable: bool = False) -> Iterator[None]:
+        """A transaction that may write; ``durable`` makes sure that it is no part of another one."""
+        with transaction.atomic(using=self.alias, durable=durable):
             yield
 
     def advice(self) -> Iterator[Advice]:
@@ -142,7 +145,7 @@ class Storage:
         """Make up to ``limit`` ready jobs the worker's, most urgent first, each under a new fence."""
         with self.transaction():
             features = self.connection.features
-            ready = self._ready(claim)
+            ready = self._takeable(claim).filter(status=JobStatus.READY)
             if features.has_select_for_update:
                 ready = ready.select_for_update(skip_locked=features.has_select_for_update_skip_locked)
             ids = list(ready.order_by("-priority", "id").values_list("id", flat=True)[:limit])
@@ -164,11 +167,12 @@ class Storage:
                 ClaimedJob(*row) for row in won.order_by("-priority", "id").values_list(*ClaimedJob._fields)
             ]
 
-    def _ready(self, claim: Claim) -> JobQuerySet:
-        return self._takeable(claim).filter(status=JobStatus.READY)
-
     def _takeable(self, claim: Claim) -> JobQuerySet:
-        jobs = Job.objects.using(self.alias).filter(backend=claim.backend, task_name__in=claim.task_names)
+        jobs = Job.objects.using(self.alias).filter(
+            Q(expires_at__isnull=True) | Q(expires_at__gt=DatabaseNow()),
+            backend=claim.backend,
+            task_name__in=claim.task_names,
+        )
         if claim.queues:
             jobs = jobs.filter(queue_name__in=claim.queues)
         if claim.exclude_queues:
@@ -176,33 +180,41 @@ class Storage:
         return jobs
 
     @repeated
-    def finish(self, outcomes: Collection[Outcome]) -> set[UUID]:
-        """Write endings, each only if its attempt still owns the job. Answers the ids that it did for.
+    def finish(self, outcomes: Collection[Outcome]) -> dict[UUID, JobStatus]:
+        """Write endings, each only if its attempt still owns the job. Answers the states they led to.
 
-        An id that is missing from the answer was taken from this attempt: its outcome is void.
+        An id that is missing from the answer was taken from this attempt: its outcome is void. A job
+        that somebody wants cancelled is not run again: where its outcome would have it, it is CANCELLED.
         """
-        won: set[UUID] = set()
+        written: dict[UUID, JobStatus] = {}
         attempts: list[Attempt] = []
         with self.transaction():
             jobs = Job.objects.using(self.alias)
+            # Locked in one order everywhere, so that two batches never wait for each other.
             rows = {
                 row["id"]: row
-                for row in jobs.filter(id__in=[outcome.job_id for outcome in outcomes]).values(
-                    "id", "attempts", "crashes", "worker_id", "last_attempted_at"
+                for row in self._locked(jobs.filter(id__in=[outcome.job_id for outcome in outcomes])).values(
+                    "id", "attempts", "crashes", "worker_id", "last_attempted_at", "cancel_requested_at"
                 )
             }
-            # In one order everywhere, so that two batches never wait for each other.
             for outcome in sorted(outcomes, key=lambda outcome: outcome.job_id):
+                row = rows.get(outcome.job_id)
                 owned = jobs.filter(id=outcome.job_id, fence=outcome.fence, status=JobStatus.RUNNING)
-                if owned.update(**_changes(outcome)):
-                    won.add(outcome.job_id)
-                    row = rows[outcome.job_id]
-                    number = row["attempts"] + row["crashes"]
-                    if is_recorded(outcome, number):
-                        attempts.append(_attempt(outcome, number, row))
+                if row is None or not owned.update(**(changes := _changes(outcome, row))):
+                    continue
+                written[outcome.job_id] = changes["status"]
+                number = row["attempts"] + row["crashes"]
+                if is_recorded(outcome, number):
+                    attempts.append(_attempt(outcome, number, row))
             if attempts:
                 Attempt.objects.using(self.alias).bulk_create(attempts)
-        return won
+        return written
+
+    def _locked(self, jobs: JobQuerySet) -> JobQuerySet:
+        """The same rows, in the order of their ids, and nobody else's until the transaction ends."""
+        if self.connection.features.has_select_for_update:
+            jobs = jobs.select_for_update()
+        return jobs.order_by("id")
 
     def stands(self, outcomes: Collection[Outcome]) -> set[UUID]:
         """Of endings that ``finish`` did not write, the ids of those that an earlier try had written.
@@ -224,6 +236,41 @@ class Storage:
             )
             in found
         }
+
+    # Being cancelled
+
+    @repeated
+    def cancel(self, ids: Collection[UUID], reason: str = "") -> Cancelled:
+        """Cancel jobs that wait, and ask for the end of those that run, in the caller's transaction.
+
+        Jobs that have ended are left alone. A job is done or asked for by one statement, so that it
+        cannot slip from one to the other in between.
+        """
+        with self.transaction():
+            jobs = Job.objects.using(self.alias).filter(id__in=ids)
+            unfinished = list(self._locked(jobs.unfinished()).values_list("id", flat=True))
+            running = Q(status=JobStatus.RUNNING)
+            Job.objects.using(self.alias).filter(id__in=unfinished).unfinished().update(
+                cancel_requested_at=Coalesce(F("cancel_requested_at"), DatabaseNow()),
+                cancel_reason=reason,
+                finished_at=Case(When(running, then=None), default=DatabaseNow()),
+                error_code=Case(When(running, then=F("error_code")), default=Value(CANCELLED)),
+                # Last: MySQL computes each of these from the ones before it.
+                status=Case(When(running, then=F("status")), default=Value(JobStatus.CANCELLED)),
+            )
+            rows = Job.objects.using(self.alias).filter(id__in=unfinished).values_list("id", "status")
+            done = {id for id, status in rows if status == JobStatus.CANCELLED}
+        return Cancelled(done, set(unfinished) - done)
+
+    def cancelling(self, worker_id: UUID) -> set[UUID]:
+        """The jobs a worker runs whose end was asked for."""
+        rows = Job.objects.using(self.alias).filter(
+            worker_id=worker_id, status=JobStatus.RUNNING, cancel_requested_at__isnull=False
+        )
+        return set(rows.values_list("id", flat=True))
+
+    def hint_cancel(self, backend: str) -> None:
+        """Have workers look for cancellations once the caller's transaction has committed."""
 
     # Keeping in order
 
@@ -255,6 +302,20 @@ class Storage:
         """Whether a job that this worker could take is ready, or due to be."""
         due = Q(status=JobStatus.SCHEDULED, run_after__lte=DatabaseNow())
         return self._takeable(claim).filter(Q(status=JobStatus.READY) | due).exists()
+
+    @repeated
+    def expire(self, backend: str, limit: int = 500) -> list[UUID]:
+        """End up to ``limit`` jobs that wait although they are not to be started any more. Answers which."""
+        with self.transaction():
+            due = Job.objects.using(self.alias).filter(
+                status__in=STARTABLE, backend=backend, expires_at__lte=DatabaseNow()
+            )
+            ids = list(self._locked(due).values_list("id", flat=True)[:limit])
+            if ids:
+                Job.objects.using(self.alias).filter(id__in=ids, status__in=STARTABLE).update(
+                    finished_at=DatabaseNow(), error_code=EXPIRED, status=JobStatus.EXPIRED
+                )
+        return ids
 
     def lost(self, backend: str, limit: int = 500) -> list[LostJob]:
         """Running jobs that no worker with a lease owns.
@@ -337,8 +398,8 @@ class Listener:
     def fileno(self) -> int:
         raise NotImplementedError
 
-    def drain(self) -> bool:
-        """Take the hints that have come. Answers whether there were any. Raises Error when broken."""
+    def drain(self) -> Hints:
+        """Take the hints that have come. Raises a database Error when no more can come."""
         raise NotImplementedError
 
     def ask(self) -> None:
@@ -359,9 +420,10 @@ def is_recorded(outcome: Outcome, number: int) -> bool:
     return outcome.failure is not None or number > 1
 
 
-def _changes(outcome: Outcome) -> dict[str, Any]:
-    changes: dict[str, Any] = {"status": outcome.status}
-    if outcome.status in FINAL:
+def _changes(outcome: Outcome, row: Mapping[str, Any]) -> dict[str, Any]:
+    is_unwanted = row["cancel_requested_at"] is not None and not outcome.is_final
+    changes: dict[str, Any] = {}
+    if outcome.is_final or is_unwanted:
         changes["finished_at"] = DatabaseNow()
         changes["result"] = outcome.result
     elif outcome.status == JobStatus.SCHEDULED:
@@ -369,11 +431,13 @@ def _changes(outcome: Outcome) -> dict[str, Any]:
     if not outcome.is_uncounted:
         changes["duration"] = outcome.duration
         changes["error_code"] = outcome.failure.code if outcome.failure else ""
+    if is_unwanted:
+        changes["error_code"] = CANCELLED
     if not outcome.attempt_counts:
         changes["attempts"] = F("attempts") - 1
     if outcome.is_crash:
         changes["crashes"] = F("crashes") + 1
-    return changes
+    return changes | {"status": JobStatus.CANCELLED if is_unwanted else outcome.status}
 
 
 def _attempt(outcome: Outcome, number: int, row: Mapping[str, Any]) -> Attempt:
@@ -389,6 +453,7 @@ def _attempt(outcome: Outcome, number: int, row: Mapping[str, Any]) -> Attempt:
         duration=outcome.duration,
         error_code=failure.code if failure else "",
         exception_class=failure.exception_class if failure else "",
+        exit_status=failure.exit_status if failure else None,
         message=failure.message if failure else "",
         traceback=failure.traceback if failure else "",
     )

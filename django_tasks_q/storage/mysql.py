@@ -10,6 +10,7 @@ from uuid import UUID
 from django.db import DataError
 
 from ..outcomes import Outcome
+from ..states import JobStatus
 from .base import Storage
 
 #: Bytes of a statement beside the texts in it.
@@ -23,10 +24,10 @@ class MySQLStorage(Storage):
         for limit in ("connect_timeout", "read_timeout", "write_timeout"):
             options.setdefault(limit, max(1, math.ceil(seconds)))
 
-    def finish(self, outcomes: Collection[Outcome]) -> set[UUID]:
+    def finish(self, outcomes: Collection[Outcome]) -> dict[UUID, JobStatus]:
         """See the base class. Raises DataError for an outcome that the server has no room to hear of."""
         # It would end the connection in the middle of the statement, which looks like an outage.
-        won: set[UUID] = set()
+        written: dict[UUID, JobStatus] = {}
         batch: list[Outcome] = []
         size = REST
         for outcome in outcomes:
@@ -34,11 +35,11 @@ class MySQLStorage(Storage):
             if needed + REST > self._largest:
                 raise DataError(f"max_allowed_packet is {self._largest} bytes, and this needs {needed}.")
             if size + needed > self._largest:
-                won |= super().finish(batch)
+                written |= super().finish(batch)
                 batch, size = [], REST
             batch.append(outcome)
             size += needed
-        return won | super().finish(batch) if batch else won
+        return written | super().finish(batch) if batch else written
 
     @cached_property
     def _largest(self) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 import time
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from typing import Any, NamedTuple
 from uuid import UUID, uuid4
 
@@ -15,13 +15,16 @@ from psycopg import Error as PsycopgError
 from ..failpoints import failpoint
 from ..models import Attempt, Job
 from ..outcomes import Outcome
-from ..states import FINAL
+from ..states import FINAL, JobStatus
 from .base import Listener, Storage, is_recorded, repeated
-from .values import Claim, ClaimedJob
+from .values import Claim, ClaimedJob, Hints
 
 #: Seconds between two hints that one process sends for one backend. Workers that were woken look
 #: again on their own before this is over.
 HINT_INTERVAL = 0.01
+
+#: What a hint says when it is not about new jobs. Anybody may send it: it only makes workers look.
+CANCEL = "cancel"
 
 #: serialization_failure and deadlock_detected: the statement did nothing and may be repeated.
 REPEATABLE = ("40001", "40P01")
@@ -32,6 +35,7 @@ CLAIM = """
 WITH candidate AS MATERIALIZED (
     SELECT id FROM {job}
     WHERE status = 'READY' AND backend = %(backend)s AND task_name = ANY(%(names)s)
+      AND (expires_at IS NULL OR expires_at > STATEMENT_TIMESTAMP())
       AND (%(queues)s::text[] IS NULL OR queue_name = ANY(%(queues)s))
       AND (%(excluded)s::text[] IS NULL OR queue_name <> ALL(%(excluded)s))
     ORDER BY priority DESC, id
@@ -54,35 +58,38 @@ WITH ending AS MATERIALIZED (
         %(id)s::uuid[], %(fence)s::int[], %(status)s::text[], %(final)s::bool[], %(delay)s::float8[],
         %(result)s::text[], %(duration)s::float8[], %(kind)s::text[], %(recorded)s::bool[],
         %(uncounted)s::bool[], %(crashed)s::bool[], %(code)s::text[], %(exception)s::text[],
-        %(message)s::text[], %(traceback)s::text[]
+        %(message)s::text[], %(traceback)s::text[], %(exit_status)s::int[]
     ) AS ending(id, fence, status, final, delay, result, duration, kind, recorded, uncounted, crashed,
-                code, exception, message, traceback)
+                code, exception, message, traceback, exit_status)
 ), ended AS (
     UPDATE {job} AS job
-    SET status = ending.status,
+    SET status = CASE WHEN job.cancel_requested_at IS NULL OR ending.final THEN ending.status
+                      ELSE 'CANCELLED' END,
         result = ending.result,
-        error_code = CASE WHEN ending.uncounted THEN job.error_code ELSE ending.code END,
+        error_code = CASE WHEN job.cancel_requested_at IS NOT NULL AND NOT ending.final THEN 'CANCELLED'
+                          WHEN ending.uncounted THEN job.error_code ELSE ending.code END,
         duration = CASE WHEN ending.uncounted THEN job.duration ELSE ending.duration END,
         attempts = job.attempts - (ending.uncounted OR ending.crashed)::int,
         crashes = job.crashes + ending.crashed::int,
-        finished_at = CASE WHEN ending.final THEN STATEMENT_TIMESTAMP() END,
+        finished_at = CASE WHEN ending.final OR job.cancel_requested_at IS NOT NULL
+                           THEN STATEMENT_TIMESTAMP() END,
         run_after = CASE WHEN ending.status = 'SCHEDULED'
                          THEN STATEMENT_TIMESTAMP() + ending.delay * INTERVAL '1 second'
                          ELSE job.run_after END
     FROM ending
     WHERE job.id = ending.id AND job.fence = ending.fence AND job.status = 'RUNNING'
-    RETURNING job.id, job.attempts::int + job.crashes + ending.uncounted::int AS number,
+    RETURNING job.id, job.status, job.attempts::int + job.crashes + ending.uncounted::int AS number,
               job.last_attempted_at, job.worker_id
 ), attempt AS (
     INSERT INTO {attempt} (job_id, number, fence, worker_id, outcome, started_at, finished_at, duration,
-                           error_code, exception_class, message, traceback)
+                           error_code, exception_class, message, traceback, exit_status)
     SELECT ended.id, ended.number, ending.fence, ended.worker_id, ending.kind, ended.last_attempted_at,
            STATEMENT_TIMESTAMP(), ending.duration, ending.code, ending.exception, ending.message,
-           ending.traceback
+           ending.traceback, ending.exit_status
     FROM ended JOIN ending USING (id)
     WHERE ending.recorded OR (ended.number > 1 AND NOT ending.uncounted)
 )
-SELECT id FROM ended
+SELECT id, status FROM ended
 """
 
 PROMOTE = """
@@ -98,6 +105,8 @@ WHERE status = 'SCHEDULED' AND id = ANY(ARRAY(
 
 
 class PostgreSQLStorage(Storage):
+    sends_hints = True
+
     def __init__(self, alias: str) -> None:
         super().__init__(alias)
         quote = self.connection.ops.quote_name
@@ -132,9 +141,9 @@ class PostgreSQLStorage(Storage):
         return jobs
 
     @repeated
-    def finish(self, outcomes: Collection[Outcome]) -> set[UUID]:
+    def finish(self, outcomes: Collection[Outcome]) -> dict[UUID, JobStatus]:
         if not outcomes:
-            return set()
+            return {}
         # In one order everywhere, so that two batches never wait for each other.
         rows = [_ending(outcome) for outcome in sorted(outcomes, key=lambda outcome: outcome.job_id)]
         parameters: dict[str, Any] = dict(
@@ -142,7 +151,7 @@ class PostgreSQLStorage(Storage):
         )
         with self.connection.cursor() as cursor:
             cursor.execute(self._finish, parameters)
-            return {row[0] for row in cursor.fetchall()}
+            return {id: JobStatus(status) for id, status in cursor.fetchall()}
 
     @repeated
     def promote(self, backend: str, limit: int = 1000) -> int:
@@ -151,21 +160,30 @@ class PostgreSQLStorage(Storage):
             return int(cursor.rowcount)
 
     def hint(self, backend: str) -> None:
+        self._after_commit(lambda: self._hint(backend))
+
+    def hint_cancel(self, backend: str) -> None:
+        self._after_commit(lambda: self._notify(backend, CANCEL))
+
+    def _after_commit(self, send: Callable[[], None]) -> None:
         connection = self.connection
         if not connection.in_atomic_block and not connection.get_autocommit():
-            return  # nobody says when such a transaction commits; polling finds the job
-        transaction.on_commit(lambda: self._notify(backend), using=self.alias, robust=True)
+            return  # nobody says when such a transaction commits; polling finds out
+        transaction.on_commit(send, using=self.alias, robust=True)
 
-    def _notify(self, backend: str) -> None:
+    def _hint(self, backend: str) -> None:
         failpoint("enqueue.committed")
         now = time.monotonic()
         if now - self._hinted.get(backend, float("-inf")) < HINT_INTERVAL:
             return
         self._hinted[backend] = now
+        self._notify(backend)
+
+    def _notify(self, backend: str, payload: str = "") -> None:
         raw = self.connection.connection
         if raw is not None:
             # Past Django's cursor: a hint is no query of the caller's, and is not counted as one.
-            raw.execute("SELECT pg_notify(%s, '')", (channel(backend),))
+            raw.execute("SELECT pg_notify(%s, %s)", (channel(backend), payload))
 
     def listen(self, backend: str) -> Listener | None:
         return PostgreSQLListener(self.alias, channel(backend))
@@ -204,13 +222,14 @@ class PostgreSQLListener(Listener):
     def fileno(self) -> int:
         return int(self._connection.fileno())
 
-    def drain(self) -> bool:
+    def drain(self) -> Hints:
         try:
-            channels = {notification.channel for notification in self._connection.notifies(timeout=0)}
+            told = list(self._connection.notifies(timeout=0))
         except PsycopgError as error:
             raise InterfaceError(str(error)) from error
-        self.is_answered |= self._own_channel in channels
-        return self._channel in channels
+        self.is_answered |= any(notify.channel == self._own_channel for notify in told)
+        payloads = {notify.payload for notify in told if notify.channel == self._channel}
+        return Hints(jobs=bool(payloads - {CANCEL}), cancels=CANCEL in payloads)
 
     def ask(self) -> None:
         self.is_answered = False
@@ -245,6 +264,7 @@ class _Ending(NamedTuple):
     exception: str
     message: str
     traceback: str
+    exit_status: int | None
 
 
 def _ending(outcome: Outcome) -> _Ending:
@@ -265,4 +285,5 @@ def _ending(outcome: Outcome) -> _Ending:
         exception=failure.exception_class if failure else "",
         message=failure.message if failure else "",
         traceback=failure.traceback if failure else "",
+        exit_status=failure.exit_status if failure else None,
     )

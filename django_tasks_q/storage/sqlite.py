@@ -48,7 +48,7 @@ class SQLiteStorage(Storage):
         options["init_command"] = ";".join(filter(None, commands))
 
     @contextmanager
-    def transaction(self) -> Iterator[None]:
+    def transaction(self, *, durable: bool = False) -> Iterator[None]:
         # A transaction that first reads and then writes fails at once when somebody wrote in between,
         # whatever the busy timeout. BEGIN IMMEDIATE waits its turn instead.
         connection = self.connection
@@ -56,7 +56,7 @@ class SQLiteStorage(Storage):
         configured = connection.transaction_mode  # type: ignore[attr-defined]
         connection.transaction_mode = "IMMEDIATE"  # type: ignore[attr-defined]
         try:
-            with transaction.atomic(using=self.alias):
+            with transaction.atomic(using=self.alias, durable=durable):
                 yield
         finally:
             connection.transaction_mode = configured  # type: ignore[attr-defined]

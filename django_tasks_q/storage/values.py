@@ -23,6 +23,7 @@ class ClaimedJob(NamedTuple):
     timeout: float | None
     attempts: int
     crashes: int
+    expires_at: datetime | None
     enqueued_at: datetime
     started_at: datetime
     last_attempted_at: datetime
@@ -44,6 +45,21 @@ class LostJob(NamedTuple):
     fence: int
     crashes: int
     task_name: str
+    options: str
+
+
+class Hints(NamedTuple):
+    """What a worker was told to look for."""
+
+    jobs: bool = False
+    cancels: bool = False
+
+
+class Cancelled(NamedTuple):
+    """What a cancellation did: jobs that are cancelled now, and running ones whose attempt will be told."""
+
+    done: set[UUID]
+    requested: set[UUID]
 
 
 @dataclass(frozen=True, kw_only=True)

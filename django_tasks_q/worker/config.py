@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+
+from .recycling import Recycling
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -14,8 +16,13 @@ class WorkerConfig:
     name: str
     queues: tuple[str, ...] = ()
     exclude_queues: tuple[str, ...] = ()
-    #: Child processes, each running one job at a time.
+    #: Child processes for the tasks that have one to themselves.
     processes: int = 1
+    #: Threads for tasks that share a process.
+    threads: int = 8
+    #: Coroutines that run at a time.
+    async_concurrency: int = 100
+    recycling: Recycling = field(default_factory=Recycling)
     #: Stop when nothing is left to do.
     batch: bool = False
     #: Stop after this many jobs; None for no end.

@@ -20,8 +20,17 @@ from dataclasses import dataclass, field
 from typing import NoReturn
 
 from . import protocol
+from .board import open_memory
 from .protocol import Channel
-from .system import adopt_orphans, boot_time, die_with_parent, kill_group
+from .system import (
+    adopt_orphans,
+    boot_time,
+    children_of,
+    die_with_parent,
+    kill_descendants,
+    kill_group,
+    kill_process,
+)
 
 
 @dataclass(frozen=True)
@@ -32,6 +41,12 @@ class Pipes:
     #: One byte a job that may start. Who reads a byte, child or parent, has the job: see ``pool``.
     token_reader: int
     token_writer: int
+    #: Of the board that both look at: see ``board``.
+    memory: int
+
+    def close(self) -> None:
+        for fd in (self.token_reader, self.token_writer, self.memory):
+            os.close(fd)
 
 
 ChildMain = Callable[[Pipes, dict[str, str]], None]
@@ -58,16 +73,17 @@ class ForkServer:
         ours, theirs = socket.socketpair()
         reader, writer = os.pipe()
         os.set_blocking(reader, False)
+        memory = open_memory()
         body = json.dumps({"key": key, "config": config}).encode()
         frame = protocol.HEAD.pack(protocol.SPAWN, len(body)) + body
         self.channel.flush()
         self.channel.sock.setblocking(True)
         try:
-            socket.send_fds(self.channel.sock, [frame], [theirs.fileno(), reader, writer])
+            socket.send_fds(self.channel.sock, [frame], [theirs.fileno(), reader, writer, memory])
         finally:
             self.channel.sock.setblocking(False)
         theirs.close()
-        return Pipes(ours, reader, writer)
+        return Pipes(ours, reader, writer, memory)
 
     def renew(self, kill_at: float) -> None:
         """Let the children live until ``kill_at`` on the boot-time clock."""
@@ -127,6 +143,7 @@ class _Server:
                 kill_group(pid)
             for pid in self.children:
                 os.waitpid(pid, 0)
+            kill_descendants()
             os._exit(code)
 
     def _loop(self) -> None:
@@ -149,7 +166,7 @@ class _Server:
                     kill_group(pid)
 
     def _command(self) -> None:
-        head, fds, _, _ = socket.recv_fds(self.sock, protocol.HEAD.size, 3)
+        head, fds, _, _ = socket.recv_fds(self.sock, protocol.HEAD.size, 4)
         if not head:
             raise EOFError
         while len(head) < protocol.HEAD.size:
@@ -201,7 +218,7 @@ class _Server:
             self.sock.close()
             for sock in self.wake:
                 sock.close()
-            self.child_main(Pipes(socket.socket(fileno=fds[0]), fds[1], fds[2]), config)
+            self.child_main(Pipes(socket.socket(fileno=fds[0]), *fds[1:]), config)
             code = 0
         except BaseException:
             sys.excepthook(*sys.exc_info())
@@ -211,13 +228,20 @@ class _Server:
             os._exit(code)
 
     def _reap(self) -> None:
-        while self.children:
+        while True:
             # The zombie keeps its number from being reused while its group is swept.
-            ended = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+            try:
+                ended = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+            except ChildProcessError:
+                return
             if ended is None:
                 return
             kill_group(ended.si_pid)
             pid, status = os.waitpid(ended.si_pid, 0)
             key = self.children.pop(pid, None)
+            # What it had started in sessions of their own came here when it died.
+            for orphan in children_of(os.getpid()):
+                if orphan not in self.children:
+                    kill_process(orphan)
             if key is not None:
                 self.channel.send(protocol.EXITED, json.dumps([key, status]).encode())

@@ -42,6 +42,8 @@ class Lease:
                 backend=self.config.backend,
                 queues=codec.dumps(list(self.config.queues), what="queues"),
                 processes=self.config.processes,
+                threads=self.config.threads,
+                async_concurrency=self.config.async_concurrency,
                 version=__version__,
             ),
             self.seconds,

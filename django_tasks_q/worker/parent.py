@@ -19,10 +19,12 @@ from ..outcomes import Outcome
 from ..registry import registry
 from ..states import JobStatus
 from ..storage import Claim, ClaimedJob, before_fork, storage_for
-from .child import main as child_main
+from .cancellations import Cancellations
+from .children import main as child_main
 from .config import WorkerConfig
 from .duties import Duties
 from .forkserver import ForkServer
+from .groups import groups_of
 from .lease import Lease
 from .outage import Outage
 from .patience import Patience
@@ -37,8 +39,6 @@ logger = logging.getLogger("django_tasks_q.worker")
 BATCH = 100
 #: Seconds until an idle worker's second look; each further one waits twice as long.
 FIRST_PAUSE = 0.02
-#: Seconds a job may wait in the parent for a child before others may have it.
-BACKLOG_PATIENCE = 1.0
 #: Seconds that children get to tell receivers of the last jobs before they are killed.
 FAREWELL = 5.0
 
@@ -60,10 +60,12 @@ class Parent:
         self.patience = Patience(self.settings.lease)
         self.storage.prepare_worker(self.patience.seconds)
         child_config = {"backend": config.backend, "database": config.database}
-        self.pool = Pool(self.server, config.processes, self.settings, child_config)
+        groups = groups_of(registry, config, self.settings)
+        self.pool = Pool(self.server, groups, child_config)
         self.lease = Lease(self.storage, config, self.settings.lease)
         self.duties = Duties(self.storage, config.backend, self.settings)
         self.wakeup = Wakeup(self.storage, config.backend, self.signals, listen=self.settings.notify)
+        self.cancellations = Cancellations(self.storage, listens=self.settings.notify)
         self.unwritten: list[Outcome] = []
         self.names: dict[UUID, str] = {}
         self.taken = 0
@@ -71,17 +73,16 @@ class Parent:
         self._pause = FIRST_PAUSE
         self._look_at = 0.0
         self.outage = Outage()
-        self._backlog_since: float | None = None
 
     def run(self) -> None:
         """Work until told to stop. Raises PoolBroken, and a database Error when the start fails."""
         try:
             self._take_first_lease()
-            self.pool.fill(self.lease.id)
             while not self._is_done():
                 self._step()
             self._shut_down()
         except PoolBroken:
+            self._release(self.pool.withdraw())
             with suppress(Error), self.patience:
                 self._write()
             raise
@@ -110,7 +111,7 @@ class Parent:
         return self.config.batch and self._drained
 
     def _step(self) -> None:
-        hinted = self.wakeup.wait(self.pool.channels(), self._sleep())
+        hints = self.wakeup.wait(self.pool.channels(), self._sleep())
         # Asked before anything else: after a freeze, whatever the children say comes too late.
         if self.lease.is_over and self.lease.is_taken:
             self._lose_lease()
@@ -120,16 +121,18 @@ class Parent:
                 with self.patience:
                     self._keep_lease()
                     self._write()
-                    hinted |= self.duties.perform(self.lease.id, self.names, idle=self._is_idle(hinted))
+                    found = self.duties.perform(self.lease.id, self.names, idle=self._is_idle(hints.jobs))
+                    self.pool.telling.ended(found.ended)
                     self.wakeup.listen()
-                    self._take_jobs(hinted)
+                    self._take_jobs(hints.jobs or found.ready)
+                    self._cancel(hints.cancels)
                 self.outage.over()
             except Error as error:  # nothing of the database ends the worker once it runs
                 self._outage(error)
         if self.lease.is_taken:
             self.pool.fill(self.lease.id)
-            self.pool.tell()
-            self._feed()
+            self.pool.telling.tell()
+            self._release(self.pool.feed())
         self.report.progress()
 
     # What a step does with the database
@@ -137,12 +140,12 @@ class Parent:
     def _write(self) -> None:
         if not self.unwritten:
             return
-        outcomes, won = record(self.storage, self.unwritten)
+        outcomes, written = record(self.storage, self.unwritten)
         self.unwritten = []
-        if any(outcome.status is JobStatus.READY for outcome in outcomes) or not self.pool.held:
+        if JobStatus.READY in written.values() or not self.pool.held:
             self._look_at = 0.0
-        self.pool.confirm(outcomes, won)
-        self.report.ended(outcomes, won, self.names)
+        self.pool.telling.confirm(outcomes, written)
+        self.report.ended(outcomes, written, self.names)
 
     def _keep_lease(self) -> None:
         if not self.lease.is_taken:
@@ -155,62 +158,66 @@ class Parent:
         self.server.renew(self.lease.kill_at)
 
     def _take_jobs(self, hinted: bool) -> None:
-        wanted, now = self._wanted, time.monotonic()
-        if not wanted or not (hinted or now >= self._look_at):
+        now = time.monotonic()
+        if not self._can_claim or not (hinted or now >= self._look_at):
             return
-        failpoint("claim.sending")
-        jobs = self.storage.claim(self._claim, wanted)
-        failpoint("claim.committed")
-        self.taken += len(jobs)
-        self.names.update((job.id, job.task_name) for job in jobs)
-        self.pool.backlog.extend(jobs)
-        if self.config.batch and not jobs and not self.pool.held:
-            self._drained = not self.storage.has_work(self._claim)
-        if len(jobs) == wanted:
+        found, full = 0, True
+        for names, room in self.pool.wishes():
+            limit = min(room, BATCH, self._quota)
+            if limit:
+                jobs = self._claim(names, limit)
+                found += len(jobs)
+                full = len(jobs) == limit
+            if not full:
+                break
+        if self.config.batch and not found and not self.pool.held:
+            self._drained = not self.storage.has_work(self._terms(registry.names()))
+        if full:
             self._pause = FIRST_PAUSE
             self._look_at = 0.0
         else:
             # Nothing more for now: look again soon, then less and less often.
-            self._pause = FIRST_PAUSE if jobs else min(self._pause * 2, self.storage.poll_interval)
+            self._pause = FIRST_PAUSE if found else min(self._pause * 2, self.storage.poll_interval)
             self._look_at = now + self._pause
 
-    @property
-    def _wanted(self) -> int:
-        """How many jobs this worker would start soon if it had them."""
-        if not self.lease.may_claim:
-            return 0
-        wanted = min(self.pool.room, BATCH)
-        if self.config.max_jobs is not None:
-            wanted = min(wanted, self.config.max_jobs - self.taken)
-        return max(0, wanted)
+    def _claim(self, names: list[str], limit: int) -> list[ClaimedJob]:
+        failpoint("claim.sending")
+        jobs = self.storage.claim(self._terms(names), limit)
+        failpoint("claim.committed")
+        self.taken += len(jobs)
+        self.names.update((job.id, job.task_name) for job in jobs)
+        self.pool.add(jobs)
+        return jobs
 
     @property
-    def _claim(self) -> Claim:
+    def _quota(self) -> int:
+        """How many more jobs this worker may claim in its life."""
+        return BATCH if self.config.max_jobs is None else max(0, self.config.max_jobs - self.taken)
+
+    @property
+    def _can_claim(self) -> bool:
+        return self.lease.may_claim and self._quota > 0 and self.pool.has_room
+
+    def _terms(self, names: list[str]) -> Claim:
         return Claim(
             worker_id=self.lease.id,
             backend=self.config.backend,
-            task_names=registry.names(),
+            task_names=names,
             queues=self.config.queues,
             exclude_queues=self.config.exclude_queues,
         )
 
-    def _feed(self) -> None:
-        """Hand out the backlog; what no child gets round to for a while, other workers may have."""
-        now = time.monotonic()
-        if self.pool.feed() or not self.pool.backlog:
-            self._backlog_since = None
-        elif self._backlog_since is None:
-            self._backlog_since = now
-        elif now - self._backlog_since > BACKLOG_PATIENCE:
-            jobs = list(self.pool.backlog)
-            self.pool.backlog.clear()
-            self._release(jobs)
-            self._backlog_since = None
+    def _cancel(self, hinted: bool) -> None:
+        """End what somebody wants cancelled."""
+        if self.cancellations.are_due(hinted, self.pool.held):
+            self.unwritten += self.pool.cancel(self.cancellations.look(self.lease.id))
 
     def _release(self, jobs: list[ClaimedJob]) -> None:
-        failpoint("release.sending")
-        self.unwritten += [Outcome.released(job.id, job.fence) for job in jobs]
-        self.taken -= len(jobs)
+        """Let others have jobs that have not started."""
+        if jobs:
+            failpoint("release.sending")
+            self.unwritten += [Outcome.released(job.id, job.fence) for job in jobs]
+            self.taken -= len(jobs)
 
     # Time
 
@@ -221,14 +228,14 @@ class Parent:
         if self.unwritten:
             return 0.0
         due = min(self.pool.deadline(), self.lease.seconds_to_renewal, self.duties.seconds_to_next)
-        if self._wanted:
+        if self.pool.held:
+            due = min(due, self.cancellations.seconds_to_next)
+        if self._can_claim:
             due = min(due, max(0.0, self._look_at - now))
-        if self._backlog_since is not None:
-            due = min(due, max(0.0, self._backlog_since + BACKLOG_PATIENCE - now))
         return due
 
     def _is_idle(self, hinted: bool) -> bool:
-        return self.pool.room > 0 and time.monotonic() >= self._look_at and not hinted and not self.pool.held
+        return self.pool.has_room and time.monotonic() >= self._look_at and not hinted and not self.pool.held
 
     # When things go wrong
 
@@ -262,8 +269,7 @@ class Parent:
             self.report.line(f"Stopping; waiting up to {self.config.shutdown_timeout:g}s for running jobs.")
         killed = False
         while True:
-            if withdrawn := self.pool.withdraw():
-                self._release(withdrawn)
+            self._release(self.pool.withdraw())
             try:
                 with self.patience:
                     self._write()
@@ -291,9 +297,9 @@ class Parent:
         stops, deadline = self.signals.stops, time.monotonic() + FAREWELL
         dismissed = False
         while self.signals.stops == stops and time.monotonic() < deadline:
-            if self.pool.untold:
+            if self.pool.telling.untold:
                 self.pool.fill(self.lease.id)
-                self.pool.tell()
+                self.pool.telling.tell()
             elif not dismissed:
                 self.pool.dismiss()
                 dismissed = True

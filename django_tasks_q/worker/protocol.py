@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import socket
 import struct
+import threading
 from collections.abc import Iterable, Iterator
 from datetime import datetime
 from typing import Any
@@ -21,11 +22,16 @@ from ..storage import ClaimedJob
 # Parent to child
 RUN = b"R"
 ENDED = b"E"
+CANCEL = b"C"
+PING = b"P"
 # Child to parent
 READY = b"r"
 OUTCOME = b"o"
 DROPPED = b"d"
 TOLD = b"t"
+STARTED = b"b"
+PONG = b"p"
+TIRED = b"x"
 # Parent to fork server
 SPAWN = b"S"
 LEASE = b"L"
@@ -46,6 +52,7 @@ class Channel:
         self._blocking = blocking
         self._incoming = bytearray()
         self._outgoing = bytearray()
+        self._lock = threading.Lock()
         sock.setblocking(blocking)
 
     def fileno(self) -> int:
@@ -55,7 +62,9 @@ class Channel:
         """Send a frame, or queue what the other side is too busy to take; see ``flush``."""
         frame = HEAD.pack(kind, len(body)) + body
         if self._blocking:
-            self.sock.sendall(frame)
+            # Threads share the channel, and a frame goes in one piece.
+            with self._lock:
+                self.sock.sendall(frame)
         else:
             self._outgoing += frame
             self.flush()
@@ -155,6 +164,7 @@ def unpack_jobs(body: bytes) -> Iterator[ClaimedJob]:
             started_at=_moment(job.started_at),
             last_attempted_at=_moment(job.last_attempted_at),
             run_after=_moment(job.run_after) if job.run_after else None,
+            expires_at=_moment(job.expires_at) if job.expires_at else None,
         )
 
 
@@ -171,13 +181,15 @@ def pack_outcome(outcome: Outcome) -> bytes:
         if failure is None
         else [failure.code, failure.exception_class, failure.message, failure.traceback],
         outcome.result is not None,
+        outcome.is_written,
+        outcome.in_doubt,
     ]
     return pack([(header, outcome.result)])
 
 
 def unpack_outcome(body: bytes) -> Outcome:
     header, result = next(unpack(body))
-    job_id, fence, kind, status, delay, duration, failure, has_result = header
+    job_id, fence, kind, status, delay, duration, failure, has_result, is_written, in_doubt = header
     return Outcome(
         job_id=UUID(job_id),
         fence=fence,
@@ -187,6 +199,8 @@ def unpack_outcome(body: bytes) -> Outcome:
         duration=duration,
         failure=None if failure is None else Failure(*failure),
         result=result if has_result else None,
+        is_written=is_written,
+        in_doubt=in_doubt,
     )
 
 

@@ -18,41 +18,60 @@ from ..storage import Storage
 logger = logging.getLogger("django_tasks_q.worker")
 
 
-def record(storage: Storage, outcomes: Sequence[Outcome]) -> tuple[list[Outcome], set[UUID]]:
-    """Write a batch of endings. Answers them as they were written, and the ids that still were theirs.
+Written = dict[UUID, JobStatus]
+
+
+def record(storage: Storage, outcomes: Sequence[Outcome]) -> tuple[list[Outcome], Written]:
+    """Write a batch of endings. Answers them as they were written, and the states of those that count.
 
     An ending that stands already, because the answer to an earlier try was lost, counts as written.
     What the database refuses to store is written as a failure instead. Raises a database Error that is
     not about the outcomes, as when the database does not answer.
     """
+    done = [outcome for outcome in outcomes if outcome.is_written]
     failpoint("finish.sending")
-    written, won = _write(storage, outcomes)
+    tried, written = _write(storage, [outcome for outcome in outcomes if not outcome.is_written])
     failpoint("finish.committed")
-    if len(won) < len(written):
-        won |= storage.stands([outcome for outcome in written if outcome.job_id not in won])
-    return written, won
+    void = [outcome for outcome in tried if outcome.job_id not in written]
+    if void:
+        # The success of an attempt that did not see its commit succeed is looked for instead of what
+        # it said. Nothing of that is in doubt any more: the write has waited for the transaction.
+        sought = {outcome.job_id: _hoped_for(outcome) for outcome in void}
+        stands = storage.stands(sought.values())
+        written |= {id: sought[id].status for id in stands}
+        tried = [sought[outcome.job_id] if outcome.job_id in stands else outcome for outcome in tried]
+    return [*done, *tried], written | {outcome.job_id: outcome.status for outcome in done}
 
 
-def _write(storage: Storage, outcomes: Sequence[Outcome]) -> tuple[list[Outcome], set[UUID]]:
+def _hoped_for(outcome: Outcome) -> Outcome:
+    if not outcome.in_doubt:
+        return outcome
+    kind, status = AttemptOutcome.SUCCESSFUL, JobStatus.SUCCESSFUL
+    return replace(outcome, kind=kind, status=status, failure=None, is_written=True)
+
+
+def _write(storage: Storage, outcomes: Sequence[Outcome]) -> tuple[list[Outcome], Written]:
+    if not outcomes:
+        return [], {}
     try:
         return list(outcomes), storage.finish(outcomes)
     except DatabaseError as error:
         if not storage.refuses(error):
             raise
         logger.exception("The database refused a batch of outcomes; writing them one by one")
-    written: list[Outcome] = []
-    won: set[UUID] = set()
+    tried: list[Outcome] = []
+    written: Written = {}
     for outcome in outcomes:
         last = outcome
         try:
-            won |= storage.finish([last])
+            written |= storage.finish([last])
         except DatabaseError as error:
             if not storage.refuses(error):
                 raise
             last = _unstorable(outcome, error)
-            won |= storage.finish([last])
-        written.append(last)
-    return written, won
+            written |= storage.finish([last])
+        tried.append(last)
+    return tried, written
 
 
 def _unstorable(outcome: Outcome, error: DatabaseError) -> Outcome:

@@ -36,11 +36,11 @@ class Report:
         except OSError:  # nobody reads any more
             self._verbosity = -1
 
-    def ended(self, outcomes: Collection[Outcome], won: Collection[UUID], names: dict[UUID, str]) -> None:
+    def ended(self, outcomes: Collection[Outcome], written: Collection[UUID], names: dict[UUID, str]) -> None:
         """Count attempts whose end was written, and say which were not this worker's any more."""
         for outcome in outcomes:
             name = names.pop(outcome.job_id, "?")
-            if outcome.job_id not in won:
+            if outcome.job_id not in written:
                 logger.warning(
                     "Outcome of job id=%s task=%s dropped: the job was taken from this worker",
                     outcome.job_id,

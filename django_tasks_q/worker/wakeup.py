@@ -12,7 +12,7 @@ from collections.abc import Iterable
 
 from django.db import Error
 
-from ..storage import Listener, Storage
+from ..storage import Hints, Listener, Storage
 from .protocol import Channel
 
 logger = logging.getLogger("django_tasks_q.worker")
@@ -68,8 +68,8 @@ class Wakeup:
         self._asked = self._proven = False
         self._deaf_until = 0.0
 
-    def wait(self, channels: Iterable[tuple[Channel, bool]], timeout: float) -> bool:
-        """Sleep at most ``timeout`` seconds. Answers whether a hint has come."""
+    def wait(self, channels: Iterable[tuple[Channel, bool]], timeout: float) -> Hints:
+        """Sleep at most ``timeout`` seconds. Answers the hints that have come."""
         listener = self._listener
         if (deaf := self._deaf_until - time.monotonic()) > 0:
             listener, timeout = None, min(timeout, deaf)
@@ -83,17 +83,17 @@ class Wakeup:
             ready = {key.fileobj for key, _ in selector.select(timeout)}
         if self.signals in ready:
             self.signals.drain()
-        return listener is not None and listener in ready and self._hinted(listener)
+        return self._hints(listener) if listener is not None and listener in ready else Hints()
 
-    def _hinted(self, listener: Listener) -> bool:
+    def _hints(self, listener: Listener) -> Hints:
         try:
-            hinted = listener.drain()
+            hints = listener.drain()
         except Error:
             self._lose_listener()
-            return True  # whatever was missed is found by looking
-        if hinted:
+            return Hints(jobs=True, cancels=True)  # whatever was missed is found by looking
+        if any(hints):
             self._deaf_until = time.monotonic() + HINT_PAUSE
-        return hinted
+        return hints
 
     def listen(self) -> None:
         """Have a listener, and prove from time to time that hints reach it.
@@ -128,7 +128,7 @@ class Wakeup:
 
     def _judge(self, listener: Listener, now: float) -> None:
         if not listener.is_answered:
-            self._hinted(listener)  # this process may have slept through it
+            self._hints(listener)  # this process may have slept through it
         if listener.is_answered:
             self._asked, self._proven = False, True
             self._pause, self._due = RELISTEN, now + VERIFY

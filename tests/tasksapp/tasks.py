@@ -1,17 +1,22 @@
 """Tasks that behave in every way a task can."""
 
 import asyncio
+import ctypes
 import os
+import re
+import resource
 import signal
 import subprocess
 import sys
+import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from django.db import connection, connections, transaction
+from django.db import DatabaseError, connection, connections, transaction
 
-from django_tasks_q import Snooze, TaskFailure, TaskTimeout, task
+from django_tasks_q import Snooze, TaskCancelled, TaskFailure, TaskTimeout, task
 
 from .models import Effect
 
@@ -322,4 +327,235 @@ def snooze_once(context: Any, mark: str, delay: float) -> int:
     if not path.exists():
         path.touch()
         raise Snooze(delay)
+    return int(context.attempt)
+
+
+# Executors
+
+
+@task(executor="thread")
+def wait_in_thread(path: str, mark: str) -> int:
+    return wait_for_file.func(path, mark)
+
+
+@task
+async def wait_async(path: str, mark: str) -> int:
+    """Run until somebody makes a file, without keeping others from running."""
+    Path(mark).write_text(str(os.getpid()))
+    while not Path(path).exists():
+        await asyncio.sleep(0.02)
+    return os.getpid()
+
+
+@task(executor="thread")
+def leave_in_thread(key: str) -> int:
+    Effect.objects.create(key=key, pid=os.getpid())
+    return threading.get_ident()
+
+
+@task
+async def leave_async(key: str) -> int:
+    await Effect.objects.acreate(key=key, pid=os.getpid())
+    return os.getpid()
+
+
+@task(executor="tests.tasksapp.executors.Shouting")
+def whisper(word: str) -> str:
+    return word
+
+
+@task(executor="thread", timeout=0.5)
+def outlive_in_thread(how: str, mark: str) -> None:
+    """Outlive the timeout in a thread."""
+    try:
+        match how:
+            case "loop":
+                while True:
+                    pass
+            case "sleep":
+                time.sleep(20)
+            case "stubborn":
+                while True:
+                    with suppress(BaseException):
+                        while True:
+                            pass
+            case "lock":  # C code that lets nobody else run
+                re.match("(a+)+$", "a" * 33 + "b")
+    finally:
+        Path(mark).write_text("cleaned up")
+
+
+@task(timeout=0.5)
+async def outlive_async(how: str, mark: str) -> None:
+    """Outlive the timeout on the event loop."""
+    Path(mark).touch()
+    while True:
+        try:
+            if how == "block":
+                time.sleep(60)
+            await asyncio.sleep(60)
+        except asyncio.CancelledError:
+            if how != "stubborn":
+                Path(mark).write_text("cleaned up")
+                raise
+
+
+@task(takes_context=True, executor="thread")
+def sleep_in_thread(context: Any, mark: str, how: str = "sleep") -> str:
+    """Wait until somebody wants the end, and tell how that was noticed."""
+    Path(mark).touch()
+    if how == "sleep":
+        context.sleep(60)
+    while not context.cancel_requested:
+        time.sleep(0.01)
+    return "stopped early"
+
+
+@task(takes_context=True, timeout=0.3, executor="thread")
+def sleep_past_deadline(context: Any) -> None:
+    context.sleep(60)
+
+
+@task
+def be_cancelled(mark: str, how: str = "sleep") -> str:
+    """Wait to be interrupted, and say what by."""
+    try:
+        Path(mark).write_text(str(os.getpid()))
+        time.sleep(60)
+    except TaskCancelled as error:
+        Path(mark).write_text(f"{type(error).__name__}: {error}")
+        if how == "stubborn":
+            time.sleep(60)
+        if how == "answer":
+            return "done anyway"
+        raise
+    return "slept"
+
+
+@task
+async def be_cancelled_async(mark: str) -> None:
+    Path(mark).touch()
+    try:
+        await asyncio.sleep(60)
+    finally:
+        Path(mark).write_text("cleaned up")
+
+
+@task(executor="process")
+async def be_cancelled_alone(mark: str) -> None:
+    await be_cancelled_async.func(mark)
+
+
+@task(takes_context=True, max_attempts=3)
+def cancel_self(context: Any, reason: str) -> None:
+    context.cancel(reason)
+
+
+# What tasks leave behind
+
+
+@task
+def daemonise(mark: str) -> int:
+    """Leave a process of another session behind, and return."""
+    command = "import os, sys, time; open(sys.argv[1], 'w').write(str(os.getpid())); time.sleep(600)"
+    process = subprocess.Popen([sys.executable, "-c", command, mark], start_new_session=True)
+    while not Path(mark).exists() or not Path(mark).read_text():
+        time.sleep(0.01)
+    return process.pid
+
+
+@task
+def hold_memory(megabytes: int) -> int:
+    keep.append(b"x" * megabytes * 1_000_000)
+    return os.getpid()
+
+
+keep: list[bytes] = []
+
+
+@task
+def allocate(megabytes: int) -> int:
+    """Ask for more memory than the process may have."""
+    resource.setrlimit(resource.RLIMIT_AS, (600_000_000, resource.RLIM_INFINITY))
+    return len(bytearray(megabytes * 1_000_000))
+
+
+@task(on_lost="fail", max_attempts=5)
+def run_at_most_once(mark: str, how: str = "crash") -> None:
+    with Path(mark).open("a") as file:
+        file.write("ran\n")
+    if how == "crash":
+        os.kill(os.getpid(), signal.SIGKILL)
+    time.sleep(60)
+
+
+@task
+def end_badly(how: str) -> Any:
+    match how:
+        case "segfault":
+            ctypes.string_at(0)
+        case "stack":
+            sys.setrecursionlimit(10**9)
+
+            def dive(value: Any) -> Any:
+                return [dive, *map(dive, [value])]
+
+            dive(0)
+        case "stop":
+            os.kill(os.getpid(), signal.SIGSTOP)
+    return how
+
+
+# In one transaction
+
+
+@task(atomic=True)
+def leave_atomically(key: str, how: str = "", mark: str = "") -> str:
+    """Write, and enqueue what follows, in the transaction that ends the job."""
+    Effect.objects.create(key=key, pid=os.getpid())
+    leave.enqueue(f"{key} follows")
+    match how:
+        case "raise":
+            raise ValueError("after the write")
+        case "object":
+            return object()  # type: ignore[return-value]
+        case "caught":
+            with suppress(DatabaseError):
+                Effect.objects.create(pk=Effect.objects.get(key=key).pk, key="twice", pid=0)
+        case "rollback":
+            transaction.set_rollback(True)
+        case "hook":
+            transaction.on_commit(lambda: Path(mark).write_text("committed"))
+        case "bad hook":
+            transaction.on_commit(lambda: 1 / 0)
+        case "durable":
+            with transaction.atomic(durable=True):
+                pass
+        case "savepoint":
+            with suppress(ValueError), transaction.atomic():
+                Effect.objects.create(key=f"{key} undone", pid=os.getpid())
+                raise ValueError
+        case "wait":
+            Path(mark).write_text(str(os.getpid()))
+            time.sleep(60)
+        case "lock":
+            Path(mark).write_text(str(os.getpid()))
+            time.sleep(2)
+    return key
+
+
+@task(atomic=True)
+def write_elsewhere(alias: str, key: str) -> None:
+    """Write on another database than the one that holds the jobs, and fail."""
+    Effect.objects.using(alias).create(key=key, pid=os.getpid())
+    raise ValueError("after the write")
+
+
+@task(atomic=True, takes_context=True)
+def count_up(context: Any, key: str) -> int:
+    """Read, wait for company, and write what was read plus one."""
+    effect = Effect.objects.get(key=key)
+    time.sleep(0.2)
+    effect.pid += 1
+    effect.save()
     return int(context.attempt)

@@ -18,6 +18,7 @@ from ...registry import registry
 from ...validation import suggestion
 from ...worker.config import WorkerConfig
 from ...worker.parent import Parent, PoolBroken
+from ...worker.recycling import Recycling
 from ...worker.report import Report
 
 #: Set in the environment of the worker that a reloader has started.
@@ -63,7 +64,39 @@ class Command(BaseCommand):
             type=_positive,
             default=os.cpu_count() or 1,
             metavar="N",
-            help="Jobs run at the same time, each in a child process (default: %(default)s).",
+            help="Jobs run at the same time in a child process each (default: %(default)s).",
+        )
+        add(
+            "--threads",
+            type=_positive,
+            default=WorkerConfig.threads,
+            metavar="N",
+            help="Jobs run at the same time by tasks with executor='thread' (default: %(default)s).",
+        )
+        add(
+            "--async-concurrency",
+            type=_positive,
+            default=WorkerConfig.async_concurrency,
+            metavar="N",
+            help="Coroutines run at the same time (default: %(default)s).",
+        )
+        add(
+            "--max-jobs-per-child",
+            type=_positive,
+            metavar="N",
+            help="Replace a child after this many jobs.",
+        )
+        add(
+            "--max-memory-per-child",
+            type=_megabytes,
+            metavar="MB",
+            help="Replace a child that holds more memory than this, in megabytes, when a job has ended.",
+        )
+        add(
+            "--max-age-per-child",
+            type=_seconds,
+            metavar="SECONDS",
+            help="Replace a child that is older than this, when a job has ended.",
         )
         add("--batch", action="store_true", help="Stop when nothing is left to do.")
         add("--max-jobs", type=_positive, metavar="N", help="Stop after this many jobs.")
@@ -113,6 +146,13 @@ class Command(BaseCommand):
             queues=tuple(options["queues"]),
             exclude_queues=tuple(options["exclude_queues"]),
             processes=options["processes"],
+            threads=options["threads"],
+            async_concurrency=options["async_concurrency"],
+            recycling=Recycling(
+                jobs=options["max_jobs_per_child"],
+                memory=options["max_memory_per_child"],
+                age=options["max_age_per_child"],
+            ),
             batch=options["batch"],
             max_jobs=options["max_jobs"],
             shutdown_timeout=options["shutdown_timeout"],
@@ -160,14 +200,18 @@ def _run_reloaded() -> None:
     worker.wait()
 
 
-def _positive(text: str) -> int:
+def _positive(text: str, maximum: int = 10_000) -> int:
     try:
         number = int(text)
     except ValueError:
         raise ArgumentTypeError(f"{text!r} is not a whole number") from None
-    if not 1 <= number <= 10_000:
-        raise ArgumentTypeError("must be between 1 and 10000")
+    if not 1 <= number <= maximum:
+        raise ArgumentTypeError(f"must be between 1 and {maximum}")
     return number
+
+
+def _megabytes(text: str) -> int:
+    return _positive(text, maximum=10_000_000) * 1_000_000
 
 
 def _seconds(text: str) -> float:

@@ -1,0 +1,109 @@
+"""Interrupts user code in the main thread of a process child, so that its ``finally`` blocks run.
+
+Whoever does not listen is killed from outside after the grace: see ``worker.single``.
+"""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable
+from types import TracebackType
+from typing import Any, Self
+
+from asgiref.sync import async_to_sync
+
+from ..exceptions import TaskCancelled, TaskTimeout
+from .control import Control, message
+
+
+class _Timeout(TaskTimeout, KeyboardInterrupt):
+    """TaskTimeout in a form that psycopg knows to cancel the running query for.
+
+    Without that, what a ``finally`` block asks of the database would meet a busy connection.
+    """
+
+
+class _Cancellation(TaskCancelled, KeyboardInterrupt):
+    """TaskCancelled in the same form."""
+
+
+# Whoever reads a traceback should find the class that can be caught and imported.
+for _form, _public in ((_Timeout, TaskTimeout), (_Cancellation, TaskCancelled)):
+    _form.__module__, _form.__qualname__ = _public.__module__, _public.__qualname__
+    _form.__name__ = _public.__name__
+
+
+class Alarm:
+    """Owns SIGALRM, which arrives when the time of the running block is over, or when it is cancelled."""
+
+    def __init__(self) -> None:
+        self.armed: AlarmControl | None = None
+        signal.signal(signal.SIGALRM, self._ring)
+
+    def _ring(self, *_: object) -> None:
+        control = self.armed
+        if control is not None:
+            control.interrupt()
+
+
+class AlarmControl(Control):
+    """Raises TaskTimeout or TaskCancelled once in the main thread, while its user code runs.
+
+    ``is_cancelled`` is asked what an alarm is about: a late one may be about an earlier attempt.
+    """
+
+    def __init__(
+        self,
+        alarm: Alarm,
+        timeout: float | None = None,
+        begun: Callable[[], None] | None = None,
+        is_cancelled: Callable[[], bool] = lambda: False,
+    ) -> None:
+        super().__init__(timeout, begun)
+        self.alarm = alarm
+        self.has_interrupted = False
+        self._is_cancelled = is_cancelled
+
+    @property
+    def cancel_requested(self) -> bool:
+        return super().cancel_requested or self._is_cancelled()
+
+    def run(self, call: Callable[[], Any], *, is_coroutine: bool) -> Any:
+        with self:
+            if is_coroutine:
+                return async_to_sync(self.awaited)(call)
+            self.begin()
+            self._wind()
+            return call()
+
+    def _wind(self) -> None:
+        if self.timeout is not None:
+            # Zero would take the alarm away instead of ringing it at once.
+            signal.setitimer(signal.ITIMER_REAL, max(self.remaining, 1e-6))
+
+    def __enter__(self) -> Self:
+        self.alarm.armed = self
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, frames: TracebackType | None
+    ) -> None:
+        # First of all: from here on nothing is raised into the code behind the block.
+        self.alarm.armed = None
+        signal.setitimer(signal.ITIMER_REAL, 0)
+
+    def interrupt(self) -> None:
+        """Raise into the running user code, if there is a reason for it."""
+        if self._is_cancelled():
+            self.has_interrupted = True
+            self.cancel()
+            if self._coroutine is None:
+                self.alarm.armed = None
+                raise _Cancellation
+        elif self.timeout is not None and self._coroutine is None:
+            if self.remaining:
+                self._wind()
+                return
+            self.has_interrupted = True
+            self.alarm.armed = None
+            raise _Timeout(message(self.timeout))

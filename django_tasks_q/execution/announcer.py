@@ -1,0 +1,90 @@
+"""Tells receivers of the framework's signals about the jobs of one worker."""
+
+from __future__ import annotations
+
+import logging
+
+from django.db import Error
+from django.utils import timezone
+
+from .. import _framework as framework
+from ..backends import DatabaseBackend
+from ..exceptions import JobFailed
+from ..models import Attempt, Job
+from ..outcomes import Outcome
+from ..results import Status, TaskResult, task_result
+from ..states import JobStatus
+from ..storage import ClaimedJob
+from .connections import clean_connections
+
+logger = logging.getLogger("django_tasks_q.execution")
+
+
+class Announcer:
+    """Sends the signals, each with the job as a result."""
+
+    def __init__(self, backend: DatabaseBackend, worker_id: str, database: str) -> None:
+        self.backend = backend
+        self.worker_id = worker_id
+        self.database = database
+
+    def started(self, job: ClaimedJob) -> None:
+        framework.task_started.send_robust(type(self.backend), task_result=self.result(job))
+
+    def finished(self, job: ClaimedJob, outcome: Outcome) -> None:
+        """The outcome stands in the database."""
+        self._finished(self.result(job, outcome))
+
+    def finished_elsewhere(self, job_id: str) -> None:
+        """A job has ended of which this process knows no more than its id."""
+        try:
+            self._finished(self.backend.get_result_from(self.database, job_id))
+        except (Error, framework.TaskResultDoesNotExist):
+            logger.exception(
+                "Job id=%s has finished, but its result cannot be read to tell receivers", job_id
+            )
+
+    def _finished(self, result: TaskResult[..., object]) -> None:
+        if not result.is_finished:
+            return  # somebody has retried it in the meantime
+        try:
+            if result.status == Status.FAILED and result.errors:
+                raise _shown(result)
+            framework.task_finished.send_robust(type(self.backend), task_result=result)
+        except JobFailed:
+            # The framework's own receiver, and error monitors, log the exception being handled.
+            framework.task_finished.send_robust(type(self.backend), task_result=result)
+
+    def result(self, job: ClaimedJob, outcome: Outcome | None = None) -> TaskResult[..., object]:
+        """The job as a TaskResult: from the database if it ran before, else from what is at hand."""
+        if job.attempts + job.crashes > 1:
+            try:
+                return self.backend.get_result_from(self.database, str(job.id))
+            except (Error, framework.TaskResultDoesNotExist):
+                clean_connections()  # then this run is all that can be told of
+        row = Job(**job._asdict(), backend=self.backend.alias, worker_id=self.worker_id)
+        row.status = JobStatus.RUNNING
+        if outcome is None:
+            return task_result(row)
+        row.status, row.result, row.finished_at = outcome.status, outcome.result, timezone.now()
+        failure = outcome.failure
+        if failure is None:
+            return task_result(row)
+        attempt = Attempt(
+            fence=job.fence,
+            worker_id=self.worker_id,
+            outcome=outcome.kind,
+            error_code=failure.code,
+            exception_class=failure.exception_class,
+            message=failure.message,
+            traceback=failure.traceback,
+        )
+        return task_result(row, [attempt])
+
+
+def _shown(result: TaskResult[..., object]) -> JobFailed:
+    """The last attempt's exception as one that can be raised: nothing stored is imported for it."""
+    last = result.errors[-1]
+    error = JobFailed(f"Task {result.task.name} ({result.id}) failed: {last.exception_class_path}")
+    error.add_note(last.traceback)
+    return error

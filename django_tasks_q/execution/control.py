@@ -1,0 +1,114 @@
+"""What the outside has to say to a running attempt: when it must end, and whether anybody still wants it."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from asgiref.sync import async_to_sync
+
+from ..exceptions import TaskCancelled, TaskTimeout
+
+
+class Control:
+    """The controls of one attempt.
+
+    This one cancels coroutines. Other code finds out when it asks; subclasses reach into that too.
+    """
+
+    def __init__(self, timeout: float | None = None, begun: Callable[[], None] | None = None) -> None:
+        self.timeout = timeout
+        self.deadline: float | None = None
+        self._begun = begun
+        self._cancelled = threading.Event()
+        self._coroutine: tuple[asyncio.AbstractEventLoop, asyncio.Task[Any]] | None = None
+
+    def begin(self) -> None:
+        """User code begins now, and with it the clock."""
+        if self.timeout is not None:
+            self.deadline = time.monotonic() + self.timeout
+        if self._begun is not None:
+            self._begun()
+        if self.cancel_requested:
+            raise TaskCancelled
+
+    # Asked by user code
+
+    @property
+    def cancel_requested(self) -> bool:
+        return self._cancelled.is_set()
+
+    @property
+    def remaining(self) -> float:
+        """Seconds until the deadline; infinite without one."""
+        return float("inf") if self.deadline is None else max(0.0, self.deadline - time.monotonic())
+
+    def check(self) -> None:
+        """Raise what an interruption would raise, if there is a reason for one."""
+        if self.cancel_requested:
+            raise TaskCancelled
+        if self.timeout is not None and not self.remaining:
+            raise TaskTimeout(message(self.timeout))
+
+    def sleep(self, seconds: float) -> None:
+        """Sleep, and be woken by a cancellation or the deadline, which are raised."""
+        self._cancelled.wait(min(seconds, self.remaining))
+        self.check()
+
+    async def asleep(self, seconds: float) -> None:
+        """See sleep(). A cancellation reaches a coroutine by itself."""
+        await asyncio.sleep(min(seconds, self.remaining))
+        self.check()
+
+    # Said from outside
+
+    def cancel(self) -> None:
+        """Ask for the end of the attempt. A coroutine is cancelled; other code has to ask or be reached."""
+        self._cancelled.set()
+        coroutine = self._coroutine
+        if coroutine is not None:
+            loop, task = coroutine
+            loop.call_soon_threadsafe(self._cancel_task, task)
+
+    def _cancel_task(self, task: asyncio.Task[Any]) -> None:
+        if self._coroutine is not None:
+            task.cancel()
+
+    # Around user code
+
+    def run(self, call: Callable[[], Any], *, is_coroutine: bool) -> Any:
+        """Call user code, or await it on an event loop of its own."""
+        if is_coroutine:
+            return async_to_sync(self.awaited)(call)
+        self.begin()
+        return call()
+
+    async def awaited(self, call: Callable[[], Awaitable[Any]]) -> Any:
+        """Await user code. At the deadline, or when it is cancelled, CancelledError is raised inside."""
+        task = asyncio.current_task()
+        assert task is not None  # noqa: S101 - a coroutine always runs in one
+        scope = asyncio.timeout(self.timeout)
+        try:
+            async with scope:
+                self._coroutine = (asyncio.get_running_loop(), task)
+                try:
+                    self.begin()
+                    return await call()
+                finally:
+                    self._coroutine = None
+        except TimeoutError:
+            if scope.expired() and self.timeout is not None:
+                raise TaskTimeout(message(self.timeout)) from None
+            raise
+        except asyncio.CancelledError:
+            if not self.cancel_requested:
+                raise
+            task.uncancel()
+            raise TaskCancelled from None
+
+
+def message(seconds: float) -> str:
+    return f"The attempt ran longer than its timeout of {seconds:g} seconds."

@@ -1,0 +1,78 @@
+"""Raises TaskTimeout into user code that runs in a thread, which no signal reaches.
+
+It arrives when the thread is next at work in Python: not in a blocking call, nor in C code that never
+returns. Whoever does not listen is given up by the parent after the grace: see ``worker.several``.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import threading
+from collections.abc import Callable
+from typing import Any
+
+from asgiref.sync import async_to_sync
+
+from ..exceptions import TaskTimeout
+from .control import Control, message
+
+
+class _Injected(TaskTimeout):
+    """TaskTimeout in a form that can be made without arguments, as the interpreter does."""
+
+    def __init__(self, text: str = "The attempt ran longer than its timeout.") -> None:
+        super().__init__(text)
+
+
+_Injected.__module__, _Injected.__qualname__ = TaskTimeout.__module__, TaskTimeout.__qualname__
+_Injected.__name__ = TaskTimeout.__name__
+
+
+class ThreadControl(Control):
+    """Raises TaskTimeout in the thread that runs the user code when another one calls ``interrupt``."""
+
+    def __init__(self, timeout: float | None = None, begun: Callable[[], None] | None = None) -> None:
+        super().__init__(timeout, begun)
+        self._lock = threading.Lock()
+        self._thread: int | None = None
+
+    def run(self, call: Callable[[], Any], *, is_coroutine: bool) -> Any:
+        if is_coroutine:
+            return async_to_sync(self.awaited)(call)
+        self.begin()
+        self._thread = threading.get_ident()
+        try:
+            return call()
+        except _Injected as error:
+            raise TaskTimeout(message(self.timeout or 0.0)).with_traceback(error.__traceback__) from None
+        finally:
+            self._disarm()
+
+    @property
+    def is_interruptible(self) -> bool:
+        return self._thread is not None
+
+    def interrupt(self) -> None:
+        """Called by another thread when the time is over."""
+        with self._lock:
+            if self._thread is not None:
+                _raise_in(self._thread, _Injected)
+                self._thread = None
+
+    def _disarm(self) -> None:
+        # What was thrown a moment ago may arrive anywhere in here, once.
+        thread = threading.get_ident()
+        for _ in range(2):
+            try:
+                with self._lock:
+                    self._thread = None
+                _raise_in(thread, None)
+                return
+            except _Injected:
+                continue
+
+
+def _raise_in(thread: int, kind: type[BaseException] | None) -> None:
+    """Have an exception raised in a thread, or take back one that has not arrived yet."""
+    error = None if kind is None else ctypes.py_object(kind)
+    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread), error)

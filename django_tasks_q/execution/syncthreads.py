@@ -1,0 +1,102 @@
+"""Threads for what coroutines ask of code that blocks, such as Django's ORM.
+
+Each attempt is bound to one thread while it runs, as Django asks for, but a thread may serve several: so
+there are as many database connections as threads, however many coroutines run. Their calls take turns,
+each whole, as they do where asgiref has one thread for everybody.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from typing import Any
+
+from asgiref.sync import ThreadSensitiveContext
+from django.db import close_old_connections
+
+from .connections import clean_connections, drop_dead_connections
+from .sessions import any_opened
+
+#: The most threads of a child, unless calls hang.
+MOST = 10
+
+
+class SyncThread(ThreadPoolExecutor):
+    """One thread, and how many attempts are bound to it."""
+
+    def __init__(self) -> None:
+        super().__init__(max_workers=1, thread_name_prefix="attempt")
+        self.users = 0
+        #: Whether something has run in it since it last rested.
+        self.used = False
+        #: Since when it has been busy with a call that nobody waits for any more.
+        self.abandoned_at: float | None = None
+
+
+class _Binding(Executor):
+    """What one attempt knows of its thread."""
+
+    def __init__(self, thread: SyncThread) -> None:
+        self.thread = thread
+        self.last: Future[Any] | None = None
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        self.thread.used = True
+        self.last = self.thread.submit(fn, *args, **kwargs)
+        return self.last
+
+
+class SyncThreads:
+    """Binds attempts to threads."""
+
+    def __init__(self) -> None:
+        self.threads: list[SyncThread] = []
+
+    @asynccontextmanager
+    async def lend(self) -> AsyncIterator[None]:
+        """Within the block, sync_to_async() uses one thread, whose connections are cleaned afterwards."""
+        thread = self._choose()
+        if not thread.users and any_opened():
+            thread.submit(drop_dead_connections)
+        thread.users += 1
+        binding = _Binding(thread)
+        try:
+            async with ThreadSensitiveContext(executor=binding):
+                yield
+        finally:
+            thread.users -= 1
+            last = binding.last
+            if last is not None and last.done():
+                # Nobody has to wait for it: whatever comes next to this thread comes after it.
+                thread.submit(clean_connections)
+            elif last is not None:
+                loop = asyncio.get_running_loop()
+                thread.abandoned_at = loop.time()
+                last.add_done_callback(lambda _: loop.call_soon_threadsafe(self._recovered, thread))
+
+    def _choose(self) -> SyncThread:
+        able = [thread for thread in self.threads if thread.abandoned_at is None]
+        chosen = min(able, key=lambda thread: thread.users, default=None)
+        if chosen is None or (chosen.users and len(able) < MOST):
+            chosen = SyncThread()
+            self.threads.append(chosen)
+        return chosen
+
+    def _recovered(self, thread: SyncThread) -> None:
+        thread.abandoned_at = None
+        thread.submit(clean_connections)
+
+    @property
+    def hanging_since(self) -> float:
+        """When the first of the calls began to hang that do, on the loop's clock; infinite without one."""
+        moments = [thread.abandoned_at for thread in self.threads]
+        return min((moment for moment in moments if moment is not None), default=float("inf"))
+
+    def rest(self) -> None:
+        """Let connections go of threads that nobody uses, as their settings say."""
+        for thread in self.threads:
+            if thread.used and not thread.users:
+                thread.used = False
+                thread.submit(close_old_connections)

@@ -1,0 +1,35 @@
+"""What runs in the processes that the fork server starts. None of them knows anything of the queue."""
+
+from __future__ import annotations
+
+import faulthandler
+import signal
+
+from ... import _framework as framework
+from ...backends import DatabaseBackend
+from ...execution.runner import Runner
+from ...executors import executor_class
+from ..forkserver import Pipes
+
+
+def main(pipes: Pipes, config: dict[str, str]) -> None:
+    """The whole life of a child. ``config`` names backend, database, worker, executor and capacity."""
+    faulthandler.register(signal.SIGQUIT, all_threads=True)
+    backend = framework.task_backends[config["backend"]]
+    assert isinstance(backend, DatabaseBackend)  # noqa: S101 - the parent has checked it
+    executor = executor_class(config["executor"])()
+    runner = Runner(backend, config["worker_id"], executor=executor, database=config["database"])
+    executor.start()
+    match executor.kind:
+        case "process":
+            from .process import ProcessChild
+
+            ProcessChild(pipes, runner).run()
+        case "thread":
+            from .thread import ThreadChild
+
+            ThreadChild(pipes, runner, int(config["capacity"])).run()
+        case "async":
+            from .loop import LoopChild
+
+            LoopChild(pipes, runner).run()

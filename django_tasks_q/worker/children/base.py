@@ -1,0 +1,42 @@
+"""What all children have in common."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from ...execution.runner import Runner
+from ...outcomes import Outcome
+from ...storage import ClaimedJob
+from .. import protocol
+from ..forkserver import Pipes
+from ..protocol import Channel
+
+#: Seconds without a job after which idle database connections are let go.
+IDLE = 1.0
+
+
+class Child:
+    """The end of the pipe at which jobs are run."""
+
+    def __init__(self, pipes: Pipes, runner: Runner) -> None:
+        self.channel = Channel(pipes.sock, blocking=True)
+        self.runner = runner
+        #: Final outcomes whose guarded write has not been confirmed yet.
+        self.unconfirmed: dict[str, tuple[ClaimedJob, Outcome]] = {}
+
+    def answer(self, job: ClaimedJob, outcome: Outcome) -> None:
+        """Tell the parent how an attempt has ended."""
+        if outcome.is_final:
+            self.unconfirmed[str(job.id)] = (job, outcome)
+        self.channel.send(protocol.OUTCOME, protocol.pack_outcome(outcome))
+
+    def announcements(self, body: bytes) -> Iterator[Callable[[], None]]:
+        """What is to be told to receivers of ``task_finished``, now that endings are written."""
+        for (job_id, won, status), _ in protocol.unpack(body):
+            known = self.unconfirmed.pop(job_id, None)
+            if not won:
+                continue
+            if known is not None and known[1].status == status:
+                yield lambda known=known: self.runner.finished(*known)  # type: ignore[misc]
+            else:
+                yield lambda job_id=job_id: self.runner.finished_elsewhere(job_id)  # type: ignore[misc]

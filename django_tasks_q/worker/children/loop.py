@@ -1,0 +1,93 @@
+"""An async child: runs coroutines, as many at a time as the parent hands it, on one event loop."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine
+from typing import Any
+from uuid import UUID
+
+from ...execution.control import Control
+from ...execution.runner import Runner
+from ...execution.syncthreads import SyncThreads
+from ...storage import ClaimedJob
+from .. import protocol
+from ..forkserver import Pipes
+from .base import IDLE, Child
+
+#: Seconds that a blocking call may go on after its attempt was cancelled, before another child takes over.
+HANG_PATIENCE = 10.0
+
+
+class LoopChild(Child):
+    """The event loop of an async child."""
+
+    def __init__(self, pipes: Pipes, runner: Runner) -> None:
+        super().__init__(pipes, runner)
+        self.threads = SyncThreads()
+        self.running: dict[UUID, Control] = {}
+        #: Kept, since the loop itself keeps no task from being collected.
+        self.tasks: set[asyncio.Task[None]] = set()
+
+    def run(self) -> None:
+        loop = asyncio.new_event_loop()
+        asyncio.set_event_loop(loop)
+        # Not asyncio.run(): that would wait for coroutines which do not let themselves be cancelled.
+        loop.run_until_complete(self._main())
+
+    async def _main(self) -> None:
+        loop = asyncio.get_running_loop()
+        self.gone = loop.create_future()
+        self.ended: asyncio.Queue[bytes] = asyncio.Queue()
+        self._keep(self._tell())
+        self._keep(self._rest())
+        loop.add_reader(self.channel, self._receive)
+        self.channel.send(protocol.READY)
+        await self.gone
+
+    def _keep(self, coroutine: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(coroutine)
+        self.tasks.add(task)
+        task.add_done_callback(self.tasks.discard)
+
+    def _receive(self) -> None:
+        try:
+            for kind, body in self.channel.receive():
+                if kind == protocol.RUN:
+                    for job in protocol.unpack_jobs(body):
+                        self._start(job)
+                elif kind == protocol.ENDED:
+                    self.ended.put_nowait(body)
+                elif kind == protocol.CANCEL and (control := self.running.get(UUID(bytes=body))):
+                    control.cancel()
+                elif kind == protocol.PING:
+                    self.channel.send(protocol.PONG)
+        except (EOFError, BrokenPipeError, ConnectionResetError):
+            # The parent is gone, and with it the claim on these jobs.
+            if not self.gone.done():
+                self.gone.set_result(None)
+
+    def _start(self, job: ClaimedJob) -> None:
+        control = Control(job.timeout, begun=lambda: self.channel.send(protocol.STARTED, job.id.bytes))
+        self.running[job.id] = control
+        self._keep(self._run(job, control))
+
+    async def _run(self, job: ClaimedJob, control: Control) -> None:
+        try:
+            outcome = await self.runner.arun(job, control, self.threads)
+        finally:
+            self.running.pop(job.id, None)
+        self.answer(job, outcome)
+
+    async def _tell(self) -> None:
+        while True:
+            for announce in self.announcements(await self.ended.get()):
+                await self.runner.atell(self.threads, announce)
+            self.channel.send(protocol.TOLD)
+
+    async def _rest(self) -> None:
+        while True:
+            await asyncio.sleep(IDLE)
+            self.threads.rest()
+            if asyncio.get_running_loop().time() - self.threads.hanging_since > HANG_PATIENCE:
+                self.channel.send(protocol.TIRED)

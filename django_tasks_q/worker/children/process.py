@@ -1,0 +1,85 @@
+"""A process child: runs the jobs it is handed one after the other."""
+
+from __future__ import annotations
+
+import os
+import select
+import time
+from collections import deque
+
+from django.db import close_old_connections
+
+from ...execution.alarm import Alarm, AlarmControl
+from ...execution.runner import HOOK_LIMIT, Runner
+from ...outcomes import AttemptOutcome
+from ...storage import ClaimedJob
+from .. import protocol
+from ..board import OVER, WAITING, Board
+from ..forkserver import Pipes
+from ..system import adopt_orphans, kill_descendants
+from .base import IDLE, Child
+
+
+class ProcessChild(Child):
+    """The loop of a process child."""
+
+    def __init__(self, pipes: Pipes, runner: Runner) -> None:
+        super().__init__(pipes, runner)
+        self.tokens = pipes.token_reader
+        self.board = Board(pipes.memory)
+        self.alarm = Alarm()
+        self.queue: deque[ClaimedJob] = deque()
+        self.retired = False
+        # What tasks leave behind comes back to this process, which ends it.
+        adopt_orphans()
+
+    def run(self) -> None:
+        self.channel.send(protocol.READY)
+        try:
+            while not self.retired:
+                self._receive()
+                if self.queue:
+                    self._next()
+        except (EOFError, BrokenPipeError, ConnectionResetError):
+            pass  # the parent is gone, and with it the claim on these jobs
+
+    def _receive(self) -> None:
+        if not self.queue and not select.select([self.channel], [], [], IDLE)[0]:
+            close_old_connections()
+        for kind, body in self.channel.receive(wait=not self.queue):
+            if kind == protocol.RUN:
+                self.queue.extend(protocol.unpack_jobs(body))
+            elif kind == protocol.ENDED:
+                for announce in self.announcements(body):
+                    self.runner.tell(self._hooks(), announce)
+                self.channel.send(protocol.TOLD)
+
+    def _next(self) -> None:
+        self.board.began = WAITING
+        try:
+            os.read(self.tokens, 1)
+        except BlockingIOError:
+            # The parent has taken the rest back.
+            self.queue.clear()
+            self.channel.send(protocol.DROPPED)
+            return
+        job = self.queue.popleft()
+        control = AlarmControl(
+            self.alarm,
+            job.timeout,
+            begun=self._begun,
+            is_cancelled=lambda: self.board.is_cancelled(job.id, job.fence),
+        )
+        outcome = self.runner.run(job, control, self._hooks())
+        self.board.began = OVER
+        kill_descendants()
+        self.answer(job, outcome)
+        # What was interrupted may have left anything behind: connections, locks, half-made objects.
+        # They go with this process; the jobs it has not started go to another one.
+        self.retired = control.has_interrupted or outcome.kind is AttemptOutcome.TIMEOUT
+
+    def _begun(self) -> None:
+        self.board.began = time.monotonic()
+
+    def _hooks(self) -> AlarmControl:
+        return AlarmControl(self.alarm, HOOK_LIMIT)

@@ -1,0 +1,78 @@
+"""Which tasks run in which children: those of one executor form a group."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+from asgiref.sync import iscoroutinefunction
+
+from ..conf import Options
+from ..definition import Task
+from ..executors import Kind, executor_class
+from ..storage import ClaimedJob
+from .config import WorkerConfig
+from .recycling import Recycling
+
+#: Seconds of work a child may hold in advance.
+AHEAD_SECONDS = 0.05
+#: Children of a group that may be on their way out while others take their place.
+MAX_RETIRING = 3
+
+
+@dataclass
+class Group:
+    """The children of one executor, and the claimed jobs that none of them has."""
+
+    executor: str
+    kind: Kind
+    settings: Options
+    recycling: Recycling
+    #: How many children there are at most.
+    size: int
+    #: Jobs that one of them runs at a time.
+    capacity: int
+    task_names: list[str] = field(default_factory=list)
+    backlog: deque[ClaimedJob] = field(default_factory=deque)
+    #: When a job began to wait in the backlog that no child has come for.
+    waiting_since: float | None = None
+    boot_failures: int = 0
+    #: Seconds that recent jobs took.
+    usual: float = AHEAD_SECONDS
+
+    def learn(self, duration: float) -> None:
+        """Take note of how long a job took."""
+        # Quick to believe that jobs are long, slow to believe that they are short: a job too many in
+        # hand looks like running to everybody else.
+        weight = 0.5 if duration > self.usual else 0.05
+        self.usual += weight * (duration - self.usual)
+
+    @property
+    def ahead(self) -> int:
+        """Jobs that a child of the group should have at hand, the running ones included."""
+        if self.kind != "process":
+            return self.capacity
+        return max(1, int(AHEAD_SECONDS / max(self.usual, 1e-4)))
+
+
+def executor_of(task: Task[..., Any], settings: Options) -> str:
+    """The name of the executor a task runs in: its own, or the one for functions of its kind."""
+    return task.executor or ("async" if iscoroutinefunction(task.func) else settings.executor)
+
+
+def groups_of(tasks: Iterable[Task[..., Any]], config: WorkerConfig, settings: Options) -> dict[str, Group]:
+    """The groups that a worker needs, by the name of each task."""
+    groups: dict[str, Group] = {}
+    by_task: dict[str, Group] = {}
+    for task in tasks:
+        name = executor_of(task, settings)
+        if name not in groups:
+            kind = executor_class(name).kind
+            size = config.processes if kind == "process" else 1
+            capacity = {"process": 1, "thread": config.threads, "async": config.async_concurrency}[kind]
+            groups[name] = Group(name, kind, settings, config.recycling, size, capacity)
+        groups[name].task_names.append(task.name)
+        by_task[task.name] = groups[name]
+    return by_task

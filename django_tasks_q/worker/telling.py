@@ -1,0 +1,82 @@
+"""Which child tells the receivers of ``task_finished`` of which ended job."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Mapping
+from typing import NamedTuple
+from uuid import UUID
+
+from ..outcomes import Outcome
+from ..states import FINAL, JobStatus
+from .handle import Handle
+
+logger = logging.getLogger("django_tasks_q.worker")
+
+
+class Ending(NamedTuple):
+    """What receivers are to hear of."""
+
+    job_id: str
+    #: Whether the outcome is the one its attempt had.
+    won: bool
+    status: str = ""
+    #: Children that died when nothing but telling this was under way.
+    died: int = 0
+
+
+class Telling:
+    """Sees to it that every final ending is told once: by the child that ran the job, or by another."""
+
+    def __init__(self, children: Mapping[int, Handle]) -> None:
+        self.children = children
+        #: Ended jobs whose own child is gone and that no other has been told of.
+        self.untold: list[Ending] = []
+        self._ran_by: dict[UUID, int] = {}  # which child ran a job that is being written
+
+    def ran(self, job_id: UUID, child: Handle) -> None:
+        """A child has ended an attempt, which is to be written now."""
+        self._ran_by[job_id] = child.key
+
+    def confirm(self, outcomes: Iterable[Outcome], written: Mapping[UUID, JobStatus]) -> None:
+        """Tell the children which of their endings stand."""
+        frames: dict[int, list[Ending]] = {}
+        for outcome in outcomes:
+            key = self._ran_by.pop(outcome.job_id, None)
+            status = written.get(outcome.job_id, outcome.status)
+            if status not in FINAL:
+                continue
+            ending = Ending(str(outcome.job_id), outcome.job_id in written, str(status))
+            if key is not None and key in self.children:
+                frames.setdefault(key, []).append(ending)
+            elif ending.won:
+                self.untold.append(ending)
+        for key, frame in frames.items():
+            self.children[key].tell(frame)
+        self.tell()
+
+    def ended(self, ids: Iterable[UUID]) -> None:
+        """Jobs have ended without an attempt of this worker."""
+        self.untold += [Ending(str(id), True) for id in ids]
+
+    def tell(self) -> None:
+        """Have a child tell of the jobs whose own child is gone."""
+        able = [child for child in self.children.values() if child.accepts]
+        if self.untold and able:
+            min(able, key=lambda child: child.held).tell(self.untold)
+            self.untold = []
+
+    def inherit(self, child: Handle, *, was_running: bool) -> None:
+        """What a dead child may not have told, another will, unless that is what children die of."""
+        suspect = child.untold[0] if child.untold and not was_running else []
+        for frame in child.untold:
+            for ending in frame:
+                died = ending.died + (frame is suspect)
+                if died < 2:
+                    self.untold.append(ending._replace(died=died))
+                else:
+                    logger.error("Receivers of task_finished end their process: job id=%s", ending.job_id)
+
+    def forget(self) -> None:
+        """The jobs that are under way are others' now."""
+        self._ran_by.clear()

@@ -1,0 +1,230 @@
+"""Jobs that somebody does not want any more, in every state they can be in."""
+
+import signal
+import uuid
+
+import psutil
+import pytest
+from django.db import transaction
+
+from django_tasks_q import _framework as framework
+from django_tasks_q.actions import cancel
+from django_tasks_q.exceptions import WorkerLost
+from django_tasks_q.models import Attempt, Job
+from django_tasks_q.outcomes import Failure, Outcome
+from django_tasks_q.states import JobStatus
+from django_tasks_q.storage import Claim, storage_for
+
+from .tasksapp import tasks
+from .test_worker import finished, job, options, outcomes
+
+
+@pytest.fixture
+def told():
+    """What receivers of task_finished hear in this process."""
+    heard = []
+
+    def receiver(task_result, **kwargs):
+        heard.append((task_result.id, str(task_result.status)))
+
+    framework.task_finished.connect(receiver)
+    yield heard
+    framework.task_finished.disconnect(receiver)
+
+
+def claimed(alias, task=tasks.noop, **using):
+    result = task.using(**using).enqueue()
+    storage = storage_for(alias)
+    claim = Claim(worker_id=uuid.uuid4(), backend="default", task_names=[task.name])
+    (found,) = storage.claim(claim, 1)
+    return storage, found, result
+
+
+def row(alias, result):
+    return Job.objects.using(alias).get(id=result.id)
+
+
+def test_a_waiting_job_is_cancelled_at_once(storage_alias, told):
+    result = tasks.noop.enqueue()
+    later = tasks.noop.using(run_after=framework_later()).enqueue()
+    cancelled = cancel([result.id, later.id], reason="not wanted", using=storage_alias)
+    assert (cancelled.done, cancelled.requested) == ({uuid.UUID(result.id), uuid.UUID(later.id)}, set())
+    found = row(storage_alias, result)
+    assert (found.status, found.error_code, found.cancel_reason) == ("CANCELLED", "CANCELLED", "not wanted")
+    assert found.finished_at is not None
+    result.refresh()
+    assert result.status == framework.TaskResultStatus.FAILED
+    assert result.errors[0].exception_class_path == "django_tasks_q.exceptions.JobCancelled"
+    assert sorted(told) == sorted([(result.id, "FAILED"), (later.id, "FAILED")])
+
+
+def framework_later():
+    from datetime import timedelta
+
+    return timedelta(hours=1)
+
+
+def test_a_cancellation_is_part_of_the_callers_transaction(storage_alias, told):
+    result = tasks.noop.enqueue()
+    with pytest.raises(ZeroDivisionError), transaction.atomic(using=storage_alias):
+        cancel(result.id, using=storage_alias)
+        raise ZeroDivisionError
+    assert (row(storage_alias, result).status, told) == ("READY", [])
+
+
+def test_an_ended_job_is_left_alone(storage_alias, told):
+    storage, found, result = claimed(storage_alias)
+    storage.finish([Outcome.successful(found.id, found.fence, "1", 0.1)])
+    assert cancel(result.id, using=storage_alias) == (set(), set())
+    assert (row(storage_alias, result).status, row(storage_alias, result).cancel_requested_at) == (
+        "SUCCESSFUL",
+        None,
+    )
+    first = tasks.noop.enqueue()
+    assert cancel(first.id, using=storage_alias).done
+    assert cancel(first.id, reason="again", using=storage_alias) == (set(), set())
+    assert row(storage_alias, first).cancel_reason == ""
+
+
+ENDINGS = {
+    "retry later": lambda job: Outcome.failed(job.id, job.fence, Failure("X", "a.B", "", ""), 60.0, 0.1),
+    "retry now": lambda job: Outcome.failed(job.id, job.fence, Failure("X", "a.B", "", ""), 0.0, 0.1),
+    "release": lambda job: Outcome.released(job.id, job.fence, 0.1),
+    "snooze": lambda job: Outcome.snoozed(job.id, job.fence, 60.0, 0.1),
+    "lost": lambda job: Outcome.crashed(job.id, job.fence, WorkerLost("gone"), again=True, poison=False),
+}
+
+
+@pytest.mark.parametrize("how", ENDINGS)
+def test_a_job_that_is_to_end_is_not_run_again(storage_alias, how):
+    storage, found, result = claimed(storage_alias)
+    assert cancel(result.id, using=storage_alias).requested == {found.id}
+    assert storage.cancelling(row(storage_alias, result).worker_id) == {found.id}
+    assert storage.finish([ENDINGS[how](found)]) == {found.id: JobStatus.CANCELLED}
+    ended = row(storage_alias, result)
+    assert (ended.status, ended.error_code) == ("CANCELLED", "CANCELLED")
+    assert ended.finished_at is not None
+    assert Attempt.objects.using(storage_alias).filter(job_id=found.id).count() == 1
+
+
+def test_what_is_written_first_stands(storage_alias):
+    storage, found, result = claimed(storage_alias)
+    cancel(result.id, using=storage_alias)
+    assert storage.finish([Outcome.successful(found.id, found.fence, "1", 0.1)])
+    assert row(storage_alias, result).status == "SUCCESSFUL"
+
+
+def test_a_retry_in_waiting_is_cancelled(storage_alias):
+    storage, found, result = claimed(storage_alias)
+    storage.finish([ENDINGS["retry later"](found)])
+    assert cancel(result.id, using=storage_alias).done == {found.id}
+    assert storage.finish([ENDINGS["retry later"](found)]) == {}
+
+
+def test_what_is_no_id_is_refused(storage_alias):
+    with pytest.raises(ValueError, match="badly formed"):
+        cancel("nonsense", using=storage_alias)
+    assert cancel(uuid.uuid4(), using=storage_alias) == (set(), set())
+    with pytest.raises(ValueError, match="reason must be 1 to 255 printable characters"):
+        cancel(uuid.uuid4(), reason="a\nb", using=storage_alias)
+
+
+# By way of workers
+
+
+@pytest.mark.parametrize("how", ["sleep", "answer", "stubborn"])
+def test_a_running_process_is_interrupted(project, tmp_path, how):
+    options(project, grace=0.3)
+    mark = tmp_path / "mark"
+    result = tasks.be_cancelled.using(max_attempts=3).enqueue(str(mark), how)
+    with project.worker("--processes", "1"):
+        pid = int(project.wait_for(lambda: mark.exists() and mark.read_text()))
+        cancel(result.id)
+        finished(project, result, timeout=5)
+        project.wait_for(lambda: not psutil.pid_exists(pid))
+        after = finished(project, tasks.leave.enqueue("after"))
+    assert mark.read_text() == "TaskCancelled: The job was cancelled."
+    assert after.return_value != pid
+    if how == "answer":
+        assert (job(result).status, result.return_value) == ("SUCCESSFUL", "done anyway")
+        return
+    assert (job(result).status, job(result).error_code, job(result).crashes) == ("CANCELLED", "CANCELLED", 0)
+    assert outcomes(result) == ["cancelled"]
+    assert len(result.errors) == 1
+    assert result.errors[0].exception_class_path == "django_tasks_q.exceptions.TaskCancelled"
+    assert ("did not end within 0.3 seconds" in result.errors[0].message) == (how == "stubborn")
+
+
+def test_a_cancellation_comes_within_a_second(project, tmp_path):
+    mark = tmp_path / "mark"
+    result = tasks.be_cancelled.enqueue(str(mark))
+    with project.worker("--processes", "1"):
+        project.wait_for(mark.exists)
+        cancel(result.id)
+        finished(project, result)
+    asked, ended = job(result).cancel_requested_at, job(result).finished_at
+    # By a hint where there are any; else at the next look, a second later at the latest.
+    assert (ended - asked).total_seconds() < (1.0 if project.alias == "postgres" else 2.5)
+
+
+@pytest.mark.parametrize("task", ["be_cancelled_async", "be_cancelled_alone"])
+def test_a_coroutine_is_cancelled(project, tmp_path, task):
+    mark = tmp_path / "mark"
+    result = getattr(tasks, task).enqueue(str(mark))
+    with project.worker("--processes", "1"):
+        project.wait_for(mark.exists)
+        cancel(result.id)
+        finished(project, result, timeout=5)
+    assert (job(result).status, mark.read_text()) == ("CANCELLED", "cleaned up")
+
+
+@pytest.mark.parametrize("how", ["sleep", "look"])
+def test_a_thread_finds_out(project, tmp_path, how):
+    mark = tmp_path / "mark"
+    result = tasks.sleep_in_thread.enqueue(str(mark), how)
+    with project.worker("--processes", "1"):
+        project.wait_for(mark.exists)
+        cancel(result.id)
+        finished(project, result, timeout=5)
+    if how == "sleep":
+        assert job(result).status == "CANCELLED"
+    else:
+        assert (job(result).status, result.return_value) == ("SUCCESSFUL", "stopped early")
+
+
+def test_a_task_may_cancel_itself(project):
+    result = tasks.cancel_self.enqueue("no more orders")
+    project.run("runworker", "--batch", "--processes", "1")
+    finished(project, result)
+    assert (job(result).status, result.errors[0].message, outcomes(result)) == (
+        "CANCELLED",
+        "no more orders",
+        ["cancelled"],
+    )
+
+
+def test_only_the_job_that_was_meant_is_cancelled(project, tmp_path):
+    """Jobs are handed over in advance: those before and behind the one that is cancelled run on."""
+    go, mark = tmp_path / "go", tmp_path / "mark"
+    running = tasks.wait_for_file.enqueue(str(go), str(mark))
+    with project.worker("--processes", "1"):
+        project.wait_for(mark.exists)
+        others = [tasks.noop.enqueue() for _ in range(40)]
+        cancel([other.id for other in others[::2]])
+        go.touch()
+        finished(project, running, *others)
+    assert [job(other).status for other in others] == ["CANCELLED", "SUCCESSFUL"] * 20
+
+
+def test_a_job_is_cancelled_although_its_worker_dies(project, tmp_path):
+    options(project, lease=1)
+    mark = tmp_path / "mark"
+    result = tasks.sleep.enqueue(600, str(mark))
+    with project.worker("--processes", "1") as worker:
+        project.wait_for(mark.exists)
+        psutil.Process(worker.pid).send_signal(signal.SIGSTOP)
+        cancel(result.id)
+        worker.kill()
+    with project.worker("--processes", "1"):
+        finished(project, result)
+    assert (job(result).status, outcomes(result)) == ("CANCELLED", ["lost"])

@@ -1,0 +1,262 @@
+"""Children of every kind, by way of real workers: what they run, how it ends, what is left of it."""
+
+from datetime import timedelta
+
+import psutil
+import pytest
+from django.utils import timezone
+
+from django_tasks_q.models import Attempt, Job
+
+from .tasksapp import tasks
+from .tasksapp.models import Effect
+from .test_worker import finished, job, options, outcomes
+
+
+def marks(tmp_path, count):
+    return [tmp_path / f"mark{number}" for number in range(count)]
+
+
+def all_exist(paths):
+    return all(path.exists() for path in paths)
+
+
+# Executors
+
+
+@pytest.mark.parametrize(("task", "count"), [("wait_in_thread", 4), ("wait_async", 120)])
+def test_one_process_runs_many_jobs_at_a_time(project, tmp_path, task, count):
+    go, there = tmp_path / "go", marks(tmp_path, count)
+    results = [getattr(tasks, task).enqueue(str(go), str(mark)) for mark in there]
+    with project.worker("--threads", "4", "--async-concurrency", "120") as worker:
+        project.wait_for(lambda: all_exist(there))
+        assert len(worker.descendants()) == 2  # the server and one child
+        go.touch()
+        results = finished(project, *results)
+        assert worker.stop() == 0
+        assert "Traceback" not in worker.output
+    assert len({result.return_value for result in results}) == 1
+    assert Job.objects.filter(status="SUCCESSFUL", attempts=1).count() == count
+    assert not Attempt.objects.exists()
+
+
+def test_more_jobs_than_there_is_room_for_wait_in_the_database(project, tmp_path):
+    go, mark = tmp_path / "go", tmp_path / "mark"
+    first = tasks.wait_in_thread.enqueue(str(go), str(mark))
+    with project.worker("--threads", "1"):
+        project.wait_for(mark.exists)
+        others = [tasks.leave_in_thread.enqueue("waits") for _ in range(20)]
+        plain = [tasks.leave.enqueue("runs") for _ in range(20)]
+        finished(project, *plain)
+        assert not Job.objects.filter(id__in=[other.id for other in others]).exclude(status="READY").exists()
+        go.touch()
+        finished(project, first, *others)
+
+
+def test_all_kinds_work_side_by_side_on_the_database(project):
+    results = [
+        task.enqueue(f"{task.name} {number}")
+        for number in range(100)
+        for task in (tasks.leave, tasks.leave_in_thread, tasks.leave_async)
+    ]
+    done = project.run("runworker", "--batch", "--processes", "2", "--threads", "4")
+    assert "300 succeeded" in done.stdout
+    assert done.stderr == ""
+    assert Effect.objects.values("key").distinct().count() == Effect.objects.count() == len(results)
+
+
+def test_a_project_may_bring_an_executor(project):
+    result = tasks.whisper.enqueue("psst")
+    project.run("runworker", "--batch")
+    assert finished(project, result).return_value == "PSST!"
+
+
+def test_coroutines_share_few_connections(project):
+    if project.alias != "postgres":
+        pytest.skip("only a server has sessions")
+    keys = [str(number) for number in range(200)]
+    tasks.leave_async.enqueue_many([(key,) for key in keys])
+    count = tasks.query.enqueue(
+        "default", "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()"
+    )
+    before = len(keys)
+    project.run("runworker", "--batch", "--processes", "1", "--async-concurrency", "10")
+    assert Effect.objects.count() == before
+    assert finished(project, count).return_value < 20
+
+
+# Timeouts where several jobs share a process
+
+
+@pytest.mark.parametrize("how", ["loop", "sleep", "stubborn", "lock"])
+def test_a_thread_that_outlives_its_timeout_harms_no_sibling(project, tmp_path, how):
+    options(project, grace=0.3)
+    go, mark, there = tmp_path / "go", tmp_path / "mark", tmp_path / "there"
+    sibling = tasks.wait_in_thread.enqueue(str(go), str(there))
+    with project.worker("--threads", "3", "--processes", "1"):
+        project.wait_for(there.exists)
+        offender = tasks.outlive_in_thread.enqueue(how, str(mark))
+        finished(project, offender)
+        go.touch()
+        after = tasks.leave_in_thread.enqueue("after")
+        finished(project, sibling, after)
+    assert (job(offender).error_code, outcomes(offender)) == ("TASK_TIMEOUT", ["timeout"])
+    assert sibling.return_value  # it ran to its end, if need be in another process
+    assert outcomes(sibling) == (["released"] if how == "lock" else [])
+    assert mark.exists() == (how == "loop")
+    if how == "loop":
+        assert "ran longer than its timeout of 0.5 seconds" in offender.errors[0].message
+
+
+@pytest.mark.parametrize("how", ["wait", "block", "stubborn"])
+def test_a_coroutine_that_outlives_its_timeout_harms_no_sibling(project, tmp_path, how):
+    options(project, grace=0.3)
+    go, mark, there = tmp_path / "go", tmp_path / "mark", tmp_path / "there"
+    sibling = tasks.wait_async.enqueue(str(go), str(there))
+    with project.worker("--processes", "1"):
+        project.wait_for(there.exists)
+        offender = tasks.outlive_async.enqueue(how, str(mark))
+        finished(project, offender)
+        go.touch()
+        after = tasks.async_add.enqueue(1, 2)
+        finished(project, sibling, after)
+    assert (job(offender).error_code, outcomes(offender)) == ("TASK_TIMEOUT", ["timeout"])
+    assert outcomes(sibling) == (["released"] if how == "block" else [])
+    assert (mark.read_text() == "cleaned up") == (how == "wait")
+
+
+def test_a_sleep_of_the_context_ends_at_the_deadline(project):
+    result = tasks.sleep_past_deadline.enqueue()
+    project.run("runworker", "--batch")
+    assert job(finished(project, result)).error_code == "TASK_TIMEOUT"
+    assert job(result).duration < 2
+
+
+# Endings of a process
+
+
+def test_whatever_ends_a_process_ends_one_attempt(project):
+    options(project, max_crashes=1, grace=0.2)
+    crashes = {how: tasks.end_badly.enqueue(how) for how in ("segfault", "stack")}
+    stopped = tasks.end_badly.using(timeout=0.5).enqueue("stop")
+    greedy = tasks.allocate.enqueue(2000)
+    fine = tasks.add.enqueue(1, 1)
+    done = project.run("runworker", "--batch", "--processes", "2")
+    finished(project, *crashes.values(), stopped, greedy, fine)
+    assert [job(result).error_code for result in crashes.values()] == ["POISON", "POISON"]
+    attempt = Attempt.objects.get(job_id=crashes["segfault"].id)
+    assert (attempt.exit_status, attempt.exception_class) == (-11, "django_tasks_q.exceptions.AttemptCrashed")
+    assert "killed by SIGSEGV" in attempt.message
+    assert job(stopped).error_code == "TASK_TIMEOUT"
+    assert greedy.errors[0].exception_class_path == "builtins.MemoryError"
+    assert fine.return_value == 2
+    assert "1 succeeded, 4 failed" in done.stdout
+
+
+def test_nothing_that_a_task_started_outlives_its_attempt(project, tmp_path):
+    mark = tmp_path / "daemon"
+    result = tasks.daemonise.enqueue(str(mark))
+    with project.worker("--processes", "1"):
+        pid = finished(project, result).return_value
+        assert pid == int(mark.read_text())
+        project.wait_for(lambda: not psutil.pid_exists(pid))
+
+
+def test_nothing_that_a_task_started_outlives_the_death_of_its_process(project, tmp_path):
+    mark = tmp_path / "daemon"
+    result = tasks.daemonise.using(timeout=None).enqueue(str(mark))
+    with project.worker("--processes", "1") as worker:
+        finished(project, result)
+        other = tmp_path / "other"
+        thread = tasks.wait_in_thread.enqueue(str(tmp_path / "never"), str(other))
+        project.wait_for(other.exists)
+        daemon = psutil.Popen(["sleep", "600"])  # not the worker's: it stays
+        psutil.Process(int(other.read_text())).kill()
+        project.wait_for(lambda: outcomes(thread))
+        assert daemon.is_running()
+        daemon.kill()
+        daemon.wait()
+        children = {process.pid for process in worker.descendants()}
+        assert int(other.read_text()) not in children
+    assert outcomes(thread)[0] == "crashed"
+
+
+@pytest.mark.parametrize(
+    ("flags", "jobs"),
+    [
+        (["--max-jobs-per-child", "2"], 1),
+        (["--max-memory-per-child", "150"], 200),
+        (["--max-age-per-child", "0"], 1),
+    ],
+    ids=["jobs", "memory", "age"],
+)
+def test_children_are_replaced(project, flags, jobs):
+    results = [tasks.hold_memory.enqueue(jobs) for _ in range(4)]
+    project.run("runworker", "--batch", "--processes", "1", *flags)
+    pids = [result.return_value for result in finished(project, *results)]
+    expected = {"--max-jobs-per-child": 2, "--max-memory-per-child": 4, "--max-age-per-child": 4}[flags[0]]
+    assert len(set(pids)) == expected
+    assert not Job.objects.exclude(status="SUCCESSFUL", crashes=0).exists()
+
+
+def test_threads_are_replaced_too(project):
+    keys = [str(number) for number in range(12)]
+    results = [tasks.leave_in_thread.enqueue(key) for key in keys]
+    project.run("runworker", "--batch", "--threads", "2", "--max-jobs-per-child", "3")
+    finished(project, *results)
+    assert Effect.objects.values("pid").distinct().count() == 4
+
+
+# Jobs that are not to be run twice
+
+
+def test_a_job_that_may_run_once_only_fails_with_its_process(project, tmp_path):
+    mark = tmp_path / "mark"
+    result = tasks.run_at_most_once.enqueue(str(mark))
+    project.run("runworker", "--batch", "--processes", "1")
+    finished(project, result)
+    assert (job(result).status, job(result).error_code) == ("FAILED", "CRASHED")
+    assert mark.read_text() == "ran\n"
+
+
+def test_a_job_that_may_run_once_only_fails_with_its_worker(project, tmp_path):
+    options(project, lease=1)
+    mark = tmp_path / "mark"
+    result = tasks.run_at_most_once.enqueue(str(mark), "sleep")
+    with project.worker("--processes", "1") as worker:
+        project.wait_for(mark.exists)
+        worker.kill()
+    # Whoever finds it need not know its task.
+    Job.objects.filter(id=result.id).update(task_name="of.another.release")
+    with project.worker("--processes", "1"):
+        finished(project, result)
+    assert (job(result).status, job(result).error_code) == ("FAILED", "WORKER_LOST")
+    assert mark.read_text() == "ran\n"
+
+
+def test_a_job_that_may_run_once_only_fails_when_its_worker_stops_too_soon(project, tmp_path):
+    mark = tmp_path / "mark"
+    result = tasks.run_at_most_once.enqueue(str(mark), "sleep")
+    with project.worker("--processes", "1", "--shutdown-timeout", "0.2") as worker:
+        project.wait_for(mark.exists)
+        assert worker.stop() == 0
+    assert (job(result).status, job(result).error_code) == ("FAILED", "WORKER_STOPPED")
+
+
+# Expiry
+
+
+def test_what_is_not_started_in_time_is_never_started(project):
+    late = tasks.leave.using(expires_at=timedelta(seconds=-1)).enqueue("late")
+    retried = tasks.fail_slowly.using(expires_at=timedelta(hours=1)).enqueue()
+    in_time = tasks.leave.using(expires_at=timedelta(hours=1)).enqueue("in time")
+    with project.worker("--processes", "1"):
+        finished(project, late, in_time)
+        project.wait_for(lambda: job(retried).is_retrying)
+    assert (job(late).status, job(late).error_code, job(late).attempts) == ("EXPIRED", "EXPIRED", 0)
+    assert late.errors[-1].exception_class_path == "django_tasks_q.exceptions.JobExpired"
+    assert list(Effect.objects.values_list("key", flat=True)) == ["in time"]
+    Job.objects.filter(id=retried.id).update(expires_at=timezone.now())
+    with project.worker("--processes", "1"):
+        finished(project, retried)
+    assert (job(retried).status, job(retried).attempts) == ("EXPIRED", 1)
