@@ -239,7 +239,7 @@ def test_nothing_of_the_queue_is_read_from_a_replica(unreachable_replica, settin
     (job,) = storage.claim(claim, 1)
     assert [lost.id for lost in storage.lost("default")] == [job.id]
     assert storage.held(claim.worker_id) == [(job.id, 1)]
-    assert rescue(storage, "default", Options(max_crashes=1))
+    assert len(rescue(storage, "default", Options(max_crashes=1))) == 1
     assert storage.next_due("default") is None
     result.refresh()
     assert (str(result.status), len(result.errors)) == ("FAILED", 1)

@@ -613,8 +613,7 @@ def _run_beside_a_frozen_worker(project, tmp_path):
     go, mark = tmp_path / "go", tmp_path / "mark"
     result = tasks.wait_for_file.enqueue(str(go), str(mark))
     with project.worker("--processes", "1") as frozen:
-        project.wait_for(mark.exists)
-        first_pid = int(mark.read_text())
+        first_pid = int(project.wait_for(lambda: mark.exists() and mark.read_text()))
         tree = freeze(frozen)
         go.touch()  # the frozen child will find it and answer as soon as it wakes
         with project.worker("--processes", "1"):

@@ -17,7 +17,6 @@ from asgiref.sync import ThreadSensitiveContext
 from django.db import close_old_connections
 
 from .connections import clean_connections, drop_dead_connections
-from .sessions import any_opened
 
 #: The most threads of a child, unless calls hang.
 MOST = 10
@@ -58,10 +57,10 @@ class SyncThreads:
     async def lend(self) -> AsyncIterator[None]:
         """Within the block, sync_to_async() uses one thread, whose connections are cleaned afterwards."""
         thread = self._choose()
-        if not thread.users and any_opened():
-            thread.submit(drop_dead_connections)
         thread.users += 1
         binding = _Binding(thread)
+        if thread.used:
+            thread.submit(drop_dead_connections)
         try:
             async with ThreadSensitiveContext(executor=binding):
                 yield

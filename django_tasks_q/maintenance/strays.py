@@ -7,20 +7,21 @@ from collections.abc import Container
 from uuid import UUID
 
 from ..outcomes import Outcome
+from ..states import JobStatus
 from ..storage import Storage
 
 logger = logging.getLogger("django_tasks_q.maintenance")
 
 
-def give_back_strays(storage: Storage, worker_id: UUID, known: Container[UUID]) -> int:
-    """Make jobs ready again that are the worker's in the table and not in its memory. Answers how many.
+def give_back_strays(storage: Storage, worker_id: UUID, known: Container[UUID]) -> dict[UUID, JobStatus]:
+    """Make jobs ready again that are the worker's in the table and not in its memory. Answers the states.
 
     The answer to a claim can be lost with the connection although the claim stands. The lease would
     keep such a job from everybody for as long as the worker lives.
     """
     strays = [(job_id, fence) for job_id, fence in storage.held(worker_id) if job_id not in known]
     if not strays:
-        return 0
-    won = storage.finish([Outcome.released(job_id, fence) for job_id, fence in strays])
-    logger.warning("Gave back %d jobs whose claim this worker was never told of", len(won))
-    return len(won)
+        return {}
+    written = storage.finish([Outcome.released(job_id, fence) for job_id, fence in strays])
+    logger.warning("Gave back %d jobs whose claim this worker was never told of", len(written))
+    return written

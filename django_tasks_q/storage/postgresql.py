@@ -234,11 +234,11 @@ class PostgreSQLListener(Listener):
 
     def drain(self) -> Hints:
         try:
-            told = list(self._connection.notifies(timeout=0))
+            heard = {(note.channel, note.payload) for note in self._connection.notifies(timeout=0)}
         except PsycopgError as error:
             raise InterfaceError(str(error)) from error
-        self.is_answered |= any(notify.channel == self._own_channel for notify in told)
-        payloads = {notify.payload for notify in told if notify.channel == self._channel}
+        self.is_answered |= any(channel == self._own_channel for channel, _ in heard)
+        payloads = {payload for channel, payload in heard if channel == self._channel}
         return Hints(jobs=bool(payloads - {CANCEL}), cancels=CANCEL in payloads)
 
     def ask(self) -> None:

@@ -57,10 +57,10 @@ class Duties:
                 self._promote_at = now + min(1.0, due)
         if now >= self._rescue_at:
             self._rescue_at = now + _jittered(self._rescue_every)
-            ready += give_back_strays(self.storage, worker_id, known)
-            rescued = rescue(self.storage, self.backend, self.settings)
-            ready += len(rescued)
-            ended += [id for id, status in rescued.items() if status in FINAL]
+            found = give_back_strays(self.storage, worker_id, known)
+            found |= rescue(self.storage, self.backend, self.settings)
+            ready += len(found)
+            ended += [id for id, status in found.items() if status in FINAL]
         if now >= self._expire_at:
             self._expire_at = now + _jittered(EXPIRE)
             ended += expire(self.storage, self.backend)

@@ -83,15 +83,15 @@ class Wakeup:
             ready = {key.fileobj for key, _ in selector.select(timeout)}
         if self.signals in ready:
             self.signals.drain()
-        return self._hints(listener) if listener is not None and listener in ready else Hints()
+        return self._drained(listener) if listener is not None and listener in ready else Hints()
 
-    def _hints(self, listener: Listener) -> Hints:
+    def _drained(self, listener: Listener) -> Hints:
         try:
             hints = listener.drain()
         except Error:
             self._lose_listener()
             return Hints(jobs=True, cancels=True)  # whatever was missed is found by looking
-        if any(hints):
+        if hints.jobs or hints.cancels:
             self._deaf_until = time.monotonic() + HINT_PAUSE
         return hints
 
@@ -128,7 +128,7 @@ class Wakeup:
 
     def _judge(self, listener: Listener, now: float) -> None:
         if not listener.is_answered:
-            self._hints(listener)  # this process may have slept through it
+            self._drained(listener)  # this process may have slept through it
         if listener.is_answered:
             self._asked, self._proven = False, True
             self._pause, self._due = RELISTEN, now + VERIFY

@@ -11,9 +11,10 @@ class WithoutFence(AppConfig):
         from django_tasks_q.worker import lease
 
         def finish(self, outcomes):
+            row = {"cancel_requested_at": None}
             for outcome in outcomes:
-                Job.objects.using(self.alias).filter(id=outcome.job_id).update(**base._changes(outcome))
-            return {outcome.job_id for outcome in outcomes}
+                Job.objects.using(self.alias).filter(id=outcome.job_id).update(**base._changes(outcome, row))
+            return {outcome.job_id: outcome.status for outcome in outcomes}
 
         for storage in (base.Storage, postgresql.PostgreSQLStorage, sqlite.SQLiteStorage):
             storage.finish = finish
