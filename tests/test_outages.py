@@ -240,6 +240,8 @@ def test_a_server_that_crashes_and_stays_away_is_waited_for(private, server, tmp
         connections["private"].close()
         server.stop("immediate")
         away_at = time.monotonic()
+        with pytest.raises(OperationalError):  # never a silent drop
+            tasks.noop.enqueue()
         # Deadlines hold in the meantime, and the lease's end kills what others may be running.
         private.wait_for(lambda: not all(map(alive, children)))
         assert alive(psutil.Process(first_pid))

@@ -379,16 +379,19 @@ class Storage:
             finished_at__lt=DatabaseNow(-older_than),
             backend=backend,
         )
-        features = self.connection.features
-        with self.transaction():
-            if features.has_select_for_update:
-                # What somebody retries this moment stays: Django deletes by id alone.
-                old = old.select_for_update(skip_locked=features.has_select_for_update_skip_locked)
-            ids = list(old.order_by("finished_at").values_list("id", flat=True)[:limit])
-            if ids:
-                failpoint("prune.selected")
-                Attempt.objects.using(self.alias).filter(job_id__in=ids).delete()
-                Job.objects.using(self.alias).filter(id__in=ids).delete()
+        ids = list(old.order_by("finished_at").values_list("id", flat=True)[:limit])
+        if ids:
+            failpoint("prune.selected")
+            with self.transaction():
+                rows = Job.objects.using(self.alias).filter(id__in=ids, status__in=FINAL)
+                features = self.connection.features
+                if features.has_select_for_update:
+                    # Whoever deletes the same ones at the same time must not wait for this, nor this for it.
+                    skip = features.has_select_for_update_skip_locked
+                    rows = rows.select_for_update(skip_locked=skip)
+                mine = list(rows.order_by("id").values_list("id", flat=True))
+                Attempt.objects.using(self.alias).filter(job_id__in=mine).delete()
+                Job.objects.using(self.alias).filter(id__in=mine).delete()
         return len(ids)
 
     # Workers

@@ -14,7 +14,7 @@ from psycopg import Error as PsycopgError
 
 from ..failpoints import failpoint
 from ..models import Attempt, Job
-from ..outcomes import Outcome
+from ..outcomes import AttemptOutcome, Outcome
 from ..states import FINAL, JobStatus
 from .base import Listener, Storage, is_recorded, repeated
 from .values import Claim, ClaimedJob, Hints
@@ -61,7 +61,7 @@ WITH ending AS MATERIALIZED (
         %(message)s::text[], %(traceback)s::text[], %(exit_status)s::int[]
     ) AS ending(id, fence, status, final, delay, result, duration, kind, recorded, uncounted, crashed,
                 code, exception, message, traceback, exit_status)
-), ended AS (
+){owned}, ended AS (
     UPDATE {job} AS job
     SET status = CASE WHEN job.cancel_requested_at IS NULL OR ending.final THEN ending.status
                       ELSE 'CANCELLED' END,
@@ -76,7 +76,7 @@ WITH ending AS MATERIALIZED (
         run_after = CASE WHEN ending.status = 'SCHEDULED'
                          THEN STATEMENT_TIMESTAMP() + ending.delay * INTERVAL '1 second'
                          ELSE job.run_after END
-    FROM ending
+    FROM ending{of_owned}
     WHERE job.id = ending.id AND job.fence = ending.fence AND job.status = 'RUNNING'
     RETURNING job.id, job.status, job.attempts::int + job.crashes + ending.uncounted::int AS number,
               job.last_attempted_at, job.worker_id
@@ -91,6 +91,14 @@ WITH ending AS MATERIALIZED (
 )
 SELECT id, status FROM ended
 """
+
+# Several workers may rescue the same jobs at once, while one that is slow is finishing them after all. Who
+# rescues waits for nobody, so it is never one of two that wait for each other.
+OWNED = """, owned AS MATERIALIZED (
+    SELECT job.id FROM {job} AS job JOIN ending USING (id)
+    WHERE job.fence = ending.fence AND job.status = 'RUNNING'
+    FOR NO KEY UPDATE OF job SKIP LOCKED
+)"""
 
 PROMOTE = """
 UPDATE {job} SET status = 'READY'
@@ -117,7 +125,8 @@ class PostgreSQLStorage(Storage):
             "columns": ", ".join(f"job.{quote(column_of[name])}" for name in ClaimedJob._fields),
         }
         self._claim = CLAIM.format(**names)
-        self._finish = FINISH.format(**names)
+        self._finish = FINISH.format(**names, owned="", of_owned="")
+        self._rescue = FINISH.format(**names, owned=OWNED.format(**names), of_owned=" JOIN owned USING (id)")
         self._promote = PROMOTE.format(**names)
         self._hinted: dict[str, float] = {}
 
@@ -149,8 +158,9 @@ class PostgreSQLStorage(Storage):
         parameters: dict[str, Any] = dict(
             zip(_Ending._fields, map(list, zip(*rows, strict=True)), strict=True)
         )
+        rescues = any(outcome.kind is AttemptOutcome.LOST for outcome in outcomes)
         with self.connection.cursor() as cursor:
-            cursor.execute(self._finish, parameters)
+            cursor.execute(self._rescue if rescues else self._finish, parameters)
             return {id: JobStatus(status) for id, status in cursor.fetchall()}
 
     @repeated
