@@ -149,9 +149,8 @@ def by_stop(job: ClaimedJob, duration: float | None) -> Outcome:
     if not _is_fatal_to_lose(job):
         return Outcome.released(job.id, job.fence, duration)
     error = WorkerLost("The worker was stopped while it ran this job, which is not to be run twice.")
-    return Outcome.failed(
-        job.id, job.fence, Failure.of(error, WORKER_STOPPED), None, duration, AttemptOutcome.LOST
-    )
+    failure = Failure.of(error, WORKER_STOPPED)
+    return Outcome.failed(job.id, job.fence, failure, None, duration, AttemptOutcome.CRASHED)
 
 
 def _is_fatal_to_lose(job: ClaimedJob | LostJob) -> bool:

@@ -380,19 +380,21 @@ class Storage:
             backend=backend,
         )
         ids = list(old.order_by("finished_at").values_list("id", flat=True)[:limit])
-        if ids:
-            failpoint("prune.selected")
-            with self.transaction():
-                rows = Job.objects.using(self.alias).filter(id__in=ids, status__in=FINAL)
-                features = self.connection.features
-                if features.has_select_for_update:
-                    # Whoever deletes the same ones at the same time must not wait for this, nor this for it.
-                    skip = features.has_select_for_update_skip_locked
-                    rows = rows.select_for_update(skip_locked=skip)
-                mine = list(rows.order_by("id").values_list("id", flat=True))
-                Attempt.objects.using(self.alias).filter(job_id__in=mine).delete()
-                Job.objects.using(self.alias).filter(id__in=mine).delete()
-        return len(ids)
+        if not ids:
+            return 0
+        failpoint("prune.selected")
+        with self.transaction():
+            # Again, now that nobody can change them: Django deletes by id alone.
+            rows = Job.objects.using(self.alias).filter(id__in=ids, status__in=FINAL)
+            features = self.connection.features
+            if features.has_select_for_update:
+                # Whoever deletes the same ones at the same time must not wait for this, nor this for it.
+                skip = features.has_select_for_update_skip_locked
+                rows = rows.select_for_update(skip_locked=skip)
+            mine = list(rows.order_by("id").values_list("id", flat=True))
+            Attempt.objects.using(self.alias).filter(job_id__in=mine).delete()
+            Job.objects.using(self.alias).filter(id__in=mine).delete()
+        return len(mine)
 
     # Workers
 
