@@ -13,7 +13,7 @@ class Faults(AppConfig):
 def equip() -> None:
     """Do to this process what its environment says."""
     from django_tasks_q import failpoints
-    from django_tasks_q.worker import duties
+    from django_tasks_q.worker import duties, single
 
     from .mutations import remove
     from .points import Points
@@ -23,4 +23,5 @@ def equip() -> None:
         failpoints.install(Points.read(text, os.environ["FAILPOINT_MARKS"]))
     if text := os.environ.pop("WITHOUT", ""):
         remove(*text.split(","))
+    single.START_TIMEOUT = float(os.environ.get("START_TIMEOUT", single.START_TIMEOUT))
     duties.PRUNE = float(os.environ.get("PRUNE_EVERY", duties.PRUNE))

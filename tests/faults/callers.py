@@ -8,6 +8,11 @@ from pathlib import Path
 
 from django.db import Error, connection, transaction
 
+from django_tasks_q.conf import Options
+from django_tasks_q.maintenance.prune import prune
+from django_tasks_q.maintenance.rescue import rescue
+from django_tasks_q.storage import storage_for
+
 from . import mix, tasks
 
 
@@ -16,6 +21,20 @@ def enqueue(queue: str, count: int) -> None:
     with transaction.atomic():
         for _ in range(count):
             tasks.quick.using(queue_name=queue).enqueue()
+
+
+def keep(duty: str) -> None:
+    """Do one of the duties that workers share, as they do: again, when the database had trouble."""
+    storage, settings = storage_for("default"), Options()
+    while True:
+        try:
+            if duty == "rescue":
+                rescue(storage, "default", settings)
+            else:
+                prune(storage, "default", settings)
+            return
+        except Error:
+            connection.close()
 
 
 class Changed(Exception):

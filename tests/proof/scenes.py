@@ -31,9 +31,10 @@ class Scene:
     promise: tuple[str, ...] | None = UNDISTURBED
     others: tuple[str, ...] | None = UNDISTURBED
     hit: int = 1
+    #: The fault is met when the step is come to for that time.
+    at: int = 1
     jobs: tuple[Any, ...] = field(default_factory=lambda: (tasks.quick,) * 3)
-    #: Where the fault is met: by a worker with jobs, by one that finds a lost job or an old one, or by
-    #: whoever enqueues.
+    #: Where the fault is met: by a worker, by whoever does the duty ``rescue`` or ``prune``, or by a caller.
     who: str = "worker"
     #: Which process meets it, for those that are stopped.
     stops: str = "parent"
@@ -55,10 +56,10 @@ def waves() -> Iterator[list[Scene]]:
     running += [Scene("claim.committed", action) for action in TROUBLES]
     running += [Scene("attempt.received", action, CRASHED) for action in ("kill", "exit")]
     running += [Scene("attempt.returned", action, CRASHED) for action in ("kill", "exit")]
-    for step in ("attempt.received", "attempt.returned"):
-        running.append(Scene(step, "stop", TIMED_OUT, jobs=(overrun(),) * 2, stops="child"))
+    for step, promise in (("attempt.received", CRASHED), ("attempt.returned", TIMED_OUT)):
+        running.append(Scene(step, "stop", promise, jobs=(overrun(),) * 2, stops="child"))
     # The connection is there from the job before.
-    running.append(Scene("attempt.received", "drop", FAILED_ONCE, hit=2))
+    running.append(Scene("attempt.received", "drop", FAILED_ONCE, hit=2, at=2))
     yield running
 
     ending = [Scene("finish.sending", action, RESCUED) for action in DEATHS]
@@ -70,15 +71,18 @@ def waves() -> Iterator[list[Scene]]:
     yield ending
 
     keeping = [
-        Scene(step, action, RESCUED, jobs=(), who="rescuer")
+        Scene(step, action, RESCUED, jobs=(), who="rescue")
         for step in ("rescue.selected", "rescue.written")
         for action in DEATHS + TROUBLES
     ]
-    keeping += [Scene("prune.selected", action, jobs=(), who="pruner") for action in DEATHS + TROUBLES]
-    # Behind a slow job that comes after many quick ones, some have been handed out and are taken back.
-    crowd = (*(tasks.quick,) * 100, slow(2.5), *(tasks.quick,) * 5)
+    # Without a stop: it would be one with SQLite's write lock.
     keeping += [
-        Scene("release.sending", action, None, None, jobs=crowd) for action in ("kill", "exit", "stop")
+        Scene("prune.selected", action, jobs=(), who="prune")
+        for action in ("kill", "exit", "raise", *TROUBLES)
+    ]
+    keeping += [
+        Scene("release.sending", action, RESCUED, hit=2, jobs=(tasks.quick,))
+        for action in ("kill", "exit", "stop")
     ]
     keeping += [
         Scene("enqueue.inserted", action, jobs=(), who="caller")
