@@ -45,6 +45,8 @@ def test_all_of_it_is_committed_together(project):
         ("object", "RESULT_UNSTORABLE"),
         ("caught", "UNHANDLED_EXCEPTION"),
         ("rollback", "UNHANDLED_EXCEPTION"),
+        ("autocommit", "UNHANDLED_EXCEPTION"),
+        ("commit", "UNHANDLED_EXCEPTION"),
         ("durable", "UNHANDLED_EXCEPTION"),
     ],
 )

@@ -41,7 +41,7 @@ class AttemptInline(ReadOnly, StackedInline):
     extra = 0
     can_delete = False
     fields = (
-        ("outcome", "error_code"),
+        ("outcome", "error_code", "exit_status"),
         ("started_at", "finished_at", "seconds"),
         "worker_id",
         "exception_class",

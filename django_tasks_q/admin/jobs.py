@@ -65,13 +65,14 @@ class JobAdmin(ReadOnly, ModelAdmin):
             _("Times"),
             {
                 "fields": (
-                    ("enqueued_at", "run_after"),
+                    ("enqueued_at", "run_after", "expires_at"),
                     ("started_at", "last_attempted_at"),
                     ("finished_at", "seconds"),
                 )
             },
         ),
         (_("Runs"), {"fields": (("runs_of", "crashes", "timeout"), "worker_id")}),
+        (_("Cancellation"), {"fields": (("cancel_requested_at", "cancel_reason"),)}),
         (_("Data"), {"fields": ("args_text", "kwargs_text", "result_text")}),
     )
 

@@ -54,7 +54,8 @@ class WorkerAdmin(ReadOnly, ModelAdmin):
         "name",
         ("hostname", "pid"),
         ("backend", "queue_names"),
-        ("processes", "version"),
+        ("processes", "threads", "async_concurrency"),
+        "version",
         ("started_at", "stopped_at"),
         ("heartbeat_at", "lease_expires_at"),
     )

@@ -6,7 +6,8 @@ from functools import cache
 from django.core.exceptions import ImproperlyConfigured
 from django.db import connections
 
-from .base import Listener, Storage
+from .base import Storage
+from .session import Listener
 from .values import Cancelled, Claim, ClaimedJob, Hints, LostJob
 
 __all__ = [

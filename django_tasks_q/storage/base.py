@@ -2,132 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
-from datetime import timedelta
-from functools import wraps
-from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
 from uuid import UUID
 
-from django.db import (
-    DatabaseError,
-    DataError,
-    Error,
-    IntegrityError,
-    OperationalError,
-    connections,
-    transaction,
-)
-from django.db.migrations.recorder import MigrationRecorder
-from django.db.models import Case, Exists, F, OuterRef, Q, Value, When
+from django.db.models import Case, F, Q, Value, When
 from django.db.models.functions import Coalesce
-from django.db.models.lookups import LessThanOrEqual
 
-from ..failpoints import failpoint
-from ..models import Attempt, Job, Worker
+from ..models import Attempt, Job
 from ..models.job import JobQuerySet
-from ..outcomes import CANCELLED, EXPIRED, Outcome
-from ..states import FINAL, STARTABLE, JobStatus
+from ..outcomes import CANCELLED, Outcome
+from ..states import JobStatus
 from .clock import DatabaseNow
-from .values import Advice, Cancelled, Claim, ClaimedJob, Hints, LostJob
-
-if TYPE_CHECKING:
-    from django.db.backends.base.base import BaseDatabaseWrapper
-
-P = ParamSpec("P")
-R = TypeVar("R")
-S = TypeVar("S", bound="Storage")
-
-#: How often a statement is repeated that lost to a concurrent one without any fault of its own.
-MAX_REPEATS = 20
+from .leases import Leases
+from .session import Listener, repeated
+from .upkeep import Upkeep
+from .values import Cancelled, Claim, ClaimedJob
 
 
-def repeated(verb: Callable[Concatenate[S, P], R]) -> Callable[Concatenate[S, P], R]:
-    """Run a verb again when the database asks for that: a deadlock, a serialization failure, a busy file."""
-
-    @wraps(verb)
-    def wrapper(self: S, /, *args: P.args, **kwargs: P.kwargs) -> R:
-        for _ in range(MAX_REPEATS):
-            try:
-                return verb(self, *args, **kwargs)
-            except OperationalError as error:
-                # Inside the caller's transaction only the caller can repeat the whole of it.
-                if self.connection.in_atomic_block or not self.may_repeat(error):
-                    raise
-        return verb(self, *args, **kwargs)
-
-    return wrapper
-
-
-class Storage:
+class Storage(Upkeep, Leases):
     """The verbs. Each is one statement or one transaction, and tells time by the database."""
-
-    #: Seconds an idle worker sleeps at most before it looks again.
-    poll_interval = 1.0
-    #: Whether workers can be woken by hints, unless the settings say otherwise.
-    sends_hints = False
-
-    def __init__(self, alias: str) -> None:
-        self.alias = alias
-
-    @property
-    def connection(self) -> BaseDatabaseWrapper:
-        return connections[self.alias]
-
-    def may_repeat(self, error: OperationalError) -> bool:
-        # MySQL's and MariaDB's codes for a deadlock and for a lock that was waited for too long.
-        return error.args[:1] in ((1213,), (1205,))
-
-    def refuses(self, error: DatabaseError) -> bool:
-        """Whether an error is about the values of a statement, and would meet it every time."""
-        # MySQL and MariaDB put some of these among the operational ones: incorrect string value, packet
-        # too large, out of range, data too long.
-        return isinstance(error, DataError | IntegrityError) or error.args[:1] in (
-            (1366,),
-            (1153,),
-            (1264,),
-            (1406,),
-        )
-
-    def is_busy(self, error: Exception) -> bool:
-        """Whether an error only says that others are at work, and that asking again will do."""
-        return isinstance(error, OperationalError) and self.may_repeat(error)
-
-    def prepare_worker(self, seconds: float) -> None:
-        """Have this process's future connections give up on a database that is silent for ``seconds``.
-
-        For what a signal cannot interrupt. To be called before the first connection.
-        """
-
-    def disconnect(self) -> None:
-        """Leave a connection in whatever state it is, without waiting for its other end."""
-        connection = self.connection
-        with suppress(Exception):  # as when there is none
-            connection.connection.close()
-        connection.in_atomic_block = False
-        with suppress(Error):
-            connection.close()
-        # An interrupted call may have left the wrapper in the middle of anything.
-        del connections[self.alias]
-
-    def before_fork(self) -> None:
-        """Close what this process has open, so that no socket has two owners."""
-        self.connection.close()
-
-    @contextmanager
-    def transaction(self, *, durable: bool = False) -> Iterator[None]:
-        """A transaction that may write; ``durable`` makes sure that it is no part of another one."""
-        with transaction.atomic(using=self.alias, durable=durable):
-            yield
-
-    def advice(self) -> Iterator[Advice]:
-        """What to change in this database's settings."""
-        yield from ()
-
-    def migrations(self) -> set[str]:
-        """Names of the app's migrations that the tables have seen."""
-        applied = MigrationRecorder(self.connection).applied_migrations()
-        return {name for app, name in applied if app == Job._meta.app_label}
 
     # Coming in
 
@@ -181,6 +75,11 @@ class Storage:
         """Whether there is a job for a worker to claim."""
         return self._ready(claim).exists()
 
+    def has_work(self, claim: Claim) -> bool:
+        """Whether a job that this worker could take is ready, or due to be."""
+        due = Q(status=JobStatus.SCHEDULED, run_after__lte=DatabaseNow())
+        return self._takeable(claim).filter(Q(status=JobStatus.READY) | due).exists()
+
     def _takeable(self, claim: Claim) -> JobQuerySet:
         jobs = Job.objects.using(self.alias).filter(
             Q(expires_at__isnull=True) | Q(expires_at__gt=DatabaseNow()),
@@ -207,7 +106,7 @@ class Storage:
             # Locked in one order everywhere, so that two batches never wait for each other.
             rows = {
                 row["id"]: row
-                for row in self._locked(jobs.filter(id__in=[outcome.job_id for outcome in outcomes])).values(
+                for row in self.locked(jobs.filter(id__in=[outcome.job_id for outcome in outcomes])).values(
                     "id", "attempts", "crashes", "worker_id", "last_attempted_at", "cancel_requested_at"
                 )
             }
@@ -223,12 +122,6 @@ class Storage:
             if attempts:
                 Attempt.objects.using(self.alias).bulk_create(attempts)
         return written
-
-    def _locked(self, jobs: JobQuerySet) -> JobQuerySet:
-        """The same rows, in the order of their ids, and nobody else's until the transaction ends."""
-        if self.connection.features.has_select_for_update:
-            jobs = jobs.select_for_update()
-        return jobs.order_by("id")
 
     def stands(self, outcomes: Collection[Outcome]) -> set[UUID]:
         """Of endings that ``finish`` did not write, the ids of those that an earlier try had written.
@@ -262,7 +155,7 @@ class Storage:
         """
         with self.transaction():
             jobs = Job.objects.using(self.alias).filter(id__in=ids)
-            unfinished = list(self._locked(jobs.unfinished()).values_list("id", flat=True))
+            unfinished = list(self.locked(jobs.unfinished()).values_list("id", flat=True))
             running = Q(status=JobStatus.RUNNING)
             Job.objects.using(self.alias).filter(id__in=unfinished).unfinished().update(
                 cancel_requested_at=Coalesce(F("cancel_requested_at"), DatabaseNow()),
@@ -285,179 +178,6 @@ class Storage:
 
     def hint_cancel(self, backend: str) -> None:
         """Have workers look for cancellations once the caller's transaction has committed."""
-
-    # Keeping in order
-
-    @repeated
-    def promote(self, backend: str, limit: int = 1000) -> int:
-        """Make up to ``limit`` scheduled jobs ready that are due. Answers how many."""
-        due = Job.objects.using(self.alias).filter(
-            status=JobStatus.SCHEDULED, backend=backend, run_after__lte=DatabaseNow()
-        )
-        # MySQL cannot limit a subquery of the table it updates, hence the list.
-        ids = list(due.order_by("run_after").values_list("id", flat=True)[:limit])
-        return due.filter(id__in=ids).update(status=JobStatus.READY) if ids else 0
-
-    def next_due(self, backend: str) -> float | None:
-        """Seconds until the next scheduled job is due, negative if it is already; None without one."""
-        row = (
-            Job.objects.using(self.alias)
-            .filter(status=JobStatus.SCHEDULED, backend=backend, run_after__isnull=False)
-            .order_by("run_after")
-            .annotate(now=DatabaseNow())
-            .values_list("run_after", "now")
-            .first()
-        )
-        if row is None or row[0] is None:
-            return None
-        return (row[0] - row[1]).total_seconds()
-
-    def has_work(self, claim: Claim) -> bool:
-        """Whether a job that this worker could take is ready, or due to be."""
-        due = Q(status=JobStatus.SCHEDULED, run_after__lte=DatabaseNow())
-        return self._takeable(claim).filter(Q(status=JobStatus.READY) | due).exists()
-
-    @repeated
-    def expire(self, backend: str, limit: int = 500) -> list[UUID]:
-        """End up to ``limit`` jobs that wait although they are not to be started any more. Answers which."""
-        due = Job.objects.using(self.alias).filter(
-            status__in=STARTABLE, backend=backend, expires_at__lte=DatabaseNow()
-        )
-        if not due.exists():
-            return []
-        with self.transaction():
-            ids = list(self._locked(due).values_list("id", flat=True)[:limit])
-            if ids:
-                Job.objects.using(self.alias).filter(id__in=ids, status__in=STARTABLE).update(
-                    finished_at=DatabaseNow(), error_code=EXPIRED, status=JobStatus.EXPIRED
-                )
-        return ids
-
-    def unknown(
-        self, backend: str, known: Collection[str], older_than: float, limit: int = 1000
-    ) -> list[str]:
-        """Names of tasks not ``known`` that ready jobs older than that many seconds are for.
-
-        Only the first ``limit`` jobs in a claim's order are looked at: those that nobody takes gather there.
-        """
-        first = (
-            Job.objects.using(self.alias)
-            .filter(status=JobStatus.READY, backend=backend)
-            .order_by("-priority", "id")
-            .annotate(waited=LessThanOrEqual(F("enqueued_at"), DatabaseNow(-older_than)))
-            .values_list("task_name", "waited")[:limit]
-        )
-        return sorted({name for name, waited in first if waited and name not in known})
-
-    def lost(self, backend: str, limit: int = 500) -> list[LostJob]:
-        """Running jobs that no worker with a lease owns.
-
-        Not "the owner's lease is over": a row whose owner is missing altogether is lost as well. A
-        lease that is over is never renewed, so what is found here stays lost until it is finished.
-        """
-        alive = Worker.objects.filter(id=OuterRef("worker_id"), lease_expires_at__gt=DatabaseNow())
-        rows = (
-            Job.objects.using(self.alias)
-            .filter(~Exists(alive), status=JobStatus.RUNNING, backend=backend)
-            .order_by("id")
-            .values_list(*LostJob._fields)[:limit]
-        )
-        return [LostJob(*row) for row in rows]
-
-    def held(self, worker_id: UUID) -> list[tuple[UUID, int]]:
-        """Id and fence of each running job that is a worker's."""
-        rows = Job.objects.using(self.alias).filter(status=JobStatus.RUNNING, worker_id=worker_id)
-        return list(rows.values_list("id", "fence"))
-
-    @repeated
-    def prune(
-        self, backend: str, statuses: Collection[JobStatus], older_than: float, limit: int = 500
-    ) -> int:
-        """Delete up to ``limit`` finished jobs, ended more than ``older_than`` seconds ago."""
-        old = Job.objects.using(self.alias).filter(
-            status__in=FINAL.intersection(statuses),
-            finished_at__lt=DatabaseNow(-older_than),
-            backend=backend,
-        )
-        ids = list(old.order_by("finished_at").values_list("id", flat=True)[:limit])
-        if not ids:
-            return 0
-        failpoint("prune.selected")
-        with self.transaction():
-            # Again, now that nobody can change them: Django deletes by id alone.
-            rows = Job.objects.using(self.alias).filter(id__in=ids, status__in=FINAL)
-            features = self.connection.features
-            if features.has_select_for_update:
-                # Whoever deletes the same ones at the same time must not wait for this, nor this for it.
-                skip = features.has_select_for_update_skip_locked
-                rows = rows.select_for_update(skip_locked=skip)
-            mine = list(rows.order_by("id").values_list("id", flat=True))
-            Attempt.objects.using(self.alias).filter(job_id__in=mine).delete()
-            Job.objects.using(self.alias).filter(id__in=mine).delete()
-        return len(mine)
-
-    # Workers
-
-    @repeated
-    def register(self, worker: Worker, lease: float) -> None:
-        """Insert a worker with a lease of that many seconds."""
-        worker.started_at = DatabaseNow()
-        worker.heartbeat_at = DatabaseNow()
-        worker.lease_expires_at = DatabaseNow(lease)
-        worker.save(force_insert=True, using=self.alias)
-
-    @repeated
-    def heartbeat(self, worker_id: UUID, lease: float) -> bool:
-        """Renew a lease that still holds. False means that it is over and its jobs are others' now.
-
-        What is left of it must be a twelfth at least: a commit that is slow to come could else be read
-        by nobody until others have found the jobs lost. The worker gives up by then too.
-        """
-        with self.transaction():
-            # SQLite's time is asked for here: not before a wait for the write lock, but after.
-            return bool(
-                Worker.objects.using(self.alias)
-                .filter(id=worker_id, lease_expires_at__gt=DatabaseNow(lease / 12), stopped_at__isnull=True)
-                .update(heartbeat_at=DatabaseNow(), lease_expires_at=DatabaseNow(lease))
-            )
-
-    @repeated
-    def unregister(self, worker_id: UUID) -> None:
-        """End a worker's lease now; whatever it still owns can be rescued at once."""
-        Worker.objects.using(self.alias).filter(id=worker_id, stopped_at__isnull=True).update(
-            stopped_at=DatabaseNow(), lease_expires_at=DatabaseNow()
-        )
-
-    @repeated
-    def forget_workers(self, older_than: float = timedelta(days=1).total_seconds()) -> int:
-        """Delete the rows of workers whose lease ended more than ``older_than`` seconds ago."""
-        return (
-            Worker.objects.using(self.alias).filter(lease_expires_at__lt=DatabaseNow(-older_than)).delete()[0]
-        )
-
-
-class Listener:
-    """A source of wake-up hints that a selector can wait for."""
-
-    #: Whether what ``ask`` sent has come: until then hints may be lost on the way.
-    is_answered = False
-
-    def fileno(self) -> int:
-        raise NotImplementedError
-
-    def drain(self) -> Hints:
-        """Take the hints that have come. Raises a database Error when no more can come."""
-        raise NotImplementedError
-
-    def ask(self) -> None:
-        """Send this listener alone a hint, by way of the worker's other connection.
-
-        Raises that one's Error. Once the hint has been drained, ``is_answered`` is true.
-        """
-        raise NotImplementedError
-
-    def close(self) -> None:
-        raise NotImplementedError
 
 
 def is_recorded(outcome: Outcome, number: int) -> bool:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Collection
 from functools import cached_property
+from typing import Any
 from uuid import UUID
 
-from django.db import DataError
+from django.db import DatabaseError, DataError, OperationalError
 
 from ..outcomes import Outcome
 from ..states import JobStatus
@@ -17,7 +18,20 @@ from .base import Storage
 REST = 64 * 1024
 
 
+#: A deadlock, and a lock that was waited for too long.
+REPEATABLE = (1213, 1205)
+#: Refused values that the driver puts among the operational errors: incorrect string value, packet too large,
+#: out of range, data too long.
+REFUSED = (1366, 1153, 1264, 1406)
+
+
 class MySQLStorage(Storage):
+    def may_repeat(self, error: OperationalError) -> bool:
+        return _code(error) in REPEATABLE
+
+    def refuses(self, error: DatabaseError) -> bool:
+        return super().refuses(error) or _code(error) in REFUSED
+
     def prepare_worker(self, seconds: float) -> None:
         # The driver waits in C, and goes on waiting after a signal.
         options = self.connection.settings_dict["OPTIONS"]
@@ -46,6 +60,10 @@ class MySQLStorage(Storage):
         with self.connection.cursor() as cursor:
             cursor.execute("SELECT @@max_allowed_packet")
             return int(cursor.fetchone()[0])
+
+
+def _code(error: DatabaseError) -> Any:
+    return error.args[0] if error.args else None
 
 
 def _size(outcome: Outcome) -> int:

@@ -16,7 +16,8 @@ from ..failpoints import failpoint
 from ..models import Attempt, Job
 from ..outcomes import AttemptOutcome, Outcome
 from ..states import FINAL, JobStatus
-from .base import Listener, Storage, is_recorded, repeated
+from .base import Storage, is_recorded
+from .session import Listener, repeated
 from .values import Claim, ClaimedJob, Hints
 
 #: Seconds between two hints that one process sends for one backend. Workers that were woken look

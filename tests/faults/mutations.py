@@ -9,9 +9,10 @@ import inspect
 import textwrap
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from types import ModuleType
 from unittest import mock
 
-from django_tasks_q.storage import base, postgresql, storage_for
+from django_tasks_q.storage import base, leases, postgresql, storage_for
 from django_tasks_q.worker import lease
 
 #: Of each guard of a write: its text in PostgreSQL's statement, and in the portable code.
@@ -46,12 +47,12 @@ def _patches(protections: tuple[str, ...]) -> Iterator[mock._patch]:
         if protection == "lease":
             yield mock.patch.object(lease, "KILL", float("inf"))
             yield mock.patch.object(lease, "STOP_CLAIMING", float("inf"))
-            source = _cut(_source(base.Storage.heartbeat), "lease_expires_at__gt=DatabaseNow(lease / 12), ")
-            yield mock.patch.object(base.Storage, "heartbeat", _compiled(source, "heartbeat"))
+            source = _cut(_source(leases.Leases.heartbeat), "lease_expires_at__gt=DatabaseNow(lease / 12), ")
+            yield mock.patch.object(leases.Leases, "heartbeat", _compiled(source, "heartbeat", leases))
             continue
         in_statement, in_portable = GUARDS[protection]
         statement, portable = _cut(statement, in_statement), _cut(portable, in_portable)
-    yield mock.patch.object(base.Storage, "finish", _compiled(portable, "finish"))
+    yield mock.patch.object(base.Storage, "finish", _compiled(portable, "finish", base))
     yield mock.patch.object(postgresql, "FINISH", statement)
 
 
@@ -59,9 +60,9 @@ def _source(function: Callable[..., object]) -> str:
     return textwrap.dedent(inspect.getsource(function))
 
 
-def _compiled(source: str, name: str) -> object:
+def _compiled(source: str, name: str, module: ModuleType) -> object:
     scope: dict[str, object] = {}
-    exec(source, vars(base), scope)
+    exec(source, vars(module), scope)
     return scope[name]
 
 

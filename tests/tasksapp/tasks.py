@@ -529,6 +529,10 @@ def leave_atomically(key: str, how: str = "", mark: str = "") -> str:
                 Effect.objects.create(pk=Effect.objects.get(key=key).pk, key="twice", pid=0)
         case "rollback":
             transaction.set_rollback(True)
+        case "autocommit":
+            transaction.set_autocommit(True)
+        case "commit":
+            transaction.commit()
         case "hook":
             transaction.on_commit(lambda: Path(mark).write_text("committed"))
         case "bad hook":

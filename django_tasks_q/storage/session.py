@@ -1,0 +1,148 @@
+"""How the verbs reach their database: its connection, its errors, its transactions, its hints."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from functools import wraps
+from typing import TYPE_CHECKING, Concatenate, ParamSpec, TypeVar
+
+from django.db import (
+    DatabaseError,
+    DataError,
+    Error,
+    IntegrityError,
+    OperationalError,
+    connections,
+    transaction,
+)
+from django.db.migrations.recorder import MigrationRecorder
+
+from ..models import Job
+from ..models.job import JobQuerySet
+from .values import Advice, Hints
+
+if TYPE_CHECKING:
+    from django.db.backends.base.base import BaseDatabaseWrapper
+
+P = ParamSpec("P")
+R = TypeVar("R")
+S = TypeVar("S", bound="Session")
+
+#: How often a statement is repeated that lost to a concurrent one without any fault of its own.
+MAX_REPEATS = 20
+
+
+def repeated(verb: Callable[Concatenate[S, P], R]) -> Callable[Concatenate[S, P], R]:
+    """Run a verb again when the database asks for that: a deadlock, a serialization failure, a busy file."""
+
+    @wraps(verb)
+    def wrapper(self: S, /, *args: P.args, **kwargs: P.kwargs) -> R:
+        for _ in range(MAX_REPEATS):
+            try:
+                return verb(self, *args, **kwargs)
+            except OperationalError as error:
+                # Inside the caller's transaction only the caller can repeat the whole of it.
+                if self.connection.in_atomic_block or not self.may_repeat(error):
+                    raise
+        return verb(self, *args, **kwargs)
+
+    return wrapper
+
+
+class Session:
+    """One database alias, for as long as the process lives."""
+
+    #: Seconds an idle worker sleeps at most before it looks again.
+    poll_interval = 1.0
+    #: Whether workers can be woken by hints, unless the settings say otherwise.
+    sends_hints = False
+
+    def __init__(self, alias: str) -> None:
+        self.alias = alias
+
+    @property
+    def connection(self) -> BaseDatabaseWrapper:
+        return connections[self.alias]
+
+    def may_repeat(self, error: OperationalError) -> bool:
+        """Whether a statement did nothing and may do better the next time."""
+        return False
+
+    def refuses(self, error: DatabaseError) -> bool:
+        """Whether an error is about the values of a statement, and would meet it every time."""
+        return isinstance(error, DataError | IntegrityError)
+
+    def is_busy(self, error: Exception) -> bool:
+        """Whether an error only says that others are at work, and that asking again will do."""
+        return isinstance(error, OperationalError) and self.may_repeat(error)
+
+    def prepare_worker(self, seconds: float) -> None:
+        """Have this process's future connections give up on a database that is silent for ``seconds``.
+
+        For what a signal cannot interrupt. To be called before the first connection.
+        """
+
+    def disconnect(self) -> None:
+        """Leave a connection in whatever state it is, without waiting for its other end."""
+        connection = self.connection
+        with suppress(Exception):  # as when there is none
+            connection.connection.close()
+        connection.in_atomic_block = False
+        with suppress(Error):
+            connection.close()
+        # An interrupted call may have left the wrapper in the middle of anything.
+        del connections[self.alias]
+
+    def before_fork(self) -> None:
+        """Close what this process has open, so that no socket has two owners."""
+        self.connection.close()
+
+    @contextmanager
+    def transaction(self, *, durable: bool = False) -> Iterator[None]:
+        """A transaction that may write; ``durable`` makes sure that it is no part of another one."""
+        with transaction.atomic(using=self.alias, durable=durable):
+            yield
+
+    def advice(self) -> Iterator[Advice]:
+        """What to change in this database's settings."""
+        yield from ()
+
+    def migrations(self) -> set[str]:
+        """Names of the app's migrations that the tables have seen."""
+        applied = MigrationRecorder(self.connection).applied_migrations()
+        return {name for app, name in applied if app == Job._meta.app_label}
+
+    def locked(self, jobs: JobQuerySet, *, skip: bool = False) -> JobQuerySet:
+        """The same rows, in the order of their ids, and nobody else's until the transaction ends.
+
+        With ``skip`` those that are somebody else's already are left out, where the database can do that.
+        """
+        features = self.connection.features
+        if features.has_select_for_update:
+            jobs = jobs.select_for_update(skip_locked=skip and features.has_select_for_update_skip_locked)
+        return jobs.order_by("id")
+
+
+class Listener:
+    """A source of wake-up hints that a selector can wait for."""
+
+    #: Whether what ``ask`` sent has come: until then hints may be lost on the way.
+    is_answered = False
+
+    def fileno(self) -> int:
+        raise NotImplementedError
+
+    def drain(self) -> Hints:
+        """Take the hints that have come. Raises a database Error when no more can come."""
+        raise NotImplementedError
+
+    def ask(self) -> None:
+        """Send this listener alone a hint, by way of the worker's other connection.
+
+        Raises that one's Error. Once the hint has been drained, ``is_answered`` is true.
+        """
+        raise NotImplementedError
+
+    def close(self) -> None:
+        raise NotImplementedError
