@@ -6,8 +6,7 @@ import inspect
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import MISSING, asdict, dataclass, fields
-from datetime import datetime, timedelta
-from enum import Enum
+from datetime import datetime
 from functools import cache
 from typing import (
     TYPE_CHECKING,
@@ -16,90 +15,34 @@ from typing import (
     Literal,
     ParamSpec,
     Self,
-    TypedDict,
     TypeVar,
     Unpack,
     cast,
     overload,
 )
 
-from asgiref.sync import iscoroutinefunction, sync_to_async
-from django.conf import settings
-from django.utils import timezone
+from asgiref.sync import sync_to_async
 from django.utils.module_loading import import_string
 
 from . import _framework as framework
 from .exceptions import TaskNotRegistered
-from .executors import executor_name
-from .policy import Backoff, BackoffCallable, Matcher, OnLost, checked_matchers, class_path
+from .policy import Backoff, BackoffCallable, Matcher, OnLost, class_path
 from .registry import registry
-from .validation import one_line, seconds, suggestion, whole
+from .task_options import (
+    DEFAULT,
+    Default,
+    TaskOptions,
+    UsingOptions,
+    checked,
+    refuse_combinations,
+    refuse_unknown,
+)
 
 if TYPE_CHECKING:
     from .results import TaskResult
 
 P = ParamSpec("P")
 R = TypeVar("R")
-
-#: Longest task, queue and backend names that the job table holds, in characters.
-MAX_NAME = 255
-MAX_QUEUE_NAME = 128
-
-
-class Default(Enum):
-    """Stands for "as the backend's OPTIONS say", where None already means something else."""
-
-    DEFAULT = "default"
-
-    def __repr__(self) -> str:
-        return self.name
-
-
-DEFAULT = Default.DEFAULT
-
-
-class SendOptions(TypedDict, total=False):
-    """What a single send may change; None takes an option back to its default."""
-
-    priority: int | None
-    queue_name: str | None
-    backend: str | None
-    #: Earliest start: a moment, or a ``timedelta`` from now.
-    run_after: datetime | timedelta | None
-    #: Runs in all, the first one included.
-    max_attempts: int | None
-    #: Runs after the first one; another spelling of ``max_attempts``.
-    max_retries: int | None
-    #: Seconds, a list of seconds, a Backoff, or a callable ``(exception, task_result) -> seconds``.
-    backoff: Any
-    #: Exception classes and error codes that are retried; by default all but a timeout.
-    retry_on: Any
-    #: Exception classes and error codes that are never retried.
-    dont_retry_on: Any
-    #: Seconds an attempt may take. Here None means no limit.
-    timeout: float | timedelta | None
-    #: What follows when the process or the worker of an attempt is gone: "retry" or "fail".
-    on_lost: str | None
-
-
-class UsingOptions(SendOptions, total=False):
-    """What ``using()`` takes."""
-
-    #: When the job is not to be started any more: a moment, or a ``timedelta`` from now.
-    expires_at: datetime | timedelta | None
-
-
-class TaskOptions(SendOptions, total=False):
-    """What ``@task`` takes."""
-
-    #: The name the task is stored under; by default its module path.
-    name: str
-    #: Seconds after its enqueueing at which a job is not to be started any more.
-    expires: float | timedelta | None
-    #: Whether the task's writes, and the end of its job, are one transaction.
-    atomic: bool
-    #: "process", "thread", "async", or the dotted path of a subclass of ``executors.Executor``.
-    executor: str | None
 
 
 @dataclass(frozen=True, kw_only=True, init=False)
@@ -126,7 +69,7 @@ class Task(framework.GenericTask[P, R]):
     # Not slotted: zero-argument super() fails in slotted dataclasses, and options live in __dict__.
 
     def __new__(cls, **options: Any) -> Self:
-        _refuse_unknown(options, [field.name for field in fields(cls)] + ["max_retries"])
+        refuse_unknown(options, [field.name for field in fields(cls)] + ["max_retries"])
         return super().__new__(cls)
 
     def __init__(self, **options: Any) -> None:
@@ -137,12 +80,12 @@ class Task(framework.GenericTask[P, R]):
     def _fill(self, options: Mapping[str, Any]) -> None:
         # None stands for the default, save where it is a value of its own.
         options = {name: value for name, value in options.items() if value is not None or name == "timeout"}
-        _refuse_combinations(options)
+        refuse_combinations(options)
         values: dict[str, Any] = {
             field.name: options.get(field.name, None if field.default is MISSING else field.default)
             for field in fields(self)
         }
-        values.update(_checked(options, options["func"]))
+        values.update(checked(options, options["func"]))
         for name, value in values.items():
             object.__setattr__(self, name, value)
 
@@ -159,13 +102,13 @@ class Task(framework.GenericTask[P, R]):
         None takes an option back to its default; ``timeout=None`` means no limit. Raises TypeError or
         ValueError for an unusable value, InvalidTask for what the backend refuses.
         """
-        _refuse_unknown(options, UsingOptions.__annotations__)
+        refuse_unknown(options, UsingOptions.__annotations__)
         defaults = {field.name: field.default for field in fields(self)}
         changes = {
             name: defaults[name] if value is None and name not in ("timeout", "max_retries") else value
             for name, value in options.items()
         }
-        copy = self._copy(**(changes | _checked(changes, self.func)))
+        copy = self._copy(**(changes | checked(changes, self.func)))
         copy.get_backend().validate_task(copy)
         copy.stored_options()
         return copy
@@ -309,70 +252,6 @@ def _signature(func: Callable[..., Any], takes_context: bool) -> inspect.Signatu
     return signature
 
 
-def _refuse_unknown(options: Mapping[str, Any], known: Iterable[str]) -> None:
-    known = list(known)
-    for name in options:
-        if name not in known:
-            raise TypeError(f"{name!r} is not a task option.{suggestion(name, known)}")
-
-
-def _refuse_combinations(options: Mapping[str, Any]) -> None:
-    """Raises TypeError for options that a function of this kind cannot have."""
-    is_coroutine = iscoroutinefunction(options["func"])
-    executor = options.get("executor")
-    if executor == "async" and not is_coroutine:
-        raise TypeError("executor='async' runs coroutine functions: use 'thread', or make it async def.")
-    if options.get("atomic") and is_coroutine:
-        raise TypeError("atomic=True needs a plain function: Django has no asynchronous transactions.")
-
-
-def _checked(options: Mapping[str, Any], func: Callable[..., Any]) -> dict[str, Any]:
-    """The given options in the form they are kept. Raises TypeError or ValueError for the first bad one."""
-    kept: dict[str, Any] = {}
-    if "name" in options or "func" in options:
-        kept["name"] = one_line(options.get("name") or class_path(func), "name", maximum=MAX_NAME)
-    if "queue_name" in options:
-        kept["queue_name"] = one_line(options["queue_name"], "queue_name", maximum=MAX_QUEUE_NAME)
-    if "priority" in options:
-        kept["priority"] = whole(
-            options["priority"],
-            "priority",
-            minimum=framework.TASK_MIN_PRIORITY,
-            maximum=framework.TASK_MAX_PRIORITY,
-        )
-    if options.get("max_retries") is not None:
-        if options.get("max_attempts") is not None:
-            raise TypeError("Give max_attempts or max_retries, not both: one is the other plus one.")
-        kept["max_attempts"] = whole(options["max_retries"], "max_retries", minimum=0, maximum=32766) + 1
-    elif options.get("max_attempts") is not None:
-        kept["max_attempts"] = whole(options["max_attempts"], "max_attempts", minimum=1, maximum=32767)
-    if options.get("backoff") is not None:
-        kept["backoff"] = Backoff.of(options["backoff"])
-    for name in ("retry_on", "dont_retry_on"):
-        if options.get(name) is not None:
-            kept[name] = checked_matchers(options[name], name)
-    if options.get("timeout", DEFAULT) not in (DEFAULT, None):
-        kept["timeout"] = seconds(options["timeout"], "timeout", minimum=0.001)
-    if options.get("expires") is not None:
-        kept["expires"] = seconds(options["expires"], "expires", minimum=0.001)
-    if "on_lost" in options:
-        kept["on_lost"] = OnLost.of(options["on_lost"])
-    if not isinstance(options.get("atomic", False), bool):
-        raise TypeError(f"atomic must be True or False, not {options['atomic']!r:.100}.")
-    if options.get("executor") is not None:
-        kept["executor"] = executor_name(options["executor"], "executor")
-    for name in ("run_after", "expires_at"):
-        moment = options.get(name)
-        if isinstance(moment, timedelta):
-            kept[name] = timezone.now() + moment
-        elif moment is not None and not isinstance(moment, datetime):
-            raise TypeError(f"{name} must be a datetime or a timedelta, not {moment!r:.100}.")
-    expires_at = kept.get("expires_at", options.get("expires_at"))
-    if expires_at is not None and settings.USE_TZ and timezone.is_naive(expires_at):
-        raise ValueError("expires_at must be an aware datetime, since USE_TZ is on.")
-    return kept
-
-
 @overload
 def task(
     function: Callable[P, R], /, *, takes_context: Literal[False] = False, **options: Unpack[TaskOptions]
@@ -398,7 +277,7 @@ def task(function: Any = None, /, *, takes_context: bool = False, **options: Any
         raise TypeError(
             f"@task decorates a function and takes options by keyword only, not {function!r:.100}."
         )
-    _refuse_unknown(options, TaskOptions.__annotations__)
+    refuse_unknown(options, TaskOptions.__annotations__)
 
     def decorate(func: Callable[..., Any]) -> Task[..., Any]:
         return Task(func=func, takes_context=takes_context, **options)

@@ -15,7 +15,7 @@ from django.core.management.base import BaseCommand
 import django_tasks_q
 from django_tasks_q import Backoff, actions, exceptions, outcomes
 from django_tasks_q.conf import Options
-from django_tasks_q.definition import Task, TaskOptions, UsingOptions
+from django_tasks_q.definition import Task
 from django_tasks_q.demo.cli import parser as demo_parser
 from django_tasks_q.execution import endings
 from django_tasks_q.management.commands.runworker import Command
@@ -23,6 +23,7 @@ from django_tasks_q.policy import OnLost
 from django_tasks_q.results import STATUS
 from django_tasks_q.states import FINAL, TRANSITIONS, JobStatus
 from django_tasks_q.storage import Storage
+from django_tasks_q.task_options import TaskOptions, UsingOptions
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs"

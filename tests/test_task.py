@@ -10,9 +10,10 @@ from django.utils import timezone
 
 from django_tasks_q import Backoff, task
 from django_tasks_q import _framework as framework
-from django_tasks_q.definition import DEFAULT, Task
+from django_tasks_q.definition import Task
 from django_tasks_q.exceptions import DuplicateTask
 from django_tasks_q.registry import Registry, registry
+from django_tasks_q.task_options import DEFAULT
 
 from .tasksapp import tasks
 

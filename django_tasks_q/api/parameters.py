@@ -9,8 +9,8 @@ from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.settings import api_settings
 
-from ..definition import MAX_NAME, MAX_QUEUE_NAME
 from ..states import JobStatus
+from ..task_options import MAX_NAME, MAX_QUEUE_NAME
 
 #: From a parameter to the column that must equal it.
 COLUMNS = {"status": "status", "queue": "queue_name", "task": "task_name"}

@@ -16,13 +16,14 @@ from django.utils import timezone
 from .. import _framework as framework
 from .. import codec
 from ..conf import Options
-from ..definition import DEFAULT, P, R, Task
+from ..definition import P, R, Task
 from ..failpoints import failpoint
 from ..models import Attempt, Job
 from ..models.identifiers import uuid7
 from ..results import TaskResult, new_result, task_result
 from ..states import JobStatus
 from ..storage import Storage, storage_for
+from ..task_options import DEFAULT
 from ..validation import suggestion
 from .elsewhere import open_elsewhere
 
