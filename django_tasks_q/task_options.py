@@ -1,0 +1,141 @@
+"""The options of a task: their names, their types, and what is refused."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from datetime import datetime, timedelta
+from enum import Enum
+from typing import Any, TypedDict
+
+from asgiref.sync import iscoroutinefunction
+from django.conf import settings
+from django.utils import timezone
+
+from . import _framework as framework
+from .executors import executor_name
+from .policy import Backoff, OnLost, checked_matchers, class_path
+from .validation import one_line, seconds, suggestion, whole
+
+#: Longest task, queue and backend names that the job table holds, in characters.
+MAX_NAME = 255
+MAX_QUEUE_NAME = 128
+
+
+class Default(Enum):
+    """Stands for "as the backend's OPTIONS say", where None already means something else."""
+
+    DEFAULT = "default"
+
+    def __repr__(self) -> str:
+        return self.name
+
+
+DEFAULT = Default.DEFAULT
+
+
+class SendOptions(TypedDict, total=False):
+    """What a single send may change; None takes an option back to its default."""
+
+    priority: int | None
+    queue_name: str | None
+    backend: str | None
+    #: Earliest start: a moment, or a ``timedelta`` from now.
+    run_after: datetime | timedelta | None
+    #: Runs in all, the first one included.
+    max_attempts: int | None
+    #: Runs after the first one; another spelling of ``max_attempts``.
+    max_retries: int | None
+    #: Seconds, a list of seconds, a Backoff, or a callable ``(exception, task_result) -> seconds``.
+    backoff: Any
+    #: Exception classes and error codes that are retried; by default all but a timeout.
+    retry_on: Any
+    #: Exception classes and error codes that are never retried.
+    dont_retry_on: Any
+    #: Seconds an attempt may take. Here None means no limit.
+    timeout: float | timedelta | None
+    #: What follows when the process or the worker of an attempt is gone: "retry" or "fail".
+    on_lost: str | None
+
+
+class UsingOptions(SendOptions, total=False):
+    """What ``using()`` takes."""
+
+    #: When the job is not to be started any more: a moment, or a ``timedelta`` from now.
+    expires_at: datetime | timedelta | None
+
+
+class TaskOptions(SendOptions, total=False):
+    """What ``@task`` takes."""
+
+    #: The name the task is stored under; by default its module path.
+    name: str
+    #: Seconds after its enqueueing at which a job is not to be started any more.
+    expires: float | timedelta | None
+    #: Whether the task's writes, and the end of its job, are one transaction.
+    atomic: bool
+    #: "process", "thread", "async", or the dotted path of a subclass of ``executors.Executor``.
+    executor: str | None
+
+
+def refuse_unknown(options: Mapping[str, Any], known: Iterable[str]) -> None:
+    known = list(known)
+    for name in options:
+        if name not in known:
+            raise TypeError(f"{name!r} is not a task option.{suggestion(name, known)}")
+
+
+def refuse_combinations(options: Mapping[str, Any]) -> None:
+    """Raises TypeError for options that a function of this kind cannot have."""
+    is_coroutine = iscoroutinefunction(options["func"])
+    executor = options.get("executor")
+    if executor == "async" and not is_coroutine:
+        raise TypeError("executor='async' runs coroutine functions: use 'thread', or make it async def.")
+    if options.get("atomic") and is_coroutine:
+        raise TypeError("atomic=True needs a plain function: Django has no asynchronous transactions.")
+
+
+def checked(options: Mapping[str, Any], func: Callable[..., Any]) -> dict[str, Any]:
+    """The given options in the form they are kept. Raises TypeError or ValueError for the first bad one."""
+    kept: dict[str, Any] = {}
+    if "name" in options or "func" in options:
+        kept["name"] = one_line(options.get("name") or class_path(func), "name", maximum=MAX_NAME)
+    if "queue_name" in options:
+        kept["queue_name"] = one_line(options["queue_name"], "queue_name", maximum=MAX_QUEUE_NAME)
+    if "priority" in options:
+        kept["priority"] = whole(
+            options["priority"],
+            "priority",
+            minimum=framework.TASK_MIN_PRIORITY,
+            maximum=framework.TASK_MAX_PRIORITY,
+        )
+    if options.get("max_retries") is not None:
+        if options.get("max_attempts") is not None:
+            raise TypeError("Give max_attempts or max_retries, not both: one is the other plus one.")
+        kept["max_attempts"] = whole(options["max_retries"], "max_retries", minimum=0, maximum=32766) + 1
+    elif options.get("max_attempts") is not None:
+        kept["max_attempts"] = whole(options["max_attempts"], "max_attempts", minimum=1, maximum=32767)
+    if options.get("backoff") is not None:
+        kept["backoff"] = Backoff.of(options["backoff"])
+    for name in ("retry_on", "dont_retry_on"):
+        if options.get(name) is not None:
+            kept[name] = checked_matchers(options[name], name)
+    if options.get("timeout", DEFAULT) not in (DEFAULT, None):
+        kept["timeout"] = seconds(options["timeout"], "timeout", minimum=0.001)
+    if options.get("expires") is not None:
+        kept["expires"] = seconds(options["expires"], "expires", minimum=0.001)
+    if "on_lost" in options:
+        kept["on_lost"] = OnLost.of(options["on_lost"])
+    if not isinstance(options.get("atomic", False), bool):
+        raise TypeError(f"atomic must be True or False, not {options['atomic']!r:.100}.")
+    if options.get("executor") is not None:
+        kept["executor"] = executor_name(options["executor"], "executor")
+    for name in ("run_after", "expires_at"):
+        moment = options.get(name)
+        if isinstance(moment, timedelta):
+            kept[name] = timezone.now() + moment
+        elif moment is not None and not isinstance(moment, datetime):
+            raise TypeError(f"{name} must be a datetime or a timedelta, not {moment!r:.100}.")
+    expires_at = kept.get("expires_at", options.get("expires_at"))
+    if expires_at is not None and settings.USE_TZ and timezone.is_naive(expires_at):
+        raise ValueError("expires_at must be an aware datetime, since USE_TZ is on.")
+    return kept
