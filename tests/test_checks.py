@@ -188,3 +188,24 @@ def test_two_tasks_of_one_name_stop_the_start(tmp_path):
     assert (
         "The task name 'same' is taken by first.tasks.run; second.tasks.run needs another one" in done.stderr
     )
+
+
+@pytest.mark.parametrize(
+    ("executor", "id", "words"),
+    [
+        ("nowhere.Executor", "E007", "No module named 'nowhere'"),
+        ("collections.Counter", "E007", "is not a subclass of ProcessExecutor"),
+        ("django_tasks_q.executors.AsyncExecutor", "E008", "is a plain function"),
+    ],
+)
+def test_an_executor_must_be_there_and_fit(monkeypatch, executor, id, words):
+    known = registry.registry.get("tests.tasksapp.tasks.noop")
+    monkeypatch.setitem(known.__dict__, "executor", executor)
+    assert words in found()[f"django_tasks_q.{id}"].msg
+
+
+def test_the_default_executor_is_for_plain_functions(backend):
+    backend(OPTIONS={"EXECUTOR": "thread"})
+    assert found() == {}
+    backend(OPTIONS={"EXECUTOR": "async"})
+    assert "EXECUTOR is for plain functions" in found()["django_tasks_q.E003"].msg

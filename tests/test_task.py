@@ -12,6 +12,7 @@ from django_tasks_q import Backoff, task
 from django_tasks_q import _framework as framework
 from django_tasks_q.definition import Task
 from django_tasks_q.exceptions import DuplicateTask
+from django_tasks_q.policy import OnLost
 from django_tasks_q.registry import Registry, registry
 from django_tasks_q.task_options import DEFAULT
 
@@ -116,6 +117,13 @@ def test_durations_may_be_timedeltas():
         ({"queue_name": ""}, ValueError, "queue_name"),
         ({"queue_name": "a\nb"}, ValueError, "queue_name"),
         ({"queue_name": "x" * 129}, ValueError, "queue_name"),
+        ({"executor": "fork"}, ValueError, "executor must be 'process', 'thread', 'async' or a dotted path"),
+        ({"executor": 3}, TypeError, "executor must be a string"),
+        ({"executor": "async"}, TypeError, "executor='async' runs coroutine functions: use 'thread'"),
+        ({"on_lost": "ignore"}, ValueError, "on_lost must be 'retry' or 'fail', not 'ignore'"),
+        ({"expires": -1}, ValueError, "expires must be between"),
+        ({"expires_at": timedelta(1)}, TypeError, "Did you mean 'expires'?"),
+        ({"atomic": 1}, TypeError, "atomic must be True or False"),
         ({"name": 3}, TypeError, "name must be a string"),
         ({"name": "x" * 256}, ValueError, "name must be 1 to 255"),
     ],
@@ -199,6 +207,12 @@ def test_a_naive_run_after_is_refused():
         ({"name": "other"}, TypeError),
         ({"takes_context": True}, TypeError),
         ({"run_after": "tomorrow"}, TypeError),
+        ({"expires_at": "tomorrow"}, TypeError),
+        ({"expires_at": datetime(2040, 1, 1)}, ValueError),
+        ({"on_lost": "ignore"}, ValueError),
+        ({"executor": "thread"}, TypeError),
+        ({"atomic": True}, TypeError),
+        ({"expires": 1}, TypeError),
         ({"backoff": lambda exception, result: 1}, TypeError),
         ({"priority": 1000}, ValueError),
     ],
@@ -320,3 +334,19 @@ def test_importing_the_package_needs_no_settings():
     code = "import django_tasks_q; from django_tasks_q import Backoff; print(django_tasks_q.__version__)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip()
+
+
+def test_the_loss_of_a_job_is_settled_when_it_is_sent():
+    made = make(on_lost="fail")
+    assert made.stored_options() == {"on_lost": "fail"}
+    assert made.using(on_lost="retry").stored_options() == {}
+    assert Task.restored("of.another.release", {"on_lost": "fail"}).on_lost is OnLost.FAIL
+    assert Task.restored(made.name, {}).on_lost is OnLost.RETRY
+
+
+def test_an_expiry_may_be_given_in_both_ways():
+    made = make(expires=timedelta(minutes=1))
+    assert made.expires == 60.0
+    at = made.using(expires_at=timedelta(hours=1)).expires_at
+    assert 3590 < (at - timezone.now()).total_seconds() <= 3600
+    assert made.using(expires_at=None).expires_at is None
