@@ -181,15 +181,14 @@ def test_nothing_that_a_task_started_outlives_the_death_of_its_process(project, 
         finished(project, result)
         other = tmp_path / "other"
         thread = tasks.wait_in_thread.enqueue(str(tmp_path / "never"), str(other))
-        project.wait_for(other.exists)
+        pid = int(project.wait_for(lambda: other.exists() and other.read_text()))
         daemon = psutil.Popen(["sleep", "600"])  # not the worker's: it stays
-        psutil.Process(int(other.read_text())).kill()
+        psutil.Process(pid).kill()
         project.wait_for(lambda: outcomes(thread))
         assert daemon.is_running()
         daemon.kill()
         daemon.wait()
-        children = {process.pid for process in worker.descendants()}
-        assert int(other.read_text()) not in children
+        project.wait_for(lambda: pid not in {process.pid for process in worker.descendants()})
     assert outcomes(thread)[0] == "crashed"
 
 

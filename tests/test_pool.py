@@ -325,6 +325,13 @@ def test_a_child_that_closed_its_pipe_is_waited_for_a_little(pool, children, mon
     assert killed == [4711]
 
 
+def confirm(pool, child, outcomes):
+    """The endings are written, and the child has told receivers of them."""
+    pool.telling.confirm(outcomes, {outcome.job_id: outcome.status for outcome in outcomes})
+    child.channel.send(protocol.TOLD)
+    assert pool.receive() == []
+
+
 def late(seconds):
     return time.monotonic() - seconds
 
@@ -416,8 +423,9 @@ def test_a_child_gets_no_more_jobs_than_it_may_run(pool, children):
     for job in jobs:
         child.take_token()
         child.answer(job)
-    pool.receive()
-    assert child.handle.is_retiring
+    outcomes = pool.receive()
+    assert (child.handle.is_retiring, child.handle.dismissed_at) == (True, None)
+    confirm(pool, child, outcomes)
     assert child.handle.dismissed_at is not None
     assert pool._vacancies(pool.groups[0]) == 1
 
@@ -470,6 +478,7 @@ def test_who_outlives_the_timeout_is_given_up_and_the_siblings_finish(pool, seve
     several.answer(sibling)
     (outcome,) = pool.receive()
     assert (outcome.job_id, outcome.kind) == (sibling.id, AttemptOutcome.SUCCESSFUL)
+    confirm(pool, several, [outcome])
     assert several.handle.dismissed_at is not None
 
 
@@ -524,3 +533,91 @@ def test_of_a_crash_all_jobs_of_the_process_are_part(pool, several):
     outcomes = pool._bury(several.handle, KILLED)
     assert [outcome.kind for outcome in outcomes] == [AttemptOutcome.CRASHED] * 3
     assert outcomes[0].failure.exit_status == -KILLED
+
+
+# What an adversary might try
+
+
+def test_the_end_of_one_job_is_not_taken_for_that_of_the_next(pool, children, monkeypatch):
+    killed = []
+    monkeypatch.setattr(handle_module, "kill_group", killed.append)
+    child = children[0]
+    child.handle.pid = 4711
+    child.board.began = OVER  # of the job before: the child has not come round to the next
+    child.handle.send([claimed()])
+    child.take_token()
+    pool.receive()
+    child.board.began = late(1)
+    pool.receive()
+    child.handle.since = late(2 * handle_module.START_TIMEOUT)
+    if child.handle.over_at is not None:
+        child.handle.over_at = late(2 * handle_module.START_TIMEOUT)
+    child.board.began = OVER
+    pool.receive()
+    assert killed == []
+
+
+def test_a_cancellation_behind_a_job_that_does_not_begin_leaves_its_clock_alone(pool, children, monkeypatch):
+    killed = []
+    monkeypatch.setattr(handle_module, "kill_group", killed.append)
+    child, first, second = children[0], claimed(), claimed()
+    child.handle.pid = 4711
+    child.handle.send([first, second])
+    child.take_token()
+    pool.cancel([second.id])
+    child.handle.since = late(2 * handle_module.START_TIMEOUT)
+    pool.receive()
+    assert killed == [4711]
+
+
+def test_a_job_that_the_child_has_taken_already_is_cancelled_there(pool, children, monkeypatch):
+    monkeypatch.setattr(single.os, "kill", lambda pid, number: None)
+    child, first, second = children[0], claimed(), claimed()
+    child.handle.pid = 4711
+    child.handle.send([first, second])
+    for _ in range(2):  # and the answer of the first is on its way
+        child.take_token()
+    assert pool.cancel([second.id]) == []
+    assert child.board.is_cancelled(second.id, second.fence)
+    assert child.handle.cancelled_at is None
+
+
+def test_of_a_stuck_child_only_jobs_that_may_run_twice_are_given_back(pool, several):
+    once, twice, unbegun = (
+        claimed(options='{"on_lost":"fail"}'),
+        claimed(),
+        claimed(options='{"on_lost":"fail"}'),
+    )
+    begin(pool, several, once, twice)
+    several.handle.send([unbegun])
+    several.handle.verdict = "stuck"
+    outcomes = {outcome.job_id: outcome.status for outcome in pool._bury(several.handle, KILLED)}
+    assert outcomes == {once.id: JobStatus.FAILED, twice.id: JobStatus.READY, unbegun.id: JobStatus.READY}
+
+
+def test_a_child_that_is_busy_with_receivers_keeps_no_other_from_being_started(pool, children):
+    started = []
+    pool._start = lambda group, worker_id: started.append(group)
+    pool.children.pop(2).close()
+    child = children[0]
+    child.handle.tell([Ending("id", True)])
+    child.handle.told_since = late(1)
+    pool.add([claimed()])
+    pool.fill(uuid.uuid4())
+    assert started == [pool.groups[0]]
+    assert fed(pool) == 0
+
+
+def test_many_endings_are_told_in_frames_that_a_minute_is_enough_for(pool, children):
+    pool.telling.ended(uuid.uuid4() for _ in range(100))
+    pool.telling.tell()
+    told = [len(frame) for child in children for frame in child.handle.untold]
+    assert (sum(told), max(told)) == (100, 16)
+    assert {len(child.handle.untold) for child in children} == {3, 4}
+
+
+def test_a_group_without_work_keeps_no_other_from_being_asked(pool):
+    pool.groups[:] = [group_of("process", size=1), group_of("async", size=1, capacity=100)]
+    pool.groups[0].usual, pool.groups[1].task_names = 1.0, ["b"]
+    assert pool.common_wish() == (["a", "b"], 1)
+    assert list(pool.wishes()) == [(["a"], 1), (["b"], 100)]

@@ -6,6 +6,7 @@ Whoever does not listen is killed from outside after the grace: see ``worker.sin
 from __future__ import annotations
 
 import signal
+import time
 from collections.abc import Callable
 from types import TracebackType
 from typing import Any, Self
@@ -68,6 +69,14 @@ class AlarmControl(Control):
     def cancel_requested(self) -> bool:
         return super().cancel_requested or self._is_cancelled()
 
+    def sleep(self, seconds: float) -> None:
+        # No lock in it, which a signal's handler might wait for. In pieces, for threads that no signal wakes.
+        ends = time.monotonic() + seconds
+        while (left := min(ends - time.monotonic(), self.remaining)) > 0:
+            time.sleep(min(left, 1.0))
+            self.check()
+        self.check()
+
     def run(self, call: Callable[[], Any], *, is_coroutine: bool) -> Any:
         with self:
             if is_coroutine:
@@ -96,10 +105,10 @@ class AlarmControl(Control):
         """Raise into the running user code, if there is a reason for it."""
         if self._is_cancelled():
             self.has_interrupted = True
-            self.cancel()
             if self._coroutine is None:
                 self.alarm.armed = None
                 raise _Cancellation
+            self._cancel_coroutine()
         elif self.timeout is not None and self._coroutine is None:
             if self.remaining:
                 self._wind()

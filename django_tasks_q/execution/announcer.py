@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 
+from django.core.exceptions import SynchronousOnlyOperation
 from django.db import Error
 from django.utils import timezone
 
@@ -60,8 +61,10 @@ class Announcer:
         if job.attempts + job.crashes > 1:
             try:
                 return self.backend.get_result_from(self.database, str(job.id))
+            except SynchronousOnlyOperation:
+                pass  # a coroutine has asked; then this run is all that can be told of
             except (Error, framework.TaskResultDoesNotExist):
-                clean_connections()  # then this run is all that can be told of
+                clean_connections()  # likewise
         row = Job(**job._asdict(), backend=self.backend.alias, worker_id=self.worker_id)
         row.status = JobStatus.RUNNING
         if outcome is None:

@@ -6,7 +6,7 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
-from asgiref.sync import iscoroutinefunction
+from asgiref.sync import iscoroutinefunction, sync_to_async
 
 from .. import codec
 from ..exceptions import TaskFailure
@@ -70,6 +70,9 @@ class Attempt:
         try:
             value = self._checked(await call())
         except BaseException as exception:
+            if callable(self.task.backoff or self.runner.backend.settings.backoff):
+                # The rule is shown a result, which may have to be read.
+                return await sync_to_async(self.raised)(exception)
             return self.raised(exception)
         return self.returned(value)
 

@@ -6,6 +6,7 @@ import asyncio
 import threading
 import time
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import Any
 
 from asgiref.sync import async_to_sync
@@ -68,10 +69,14 @@ class Control:
     def cancel(self) -> None:
         """Ask for the end of the attempt. A coroutine is cancelled; other code has to ask or be reached."""
         self._cancelled.set()
+        self._cancel_coroutine()
+
+    def _cancel_coroutine(self) -> None:
         coroutine = self._coroutine
         if coroutine is not None:
             loop, task = coroutine
-            loop.call_soon_threadsafe(self._cancel_task, task)
+            with suppress(RuntimeError):  # its loop was closed this moment
+                loop.call_soon_threadsafe(self._cancel_task, task)
 
     def _cancel_task(self, task: asyncio.Task[Any]) -> None:
         if self._coroutine is not None:

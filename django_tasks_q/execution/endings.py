@@ -145,10 +145,12 @@ def by_crash(
 
 
 def by_stop(job: ClaimedJob, duration: float | None) -> Outcome:
-    """The worker stops, and the attempt was killed for that. It does not count."""
+    """The attempt was killed for the worker's stop, or for another job's sake. It does not count."""
     if not _is_fatal_to_lose(job):
         return Outcome.released(job.id, job.fence, duration)
-    error = WorkerLost("The worker was stopped while it ran this job, which is not to be run twice.")
+    error = WorkerLost(
+        "The process of this job was killed for no fault of its own, and it is not to be run twice."
+    )
     failure = Failure.of(error, WORKER_STOPPED)
     return Outcome.failed(job.id, job.fence, failure, None, duration, AttemptOutcome.CRASHED)
 

@@ -35,6 +35,7 @@ class ThreadControl(Control):
         super().__init__(timeout, begun)
         self._lock = threading.Lock()
         self._thread: int | None = None
+        self.has_interrupted = False
 
     def run(self, call: Callable[[], Any], *, is_coroutine: bool) -> Any:
         if is_coroutine:
@@ -56,6 +57,7 @@ class ThreadControl(Control):
         """Called by another thread when the time is over."""
         with self._lock:
             if self._thread is not None:
+                self.has_interrupted = True
                 _raise_in(self._thread, _Injected)
                 self._thread = None
 

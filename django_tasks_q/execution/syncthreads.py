@@ -39,12 +39,20 @@ class _Binding(Executor):
 
     def __init__(self, thread: SyncThread) -> None:
         self.thread = thread
-        self.last: Future[Any] | None = None
+        self.used = False
+        self.calls: set[Future[Any]] = set()
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
-        self.thread.used = True
-        self.last = self.thread.submit(fn, *args, **kwargs)
-        return self.last
+        self.used = self.thread.used = True
+        call = self.thread.submit(fn, *args, **kwargs)
+        self.calls.add(call)
+        call.add_done_callback(self.calls.discard)
+        return call
+
+    @property
+    def hanging(self) -> Future[Any] | None:
+        """A call that the thread is busy with."""
+        return next((call for call in tuple(self.calls) if call.running()), None)
 
 
 class SyncThreads:
@@ -66,14 +74,14 @@ class SyncThreads:
                 yield
         finally:
             thread.users -= 1
-            last = binding.last
-            if last is not None and last.done():
-                # Nobody has to wait for it: whatever comes next to this thread comes after it.
-                thread.submit(clean_connections)
-            elif last is not None:
+            if (hanging := binding.hanging) is None:
+                if binding.used:
+                    # Nobody has to wait for it: whatever comes next to this thread comes after it.
+                    thread.submit(clean_connections)
+            else:
                 loop = asyncio.get_running_loop()
                 thread.abandoned_at = loop.time()
-                last.add_done_callback(lambda _: loop.call_soon_threadsafe(self._recovered, thread))
+                hanging.add_done_callback(lambda _: loop.call_soon_threadsafe(self._recovered, thread))
 
     def _choose(self) -> SyncThread:
         able = [thread for thread in self.threads if thread.abandoned_at is None]

@@ -4,10 +4,10 @@ from uuid import UUID
 
 from ..storage import Storage
 
+#: Jobs expired in one transaction.
+BATCH = 500
+
 
 def expire(storage: Storage, backend: str) -> list[UUID]:
-    """Expire what is due. Answers which jobs were."""
-    expired: list[UUID] = []
-    while ended := storage.expire(backend):
-        expired += ended
-    return expired
+    """Expire a batch of what is due. Answers which jobs were."""
+    return storage.expire(backend, BATCH)

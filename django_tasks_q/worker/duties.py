@@ -9,6 +9,7 @@ from typing import NamedTuple
 from uuid import UUID
 
 from ..conf import Options
+from ..maintenance.expire import BATCH as EXPIRED_AT_ONCE
 from ..maintenance.expire import expire
 from ..maintenance.promote import promote
 from ..maintenance.prune import SLICE, prune
@@ -43,6 +44,8 @@ class Duties:
         self.backend = backend
         self.settings = settings
         self.known_tasks = known_tasks
+        #: Kept until they are answered: a later duty may fail first.
+        self._ended: list[UUID] = []
         # A dead worker's jobs are looked for more often where leases are short.
         self._rescue_every = min(RESCUE, settings.lease / 4)
         self._promote_at = self._rescue_at = self._expire_at = 0.0
@@ -54,13 +57,13 @@ class Duties:
         ``known`` are the jobs that the worker knows it has.
         """
         now = time.monotonic()
-        ready, ended = 0, []
+        ready = 0
         # The next time is set before each duty: one that fails must not keep the worker from its jobs.
         if now >= self._promote_at or idle:
             self._promote_at = now + 1.0
             ready, due = promote(self.storage, self.backend)
             if due is not None:
-                self._promote_at = now + min(1.0, due)
+                self._promote_at = now + max(0.0, min(1.0, due))
         if now >= self._rescue_at:
             self._rescue_at = now + _jittered(self._rescue_every)
             found = give_back_strays(self.storage, worker_id, known)
@@ -69,10 +72,13 @@ class Duties:
                 # There may be more; claims come in between, and other workers may be at it too.
                 self._rescue_at = now + _jittered(0.1)
             ready += len(found)
-            ended += [id for id, status in found.items() if status in FINAL]
+            self._ended += [id for id, status in found.items() if status in FINAL]
         if now >= self._expire_at:
             self._expire_at = now + _jittered(EXPIRE)
-            ended += expire(self.storage, self.backend)
+            expired = expire(self.storage, self.backend)
+            self._ended += expired
+            if len(expired) >= EXPIRED_AT_ONCE:
+                self._expire_at = now
         if now >= self._prune_at:
             self._prune_at = now + _jittered(PRUNE)
             # Slice by slice, so that claims come in between, until all that is old is gone.
@@ -82,6 +88,7 @@ class Duties:
             self._report_at = now + _jittered(REPORT)
             if report_unknown(self.storage, self.backend, self.known_tasks):
                 self._report_at = now + SAY_AGAIN
+        ended, self._ended = self._ended, []
         return Found(bool(ready), ended)
 
     def look_for_strays(self) -> None:

@@ -55,6 +55,8 @@ class Handle:
         self.verdict = ""
         #: Frames about ended jobs that the child has not dealt with, oldest first.
         self.untold: deque[list[Ending]] = deque()
+        #: Attempts it has ended whose endings are being written.
+        self.unconfirmed = 0
         self.told_since = 0.0
 
     # Jobs
@@ -117,7 +119,7 @@ class Handle:
         elif self.dismissed_at is not None:
             if now - self.dismissed_at > GONE_PATIENCE:
                 self.condemn("dismissed")
-        elif self.is_retiring and not self.held:
+        elif self.is_retiring and not self.held and not self.unconfirmed:
             if not self.untold:
                 self.dismiss(now)
             elif self._hangs_telling(now):
@@ -140,6 +142,8 @@ class Handle:
             if moment is not None:
                 return GONE_PATIENCE - (now - moment)
         if self.is_retiring and not self.held:
+            if self.unconfirmed:
+                return float("inf")
             return HOOK_TIMEOUT - (now - self.told_since) if self.untold else 0.0
         return self.jobs_due(now)
 

@@ -161,15 +161,18 @@ class Parent:
         now = time.monotonic()
         if not self._can_claim or not (hinted or now >= self._look_at):
             return
-        found, full = 0, True
-        for names, room in self.pool.wishes():
-            limit = min(room, BATCH, self._quota)
-            if limit:
-                jobs = self._claim(names, limit)
-                found += len(jobs)
-                full = len(jobs) == limit
-            if not full:
-                break
+        names, room = self.pool.common_wish()
+        limit = min(room, BATCH, self._quota)
+        found = self._claim(names, limit)
+        full = found == limit
+        if full and len(self.pool.groups) > 1:
+            # What is left may be of any group, and another may have more room.
+            full = False
+            for names, room in self.pool.wishes():
+                if limit := min(room, BATCH, self._quota):
+                    claimed = self._claim(names, limit)
+                    found += claimed
+                    full |= claimed == limit
         if self.config.batch and not found and not self.pool.held:
             self._drained = not self.storage.has_work(self._terms(registry.names()))
         if full:
@@ -180,14 +183,14 @@ class Parent:
             self._pause = FIRST_PAUSE if found else min(self._pause * 2, self.storage.poll_interval)
             self._look_at = now + self._pause
 
-    def _claim(self, names: list[str], limit: int) -> list[ClaimedJob]:
+    def _claim(self, names: list[str], limit: int) -> int:
         failpoint("claim.sending")
         jobs = self.storage.claim(self._terms(names), limit)
         failpoint("claim.committed")
         self.taken += len(jobs)
         self.names.update((job.id, job.task_name) for job in jobs)
         self.pool.add(jobs)
-        return jobs
+        return len(jobs)
 
     @property
     def _quota(self) -> int:
@@ -295,18 +298,15 @@ class Parent:
     def _dismiss_children(self) -> None:
         """Give the receivers of the last signals time to be called."""
         stops, deadline = self.signals.stops, time.monotonic() + FAREWELL
-        dismissed = False
         while self.signals.stops == stops and time.monotonic() < deadline:
             if self.pool.telling.untold:
                 self.pool.fill(self.lease.id)
                 self.pool.telling.tell()
-            elif not dismissed:
+            else:
                 self.pool.dismiss()
-                dismissed = True
             if not self.pool.children:
                 break
-            channels = [(self.server.channel, False)] if dismissed else self.pool.channels()
-            self.wakeup.wait(channels, 0.2)
+            self.wakeup.wait(self.pool.channels(), 0.2)
             self.pool.receive()
 
     def _give_up_lease(self) -> None:

@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterable, Iterator
 from uuid import UUID
 
-from ..outcomes import AttemptOutcome, Outcome
+from ..outcomes import Outcome
 from ..storage import ClaimedJob
 from . import protocol
 from .forkserver import ForkServer
@@ -56,12 +56,18 @@ class Pool:
                 raise PoolBroken(f"{MAX_BOOT_FAILURES} child processes in a row died while they started.")
             if group.backlog and time.monotonic() >= group.start_at:
                 # One that is starting will take what it can when it is there.
-                idle = sum(not child.held for child in self._of(group) if not child.is_retiring)
+                idle = sum(self._will_take(child) for child in self._of(group))
                 wanted = -(-len(group.backlog) // group.capacity) - idle
                 for _ in range(min(wanted, self._vacancies(group))):
                     self._start(group, worker_id)
         if self.telling.untold and not self.children and self.groups:
             self._start(self.groups[0], worker_id)
+
+    def _will_take(self, child: Handle) -> bool:
+        """Whether a child is about to come for jobs that wait."""
+        if child.held or child.is_retiring:
+            return False
+        return not child.ready or child.room(time.monotonic()) > 0
 
     def _vacancies(self, group: Group) -> int:
         mine = list(self._of(group))
@@ -110,16 +116,15 @@ class Pool:
             room += child.room(now) if child.ready or child.is_retiring else group.ahead
         return max(0, room)
 
-    def wishes(self) -> Iterator[tuple[list[str], int]]:
-        """Claims to make, as task names and how many jobs of them: first what fits whatever it is for.
-
-        The next is to be asked for when the one before brought as many jobs as it was for.
-        """
+    def common_wish(self) -> tuple[list[str], int]:
+        """A claim for all groups that have room: its task names, and how many jobs fit of any of them."""
         able = [group for group in self.groups if self.room(group)]
-        if len(able) > 1:
-            names = [name for group in able for name in group.task_names]
-            yield names, min(self.room(group) for group in able)
-        for group in able:
+        names = [name for group in able for name in group.task_names]
+        return names, min((self.room(group) for group in able), default=0)
+
+    def wishes(self) -> Iterator[tuple[list[str], int]]:
+        """A claim for each group that has room, for when the common one left something."""
+        for group in self.groups:
             if room := self.room(group):
                 yield group.task_names, room
 
@@ -233,9 +238,7 @@ class Pool:
             return
         child.done += 1
         child.group.learn(outcome.duration or 0.0)
-        # An interrupted thread may have left anything half done that others in its process need.
-        interrupted = child.group.kind == "thread" and outcome.kind is AttemptOutcome.TIMEOUT
-        if interrupted or child.group.recycling.is_due(child):
+        if child.group.recycling.is_due(child):
             child.retire()
         self.telling.ran(outcome.job_id, child)
         outcomes.append(outcome)
@@ -279,10 +282,11 @@ class Pool:
             child.abandon()
 
     def dismiss(self) -> None:
-        """Let every child leave once it has read what was sent to it."""
+        """Let every child leave that has nothing left to do."""
         now = time.monotonic()
         for child in self.children.values():
-            child.dismiss(now)
+            if not child.untold and child.dismissed_at is None:
+                child.dismiss(now)
 
     def deadline(self) -> float:
         """Seconds until something here is due."""

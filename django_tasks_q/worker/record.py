@@ -34,18 +34,20 @@ def record(storage: Storage, outcomes: Sequence[Outcome]) -> tuple[list[Outcome]
     failpoint("finish.committed")
     void = [outcome for outcome in tried if outcome.job_id not in written]
     if void:
-        # The success of an attempt that did not see its commit succeed is looked for instead of what
-        # it said. Nothing of that is in doubt any more: the write has waited for the transaction.
-        sought = {outcome.job_id: _hoped_for(outcome) for outcome in void}
-        stands = storage.stands(sought.values())
-        written |= {id: sought[id].status for id in stands}
-        tried = [sought[outcome.job_id] if outcome.job_id in stands else outcome for outcome in tried]
+        # An earlier try may have written it, or the attempt its success in its own transaction. Nothing of
+        # that is in doubt any more: the write has waited for the transaction.
+        for form in (void, [_success(outcome) for outcome in void]):
+            found = {outcome.job_id: outcome for outcome in form if outcome is not None}
+            stands = storage.stands(found.values())
+            written |= {id: found[id].status for id in stands}
+            tried = [found[outcome.job_id] if outcome.job_id in stands else outcome for outcome in tried]
     return [*done, *tried], written | {outcome.job_id: outcome.status for outcome in done}
 
 
-def _hoped_for(outcome: Outcome) -> Outcome:
-    if not outcome.in_doubt:
-        return outcome
+def _success(outcome: Outcome) -> Outcome | None:
+    """What the attempt may have written itself before it, or the answer to it, was lost."""
+    if outcome.kind in (AttemptOutcome.SUCCESSFUL, AttemptOutcome.FAILED):
+        return None
     kind, status = AttemptOutcome.SUCCESSFUL, JobStatus.SUCCESSFUL
     return replace(outcome, kind=kind, status=status, failure=None, is_written=True)
 

@@ -142,10 +142,9 @@ class Several(Handle):
             duration = None if slot.began_at is None else now - slot.began_at
             if self.verdict == "stuck" and job.id == self.suspect:
                 outcome = self._given_up(slot, now)
-            elif self.verdict == "stuck":
-                outcome = Outcome.released(job.id, job.fence, duration)
-            elif self.verdict == "release":
-                outcome = endings.by_stop(job, duration)
+            elif self.verdict in ("stuck", "release"):
+                unbegun = slot.began_at is None
+                outcome = Outcome.released(job.id, job.fence) if unbegun else endings.by_stop(job, duration)
             else:
                 outcome = self.crashed(job, status, duration)
             outcomes.append(outcome)

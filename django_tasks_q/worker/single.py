@@ -52,6 +52,8 @@ class Single(Handle):
     def room(self, now: float) -> int:
         if not self.accepts or self.dropping:
             return 0
+        if self.untold and now - self.told_since > PATIENCE:
+            return 0  # receivers take their time
         if self.sent and now - self.since > PATIENCE:
             return 0  # what is handed to it now would only have to be taken back
         return self.limited(min(self.group.ahead, MAX_AHEAD) - len(self.sent))
@@ -98,12 +100,14 @@ class Single(Handle):
             return False
         # What has not started goes back to where it can be found.
         self.group.backlog.extendleft(reversed(self.take_back()))
-        if not self.sent or self.sent[0].id != job_id:
+        self.taken = bool(self.sent)  # of those that are left the child has the tokens
+        job = next((job for job in self.sent if job.id == job_id), None)
+        if job is None:
             return False
-        self.taken = True
         if self.cancelled_at is None and self.pid is not None:
-            self.cancelled_at = time.monotonic()
-            self.board.cancel(job_id, self.sent[0].fence)
+            if job is self.sent[0]:
+                self.cancelled_at = time.monotonic()
+            self.board.cancel(job_id, job.fence)
             with suppress(ProcessLookupError):
                 os.kill(self.pid, signal.SIGALRM)
         return True
@@ -129,6 +133,8 @@ class Single(Handle):
         if self.cancelled_at is not None and now - self.cancelled_at > self.group.settings.grace:
             return "cancel"
         job, began = self.sent[0], self.board.began
+        if began != OVER:
+            self.over_at = None  # what was seen before was the end of the job before
         if began == OVER:
             self.over_at = self.over_at or now
             return "end" if now - self.over_at > START_TIMEOUT else None

@@ -14,6 +14,10 @@ from .handle import Handle
 logger = logging.getLogger("django_tasks_q.worker")
 
 
+#: Endings that a child is told of at once. It has a minute for the receivers of all of them.
+FRAME = 16
+
+
 class Ending(NamedTuple):
     """What receivers are to hear of."""
 
@@ -37,12 +41,15 @@ class Telling:
     def ran(self, job_id: UUID, child: Handle) -> None:
         """A child has ended an attempt, which is to be written now."""
         self._ran_by[job_id] = child.key
+        child.unconfirmed += 1
 
     def confirm(self, outcomes: Iterable[Outcome], written: Mapping[UUID, JobStatus]) -> None:
         """Tell the children which of their endings stand."""
         frames: dict[int, list[Ending]] = {}
         for outcome in outcomes:
             key = self._ran_by.pop(outcome.job_id, None)
+            if key is not None and key in self.children:
+                self.children[key].unconfirmed -= 1
             status = written.get(outcome.job_id, outcome.status)
             if status not in FINAL:
                 continue
@@ -52,7 +59,8 @@ class Telling:
             elif ending.won:
                 self.untold.append(ending)
         for key, frame in frames.items():
-            self.children[key].tell(frame)
+            for start in range(0, len(frame), FRAME):
+                self.children[key].tell(frame[start : start + FRAME])
         self.tell()
 
     def ended(self, ids: Iterable[UUID]) -> None:
@@ -62,9 +70,9 @@ class Telling:
     def tell(self) -> None:
         """Have a child tell of the jobs whose own child is gone."""
         able = [child for child in self.children.values() if child.accepts]
-        if self.untold and able:
-            min(able, key=lambda child: child.held).tell(self.untold)
-            self.untold = []
+        while self.untold and able:
+            frame, self.untold = self.untold[:FRAME], self.untold[FRAME:]
+            min(able, key=lambda child: (len(child.untold), child.held)).tell(frame)
 
     def inherit(self, child: Handle, *, was_running: bool) -> None:
         """What a dead child may not have told, another will, unless that is what children die of."""
@@ -80,3 +88,5 @@ class Telling:
     def forget(self) -> None:
         """The jobs that are under way are others' now."""
         self._ran_by.clear()
+        for child in self.children.values():
+            child.unconfirmed = 0

@@ -12,7 +12,6 @@ from uuid import UUID
 
 from django.db import close_old_connections
 
-from ...execution.control import Control
 from ...execution.injection import ThreadControl
 from ...execution.runner import HOOK_LIMIT, Runner
 from ...storage import ClaimedJob
@@ -79,7 +78,7 @@ class ThreadChild(Child):
 
     # In the other threads
 
-    def _run(self, job: ClaimedJob, control: Control) -> None:
+    def _run(self, job: ClaimedJob, control: ThreadControl) -> None:
         hooks = ThreadControl(HOOK_LIMIT)
         self.hooks.add(hooks)
         try:
@@ -87,7 +86,13 @@ class ThreadChild(Child):
         finally:
             self.hooks.discard(hooks)
             self.running.pop(job.id, None)
+        self._note(control, hooks)
         self.answer(job, outcome)
+
+    def _note(self, *controls: ThreadControl) -> None:
+        if any(control.has_interrupted for control in controls):
+            # It may have left anything half done that others in this process need.
+            self.channel.send(protocol.TIRED)
 
     def _begun(self, job: ClaimedJob) -> None:
         if job.timeout is not None and job.timeout < IDLE:
@@ -102,6 +107,7 @@ class ThreadChild(Child):
                 self.runner.tell(hooks, announce)
             finally:
                 self.hooks.discard(hooks)
+            self._note(hooks)
         self.channel.send(protocol.TOLD)
 
 
