@@ -11,7 +11,8 @@ from .invariants import Rules, violations
 from .scenes import waves
 from .stage import Stage
 
-LEASE = 2
+#: Short, so that a rescue is soon; on a busy machine a shorter one would be lost for no fault of the scene.
+LEASE = 4
 EFFECTFUL = [f"tests.faults.tasks.{name}" for name in ("quick", "slow", "overrun")]
 
 
