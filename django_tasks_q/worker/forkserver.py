@@ -116,6 +116,8 @@ class _Server:
     child_main: ChildMain
     children: dict[int, int] = field(default_factory=dict)  # pid to key
     kill_at: float = float("inf")
+    #: Children that were killed because the lease was not renewed in time.
+    lapsed: set[int] = field(default_factory=set)
 
     def serve(self) -> NoReturn:
         # A terminal sends Ctrl-C to the whole foreground group; only the parent decides what it means.
@@ -162,6 +164,7 @@ class _Server:
             self._reap()
             if boot_time() >= self.kill_at:
                 self.kill_at = float("inf")
+                self.lapsed = set(self.children)
                 for pid in self.children:
                     kill_group(pid)
 
@@ -196,7 +199,7 @@ class _Server:
             time.sleep(0.5)
             for fd in fds:
                 os.close(fd)
-            self.channel.send(protocol.EXITED, json.dumps([key, 1 << 8]).encode())
+            self.channel.send(protocol.EXITED, json.dumps([key, 1 << 8, False]).encode())
             return
         if pid == 0:
             self._become_child(server, config, fds)
@@ -244,4 +247,6 @@ class _Server:
                 if orphan not in self.children:
                     kill_process(orphan)
             if key is not None:
-                self.channel.send(protocol.EXITED, json.dumps([key, status]).encode())
+                told = [key, status, pid in self.lapsed]
+                self.lapsed.discard(pid)
+                self.channel.send(protocol.EXITED, json.dumps(told).encode())

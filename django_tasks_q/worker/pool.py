@@ -188,13 +188,16 @@ class Pool:
             child.channel.flush()
             outcomes += self._answers(child)
         for kind, body in self._server_frames():
-            key, value = json.loads(body)
+            key, value, *lapsed = json.loads(body)
             found = self.children.get(key)
             if found is None:
                 continue
             if kind == protocol.SPAWNED:
                 found.pid = value
             else:
+                if lapsed == [True]:
+                    # The lease was renewed after all, too late for the child: it is not to blame.
+                    found.verdict = found.verdict or "release"
                 outcomes += self._bury(found, value)
         now = time.monotonic()
         for child in list(self.children.values()):

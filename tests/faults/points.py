@@ -85,7 +85,7 @@ def _error() -> None:
 
 
 def _sleep() -> None:
-    time.sleep(1.0)
+    time.sleep(float(os.environ.get("FAULT_SECONDS", "1")))
 
 
 def _drop() -> None:

@@ -5,13 +5,18 @@ import json
 import pytest
 from django.db import connections
 
+from django_tasks_q.models import Attempt, Job
+
 from ..faults.nursery import nursery
+from ..faults.tasks import slow
+from ..project import wait_for
 from .audit import audited
 from .invariants import Rules, violations
 from .scenes import waves
 from .stage import Stage
 
-LEASE = 3
+#: Short, so that a rescue is soon; on a busy machine a shorter one would be lost for no fault of the scene.
+LEASE = 4
 EFFECTFUL = [f"tests.faults.tasks.{name}" for name in ("quick", "slow", "overrun")]
 
 
@@ -30,3 +35,23 @@ def test_every_fault_at_every_step_ends_as_promised(project, tmp_path, wave):
         problems = Stage(project.alias, tmp_path, forks).play(scenes)
         problems += violations(project.alias, Rules(effectful=EFFECTFUL))
         assert problems == []
+
+
+def test_children_that_the_own_lease_has_killed_are_no_crashes_of_their_jobs(project, tmp_path):
+    """A renewal is answered after the children were killed for want of it, and before the lease has ended.
+
+    The worker goes on as if nothing were, and takes their deaths for crashes of what they ran.
+    """
+    if project.alias != "default":
+        pytest.skip("the database plays no part in it")
+    env = project.env | {
+        "EXTRA_APPS": '["tests.faults"]',
+        "TASKS_OPTIONS": json.dumps({"LEASE": 6}),
+        "FAULT_SECONDS": "4.75",  # renewed after 1, killed after 5.5, over after 6
+    }
+    points = {"FAILPOINTS": "heartbeat.sending=sleep", "FAILPOINT_MARKS": str(tmp_path)}
+    slow.enqueue(6.0)
+    with audited(project.alias), nursery(env, tmp_path) as forks:
+        forks.worker("--processes", "1", env=points)
+        wait_for(lambda: Job.objects.filter(status="SUCCESSFUL").exists(), 60)
+        assert "crashed" not in Attempt.objects.values_list("outcome", flat=True)
