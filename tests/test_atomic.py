@@ -82,6 +82,8 @@ def test_callbacks_run_after_the_commit(project, tmp_path):
 
 
 def test_other_databases_take_no_part(project, tmp_path, request):
+    if project.alias == "mariadb":
+        pytest.skip("two others are enough")
     other = "postgres" if project.alias == "default" else "default"
     from django.conf import settings
 
