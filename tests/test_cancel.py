@@ -228,3 +228,17 @@ def test_a_job_is_cancelled_although_its_worker_dies(project, tmp_path):
     with project.worker("--processes", "1"):
         finished(project, result)
     assert (job(result).status, outcomes(result)) == ("CANCELLED", ["lost"])
+
+
+def test_a_process_is_interrupted_between_two_sleeps_as_well(project, tmp_path):
+    """The signal comes while the lock of whatever the task waits with may be taken."""
+    options(project, grace=3)
+    with project.worker("--processes", "1"):
+        for number in range(8):
+            mark = tmp_path / f"mark{number}"
+            result = tasks.check_often.enqueue(str(mark))
+            project.wait_for(mark.exists)
+            cancel(result.id)
+            finished(project, result, timeout=10)
+            assert job(result).status == "CANCELLED", result.errors
+            assert "did not end within" not in result.errors[0].message

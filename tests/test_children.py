@@ -410,3 +410,45 @@ def test_tables_of_an_earlier_release_are_refused_in_one_line(project):
     assert done.returncode == 1
     assert "run manage.py migrate. (Not applied: 0002_endings.)" in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1
+
+
+# What an adversary might try
+
+
+def test_a_rule_of_a_coroutine_is_shown_its_earlier_attempts(project):
+    result = tasks.fail_by_rule.enqueue()
+    project.run("runworker", "--batch")
+    finished(project, result)
+    assert (job(result).attempts, {error.message for error in result.errors}) == (4, {"again"})
+
+
+def test_a_blocking_call_that_hangs_holds_up_no_other_coroutine(project):
+    hangs = tasks.hang_in_threads.enqueue()
+    with project.worker("--processes", "1"):
+        finished(project, hangs)
+        after = tasks.leave_async.enqueue("after")
+        finished(project, after)
+    assert job(hangs).error_code == "TASK_TIMEOUT"
+    assert (job(after).started_at - job(hangs).finished_at).total_seconds() < 2
+    assert job(after).duration < 2
+
+
+def test_a_thread_child_that_was_interrupted_goes_whatever_the_task_makes_of_it(project):
+    hides = tasks.hide_timeout.enqueue()
+    with project.worker("--processes", "1", "--threads", "1"):
+        finished(project, hides)
+        after = finished(project, tasks.tell_process.enqueue())
+    assert hides.status == "SUCCESSFUL"
+    assert after.return_value != hides.return_value
+
+
+@pytest.mark.parametrize("task", ["add", "add_in_thread", "async_add"])
+def test_receivers_have_time_for_the_last_job_and_hear_of_it_once(project, task):
+    if project.alias != "default":
+        pytest.skip("the database plays no part in it")
+    heard = project.directory / "heard"
+    project.env |= {"EXTRA_APPS": '["tests.hostile"]', "HOSTILE": "dawdle", "HEARD": str(heard)}
+    result = getattr(tasks, task).enqueue(1, 2)
+    project.run("runworker", "--batch", "--max-jobs-per-child", "1")
+    assert finished(project, result).return_value == 3
+    assert len(heard.read_text().splitlines()) == 1

@@ -5,9 +5,10 @@ import uuid
 import pytest
 from django.db import OperationalError
 
-from django_tasks_q.exceptions import WorkerLost
+from django_tasks_q.exceptions import AttemptCrashed, WorkerLost
 from django_tasks_q.models import Attempt, Job
-from django_tasks_q.outcomes import Failure, Outcome
+from django_tasks_q.outcomes import AttemptOutcome, Failure, Outcome
+from django_tasks_q.states import JobStatus
 from django_tasks_q.storage import Claim, storage_for
 from django_tasks_q.worker.record import record
 
@@ -64,3 +65,22 @@ def test_a_database_that_does_not_answer_is_the_callers_to_wait_for(claimed, mon
     monkeypatch.setattr(storage, "finish", gone)
     with pytest.raises(OperationalError):
         record(storage, [Outcome.successful(jobs[0].id, 1, "1", 0.1)])
+
+
+def test_a_success_that_its_attempt_has_written_outweighs_what_became_of_its_process(claimed):
+    storage, jobs = claimed
+    for job in jobs:
+        storage.finish([Outcome.successful(job.id, job.fence, "1", 0.1)])  # in the task's own transaction
+    killed, stopped, late = jobs
+    error = AttemptCrashed("gone")
+    failure = Failure("TASK_TIMEOUT", "a.B", "late", "")
+    told, written = record(
+        storage,
+        [
+            Outcome.crashed(killed.id, killed.fence, error, again=True, poison=False),
+            Outcome.released(stopped.id, stopped.fence, 0.1),
+            Outcome.failed(late.id, late.fence, failure, None, 0.1, AttemptOutcome.TIMEOUT),
+        ],
+    )
+    assert set(written.values()) == {JobStatus.SUCCESSFUL}
+    assert {outcome.kind for outcome in told} == {AttemptOutcome.SUCCESSFUL}

@@ -14,6 +14,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from asgiref.sync import sync_to_async
 from django.db import DatabaseError, connection, connections, transaction
 
 from django_tasks_q import Snooze, TaskCancelled, TaskFailure, TaskTimeout, task
@@ -589,3 +590,40 @@ def match_forever() -> None:
 @task(atomic=True)
 def leave_nothing_atomically() -> str:
     return "done"
+
+
+def soon(exception: BaseException, task_result: Any) -> float:
+    """A rule that looks at what has happened so far."""
+    return 0.0 if len(task_result.errors) < 5 else 1.0
+
+
+@task(max_attempts=4, backoff=soon)
+async def fail_by_rule() -> None:
+    raise ValueError("again")
+
+
+@task(takes_context=True)
+def check_often(context: Any, mark: str) -> None:
+    """Spend all the time in sleeps that are none."""
+    Path(mark).touch()
+    while True:
+        context.sleep(0)
+
+
+@task(timeout=0.5)
+async def hang_in_threads() -> None:
+    """Leave a call behind that hangs, and another that waits for it."""
+    await asyncio.gather(sync_to_async(time.sleep)(4), sync_to_async(time.sleep)(0))
+
+
+@task(executor="thread", timeout=0.3)
+def hide_timeout() -> str:
+    with suppress(TimeoutError):
+        while True:
+            pass
+    return f"{os.getpid()}"
+
+
+@task(executor="thread")
+def tell_process() -> str:
+    return f"{os.getpid()}"
