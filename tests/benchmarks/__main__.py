@@ -109,7 +109,7 @@ def idle_memory(bench: Bench) -> float:
         worker.stdout.readline()
         parent = psutil.Process(worker.pid)
         while len(parent.children(recursive=True)) < 3:
-            worker.poll()
+            bench.enqueue(500)  # children are started when there is something for them to do
         psutil.cpu_percent(2.0)  # let the children finish their start
         tree = [parent, *parent.children(recursive=True)]
         return sum(process.memory_full_info().pss for process in tree) / 1e6
