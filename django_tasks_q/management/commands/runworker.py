@@ -5,7 +5,7 @@ import os
 import pkgutil
 import socket
 import subprocess
-from argparse import ArgumentParser, ArgumentTypeError
+from argparse import ArgumentParser
 from importlib import import_module
 from typing import Any
 
@@ -26,6 +26,7 @@ from ...worker.parent import Parent, PoolBroken
 from ...worker.patience import Patience
 from ...worker.recycling import Recycling
 from ...worker.report import Report
+from ..arguments import add_capacity, add_choice, add_ends
 
 #: Set in the environment of the worker that a reloader has started.
 RELOADED = "DJANGO_TASKS_Q_RELOADED"
@@ -37,85 +38,9 @@ class Command(BaseCommand):
     requires_system_checks = ("tasks",)
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        add = parser.add_argument
-        add(
-            "--backend",
-            default=framework.DEFAULT_TASK_BACKEND_ALIAS,
-            metavar="ALIAS",
-            help="Alias in TASKS whose jobs are run (default: %(default)s).",
-        )
-        add(
-            "--database",
-            metavar="ALIAS",
-            help="Database that holds the jobs, instead of the backend's own.",
-        )
-        add(
-            "--queue",
-            action="append",
-            default=[],
-            metavar="NAME",
-            dest="queues",
-            help="Run only this queue's jobs; repeat for several.",
-        )
-        add(
-            "--exclude-queue",
-            action="append",
-            default=[],
-            metavar="NAME",
-            dest="exclude_queues",
-            help="Leave this queue's jobs to other workers; may be repeated.",
-        )
-        add(
-            "--processes",
-            type=_positive,
-            default=os.cpu_count() or 1,
-            metavar="N",
-            help="Jobs run at the same time in a child process each (default: %(default)s).",
-        )
-        add(
-            "--threads",
-            type=_positive,
-            default=WorkerConfig.threads,
-            metavar="N",
-            help="Jobs run at the same time by tasks with executor='thread' (default: %(default)s).",
-        )
-        add(
-            "--async-concurrency",
-            type=_positive,
-            default=WorkerConfig.async_concurrency,
-            metavar="N",
-            help="Coroutines run at the same time (default: %(default)s).",
-        )
-        add(
-            "--max-jobs-per-child",
-            type=_positive,
-            metavar="N",
-            help="Replace a child after this many jobs.",
-        )
-        add(
-            "--max-memory-per-child",
-            type=_megabytes,
-            metavar="MB",
-            help="Replace a child that holds more memory than this, in megabytes, when a job has ended.",
-        )
-        add(
-            "--max-age-per-child",
-            type=_seconds,
-            metavar="SECONDS",
-            help="Replace a child that is older than this, when a job has ended.",
-        )
-        add("--batch", action="store_true", help="Stop when nothing is left to do.")
-        add("--max-jobs", type=_positive, metavar="N", help="Stop after this many jobs.")
-        add("--worker-name", metavar="NAME", help="Name of this worker (default: host and process id).")
-        add(
-            "--shutdown-timeout",
-            type=_seconds,
-            default=25.0,
-            metavar="SECONDS",
-            help="Time for running jobs to finish after SIGTERM or Ctrl-C; a second signal ends it "
-            "(default: %(default)g).",
-        )
-        add("--reload", action="store_true", help="Restart when code changes. For development only.")
+        add_choice(parser)
+        add_capacity(parser)
+        add_ends(parser)
 
     def handle(self, *args: Any, **options: Any) -> None:
         if not hasattr(os, "fork") or not hasattr(os, "waitid"):
@@ -223,27 +148,3 @@ def _run_reloaded() -> None:
     # Not by ``finally``: the reloader leaves without waiting for this thread.
     atexit.register(worker.terminate)
     worker.wait()
-
-
-def _positive(text: str, maximum: int = 10_000) -> int:
-    try:
-        number = int(text)
-    except ValueError:
-        raise ArgumentTypeError(f"{text!r} is not a whole number") from None
-    if not 1 <= number <= maximum:
-        raise ArgumentTypeError(f"must be between 1 and {maximum}")
-    return number
-
-
-def _megabytes(text: str) -> int:
-    return _positive(text, maximum=10_000_000) * 1_000_000
-
-
-def _seconds(text: str) -> float:
-    try:
-        seconds = float(text)
-    except ValueError:
-        raise ArgumentTypeError(f"{text!r} is not a number of seconds") from None
-    if not 0 <= seconds <= 86_400:
-        raise ArgumentTypeError("must be between 0 and 86400 seconds")
-    return seconds
