@@ -92,13 +92,15 @@ class Parent:
             self._give_up_lease()
 
     def _take_first_lease(self) -> None:
+        patience = Patience()
         while not self.lease.is_taken:
             try:
-                with self.patience:
+                with patience:
                     self.lease.take()
             except Error as error:
                 if self.signals.stops or not self.storage.is_busy(error):
                     raise
+        self.patience = Patience(self.settings.lease)  # from now on there is something to lose
         self.server.renew(self.lease.kill_at)
 
     def _is_done(self) -> bool:

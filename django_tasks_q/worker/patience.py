@@ -26,11 +26,13 @@ class Unanswered(OperationalError):
 class Patience:
     """In its ``with`` block a database call raises Unanswered when ``seconds`` of the block have passed.
 
+    Without a lease to be renewed, it is the longest time.
+
     For the main thread of a process that uses no other alarm. A driver that waits in C and takes no
     notice of signals has a limit of its own: see ``Storage.prepare_worker``.
     """
 
-    def __init__(self, lease: float) -> None:
+    def __init__(self, lease: float = float("inf")) -> None:
         self.seconds = max(SHORTEST, min(LONGEST, lease * SHARE))
         self._armed = False
         signal.signal(signal.SIGALRM, self._ring)

@@ -26,7 +26,9 @@ def main() -> int:
     print(f"seed {seed}", flush=True)
     with tempfile.TemporaryDirectory() as folder:
         if arguments.command == "chaos":
-            plan = Plan(seconds=arguments.seconds, seed=seed, without=tuple(arguments.without))
+            # Where faults went on for long, there may be much left to do.
+            drain = 60.0 + 2 * arguments.seconds
+            plan = Plan(seconds=arguments.seconds, seed=seed, without=tuple(arguments.without), drain=drain)
             report = Chaos(alias, env, Path(folder), plan).run()
             print(report)
         else:

@@ -50,7 +50,7 @@ class Command(BaseCommand):
             return
         backend = _backend(options["backend"])
         config = self._config(options, backend)
-        with Patience(backend.settings.lease):
+        with Patience():
             _check_tables(config.database)
         report = Report(self.stdout.write, options["verbosity"])
         report.line(f"{_banner(config)} Stop with Ctrl-C.")
