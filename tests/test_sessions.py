@@ -30,7 +30,8 @@ def sessions():
     """Process ids of the server's sessions with this database, but for the test's own."""
     with connections["postgres"].cursor() as cursor:
         cursor.execute(
-            "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
+            "SELECT pid FROM pg_stat_activity WHERE datname = current_database()"
+            " AND backend_type = 'client backend' AND pid <> pg_backend_pid()"
         )
         return {pid for (pid,) in cursor.fetchall()}
 
