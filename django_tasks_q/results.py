@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from datetime import datetime
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
 from . import _framework as framework
@@ -17,6 +16,7 @@ from .models import Attempt, Job
 from .outcomes import AttemptOutcome
 from .policy import class_path
 from .states import JobStatus
+from .storage import NewJob
 
 Status = framework.TaskResultStatus
 
@@ -43,6 +43,31 @@ class TaskError(framework.TaskError):  # type: ignore[misc]  # the stubs forget 
 @dataclass(frozen=True, kw_only=True)
 class TaskResult(framework.GenericTaskResult[P, R]):  # type: ignore[misc]
     """A job as its caller sees it: a snapshot that ``refresh()`` brings up to date."""
+
+    @classmethod
+    def deferred(cls, make: Callable[[], TaskResult[P, R]], **known: Any) -> TaskResult[P, R]:
+        """A result of which ``known`` is set, and the rest when something of it is first asked for.
+
+        For results that hardly anybody looks at: those of every send and of every signal.
+        """
+        result = object.__new__(cls)
+        result.__dict__["_make"] = make
+        for name, value in known.items():
+            object.__setattr__(result, name, value)
+        return result
+
+    def __getattr__(self, name: str) -> Any:
+        # Asked only for what is not set.
+        make = self.__dict__.pop("_make", None)
+        if make is None:
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+        whole = make()
+        for field in fields(self):
+            try:
+                object.__getattribute__(self, field.name)
+            except AttributeError:
+                object.__setattr__(self, field.name, getattr(whole, field.name, None))
+        return getattr(self, name)
 
     def get(self, timeout: float | None = None) -> R:
         """Wait until the job has finished, and return what the task returned.
@@ -152,15 +177,14 @@ def _stored(text: str) -> Any:
         return None
 
 
-def new_result(
-    task: Task[P, R], job_id: Any, enqueued_at: datetime, args: list[Any], kwargs: dict[str, Any]
-) -> TaskResult[P, R]:
+def new_result(task: Task[P, R], job: NewJob) -> TaskResult[P, R]:
     """The result of a job that was stored this moment."""
+    args, kwargs = codec.loads(job.arguments)
     return TaskResult(
         task=task,
-        id=str(job_id),
+        id=job.id,
         status=Status.READY,
-        enqueued_at=enqueued_at,
+        enqueued_at=job.enqueued_at,
         started_at=None,
         finished_at=None,
         last_attempted_at=None,

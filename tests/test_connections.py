@@ -75,7 +75,7 @@ def test_all_duties_at_once_neither_deadlock_nor_stick(storage_alias, level, mon
     if level:
         database_options = connections[storage_alias].settings_dict["OPTIONS"]
         monkeypatch.setitem(database_options, "options", f"-c default_transaction_isolation={level}")
-    storage.enqueue([_bare() for _ in range(400)])
+    Job.objects.using(storage.alias).bulk_create([_bare() for _ in range(400)])
     before = deadlocks(storage_alias)
 
     def persist(verb):

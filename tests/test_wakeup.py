@@ -9,7 +9,8 @@ import pytest
 from django.db import connections, transaction
 
 from django_tasks_q.models import Job, Worker
-from django_tasks_q.storage import postgresql, storage_for
+from django_tasks_q.storage import storage_for
+from django_tasks_q.storage.postgresql import hints
 
 from .tasksapp import tasks
 
@@ -19,7 +20,7 @@ def listener(settings):
     options = settings.TASKS["default"]["OPTIONS"] | {"DATABASE": "postgres"}
     settings.TASKS = {"default": settings.TASKS["default"] | {"OPTIONS": options}}
     storage = storage_for("postgres")
-    storage._hinted.clear()
+    storage._hinter.sent_at.clear()
     listener = storage.listen("default")
     yield listener
     listener.close()
@@ -51,7 +52,7 @@ def test_an_enqueue_that_is_rolled_back_sends_none(listener):
 
 @on_postgres
 def test_hints_are_few_however_many_jobs_there_are(listener, monkeypatch):
-    monkeypatch.setattr(postgresql, "HINT_INTERVAL", 3600.0)
+    monkeypatch.setattr(hints, "HINT_INTERVAL", 3600.0)
     for _ in range(20):
         tasks.noop.enqueue()
     assert hinted(listener)
@@ -64,7 +65,7 @@ def test_hints_carry_no_data_and_are_no_query_of_the_caller(listener, django_ass
         tasks.add.enqueue(1)
     (notification,) = listener._connection.notifies(timeout=2, stop_after=1)
     assert notification.payload == ""
-    assert notification.channel == postgresql.channel("default")
+    assert notification.channel == hints.channel("default")
 
 
 @on_postgres

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import cached_property, partial
 from typing import Any
 from uuid import UUID
@@ -19,10 +19,10 @@ from ..conf import Options
 from ..definition import P, R, Task
 from ..failpoints import failpoint
 from ..models import Attempt, Job
-from ..models.identifiers import uuid7
+from ..models.identifiers import uuid7_text
 from ..results import TaskResult, new_result, task_result
 from ..states import JobStatus
-from ..storage import Storage, storage_for
+from ..storage import NewJob, Storage, storage_for
 from ..task_options import DEFAULT
 from ..validation import suggestion
 from .elsewhere import open_elsewhere
@@ -88,49 +88,48 @@ class DatabaseBackend(framework.BaseTaskBackend):
         self.validate_task(task)
         ours: Task[P, R] = Task.adopt(task)
         now = timezone.now()
-        jobs: list[Job] = []
+        columns, limit = self._columns(ours, now), self.settings.max_arguments_bytes
+        jobs: list[NewJob] = []
         results: list[TaskResult[P, R]] = []
         for args, kwargs in calls:
             ours.check_arguments(args, kwargs)
-            job = self._job(ours, args, kwargs, now)
+            job = NewJob(uuid7_text(), codec.dump_arguments(args, kwargs, limit), *columns)
             jobs.append(job)
-            results.append(new_result(ours, job.id, now, list(args), dict(kwargs)))
+            results.append(TaskResult.deferred(partial(new_result, ours, job), id=job.id))  # type: ignore[arg-type]
         if jobs and (elsewhere := open_elsewhere(self.database)):
             # Stored now, a job would outlive a rollback there, and could run before the commit.
             transaction.on_commit(partial(self._store, jobs, results), using=elsewhere)
-        else:
+        elif jobs:
             self._store(jobs, results)
         return results
 
-    def _store(self, jobs: list[Job], results: Sequence[TaskResult[..., Any]]) -> None:
-        if jobs:
-            storage = self.storage
-            storage.enqueue(jobs)
-            failpoint("enqueue.inserted")
-            if self.settings.notify:
-                storage.hint(self.alias)
-        for result in results:
-            framework.task_enqueued.send_robust(type(self), task_result=result)
-
-    def _job(self, task: Task[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any], now: Any) -> Job:
-        settings = self.settings
+    def _columns(self, task: Task[..., Any], now: datetime) -> tuple[Any, ...]:
+        """The columns of a new job that are the same for all calls of one send, in their order."""
         options = task.stored_options()
         later = task.run_after is not None and task.run_after > now
-        return Job(
-            id=uuid7(),
-            task_name=task.name,
-            queue_name=task.queue_name,
-            backend=self.alias,
-            priority=task.priority,
-            status=JobStatus.SCHEDULED if later else JobStatus.READY,
-            run_after=task.run_after,
-            arguments=codec.dump_arguments(args, kwargs, settings.max_arguments_bytes),
-            options=codec.dumps(options, what="options") if options else "",
-            max_attempts=task.max_attempts or settings.max_attempts,
-            timeout=settings.timeout if task.timeout is DEFAULT else task.timeout,
-            expires_at=task.expires_at or (now + timedelta(seconds=task.expires) if task.expires else None),
-            enqueued_at=now,
+        return (
+            task.name,
+            task.queue_name,
+            self.alias,
+            task.priority,
+            (JobStatus.SCHEDULED if later else JobStatus.READY).value,
+            codec.dumps(options, what="options") if options else "",
+            task.max_attempts or self.settings.max_attempts,
+            self.settings.timeout if task.timeout is DEFAULT else task.timeout,
+            task.run_after,
+            task.expires_at or (now + timedelta(seconds=task.expires) if task.expires else None),
+            now,
         )
+
+    def _store(self, jobs: list[NewJob], results: Sequence[TaskResult[..., Any]]) -> None:
+        storage = self.storage
+        storage.enqueue(jobs)
+        failpoint("enqueue.inserted")
+        if self.settings.notify:
+            storage.hint(self.alias)
+        if framework.is_heard(framework.task_enqueued):
+            for result in results:
+                framework.task_enqueued.send_robust(type(self), task_result=result)
 
     def get_result(self, result_id: str) -> TaskResult[..., Any]:
         """The result of a job. Raises TaskResultDoesNotExist, for an id of the wrong form as well."""

@@ -28,8 +28,16 @@ def uuid7() -> uuid.UUID:
 
     48 bits of milliseconds, 12 bits of a fraction of one (RFC 9562, 6.2, method 3), 62 random bits.
     """
+    return uuid.UUID(int=_number())
+
+
+def uuid7_text() -> str:
+    """The same in its usual form, without an object in between."""
+    digits = f"{_number():032x}"
+    return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
+
+
+def _number() -> int:
     ticks = _ticks.next()
     random_bits = int.from_bytes(os.urandom(8), "big") >> 2
-    return uuid.UUID(
-        int=(ticks >> 12 << 80) | (0x7 << 76) | ((ticks & 0xFFF) << 64) | (0b10 << 62) | random_bits
-    )
+    return (ticks >> 12 << 80) | (0x7 << 76) | ((ticks & 0xFFF) << 64) | (0b10 << 62) | random_bits

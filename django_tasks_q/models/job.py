@@ -76,10 +76,16 @@ class Job(models.Model):
         # Each holds the rows of one duty and no others, so that jobs scheduled for later and finished
         # ones cost a claim nothing.
         indexes = [
+            # The order of a claim, and nothing more: whatever is left to filter or to sort costs every claim.
             models.Index(
-                models.F("priority").desc(),
-                models.F("id").asc(),
+                fields=["backend", "-priority", "id"],
                 name="dtq_job_ready",
+                condition=models.Q(status=JobStatus.READY),
+            ),
+            # The same for workers of some queues, which would else read past all jobs of the others.
+            models.Index(
+                fields=["backend", "queue_name", "-priority", "id"],
+                name="dtq_job_ready_in_queue",
                 condition=models.Q(status=JobStatus.READY),
             ),
             models.Index(

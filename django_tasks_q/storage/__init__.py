@@ -8,7 +8,7 @@ from django.db import connections
 
 from .base import Storage
 from .session import Listener
-from .values import Cancelled, Claim, ClaimedJob, Hints, LostJob
+from .values import Cancelled, Claim, ClaimedJob, Hints, LostJob, NewJob
 
 __all__ = [
     "Cancelled",
@@ -17,6 +17,7 @@ __all__ = [
     "Hints",
     "Listener",
     "LostJob",
+    "NewJob",
     "Storage",
     "before_fork",
     "storage_for",

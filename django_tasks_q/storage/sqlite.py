@@ -2,13 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
+from uuid import UUID
 
 from django.db import OperationalError, transaction
+from django.utils import timezone
 
-from .base import Storage
+from ..models import Job
+from ..outcomes import Outcome
+from ..states import JobStatus
+from .base import Storage, has_just_succeeded
 from .values import Advice, Claim, ClaimedJob
+
+CLAIM = """
+UPDATE {job}
+SET status = 'RUNNING', fence = fence + 1, attempts = attempts + 1, worker_id = %s,
+    started_at = COALESCE(started_at, %s), last_attempted_at = %s
+WHERE id IN ({candidates})
+RETURNING {columns}
+"""
+
+SUCCEED = """
+UPDATE {job}
+SET status = 'SUCCESSFUL', result = %s, error_code = '', duration = %s, finished_at = %s
+WHERE id = %s
+"""
 
 #: Longest time that the worker waits for the write lock at a stretch, in seconds.
 PATIENCE = 1.0
@@ -47,9 +67,82 @@ class SQLiteStorage(Storage):
         commands = [options.get("init_command", ""), f"PRAGMA busy_timeout={int(seconds * 1000)}"]
         options["init_command"] = ";".join(filter(None, commands))
 
+    # Running
+
     def claim(self, claim: Claim, limit: int) -> list[ClaimedJob]:
         # Looking first takes no lock: workers with nothing to do do not keep others from writing.
-        return super().claim(claim, limit) if self.has_ready(claim) else []
+        if not claim.task_names or (not self.connection.in_atomic_block and not self.has_ready(claim)):
+            return []
+        if not self.connection.features.can_return_columns_from_insert:
+            return super().claim(claim, limit)
+        with self.transaction(), self.connection.cursor() as cursor:
+            # Only one transaction writes at a time, so what it finds is what it gets.
+            first = self._ready(claim).order_by("-priority", "id").values("id")[:limit]
+            candidates, values = first.query.sql_with_params()
+            now = self._now()
+            statement = self._statement(CLAIM, candidates=candidates)
+            cursor.execute(statement, [claim.worker_id.hex, now, now, *values])
+            jobs = list(map(self._claimed, cursor.fetchall()))
+        jobs.sort(key=lambda job: (-job.priority, job.id.int))  # RETURNING promises no order
+        return jobs
+
+    def finish(self, outcomes: Collection[Outcome]) -> dict[UUID, JobStatus]:
+        if not outcomes:
+            return {}
+        with self.transaction(), self.connection.cursor() as cursor:
+            first = self._first_attempts(cursor, outcomes)
+            plain = [
+                outcome
+                for outcome in outcomes
+                if has_just_succeeded(outcome) and (outcome.job_id.hex, outcome.fence) in first
+            ]
+            now = self._now()
+            cursor.executemany(
+                self._statement(SUCCEED),
+                [(outcome.result, outcome.duration, now, outcome.job_id.hex) for outcome in plain],
+            )
+            written = {outcome.job_id: JobStatus.SUCCESSFUL for outcome in plain}
+            if others := [outcome for outcome in outcomes if outcome.job_id not in written]:
+                written |= super().finish(others)
+        return written
+
+    def _first_attempts(self, cursor: Any, outcomes: Collection[Outcome]) -> set[tuple[str, int]]:
+        """Id and fence of those jobs that run, and run for the first time."""
+        first = Job.objects.using(self.alias).filter(
+            id__in=[outcome.job_id for outcome in outcomes], status=JobStatus.RUNNING, attempts=1, crashes=0
+        )
+        cursor.execute(*first.values("id", "fence").query.sql_with_params())
+        return set(cursor.fetchall())
+
+    def finish_and_claim(
+        self, outcomes: Collection[Outcome], claim: Claim, limit: int
+    ) -> tuple[dict[UUID, JobStatus], list[ClaimedJob]]:
+        with self.transaction():  # one wait for the disk
+            return super().finish_and_claim(outcomes, claim, limit)
+
+    def _statement(self, text: str, **more: str) -> str:
+        quote = self.connection.ops.quote_name
+        column_of = {field.name: quote(str(field.column)) for field in Job._meta.concrete_fields}
+        columns = [column_of[name] for name in ClaimedJob._fields]
+        return text.format(job=quote(Job._meta.db_table), columns=", ".join(columns), **more)
+
+    def _now(self) -> Any:
+        return self.connection.ops.adapt_datetimefield_value(timezone.now())
+
+    def _claimed(self, row: Sequence[Any]) -> ClaimedJob:
+        """What is in the file, as Django's fields would read it."""
+        job = ClaimedJob._make(row)
+        return job._replace(
+            id=UUID(hex=row[0]),
+            enqueued_at=self._moment(job.enqueued_at),
+            last_attempted_at=self._moment(job.last_attempted_at),
+            expires_at=self._moment(job.expires_at),
+            run_after=self._moment(job.run_after),
+        )
+
+    def _moment(self, value: Any) -> Any:
+        ops: Any = self.connection.ops
+        return ops.convert_datetimefield_value(value, None, self.connection)
 
     @contextmanager
     def transaction(self, *, durable: bool = False) -> Iterator[None]:

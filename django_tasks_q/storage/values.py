@@ -9,6 +9,24 @@ from typing import NamedTuple
 from uuid import UUID
 
 
+class NewJob(NamedTuple):
+    """The columns that a send fills; all others start empty."""
+
+    id: str
+    arguments: str
+    task_name: str
+    queue_name: str
+    backend: str
+    priority: int
+    status: str
+    options: str
+    max_attempts: int
+    timeout: float | None
+    run_after: datetime | None
+    expires_at: datetime | None
+    enqueued_at: datetime
+
+
 class ClaimedJob(NamedTuple):
     """A row that a worker now owns under ``fence``; ``attempts`` counts the run that begins."""
 
@@ -23,10 +41,9 @@ class ClaimedJob(NamedTuple):
     timeout: float | None
     attempts: int
     crashes: int
-    expires_at: datetime | None
     enqueued_at: datetime
-    started_at: datetime
     last_attempted_at: datetime
+    expires_at: datetime | None
     run_after: datetime | None
 
 

@@ -12,13 +12,14 @@ from contextlib import ExitStack, contextmanager
 from types import ModuleType
 from unittest import mock
 
-from django_tasks_q.storage import base, leases, postgresql, storage_for
+from django_tasks_q.storage import base, leases, storage_for
+from django_tasks_q.storage.postgresql import statements
 from django_tasks_q.worker import lease
 
-#: Of each guard of a write: its text in PostgreSQL's statement, and in the portable code.
+#: Of each guard of a write: its text in PostgreSQL's statements, and in the portable code.
 GUARDS = {
     "fence": (" AND job.fence = ending.fence", " fence=outcome.fence,"),
-    "state": (" AND job.status = 'RUNNING'", ", status=JobStatus.RUNNING"),
+    "state": (" AND COALESCE(job.status, '') = 'RUNNING'", ", status=JobStatus.RUNNING"),
 }
 
 
@@ -42,7 +43,8 @@ def remove(*protections: str) -> None:
 
 
 def _patches(protections: tuple[str, ...]) -> Iterator[mock._patch]:
-    statement, portable = postgresql.FINISH, _source(base.Storage.finish)
+    names, portable = ("FINISH", "SUCCEED"), _source(base.Storage.finish)
+    texts = [getattr(statements, name) for name in names]
     for protection in protections:
         if protection == "lease":
             yield mock.patch.object(lease, "KILL", float("inf"))
@@ -51,9 +53,10 @@ def _patches(protections: tuple[str, ...]) -> Iterator[mock._patch]:
             yield mock.patch.object(leases.Leases, "heartbeat", _compiled(source, "heartbeat", leases))
             continue
         in_statement, in_portable = GUARDS[protection]
-        statement, portable = _cut(statement, in_statement), _cut(portable, in_portable)
+        texts, portable = [_cut(text, in_statement) for text in texts], _cut(portable, in_portable)
     yield mock.patch.object(base.Storage, "finish", _compiled(portable, "finish", base))
-    yield mock.patch.object(postgresql, "FINISH", statement)
+    for name, text in zip(names, texts, strict=True):
+        yield mock.patch.object(statements, name, text)
 
 
 def _source(function: Callable[..., object]) -> str:

@@ -30,7 +30,7 @@ class Protocol:
     def __init__(self, alias):
         self.alias = alias
         self.storage = storage_for(alias)
-        self.storage.enqueue(
+        Job.objects.using(self.storage.alias).bulk_create(
             [
                 Job(
                     id=uuid7(), task_name="a", queue_name="default", backend="default",

@@ -30,7 +30,7 @@ class Scene:
     def add(self, **values):
         values = {"task_name": "a", "queue_name": "default", "arguments": "[[],{}]", **values}
         job = Job(id=uuid7(), backend="default", enqueued_at=timezone.now(), **values)
-        self.storage.enqueue([job])
+        Job.objects.using(self.storage.alias).bulk_create([job])
         return job
 
     def claim(self, worker_id=ME):

@@ -78,7 +78,7 @@ class Queue(RuleBasedStateMachine):
         job = Job(uuid7(), **values)
         row = models.Job(id=job.id, task_name="a", queue_name="d", backend="default", **values)
         row.arguments, row.enqueued_at = "[[],{}]", self.now
-        self.storage.enqueue([row])
+        row.save(force_insert=True, using=self.storage.alias)
         self.model.enqueue(job)
 
     # Workers

@@ -100,15 +100,26 @@ def claim(storage, **values):
     return storage.claim(claim, 100)
 
 
-@pytest.mark.parametrize(
-    "values", [{}, {"queues": ["queue1", "queue2"]}, {"exclude_queues": ["queue3"]}], ids=str
-)
-def test_a_claim_reads_the_ready_ones_in_order(storage, full, values):
+def test_a_claim_reads_the_ready_ones_in_order(storage, full):
     with explained(full) as plans:
-        assert len(claim(storage, **values)) == 100
+        assert len(claim(storage)) == 100
     assert "dtq_job_ready" in indexes(plans)
     assert dear(plans) == []
     assert "Sort" not in {plan["Node Type"] for plan in plans}
+
+
+@pytest.mark.parametrize(
+    "values",
+    [{"queues": ["queue1"]}, {"queues": ["queue1", "queue2"]}, {"exclude_queues": ["queue3"]}],
+    ids=str,
+)
+def test_a_claim_of_some_queues_reads_no_job_of_the_others(storage, full, values):
+    with explained(full) as plans:
+        assert len(claim(storage, **values)) == 100
+    assert "dtq_job_ready_in_queue" in indexes(plans)
+    assert "dtq_job_ready" not in indexes(plans)
+    # What is sorted are the first few of each queue.
+    assert [plan for plan in dear(plans) if plan["Node Type"] != "Sort"] == []
 
 
 def test_a_look_for_work_in_vain_reads_what_is_ready_or_due(storage, full):

@@ -91,7 +91,7 @@ def meet(first, second, *, blocks):
 def add(storage, **values):
     values = {"status": JobStatus.READY, "enqueued_at": timezone.now(), **values}
     job = Job(id=uuid7(), task_name="a", queue_name="d", backend="default", arguments="[[],{}]", **values)
-    storage.enqueue([job])
+    Job.objects.using(storage.alias).bulk_create([job])
     return job
 
 
@@ -316,7 +316,7 @@ def test_an_old_snapshot_keeps_no_job_from_its_worker(storage):
         old.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
         old.execute("SELECT 1 FROM django_tasks_q_job")
         for _ in range(20):
-            storage.enqueue([_waiting() for _ in range(200)])
+            Job.objects.using(storage.alias).bulk_create([_waiting() for _ in range(200)])
             jobs = storage.claim(Claim(worker_id=ONE, backend="default", task_names=["a"]), 200)
             assert len(jobs) == 200
             storage.finish([Outcome.successful(job.id, job.fence, "1", 0.1) for job in jobs])

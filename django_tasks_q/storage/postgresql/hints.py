@@ -1,0 +1,95 @@
+"""Wake-up hints by LISTEN and NOTIFY."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from typing import Any
+from uuid import uuid4
+
+from django.db import InterfaceError, connections, transaction
+from psycopg import Error as PsycopgError
+
+from ...failpoints import failpoint
+from ..session import Listener
+from ..values import Hints
+
+#: What a hint says when it is not about new jobs. Anybody may send it: it only makes workers look.
+CANCEL = "cancel"
+
+
+#: Seconds between two hints that one process sends for one backend. Workers that were woken look
+#: again on their own before this is over.
+HINT_INTERVAL = 0.01
+
+
+class Hinter:
+    """Sends hints to the workers of one database."""
+
+    def __init__(self, alias: str) -> None:
+        self._alias = alias
+        #: When the last one was sent, by backend.
+        self.sent_at: dict[str, float] = {}
+
+    def after_commit(self, backend: str, payload: str = "") -> None:
+        """Send one once the transaction has committed that is open, if one is."""
+        connection = connections[self._alias]
+        if connection.in_atomic_block:
+            transaction.on_commit(lambda: self._send(backend, payload), using=self._alias, robust=True)
+        elif connection.get_autocommit():
+            self._send(backend, payload)
+        # Else nobody says when the transaction commits; polling finds out.
+
+    def _send(self, backend: str, payload: str) -> None:
+        if payload != CANCEL:
+            failpoint("enqueue.committed")
+            now = time.monotonic()
+            if now - self.sent_at.get(backend, float("-inf")) < HINT_INTERVAL:
+                return
+            self.sent_at[backend] = now
+        raw: Any = connections[self._alias].connection
+        if raw is not None:
+            # Past Django's cursor: a hint is no query of the caller's, and is not counted as one.
+            raw.execute("SELECT pg_notify(%s, %s)", (channel(backend), payload))
+
+
+class PostgreSQLListener(Listener):
+    """LISTEN on a connection of its own, since a session that listens should do nothing else."""
+
+    def __init__(self, alias: str, channel: str) -> None:
+        self._alias = alias
+        self._channel = channel
+        self._own_channel = f"{channel}_{uuid4().hex[:16]}"
+        wrapper: Any = connections[alias]
+        with wrapper.wrap_database_errors:
+            # Not by way of Django's pool, which would miss it for ever.
+            self._connection = wrapper.Database.connect(**wrapper.get_connection_params())
+            self._connection.autocommit = True
+            self._connection.execute(f'LISTEN "{channel}"')
+            self._connection.execute(f'LISTEN "{self._own_channel}"')
+
+    def fileno(self) -> int:
+        return int(self._connection.fileno())
+
+    def drain(self) -> Hints:
+        try:
+            heard = {(note.channel, note.payload) for note in self._connection.notifies(timeout=0)}
+        except PsycopgError as error:
+            raise InterfaceError(str(error)) from error
+        self.is_answered |= any(channel == self._own_channel for channel, _ in heard)
+        payloads = {payload for channel, payload in heard if channel == self._channel}
+        return Hints(jobs=bool(payloads - {CANCEL}), cancels=CANCEL in payloads)
+
+    def ask(self) -> None:
+        self.is_answered = False
+        # On another session: behind a pooler the listening one might hear itself and nobody else.
+        with connections[self._alias].cursor() as cursor:
+            cursor.execute("SELECT pg_notify(%s, '')", (self._own_channel,))
+
+    def close(self) -> None:
+        self._connection.close()
+
+
+def channel(backend: str) -> str:
+    """The name hints for a backend travel under: the alias may hold what an identifier may not."""
+    return f"django_tasks_q_{hashlib.sha256(backend.encode()).hexdigest()[:16]}"

@@ -1,0 +1,176 @@
+"""PostgreSQL's statements for the hot verbs.
+
+``{job}`` and ``{attempt}`` are the tables, and ``{columns}`` what is answered of a claimed job.
+"""
+
+from __future__ import annotations
+
+# What every claim asks of a row. The rest is where it looks, and in which order.
+_READY = """status = 'READY' AND backend = %(backend)s AND task_name = ANY(%(names)s::text[])
+          AND (expires_at IS NULL OR expires_at > STATEMENT_TIMESTAMP())"""
+
+# In the index's own order, so that a claim reads what it takes and no more.
+_FIRST = """
+    SELECT id FROM {job}
+    WHERE <ready><also>
+    ORDER BY priority DESC, id
+    LIMIT %(limit)s
+    FOR NO KEY UPDATE SKIP LOCKED"""
+
+# One queue's jobs lie together in the index of queues, so those of other queues cost nothing. More are
+# looked at than are wanted, since another worker may be taking the first ones this moment.
+_FIRST_OF_QUEUES = """
+    SELECT job.id
+    FROM queue CROSS JOIN LATERAL (
+        SELECT id, priority FROM {job}
+        WHERE <ready> AND queue_name = queue.name
+        ORDER BY priority DESC, id
+        LIMIT 2 * %(limit)s
+    ) AS top
+    JOIN {job} AS job ON job.id = top.id
+    ORDER BY top.priority DESC, top.id
+    LIMIT %(limit)s
+    FOR NO KEY UPDATE OF job SKIP LOCKED"""
+
+_THESE_QUEUES = "queue AS (SELECT DISTINCT name FROM unnest(%(queues)s::text[]) AS queue(name)), "
+
+# Those that have jobs ready, each found by one probe of the index, without the ones to leave alone.
+_OTHER_QUEUES = """RECURSIVE present AS (
+    (SELECT queue_name AS name FROM {job} WHERE status = 'READY' AND backend = %(backend)s
+     ORDER BY queue_name LIMIT 1)
+    UNION ALL
+    SELECT (SELECT queue_name FROM {job}
+            WHERE status = 'READY' AND backend = %(backend)s AND queue_name > present.name
+            ORDER BY queue_name LIMIT 1)
+    FROM present WHERE present.name IS NOT NULL
+), queue AS (
+    SELECT name FROM present WHERE name IS NOT NULL AND name <> ALL(%(excluded)s::text[])
+), """
+
+
+# The candidates are locked in a CTE that is evaluated once: in a plain subquery the planner may run
+# LIMIT … SKIP LOCKED several times over (manual, 13.3.5). And a plan that is made before the limit is known
+# would expect a tenth of the table, and read all of it, but for the number.
+_CLAIM = """
+WITH <before>candidate AS MATERIALIZED (
+    SELECT id FROM (<candidates>
+    ) AS first LIMIT 200
+)
+UPDATE {job} AS job
+SET status = 'RUNNING', fence = fence + 1, attempts = attempts + 1, worker_id = %(worker)s,
+    started_at = COALESCE(started_at, STATEMENT_TIMESTAMP()), last_attempted_at = STATEMENT_TIMESTAMP()
+FROM candidate
+WHERE job.id = candidate.id AND job.status = 'READY'
+RETURNING {columns}
+"""
+
+
+def _claim(candidates: str, *, also: str = "", before: str = "") -> str:
+    text = _CLAIM.replace("<candidates>", candidates).replace("<before>", before)
+    return text.replace("<ready>", _READY).replace("<also>", also)
+
+
+CLAIM = _claim(_FIRST)
+#: Goes on behind the last job that was claimed. While somebody keeps an old snapshot open, every job that was
+#: ever claimed still has an entry at the front of the index, and a look from the start goes over all of them.
+CLAIM_ON = _claim(_FIRST, also=" AND priority = %(priority)s AND id > %(after)s")
+#: For a worker of one queue, of some, and of all but some.
+CLAIM_OF_QUEUE = _claim(_FIRST, also=" AND queue_name = %(queue)s")
+CLAIM_OF_QUEUES = _claim(_FIRST_OF_QUEUES, before=_THESE_QUEUES)
+CLAIM_OF_OTHERS = _claim(_FIRST_OF_QUEUES, before=_OTHER_QUEUES)
+
+# READ COMMITTED checks the WHERE again on the newest version of each row (manual, 13.2.1): that makes
+# "fence and status as I knew them" a fence. The row of the attempt is written with it or not at all.
+# The planner takes the index of running jobs for a short list, and compares all with all. COALESCE keeps it
+# from that: each row is found by its id.
+FINISH = """
+WITH ending AS MATERIALIZED (
+    SELECT * FROM unnest(
+        %(id)s::uuid[], %(fence)s::int[], %(status)s::text[], %(final)s::bool[], %(delay)s::float8[],
+        %(result)s::text[], %(duration)s::float8[], %(kind)s::text[], %(recorded)s::bool[],
+        %(uncounted)s::bool[], %(crashed)s::bool[], %(code)s::text[], %(exception)s::text[],
+        %(message)s::text[], %(traceback)s::text[], %(exit_status)s::int[]
+    ) AS ending(id, fence, status, final, delay, result, duration, kind, recorded, uncounted, crashed,
+                code, exception, message, traceback, exit_status)
+){owned}, ended AS (
+    UPDATE {job} AS job
+    SET status = CASE WHEN job.cancel_requested_at IS NULL OR ending.final THEN ending.status
+                      ELSE 'CANCELLED' END,
+        result = ending.result,
+        error_code = CASE WHEN job.cancel_requested_at IS NOT NULL AND NOT ending.final THEN 'CANCELLED'
+                          WHEN ending.uncounted THEN job.error_code ELSE ending.code END,
+        duration = CASE WHEN ending.uncounted THEN job.duration ELSE ending.duration END,
+        attempts = job.attempts - (ending.uncounted OR ending.crashed)::int,
+        crashes = job.crashes + ending.crashed::int,
+        finished_at = CASE WHEN ending.final OR job.cancel_requested_at IS NOT NULL
+                           THEN STATEMENT_TIMESTAMP() END,
+        run_after = CASE WHEN ending.status = 'SCHEDULED'
+                         THEN STATEMENT_TIMESTAMP() + ending.delay * INTERVAL '1 second'
+                         ELSE job.run_after END
+    FROM ending{of_owned}
+    WHERE job.id = ending.id AND job.fence = ending.fence AND COALESCE(job.status, '') = 'RUNNING'
+    RETURNING job.id, job.status, job.attempts::int + job.crashes + ending.uncounted::int AS number,
+              job.last_attempted_at, job.worker_id
+), attempt AS (
+    INSERT INTO {attempt} (job_id, number, fence, worker_id, outcome, started_at, finished_at, duration,
+                           error_code, exception_class, message, traceback, exit_status)
+    SELECT ended.id, ended.number, ending.fence, ended.worker_id, ending.kind, ended.last_attempted_at,
+           STATEMENT_TIMESTAMP(), ending.duration, ending.code, ending.exception, ending.message,
+           ending.traceback, ending.exit_status
+    FROM ended JOIN ending USING (id)
+    WHERE ending.recorded OR (ended.number > 1 AND NOT ending.uncounted)
+)
+SELECT id, status FROM ended
+"""
+
+# Several workers may rescue the same jobs at once, while one that is slow is finishing them after all. Who
+# rescues waits for nobody, so it is never one of two that wait for each other.
+OWNED = """, owned AS MATERIALIZED (
+    SELECT job.id FROM {job} AS job JOIN ending USING (id)
+    WHERE job.fence = ending.fence AND COALESCE(job.status, '') = 'RUNNING'
+    FOR NO KEY UPDATE OF job SKIP LOCKED
+)"""
+
+# The same for attempts that returned, which is nearly all: less to send, less to compute. Answers what it
+# could not write, which is nearly always nothing.
+SUCCEED = """
+WITH ending AS MATERIALIZED (
+    SELECT * FROM unnest(%(id)s::uuid[], %(fence)s::int[], %(result)s::text[], %(duration)s::float8[])
+        AS ending(id, fence, result, duration)
+), ended AS (
+    UPDATE {job} AS job
+    SET status = 'SUCCESSFUL', result = ending.result, error_code = '', duration = ending.duration,
+        finished_at = STATEMENT_TIMESTAMP()
+    FROM ending
+    WHERE job.id = ending.id AND job.fence = ending.fence AND COALESCE(job.status, '') = 'RUNNING'
+    RETURNING job.id, job.attempts::int + job.crashes AS number, job.last_attempted_at, job.worker_id
+), attempt AS (
+    INSERT INTO {attempt} (job_id, number, fence, worker_id, outcome, started_at, finished_at, duration,
+                           error_code, exception_class, message, traceback)
+    SELECT ended.id, ended.number, ending.fence, ended.worker_id, 'successful', ended.last_attempted_at,
+           STATEMENT_TIMESTAMP(), ending.duration, '', '', '', ''
+    FROM ended JOIN ending USING (id)
+    WHERE ended.number > 1
+)
+SELECT ending.id FROM ending LEFT JOIN ended USING (id) WHERE ended.id IS NULL
+"""
+
+INSERT = """
+INSERT INTO {job} ({inserted}, fence, attempts, crashes, error_code)
+VALUES ({values}, 0, 0, 0, '')
+"""
+
+COPY = """
+COPY {job} ({inserted}, fence, attempts, crashes, error_code) FROM STDIN
+"""
+
+PROMOTE = """
+UPDATE {job} SET status = 'READY'
+WHERE status = 'SCHEDULED' AND id = ANY(ARRAY(
+    SELECT id FROM {job}
+    WHERE status = 'SCHEDULED' AND backend = %(backend)s AND run_after <= STATEMENT_TIMESTAMP()
+    ORDER BY run_after
+    LIMIT %(limit)s
+    FOR UPDATE SKIP LOCKED
+))
+"""

@@ -1,0 +1,304 @@
+"""The verbs that are hot, each as one statement."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Collection, Iterable, Sequence
+from typing import Any, NamedTuple
+from uuid import UUID
+
+from django.db import OperationalError
+from psycopg import Cursor
+
+from ...models import Attempt, Job
+from ...outcomes import AttemptOutcome, Outcome
+from ...states import FINAL, JobStatus
+from ..base import Storage, has_just_succeeded, is_recorded
+from ..session import Listener, repeated
+from ..values import Claim, ClaimedJob, NewJob
+from . import statements
+from .direct import Direct, is_watched
+from .hints import CANCEL, Hinter, PostgreSQLListener, channel
+
+#: Seconds for which claims go on behind the last one. A job that comes in before it, because it is more
+#: urgent or has been given back, may wait that long while there is a backlog.
+KEEP_ON = 0.05
+
+#: serialization_failure and deadlock_detected: the statement did nothing and may be repeated.
+REPEATABLE = ("40001", "40P01")
+
+
+class _Reached(NamedTuple):
+    """How far a worker's last claim came."""
+
+    claim: Claim
+    priority: int
+    id: UUID
+    until: float
+
+
+class PostgreSQLStorage(Storage):
+    sends_hints = True
+
+    def __init__(self, alias: str) -> None:
+        super().__init__(alias)
+        quote = self.connection.ops.quote_name
+        column_of = {field.name: quote(str(field.column)) for field in Job._meta.concrete_fields}
+        names = {
+            "job": quote(Job._meta.db_table),
+            "attempt": quote(Attempt._meta.db_table),
+            "columns": ", ".join(f"job.{column_of[name]}" for name in ClaimedJob._fields),
+            "inserted": ", ".join(column_of[name] for name in NewJob._fields),
+            "values": ", ".join(["%s"] * len(NewJob._fields)),
+        }
+        self._sql = {
+            name: text.format(**names, owned="", of_owned="")
+            for name, text in vars(statements).items()
+            if name.isupper() and not name.startswith("_")
+        }
+        self._sql["RESCUE"] = statements.FINISH.format(
+            **names, owned=statements.OWNED.format(**names), of_owned=" JOIN owned USING (id)"
+        )
+        self._direct = Direct(alias)
+        self._reached: _Reached | None = None
+        self._hinter = Hinter(alias)
+
+    def may_repeat(self, error: OperationalError) -> bool:
+        return getattr(error.__cause__, "sqlstate", None) in REPEATABLE
+
+    # Coming in
+
+    def enqueue(self, jobs: Sequence[NewJob]) -> None:
+        if is_watched(self.connection):
+            super().enqueue(jobs)
+            return
+        with self._direct.cursor() as cursor:
+            if len(jobs) == 1:
+                self._direct.execute(cursor, self._sql["INSERT"], jobs[0])
+            else:
+                with cursor.copy(self._sql["COPY"]) as copy:
+                    for start in range(0, len(jobs), 1000):
+                        copy.write("".join(map(_line, jobs[start : start + 1000])))
+
+    # Running
+
+    @repeated
+    def claim(self, claim: Claim, limit: int) -> list[ClaimedJob]:
+        with self._direct.cursor() as cursor:
+            statement, values = self._claiming(claim, limit)
+            self._direct.execute(cursor, statement, values)
+            jobs = self._claimed(cursor, claim, limit)
+        if len(jobs) < limit and statement == self._sql["CLAIM_ON"]:
+            jobs += self.claim(claim, limit - len(jobs))
+        return jobs
+
+    def _claiming(self, claim: Claim, limit: int) -> tuple[str, dict[str, Any]]:
+        """The statement that fits a claim, and its values."""
+        values = {
+            "backend": claim.backend,
+            "names": _array(map(_quoted, claim.task_names)),
+            "worker": claim.worker_id,
+            "limit": limit,
+        }
+        queues = [queue for queue in claim.queues if queue not in claim.exclude_queues]
+        if claim.queues and len(queues) == 1:
+            return self._sql["CLAIM_OF_QUEUE"], {**values, "queue": queues[0]}
+        if claim.queues:
+            return self._sql["CLAIM_OF_QUEUES"], {**values, "queues": _array(map(_quoted, queues))}
+        if claim.exclude_queues:
+            return self._sql["CLAIM_OF_OTHERS"], {
+                **values,
+                "excluded": _array(map(_quoted, claim.exclude_queues)),
+            }
+        reached = self._reached
+        if reached is not None and reached.claim == claim and time.monotonic() < reached.until:
+            return self._sql["CLAIM_ON"], {**values, "priority": reached.priority, "after": reached.id}
+        self._reached = None
+        return self._sql["CLAIM"], values
+
+    def _claimed(self, cursor: Any, claim: Claim, limit: int) -> list[ClaimedJob]:
+        jobs = list(map(ClaimedJob._make, cursor.fetchall()))
+        jobs.sort(key=lambda job: (-job.priority, job.id.int))  # RETURNING promises no order
+        if len(jobs) < limit:
+            self._reached = None
+        else:
+            until = self._reached.until if self._reached else time.monotonic() + KEEP_ON
+            self._reached = _Reached(claim, jobs[-1].priority, jobs[-1].id, until)
+        return jobs
+
+    @repeated
+    def finish(self, outcomes: Collection[Outcome]) -> dict[UUID, JobStatus]:
+        # In one order everywhere, so that two batches never wait for each other.
+        outcomes = sorted(outcomes, key=_job_id)
+        succeeded = list(filter(has_just_succeeded, outcomes))
+        written: dict[UUID, JobStatus] = {}
+        with self._direct.cursor() as cursor:
+            if succeeded:
+                self._direct.execute(cursor, self._sql["SUCCEED"], _successes(succeeded))
+                written = _succeeded(cursor, succeeded)
+            if len(succeeded) < len(outcomes):
+                others = [outcome for outcome in outcomes if not has_just_succeeded(outcome)]
+                rescues = any(outcome.kind is AttemptOutcome.LOST for outcome in others)
+                statement = self._sql["RESCUE" if rescues else "FINISH"]
+                self._direct.execute(cursor, statement, _endings(others))
+                written |= {id: JobStatus(status) for id, status in cursor.fetchall()}
+        return written
+
+    def finish_and_claim(
+        self, outcomes: Collection[Outcome], claim: Claim, limit: int
+    ) -> tuple[dict[UUID, JobStatus], list[ClaimedJob]]:
+        if not outcomes or not all(map(has_just_succeeded, outcomes)) or not self._may_pipeline():
+            return super().finish_and_claim(outcomes, claim, limit)
+        return self._finish_and_claim(sorted(outcomes, key=_job_id), claim, limit)
+
+    def _may_pipeline(self) -> bool:
+        connection = self.connection
+        raw = connection.connection
+        if raw is None or connection.in_atomic_block or is_watched(connection):
+            return False
+        return self._direct.prepares(raw)
+
+    @repeated
+    def _finish_and_claim(
+        self, outcomes: list[Outcome], claim: Claim, limit: int
+    ) -> tuple[dict[UUID, JobStatus], list[ClaimedJob]]:
+        # Up to the end of a pipeline is one transaction: one round trip, and one wait for the disk.
+        with self._direct.cursor() as cursor, cursor.connection.pipeline():
+            self._direct.execute(cursor, self._sql["SUCCEED"], _successes(outcomes))
+            claiming: Cursor[Any] = Cursor(cursor.connection)
+            statement, values = self._claiming(claim, limit)
+            self._direct.execute(claiming, statement, values)
+            written = _succeeded(cursor, outcomes)
+            jobs = self._claimed(claiming, claim, limit)
+        if len(jobs) < limit and statement == self._sql["CLAIM_ON"]:
+            jobs += self.claim(claim, limit - len(jobs))
+        return written, jobs
+
+    @repeated
+    def promote(self, backend: str, limit: int = 1000) -> int:
+        with self.connection.cursor() as cursor:
+            cursor.execute(self._sql["PROMOTE"], {"backend": backend, "limit": limit})
+            return int(cursor.rowcount)
+
+    # Hints
+
+    def hint(self, backend: str) -> None:
+        self._hinter.after_commit(backend)
+
+    def hint_cancel(self, backend: str) -> None:
+        self._hinter.after_commit(backend, CANCEL)
+
+    def listen(self, backend: str) -> Listener | None:
+        return PostgreSQLListener(self.alias, channel(backend))
+
+    def prepare_worker(self, seconds: float) -> None:
+        self._direct.is_worker = True
+        options = self.connection.settings_dict["OPTIONS"]
+        options.setdefault("connect_timeout", max(2, math.ceil(seconds)))
+
+    def before_fork(self) -> None:
+        super().before_fork()
+        options = self.connection.settings_dict["OPTIONS"]
+        if not (pool := options.get("pool")):
+            return
+        self.connection.close_pool()  # type: ignore[attr-defined]
+        # A process of the worker does one thing at a time: its sessions are opened when they are needed.
+        pool = {} if pool is True else pool
+        largest = pool.get("max_size") or pool.get("min_size", 4)
+        options["pool"] = {**pool, "min_size": 0, "max_size": max(1, largest)}
+
+
+def _line(job: NewJob) -> str:
+    """A row in the text format of COPY."""
+    return "\t".join(map(_copied, job)) + "\t0\t0\t0\t\n"
+
+
+def _copied(value: Any) -> str:
+    if value is None:
+        return "\\N"
+    text = value if type(value) is str else str(value)
+    if "\\" in text:
+        text = text.replace("\\", "\\\\")
+    return text
+
+
+def _array(items: Iterable[str]) -> str:
+    """An array as text, which the server reads faster than the driver puts one together."""
+    return "{" + ",".join(items) + "}"
+
+
+def _quoted(text: str | None) -> str:
+    return "NULL" if text is None else '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
+def _number(value: float | None) -> str:
+    return "NULL" if value is None else str(value)
+
+
+def _job_id(outcome: Outcome) -> int:
+    return outcome.job_id.int
+
+
+def _successes(outcomes: Collection[Outcome]) -> dict[str, str]:
+    return {
+        "id": _array([outcome.job_id.hex for outcome in outcomes]),
+        "fence": _array([str(outcome.fence) for outcome in outcomes]),
+        "result": _array([_quoted(outcome.result) for outcome in outcomes]),
+        "duration": _array([_number(outcome.duration) for outcome in outcomes]),
+    }
+
+
+def _succeeded(cursor: Any, outcomes: Collection[Outcome]) -> dict[UUID, JobStatus]:
+    written = {outcome.job_id: JobStatus.SUCCESSFUL for outcome in outcomes}
+    for (id,) in cursor.fetchall():
+        del written[id]
+    return written
+
+
+def _endings(outcomes: Collection[Outcome]) -> dict[str, Any]:
+    rows = map(_ending, outcomes)
+    return dict(zip(_Ending._fields, map(list, zip(*rows, strict=True)), strict=True))
+
+
+class _Ending(NamedTuple):
+    """A row of the FINISH statement's parameters, which are one array a field."""
+
+    id: UUID
+    fence: int
+    status: str
+    final: bool
+    delay: float
+    result: str | None
+    duration: float | None
+    kind: str
+    recorded: bool
+    uncounted: bool
+    crashed: bool
+    code: str
+    exception: str
+    message: str
+    traceback: str
+    exit_status: int | None
+
+
+def _ending(outcome: Outcome) -> _Ending:
+    failure = outcome.failure
+    return _Ending(
+        id=outcome.job_id,
+        fence=outcome.fence,
+        status=outcome.status.value,
+        final=outcome.status in FINAL,
+        delay=outcome.delay,
+        result=outcome.result,
+        duration=outcome.duration,
+        kind=outcome.kind.value,
+        recorded=is_recorded(outcome, 1),
+        uncounted=outcome.is_uncounted,
+        crashed=outcome.is_crash,
+        code=failure.code if failure else "",
+        exception=failure.exception_class if failure else "",
+        message=failure.message if failure else "",
+        traceback=failure.traceback if failure else "",
+        exit_status=failure.exit_status if failure else None,
+    )
