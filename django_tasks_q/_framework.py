@@ -1,6 +1,7 @@
 """The one import of Django's Tasks framework: ``django.tasks`` on 6.0 and later, its backport before."""
 
-from typing import TYPE_CHECKING
+import logging
+from typing import TYPE_CHECKING, Any
 
 import django
 
@@ -13,6 +14,7 @@ if TYPE_CHECKING or django.VERSION >= (6, 0):
         TaskResultStatus,
         task_backends,
     )
+    from django.tasks import signals as _signals
     from django.tasks.backends.base import BaseTaskBackend
     from django.tasks.backends.dummy import DummyBackend
     from django.tasks.backends.immediate import ImmediateBackend
@@ -39,6 +41,7 @@ else:
         TaskResultStatus,
         task_backends,
     )
+    from django_tasks import signals as _signals
     from django_tasks.backends.base import BaseTaskBackend
     from django_tasks.backends.dummy import DummyBackend
     from django_tasks.backends.immediate import ImmediateBackend
@@ -70,6 +73,23 @@ else:
         __class_getitem__ = classmethod(lambda cls, parameters: cls)
 
 
+#: What the framework itself does with each signal: its receiver, and the level at which that one logs.
+_LOGGED = {
+    task_enqueued: (id(_signals.log_task_enqueued), logging.DEBUG),
+    task_started: (id(_signals.log_task_started), logging.INFO),
+    task_finished: (id(_signals.log_task_finished), logging.INFO),
+}
+
+
+def is_heard(signal: Any) -> bool:
+    """Whether anybody would notice a signal: somebody else than the framework's own receiver, which logs.
+
+    Every job sends two, and most projects listen to none.
+    """
+    receivers, (own, level) = signal.receivers, _LOGGED[signal]
+    return len(receivers) != 1 or receivers[0][0][0] != own or _signals.logger.isEnabledFor(level)
+
+
 __all__ = [
     "DEFAULT_TASK_BACKEND_ALIAS",
     "DEFAULT_TASK_PRIORITY",
@@ -91,6 +111,7 @@ __all__ = [
     "TaskResultDoesNotExist",
     "TaskResultMismatch",
     "TaskResultStatus",
+    "is_heard",
     "task_backends",
     "task_enqueued",
     "task_finished",

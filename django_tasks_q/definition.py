@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import MISSING, asdict, dataclass, fields
 from datetime import datetime
-from functools import cache
 from typing import (
     TYPE_CHECKING,
     Any,
@@ -26,6 +24,7 @@ from django.utils.module_loading import import_string
 
 from . import _framework as framework
 from .exceptions import TaskNotRegistered
+from .parameters import Parameters
 from .policy import Backoff, BackoffCallable, Matcher, OnLost, class_path
 from .registry import registry
 from .task_options import (
@@ -117,10 +116,13 @@ class Task(framework.GenericTask[P, R]):
         """Run the function here and now, as if it had never been decorated."""
         return self.func(*args, **kwargs)
 
-    def check_arguments(self, args: Iterable[Any], kwargs: Mapping[str, Any]) -> None:
+    def check_arguments(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
         """Bind arguments to the function's signature. Raises TypeError as a call would."""
+        parameters = Parameters.of(self.func, self.takes_context)
+        if parameters.obviously_take(args, kwargs):
+            return
         try:
-            _signature(self.func, self.takes_context).bind(*args, **kwargs)
+            parameters.signature.bind(*args, **kwargs)
         except TypeError as error:
             raise TypeError(f"{self.name}(): {error}") from None
 
@@ -242,14 +244,6 @@ def _unpickle(module_path: str, values: dict[str, Any]) -> Task[..., Any]:
 def _unregistered(*args: Any, **kwargs: Any) -> Any:
     """Stands in for the function of a stored job that no code of this process defines."""
     raise TaskNotRegistered("This process does not define the task's function.")
-
-
-@cache
-def _signature(func: Callable[..., Any], takes_context: bool) -> inspect.Signature:
-    signature = inspect.signature(func)
-    if takes_context:
-        return signature.replace(parameters=list(signature.parameters.values())[1:])
-    return signature
 
 
 @overload

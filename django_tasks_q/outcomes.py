@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 from uuid import UUID
 
 from django.db.models import TextChoices
@@ -59,8 +60,7 @@ class Failure:
         )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Outcome:
+class Outcome(NamedTuple):
     """One ending of one attempt: what to record, and the state the job goes to.
 
     ``delay`` is in seconds from now and only read when the job is SCHEDULED again. ``duration`` is

@@ -23,6 +23,8 @@ class Registry:
 
     def __init__(self) -> None:
         self._tasks: dict[str, AnyTask] = {}
+        #: Grows with every change, for who keeps what follows from a definition.
+        self.version = 0
 
     def register(self, task: AnyTask) -> None:
         """Add a definition. Raises DuplicateTask naming both places.
@@ -38,6 +40,7 @@ class Registry:
                 "another one: give it @task(name=…)."
             )
         self._tasks[task.name] = task
+        self.version += 1
 
     def get(self, name: str) -> AnyTask:
         """The definition of that name. Raises TaskNotRegistered."""

@@ -33,7 +33,7 @@ def claimed(**values):
     defaults = {
         "id": uuid.uuid4(), "fence": 1, "task_name": "a", "queue_name": "default", "priority": 0,
         "arguments": "[[],{}]", "options": "", "max_attempts": 1, "timeout": None, "attempts": 1,
-        "crashes": 0, "enqueued_at": now, "started_at": now, "last_attempted_at": now, "run_after": None,
+        "crashes": 0, "enqueued_at": now, "last_attempted_at": now, "run_after": None,
         "expires_at": None,
     }  # fmt: skip
     return ClaimedJob(**{**defaults, **values})
@@ -75,7 +75,7 @@ class FakeChild:
 
     def answer(self, job, duration=0.0):
         outcome = Outcome.successful(job.id, job.fence, "1", duration)
-        self.channel.send(protocol.OUTCOME, protocol.pack_outcome(outcome))
+        self.channel.send(protocol.SUCCESS, protocol.pack_success(outcome, told=True))
 
     def close(self):
         self.channel.close()
@@ -206,7 +206,7 @@ def test_what_a_dead_child_had_not_told_another_tells(pool, children):
     pool.telling.tell()
     ((kind, body),) = list(other.channel.receive())
     assert kind == protocol.ENDED
-    assert [header for header, _ in protocol.unpack(body)] == [[str(job.id), True, "SUCCESSFUL"]]
+    assert protocol.unpack(body) == [[job.id.hex, True, "SUCCESSFUL"]]
 
 
 def test_one_long_job_is_enough_to_claim_fewer_ahead(pool, children):

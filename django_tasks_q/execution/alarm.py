@@ -6,6 +6,7 @@ Whoever does not listen is killed from outside after the grace: see ``worker.sin
 from __future__ import annotations
 
 import signal
+import threading
 import time
 from collections.abc import Callable
 from types import TracebackType
@@ -34,6 +35,10 @@ for _form, _public in ((_Timeout, TaskTimeout), (_Cancellation, TaskCancelled)):
     _form.__name__ = _public.__name__
 
 
+#: Nobody in this process cancels an attempt: the parent does, by ``is_cancelled`` and the signal.
+_NEVER = threading.Event()
+
+
 class Alarm:
     """Owns SIGALRM, which arrives when the time of the running block is over, or when it is cancelled."""
 
@@ -60,14 +65,14 @@ class AlarmControl(Control):
         begun: Callable[[], None] | None = None,
         is_cancelled: Callable[[], bool] = lambda: False,
     ) -> None:
-        super().__init__(timeout, begun)
+        super().__init__(timeout, begun, _NEVER)
         self.alarm = alarm
         self.has_interrupted = False
         self._is_cancelled = is_cancelled
 
     @property
     def cancel_requested(self) -> bool:
-        return super().cancel_requested or self._is_cancelled()
+        return self._is_cancelled()
 
     def sleep(self, seconds: float) -> None:
         # No lock in it, which a signal's handler might wait for. In pieces, for threads that no signal wakes.
@@ -86,9 +91,13 @@ class AlarmControl(Control):
             return call()
 
     def _wind(self) -> None:
-        if self.timeout is not None:
-            # Zero would take the alarm away instead of ringing it at once.
-            signal.setitimer(signal.ITIMER_REAL, max(self.remaining, 1e-6))
+        if self.timeout is None:
+            return
+        # Zero would take the alarm away instead of ringing it at once.
+        left = max(self.remaining, 1e-6)
+        # One that is left from an earlier attempt will do, if it rings in time: it is wound again then.
+        if not 0 < signal.getitimer(signal.ITIMER_REAL)[0] <= left:
+            signal.setitimer(signal.ITIMER_REAL, left)
 
     def __enter__(self) -> Self:
         self.alarm.armed = self
@@ -97,9 +106,8 @@ class AlarmControl(Control):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, frames: TracebackType | None
     ) -> None:
-        # First of all: from here on nothing is raised into the code behind the block.
+        # From here on nothing is raised into the code behind the block. The alarm may ring on.
         self.alarm.armed = None
-        signal.setitimer(signal.ITIMER_REAL, 0)
 
     def interrupt(self) -> None:
         """Raise into the running user code, if there is a reason for it."""

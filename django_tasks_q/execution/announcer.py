@@ -17,6 +17,7 @@ from ..results import Status, TaskResult, task_result
 from ..states import JobStatus
 from ..storage import ClaimedJob
 from .connections import clean_connections
+from .endings import restored_task
 
 logger = logging.getLogger("django_tasks_q.execution")
 
@@ -29,12 +30,32 @@ class Announcer:
         self.worker_id = worker_id
         self.database = database
 
+    @property
+    def starts_are_heard(self) -> bool:
+        return framework.is_heard(framework.task_started)
+
     def started(self, job: ClaimedJob) -> None:
-        framework.task_started.send_robust(type(self.backend), task_result=self.result(job))
+        result = TaskResult.deferred(
+            lambda: self.result(job), id=str(job.id), task=restored_task(job), status=Status.RUNNING
+        )
+        framework.task_started.send_robust(type(self.backend), task_result=result)
+
+    def is_heard(self, outcome: Outcome) -> bool:
+        """Whether anybody listens to the end of a job. A failure is logged as an error, so somebody does."""
+        return outcome.status is not JobStatus.SUCCESSFUL or framework.is_heard(framework.task_finished)
 
     def finished(self, job: ClaimedJob, outcome: Outcome) -> None:
         """The outcome stands in the database."""
-        self._finished(self.result(job, outcome))
+        if outcome.status is not JobStatus.SUCCESSFUL:
+            self._finished(self.result(job, outcome))
+            return
+        result = TaskResult.deferred(
+            lambda: self.result(job, outcome),
+            id=str(job.id),
+            task=restored_task(job),
+            status=Status.SUCCESSFUL,
+        )
+        framework.task_finished.send_robust(type(self.backend), task_result=result)
 
     def finished_elsewhere(self, job_id: str) -> None:
         """A job has ended of which this process knows no more than its id."""
@@ -66,7 +87,7 @@ class Announcer:
             except (Error, framework.TaskResultDoesNotExist):
                 clean_connections()  # likewise
         row = Job(**job._asdict(), backend=self.backend.alias, worker_id=self.worker_id)
-        row.status = JobStatus.RUNNING
+        row.status, row.started_at = JobStatus.RUNNING, job.last_attempted_at
         if outcome is None:
             return task_result(row)
         row.status, row.result, row.finished_at = outcome.status, outcome.result, timezone.now()

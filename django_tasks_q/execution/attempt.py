@@ -6,12 +6,13 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
-from asgiref.sync import iscoroutinefunction, sync_to_async
+from asgiref.sync import sync_to_async
 
 from .. import codec
 from ..exceptions import TaskFailure
 from ..failpoints import failpoint
 from ..outcomes import Outcome
+from ..parameters import Parameters
 from ..storage import ClaimedJob
 from . import endings
 from .context import TaskContext
@@ -37,7 +38,7 @@ class Attempt:
 
     @property
     def is_coroutine(self) -> bool:
-        return iscoroutinefunction(self.task.func)
+        return Parameters.of(self.task.func, self.task.takes_context).is_coroutine
 
     def bind(self) -> Outcome | None:
         """Decode the arguments and see whether they fit the function. Answers an Outcome if not."""

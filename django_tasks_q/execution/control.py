@@ -20,11 +20,16 @@ class Control:
     This one cancels coroutines. Other code finds out when it asks; subclasses reach into that too.
     """
 
-    def __init__(self, timeout: float | None = None, begun: Callable[[], None] | None = None) -> None:
+    def __init__(
+        self,
+        timeout: float | None = None,
+        begun: Callable[[], None] | None = None,
+        cancelled: threading.Event | None = None,
+    ) -> None:
         self.timeout = timeout
         self.deadline: float | None = None
         self._begun = begun
-        self._cancelled = threading.Event()
+        self._cancelled = cancelled or threading.Event()
         self._coroutine: tuple[asyncio.AbstractEventLoop, asyncio.Task[Any]] | None = None
 
     def begin(self) -> None:

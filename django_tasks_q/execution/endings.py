@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import traceback as traceback_module
 from collections.abc import Callable
+from functools import lru_cache
 from types import TracebackType
 from typing import Any
 
@@ -23,6 +24,7 @@ from ..exceptions import (
 )
 from ..outcomes import CANCELLED, AttemptOutcome, Failure, Outcome
 from ..policy import Backoff, OnLost, RetryRule
+from ..registry import registry
 from ..results import read_options
 from ..storage import ClaimedJob, LostJob
 
@@ -41,13 +43,35 @@ _OWN_MODULES = ("django_tasks_q.", "asgiref.")
 
 def restored_task(job: ClaimedJob) -> Task[..., Any]:
     """The task of a claimed job, under the options the job was sent with."""
-    return Task.restored(
+    return _restored(
+        registry.version,
         job.task_name,
-        read_options(job.options),
-        queue_name=job.queue_name,
-        priority=job.priority,
-        max_attempts=job.max_attempts,
-        timeout=job.timeout,
+        job.options,
+        job.queue_name,
+        job.priority,
+        job.max_attempts,
+        job.timeout,
+    )
+
+
+@lru_cache(maxsize=1000)
+def _restored(
+    version: int,
+    name: str,
+    options: str,
+    queue_name: str,
+    priority: int,
+    max_attempts: int,
+    timeout: float | None,
+) -> Task[..., Any]:
+    # Most jobs are one of a few calls that differ in nothing but their arguments.
+    return Task.restored(
+        name,
+        read_options(options),
+        queue_name=queue_name,
+        priority=priority,
+        max_attempts=max_attempts,
+        timeout=timeout,
     )
 
 

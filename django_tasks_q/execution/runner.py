@@ -75,7 +75,8 @@ class Runner:
         attempt = Attempt(self, job, control)
         if (refusal := attempt.bind()) is not None:
             return refusal
-        self.tell(hooks, lambda: self.announcer.started(job))
+        if self.announcer.starts_are_heard:
+            self.tell(hooks, lambda: self.announcer.started(job))
 
         def call() -> Any:
             return control.run(
@@ -98,7 +99,8 @@ class Runner:
         attempt = Attempt(self, job, control)
         if (refusal := attempt.bind()) is not None:
             return refusal
-        await self.atell(threads, lambda: self.announcer.started(job))
+        if self.announcer.starts_are_heard:
+            await self.atell(threads, lambda: self.announcer.started(job))
         async with threads.lend():
             return await attempt.aoutcome_of(
                 lambda: control.awaited(

@@ -53,6 +53,10 @@ def _look(execute: Any, sql: Any, params: Any, many: bool, context: Any) -> Any:
     return execute(sql, params, many, context)
 
 
+#: It hides nothing from others and lets everything through.
+_look.is_passive = True  # type: ignore[attr-defined]
+
+
 def alters(sql: str) -> bool:
     """Whether a statement leaves a trace in its session, by its text: a setting, a lock, a table."""
     if _LASTING.match(sql):

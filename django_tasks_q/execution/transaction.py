@@ -8,7 +8,6 @@ from __future__ import annotations
 import logging
 import random
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 from django.db import DataError, Error, IntegrityError, InterfaceError, OperationalError, transaction
@@ -64,7 +63,7 @@ def completed_in_transaction(storage: Storage, attempt: Attempt, call: Callable[
     except BaseException as error:
         return _broken(storage, attempt, state, error)
     failpoint("finish.committed")
-    return replace(state.outcome, is_written=True)
+    return state.outcome._replace(is_written=True)
 
 
 def _repeated(storage: Storage, attempt: Attempt, outcome: Outcome | None) -> Outcome:
@@ -80,14 +79,14 @@ def _broken(storage: Storage, attempt: Attempt, state: _Completion, error: BaseE
     outcome = state.outcome
     if state.is_committed and outcome is not None:
         logger.error("An on_commit() callback of job id=%s raised.", attempt.job.id, exc_info=error)
-        return replace(outcome, is_written=True)
+        return outcome._replace(is_written=True)
     if isinstance(error, OperationalError) and storage.may_repeat(error):
         return _conflict(attempt, error)
     certain = isinstance(error, DataError | IntegrityError) or not isinstance(error, Error)
     if state.is_written and not certain and isinstance(error, OperationalError | InterfaceError):
         failure = Failure.of(error, COMMIT_UNKNOWN, formatted(error))
         released = Outcome.released(attempt.job.id, attempt.job.fence, attempt.duration, failure)
-        return replace(released, in_doubt=True)
+        return released._replace(in_doubt=True)
     return attempt.raised(error)
 
 
@@ -96,4 +95,4 @@ def _conflict(attempt: Attempt, error: BaseException) -> Outcome:
     failure = Failure.of(error, SERIALIZATION_FAILURE, formatted(error))
     released = Outcome.released(attempt.job.id, attempt.job.fence, attempt.duration, failure)
     pause = random.uniform(0.01, CONFLICT_PAUSE)  # noqa: S311 - spreads load, hides nothing
-    return replace(released, status=JobStatus.SCHEDULED, delay=pause)
+    return released._replace(status=JobStatus.SCHEDULED, delay=pause)

@@ -18,6 +18,8 @@ from .recycling import Recycling
 
 #: Seconds of work a child may hold in advance.
 AHEAD_SECONDS = 0.05
+#: Seconds that a child needs for a job that does nothing, or less.
+OVERHEAD = 2e-5
 #: Children of a group that may be on their way out while others take their place.
 MAX_RETIRING = 3
 
@@ -52,11 +54,16 @@ class Group:
         self.usual += weight * (duration - self.usual)
 
     @property
+    def pace(self) -> float:
+        """Seconds from one job of a child to its next."""
+        return max(self.usual, OVERHEAD)
+
+    @property
     def ahead(self) -> int:
         """Jobs that a child of the group should have at hand, the running ones included."""
         if self.kind != "process":
             return self.capacity
-        return max(1, int(AHEAD_SECONDS / max(self.usual, 1e-4)))
+        return max(1, int(AHEAD_SECONDS / self.pace))
 
 
 def executor_of(task: Task[..., Any], settings: Options) -> str:

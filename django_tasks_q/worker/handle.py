@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import time
 from collections import deque
-from collections.abc import Iterable
 from typing import TYPE_CHECKING
 from uuid import UUID
 
@@ -69,6 +68,11 @@ class Handle:
     def room(self, now: float) -> int:
         """How many more jobs it should be given."""
         raise NotImplementedError
+
+    @property
+    def work_in_hand(self) -> float:
+        """Seconds for which it has enough to do, as jobs usually go; 0 where another may start any time."""
+        return 0.0
 
     def send(self, jobs: list[ClaimedJob]) -> None:
         raise NotImplementedError
@@ -191,9 +195,7 @@ class Handle:
         if not self.untold:
             self.told_since = time.monotonic()
         self.untold.append(frame)
-        records: Iterable[tuple[list[object], None]] = (
-            ([ending.job_id, ending.won, ending.status], None) for ending in frame
-        )
+        records = ((ending.job_id, ending.won, ending.status) for ending in frame)
         self.channel.send(protocol.ENDED, protocol.pack(records))
 
     def has_told(self) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 from uuid import UUID
 
@@ -29,7 +30,7 @@ from .lease import Lease
 from .outage import Outage
 from .patience import Patience
 from .pool import Pool, PoolBroken
-from .record import record
+from .record import Written, record
 from .report import Report
 from .wakeup import Signals, Wakeup
 
@@ -113,6 +114,7 @@ class Parent:
         return self.config.batch and self._drained
 
     def _step(self) -> None:
+        time.sleep(self.pool.leisure())  # the more that gathers meanwhile, the less each write costs
         hints = self.wakeup.wait(self.pool.channels(), self._sleep())
         # Asked before anything else: after a freeze, whatever the children say comes too late.
         if self.lease.is_over and self.lease.is_taken:
@@ -142,12 +144,25 @@ class Parent:
     def _write(self) -> None:
         if not self.unwritten:
             return
-        outcomes, written = record(self.storage, self.unwritten)
+        outcomes, written = record(self.storage, self.unwritten, self._finish)
         self.unwritten = []
         if JobStatus.READY in written.values() or not self.pool.held:
             self._look_at = 0.0
         self.pool.telling.confirm(outcomes, written)
         self.report.ended(outcomes, written, self.names)
+
+    def _finish(self, outcomes: Sequence[Outcome]) -> Written:
+        """Write endings; where it is time to look for jobs, that is one transaction with claiming them."""
+        limit = 0
+        if self._can_claim and time.monotonic() >= self._look_at:
+            names, limit = self._common_wish()
+        if not limit:
+            return self.storage.finish(outcomes)
+        failpoint("claim.sending")
+        written, jobs = self.storage.finish_and_claim(outcomes, self._terms(names), limit)
+        self._took(jobs)
+        self._look_again(len(jobs), full=len(jobs) == limit)
+        return written
 
     def _keep_lease(self) -> None:
         if not self.lease.is_taken:
@@ -160,11 +175,9 @@ class Parent:
         self.server.renew(self.lease.kill_at)
 
     def _take_jobs(self, hinted: bool) -> None:
-        now = time.monotonic()
-        if not self._can_claim or not (hinted or now >= self._look_at):
+        if not self._can_claim or not (hinted or time.monotonic() >= self._look_at):
             return
-        names, room = self.pool.common_wish()
-        limit = min(room, BATCH, self._quota)
+        names, limit = self._common_wish()
         found = self._claim(names, limit)
         full = found == limit
         if full and len(self.pool.groups) > 1:
@@ -177,22 +190,33 @@ class Parent:
                     full |= claimed == limit
         if self.config.batch and not found and not self.pool.held:
             self._drained = not self.storage.has_work(self._terms(registry.names()))
+        self._look_again(found, full=full)
+
+    def _look_again(self, found: int, *, full: bool) -> None:
+        """Settle when to look for jobs the next time."""
         if full:
             self._pause = FIRST_PAUSE
             self._look_at = 0.0
         else:
             # Nothing more for now: look again soon, then less and less often.
             self._pause = FIRST_PAUSE if found else min(self._pause * 2, self.storage.poll_interval)
-            self._look_at = now + self._pause
+            self._look_at = time.monotonic() + self._pause
+
+    def _common_wish(self) -> tuple[list[str], int]:
+        names, room = self.pool.common_wish()
+        return names, min(room, BATCH, self._quota)
 
     def _claim(self, names: list[str], limit: int) -> int:
         failpoint("claim.sending")
         jobs = self.storage.claim(self._terms(names), limit)
+        self._took(jobs)
+        return len(jobs)
+
+    def _took(self, jobs: list[ClaimedJob]) -> None:
         failpoint("claim.committed")
         self.taken += len(jobs)
         self.names.update((job.id, job.task_name) for job in jobs)
         self.pool.add(jobs)
-        return len(jobs)
 
     @property
     def _quota(self) -> int:

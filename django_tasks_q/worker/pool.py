@@ -22,6 +22,8 @@ from .telling import Telling
 MAX_BOOT_FAILURES = 5
 #: Seconds until the next try, twice as long each time.
 BOOT_PAUSE = 0.1
+#: Most seconds that the answers of busy children are left to gather.
+MAX_LEISURE = 0.004
 #: Seconds a job may wait in the parent for a child before others may have it.
 BACKLOG_PATIENCE = 1.0
 
@@ -132,6 +134,13 @@ class Pool:
     def has_room(self) -> bool:
         return any(self.room(group) for group in self.groups)
 
+    def leisure(self) -> float:
+        """Seconds for which nobody here needs attention: all have a good number of short jobs in hand."""
+        least = MAX_LEISURE
+        for child in self.children.values():
+            least = min(least, child.work_in_hand / 2)
+        return least if self.children else 0.0
+
     def add(self, jobs: Iterable[ClaimedJob]) -> None:
         """Take in claimed jobs."""
         for job in jobs:
@@ -215,8 +224,10 @@ class Pool:
         outcomes: list[Outcome] = []
         try:
             for kind, body in child.channel.receive():
-                if kind == protocol.OUTCOME:
-                    self._answered(child, protocol.unpack_outcome(body), outcomes)
+                if kind == protocol.SUCCESS:
+                    self._answered(child, *protocol.unpack_success(body), outcomes)
+                elif kind == protocol.OUTCOME:
+                    self._answered(child, *protocol.unpack_outcome(body), outcomes)
                 elif kind == protocol.STARTED:
                     child.started(UUID(bytes=body))
                 elif kind == protocol.READY:
@@ -236,14 +247,14 @@ class Pool:
                 child.gone_at = time.monotonic()
         return outcomes
 
-    def _answered(self, child: Handle, outcome: Outcome, outcomes: list[Outcome]) -> None:
+    def _answered(self, child: Handle, outcome: Outcome, told: bool, outcomes: list[Outcome]) -> None:
         if not child.answered(outcome.job_id):
             return
         child.done += 1
         child.group.learn(outcome.duration or 0.0)
         if child.group.recycling.is_due(child):
             child.retire()
-        self.telling.ran(outcome.job_id, child)
+        self.telling.ran(outcome.job_id, child, told)
         outcomes.append(outcome)
 
     def _bury(self, child: Handle, status: int) -> list[Outcome]:

@@ -1,7 +1,7 @@
 """The pipe protocol between parent, fork server and children: frames of one kind byte and a body.
 
-No pickle: a frame is JSON text, and arguments and results travel in it as the bytes that the database
-holds. The parent never decodes them.
+No pickle: a body is JSON, or a few numbers and a text. Arguments and results travel in it as the text that
+the database holds, and the parent never decodes them.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import json
 import socket
 import struct
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -26,6 +26,7 @@ CANCEL = b"C"
 PING = b"P"
 # Child to parent
 READY = b"r"
+SUCCESS = b"y"
 OUTCOME = b"o"
 DROPPED = b"d"
 TOLD = b"t"
@@ -40,7 +41,6 @@ SPAWNED = b"s"
 EXITED = b"e"
 
 HEAD = struct.Struct("!cI")
-_SIZE = struct.Struct("!I")
 _CHUNK = 1 << 16
 
 
@@ -128,50 +128,56 @@ class Channel:
         self.sock.close()
 
 
-def pack(records: Iterable[tuple[list[Any], str | None]]) -> bytes:
-    """Records of a JSON header and a text that is passed through as it is."""
-    parts: list[bytes] = []
-    for header, text in records:
-        head = json.dumps(header, separators=(",", ":")).encode()
-        tail = b"" if text is None else text.encode()
-        parts += (_SIZE.pack(len(head)), head, _SIZE.pack(len(tail)), tail)
-    return b"".join(parts)
+def pack(records: Iterable[Sequence[Any]]) -> bytes:
+    """Records of JSON types."""
+    return json.dumps(list(records), separators=(",", ":")).encode()
 
 
-def unpack(body: bytes) -> Iterator[tuple[list[Any], str]]:
-    position = 0
-    while position < len(body):
-        pieces = []
-        for _ in range(2):
-            (size,) = _SIZE.unpack_from(body, position)
-            position += _SIZE.size
-            pieces.append(body[position : position + size])
-            position += size
-        yield json.loads(pieces[0]), pieces[1].decode()
+def unpack(body: bytes) -> list[list[Any]]:
+    records: list[list[Any]] = json.loads(body)
+    return records
+
+
+#: The fields of a claimed job that come last are moments.
+_MOMENTS = ClaimedJob._fields.index("enqueued_at")
 
 
 def pack_jobs(jobs: Iterable[ClaimedJob]) -> bytes:
-    return pack(([_plain(value) for value in job._replace(arguments="")], job.arguments) for job in jobs)
+    return pack((job.id.hex, *job[1:_MOMENTS], *map(_text, job[_MOMENTS:])) for job in jobs)
 
 
 def unpack_jobs(body: bytes) -> Iterator[ClaimedJob]:
-    for header, arguments in unpack(body):
-        job = ClaimedJob(*header)
-        yield job._replace(
-            id=UUID(header[0]),
-            arguments=arguments,
-            enqueued_at=_moment(job.enqueued_at),
-            started_at=_moment(job.started_at),
-            last_attempted_at=_moment(job.last_attempted_at),
-            run_after=_moment(job.run_after) if job.run_after else None,
-            expires_at=_moment(job.expires_at) if job.expires_at else None,
-        )
+    for id, *rest in unpack(body):
+        yield ClaimedJob(UUID(hex=id), *rest[: _MOMENTS - 1], *map(_moment, rest[_MOMENTS - 1 :]))
 
 
-def pack_outcome(outcome: Outcome) -> bytes:
+def _text(moment: Any) -> str | None:
+    return None if moment is None else moment.isoformat()
+
+
+def _moment(text: str | None) -> Any:
+    return None if text is None else datetime.fromisoformat(text)
+
+
+# An outcome begins with its job's id and whether receivers are to be told of it.
+_OUTCOME = struct.Struct("!16s?")
+_SUCCESS = struct.Struct("!16s?id")
+
+
+def pack_success(outcome: Outcome, told: bool) -> bytes:
+    """An attempt that returned: what nearly all of them come to."""
+    head = _SUCCESS.pack(outcome.job_id.bytes, told, outcome.fence, outcome.duration)
+    return head + (outcome.result or "").encode()
+
+
+def unpack_success(body: bytes) -> tuple[Outcome, bool]:
+    id, told, fence, duration = _SUCCESS.unpack_from(body)
+    return Outcome.successful(UUID(bytes=id), fence, body[_SUCCESS.size :].decode(), duration), told
+
+
+def pack_outcome(outcome: Outcome, told: bool) -> bytes:
     failure = outcome.failure
     header = [
-        str(outcome.job_id),
         outcome.fence,
         outcome.kind.value,
         outcome.status.value,
@@ -180,35 +186,28 @@ def pack_outcome(outcome: Outcome) -> bytes:
         None
         if failure is None
         else [failure.code, failure.exception_class, failure.message, failure.traceback],
-        outcome.result is not None,
+        outcome.result,
         outcome.is_written,
         outcome.in_doubt,
     ]
-    return pack([(header, outcome.result)])
+    return _OUTCOME.pack(outcome.job_id.bytes, told) + json.dumps(header).encode()
 
 
-def unpack_outcome(body: bytes) -> Outcome:
-    header, result = next(unpack(body))
-    job_id, fence, kind, status, delay, duration, failure, has_result, is_written, in_doubt = header
-    return Outcome(
-        job_id=UUID(job_id),
+def unpack_outcome(body: bytes) -> tuple[Outcome, bool]:
+    id, told = _OUTCOME.unpack_from(body)
+    fence, kind, status, delay, duration, failure, result, is_written, in_doubt = json.loads(
+        body[_OUTCOME.size :]
+    )
+    outcome = Outcome(
+        job_id=UUID(bytes=id),
         fence=fence,
         kind=AttemptOutcome(kind),
         status=JobStatus(status),
         delay=delay,
         duration=duration,
         failure=None if failure is None else Failure(*failure),
-        result=result if has_result else None,
+        result=result,
         is_written=is_written,
         in_doubt=in_doubt,
     )
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, datetime):
-        return value.isoformat()
-    return str(value) if isinstance(value, UUID) else value
-
-
-def _moment(text: Any) -> datetime:
-    return datetime.fromisoformat(text)
+    return outcome, told

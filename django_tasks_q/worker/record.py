@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Callable, Sequence
 from uuid import UUID
 
 from django.db import DatabaseError
@@ -19,10 +18,16 @@ logger = logging.getLogger("django_tasks_q.worker")
 
 
 Written = dict[UUID, JobStatus]
+#: Claims jobs in the transaction of the endings, if it is asked to; answers the states that were written.
+Finish = Callable[[Sequence[Outcome]], Written]
 
 
-def record(storage: Storage, outcomes: Sequence[Outcome]) -> tuple[list[Outcome], Written]:
+def record(
+    storage: Storage, outcomes: Sequence[Outcome], finish: Finish | None = None
+) -> tuple[list[Outcome], Written]:
     """Write a batch of endings. Answers them as they were written, and the states of those that count.
+
+    ``finish`` takes the place of the storage's own for the first try.
 
     An ending that stands already, because the answer to an earlier try was lost, counts as written.
     What the database refuses to store is written as a failure instead. Raises a database Error that is
@@ -30,7 +35,8 @@ def record(storage: Storage, outcomes: Sequence[Outcome]) -> tuple[list[Outcome]
     """
     done = [outcome for outcome in outcomes if outcome.is_written]
     failpoint("finish.sending")
-    tried, written = _write(storage, [outcome for outcome in outcomes if not outcome.is_written])
+    unwritten = [outcome for outcome in outcomes if not outcome.is_written]
+    tried, written = _write(storage, unwritten, finish or storage.finish)
     failpoint("finish.committed")
     void = [outcome for outcome in tried if outcome.job_id not in written]
     if void:
@@ -49,14 +55,14 @@ def _success(outcome: Outcome) -> Outcome | None:
     if outcome.kind in (AttemptOutcome.SUCCESSFUL, AttemptOutcome.FAILED):
         return None
     kind, status = AttemptOutcome.SUCCESSFUL, JobStatus.SUCCESSFUL
-    return replace(outcome, kind=kind, status=status, failure=None, is_written=True)
+    return outcome._replace(kind=kind, status=status, failure=None, is_written=True)
 
 
-def _write(storage: Storage, outcomes: Sequence[Outcome]) -> tuple[list[Outcome], Written]:
+def _write(storage: Storage, outcomes: Sequence[Outcome], finish: Finish) -> tuple[list[Outcome], Written]:
     if not outcomes:
         return [], {}
     try:
-        return list(outcomes), storage.finish(outcomes)
+        return list(outcomes), finish(outcomes)
     except DatabaseError as error:
         if not storage.refuses(error):
             raise
@@ -77,8 +83,7 @@ def _write(storage: Storage, outcomes: Sequence[Outcome]) -> tuple[list[Outcome]
 
 
 def _unstorable(outcome: Outcome, error: DatabaseError) -> Outcome:
-    return replace(
-        outcome,
+    return outcome._replace(
         kind=AttemptOutcome.FAILED,
         status=JobStatus.FAILED,
         result=None,

@@ -18,6 +18,10 @@ logger = logging.getLogger("django_tasks_q.worker")
 FRAME = 16
 
 
+#: Stands for the child that ran a job nobody is to be told of.
+NOBODY = 0
+
+
 class Ending(NamedTuple):
     """What receivers are to hear of."""
 
@@ -38,22 +42,27 @@ class Telling:
         self.untold: list[Ending] = []
         self._ran_by: dict[UUID, int] = {}  # which child ran a job that is being written
 
-    def ran(self, job_id: UUID, child: Handle) -> None:
-        """A child has ended an attempt, which is to be written now."""
-        self._ran_by[job_id] = child.key
-        child.unconfirmed += 1
+    def ran(self, job_id: UUID, child: Handle, told: bool) -> None:
+        """A child has ended an attempt, which is to be written now; ``told`` if receivers wait for it."""
+        if told:
+            self._ran_by[job_id] = child.key
+            child.unconfirmed += 1
+        else:
+            self._ran_by[job_id] = NOBODY
 
     def confirm(self, outcomes: Iterable[Outcome], written: Mapping[UUID, JobStatus]) -> None:
         """Tell the children which of their endings stand."""
         frames: dict[int, list[Ending]] = {}
         for outcome in outcomes:
             key = self._ran_by.pop(outcome.job_id, None)
+            if key == NOBODY:
+                continue
             if key is not None and key in self.children:
                 self.children[key].unconfirmed -= 1
             status = written.get(outcome.job_id, outcome.status)
             if status not in FINAL:
                 continue
-            ending = Ending(str(outcome.job_id), outcome.job_id in written, str(status))
+            ending = Ending(outcome.job_id.hex, outcome.job_id in written, str(status))
             if key is not None and key in self.children:
                 frames.setdefault(key, []).append(ending)
             elif ending.won:
@@ -65,7 +74,7 @@ class Telling:
 
     def ended(self, ids: Iterable[UUID]) -> None:
         """Jobs have ended without an attempt of this worker."""
-        self.untold += [Ending(str(id), True) for id in ids]
+        self.untold += [Ending(id.hex, True) for id in ids]
 
     def tell(self) -> None:
         """Have a child tell of the jobs whose own child is gone."""

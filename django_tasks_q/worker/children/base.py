@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from ...execution.runner import Runner
-from ...outcomes import Outcome
+from ...outcomes import AttemptOutcome, Outcome
 from ...storage import ClaimedJob
 from .. import protocol
 from ..forkserver import Pipes
@@ -21,18 +21,22 @@ class Child:
     def __init__(self, pipes: Pipes, runner: Runner) -> None:
         self.channel = Channel(pipes.sock, blocking=True)
         self.runner = runner
-        #: Final outcomes whose guarded write has not been confirmed yet.
+        #: Outcomes to tell receivers of, whose guarded write has not been confirmed yet.
         self.unconfirmed: dict[str, tuple[ClaimedJob, Outcome]] = {}
 
     def answer(self, job: ClaimedJob, outcome: Outcome) -> None:
         """Tell the parent how an attempt has ended."""
-        if outcome.is_final:
-            self.unconfirmed[str(job.id)] = (job, outcome)
-        self.channel.send(protocol.OUTCOME, protocol.pack_outcome(outcome))
+        told = outcome.is_final and self.runner.announcer.is_heard(outcome)
+        if told:
+            self.unconfirmed[job.id.hex] = (job, outcome)
+        if outcome.kind is AttemptOutcome.SUCCESSFUL and not outcome.is_written:
+            self.channel.send(protocol.SUCCESS, protocol.pack_success(outcome, told))
+        else:
+            self.channel.send(protocol.OUTCOME, protocol.pack_outcome(outcome, told))
 
     def announcements(self, body: bytes) -> Iterator[Callable[[], None]]:
         """What is to be told to receivers of ``task_finished``, now that endings are written."""
-        for (job_id, won, status), _ in protocol.unpack(body):
+        for job_id, won, status in protocol.unpack(body):
             known = self.unconfirmed.pop(job_id, None)
             if not won:
                 continue

@@ -19,6 +19,9 @@ from ..forkserver import Pipes
 from ..system import adopt_orphans, kill_descendants
 from .base import IDLE, Child
 
+#: Seconds between two looks for messages while there are jobs at hand.
+LOOK = 0.002
+
 
 class ProcessChild(Child):
     """The loop of a process child."""
@@ -28,7 +31,9 @@ class ProcessChild(Child):
         self.tokens = pipes.token_reader
         self.board = Board(pipes.memory)
         self.alarm = Alarm()
+        self.hooks = AlarmControl(self.alarm, HOOK_LIMIT)
         self.queue: deque[ClaimedJob] = deque()
+        self.looked_at = 0.0
         self.retired = False
         # What tasks leave behind comes back to this process, which ends it.
         adopt_orphans()
@@ -44,14 +49,19 @@ class ProcessChild(Child):
             pass  # the parent is gone, and with it the claim on these jobs
 
     def _receive(self) -> None:
-        if not self.queue and not select.select([self.channel], [], [], IDLE)[0]:
+        now = time.monotonic()
+        if self.queue:
+            if now - self.looked_at < LOOK:
+                return
+        elif not select.select([self.channel], [], [], IDLE)[0]:
             close_old_connections()
+        self.looked_at = now
         for kind, body in self.channel.receive(wait=not self.queue):
             if kind == protocol.RUN:
                 self.queue.extend(protocol.unpack_jobs(body))
             elif kind == protocol.ENDED:
                 for announce in self.announcements(body):
-                    self.runner.tell(self._hooks(), announce)
+                    self.runner.tell(self.hooks, announce)
                 self.channel.send(protocol.TOLD)
 
     def _next(self) -> None:
@@ -70,7 +80,7 @@ class ProcessChild(Child):
             begun=self._begun,
             is_cancelled=lambda: self.board.is_cancelled(job.id, job.fence),
         )
-        outcome = self.runner.run(job, control, self._hooks())
+        outcome = self.runner.run(job, control, self.hooks)
         self.board.began = OVER
         kill_descendants()
         self.answer(job, outcome)
@@ -80,6 +90,3 @@ class ProcessChild(Child):
 
     def _begun(self) -> None:
         self.board.began = time.monotonic()
-
-    def _hooks(self) -> AlarmControl:
-        return AlarmControl(self.alarm, HOOK_LIMIT)
