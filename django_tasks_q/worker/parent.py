@@ -30,7 +30,7 @@ from .lease import Lease
 from .outage import Outage
 from .patience import Patience
 from .pool import Pool, PoolBroken
-from .record import Written, record
+from .record import Finish, Written, record
 from .report import Report
 from .wakeup import Signals, Wakeup
 
@@ -124,7 +124,7 @@ class Parent:
             try:
                 with self.patience:
                     self._keep_lease()
-                    self._write()
+                    self._write(self._finish_and_claim)
                     found = self.duties.perform(self.lease.id, self.names, idle=self._is_idle(hints.jobs))
                     self.pool.telling.ended(found.ended)
                     self.wakeup.listen()
@@ -141,17 +141,17 @@ class Parent:
 
     # What a step does with the database
 
-    def _write(self) -> None:
+    def _write(self, finish: Finish | None = None) -> None:
         if not self.unwritten:
             return
-        outcomes, written = record(self.storage, self.unwritten, self._finish)
+        outcomes, written = record(self.storage, self.unwritten, finish)
         self.unwritten = []
         if JobStatus.READY in written.values() or not self.pool.held:
             self._look_at = 0.0
         self.pool.telling.confirm(outcomes, written)
         self.report.ended(outcomes, written, self.names)
 
-    def _finish(self, outcomes: Sequence[Outcome]) -> Written:
+    def _finish_and_claim(self, outcomes: Sequence[Outcome]) -> Written:
         """Write endings; where it is time to look for jobs, that is one transaction with claiming them."""
         limit = 0
         if self._can_claim and time.monotonic() >= self._look_at:
