@@ -7,13 +7,14 @@ from django.core.exceptions import ImproperlyConfigured
 from django.db import connections
 
 from .base import Storage
-from .session import Listener
+from .session import Exchange, Listener
 from .values import Cancelled, Claim, ClaimedJob, Hints, LostJob, NewJob
 
 __all__ = [
     "Cancelled",
     "Claim",
     "ClaimedJob",
+    "Exchange",
     "Hints",
     "Listener",
     "LostJob",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -15,7 +16,7 @@ from ..outcomes import CANCELLED, AttemptOutcome, Outcome
 from ..states import JobStatus
 from .clock import DatabaseNow
 from .leases import Leases
-from .session import Listener, repeated
+from .session import Exchange, Exchanged, Listener, repeated
 from .upkeep import Upkeep
 from .values import Cancelled, Claim, ClaimedJob, NewJob
 
@@ -124,11 +125,16 @@ class Storage(Upkeep, Leases):
                 Attempt.objects.using(self.alias).bulk_create(attempts)
         return written
 
-    def finish_and_claim(
-        self, outcomes: Collection[Outcome], claim: Claim, limit: int
-    ) -> tuple[dict[UUID, JobStatus], list[ClaimedJob]]:
+    def finish_and_claim(self, outcomes: Collection[Outcome], claim: Claim, limit: int) -> Exchanged:
         """``finish`` and then ``claim``, in one transaction where the database gains by that."""
-        return self.finish(outcomes), self.claim(claim, limit)
+        return self.finish(outcomes), self.claim(claim, limit) if limit else []
+
+    def exchange(self, outcomes: Sequence[Outcome], claim: Claim, limit: int) -> Exchange:
+        """The same for who has something else to do while the database is at work.
+
+        Until its result is there, nothing else may be asked of this process's connection.
+        """
+        return Exchange(limit, partial(self.finish_and_claim, outcomes, claim, limit))
 
     def stands(self, outcomes: Collection[Outcome]) -> set[UUID]:
         """Of endings that ``finish`` did not write, the ids of those that an earlier try had written.

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import wraps
 from typing import TYPE_CHECKING, Concatenate, ParamSpec, TypeVar
+from uuid import UUID
 
 from django.db import (
     DatabaseError,
@@ -20,7 +21,8 @@ from django.db.migrations.recorder import MigrationRecorder
 
 from ..models import Job
 from ..models.job import JobQuerySet
-from .values import Advice, Hints
+from ..states import JobStatus
+from .values import Advice, ClaimedJob, Hints
 
 if TYPE_CHECKING:
     from django.db.backends.base.base import BaseDatabaseWrapper
@@ -28,6 +30,9 @@ if TYPE_CHECKING:
 P = ParamSpec("P")
 R = TypeVar("R")
 S = TypeVar("S", bound="Session")
+
+#: What ``finish`` and ``claim`` answer.
+Exchanged = tuple[dict[UUID, JobStatus], list[ClaimedJob]]
 
 #: How often a statement is repeated that lost to a concurrent one without any fault of its own.
 MAX_REPEATS = 20
@@ -122,6 +127,29 @@ class Session:
         if features.has_select_for_update:
             jobs = jobs.select_for_update(skip_locked=skip and features.has_select_for_update_skip_locked)
         return jobs.order_by("id")
+
+
+class Exchange:
+    """Endings that are written while up to ``limit`` jobs are claimed, when the result is asked for."""
+
+    #: Whether the database is at work on it already.
+    is_flying = False
+
+    def __init__(self, limit: int, work: Callable[[], Exchanged]) -> None:
+        self.limit = limit
+        self._work = work
+
+    def fileno(self) -> int:
+        """What to wait for while it is flying."""
+        raise NotImplementedError
+
+    def has_landed(self) -> bool:
+        """Whether there is nothing to wait for."""
+        return True
+
+    def result(self) -> Exchanged:
+        """The states that were written, and the jobs. Raises a database Error."""
+        return self._work()
 
 
 class Listener:

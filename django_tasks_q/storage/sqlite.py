@@ -14,6 +14,7 @@ from ..models import Job
 from ..outcomes import Outcome
 from ..states import JobStatus
 from .base import Storage, has_just_succeeded
+from .session import Exchanged
 from .values import Advice, Claim, ClaimedJob
 
 CLAIM = """
@@ -114,9 +115,7 @@ class SQLiteStorage(Storage):
         cursor.execute(*first.values("id", "fence").query.sql_with_params())
         return set(cursor.fetchall())
 
-    def finish_and_claim(
-        self, outcomes: Collection[Outcome], claim: Claim, limit: int
-    ) -> tuple[dict[UUID, JobStatus], list[ClaimedJob]]:
+    def finish_and_claim(self, outcomes: Collection[Outcome], claim: Claim, limit: int) -> Exchanged:
         with self.transaction():  # one wait for the disk
             return super().finish_and_claim(outcomes, claim, limit)
 

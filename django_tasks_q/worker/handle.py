@@ -69,11 +69,6 @@ class Handle:
         """How many more jobs it should be given."""
         raise NotImplementedError
 
-    @property
-    def work_in_hand(self) -> float:
-        """Seconds for which it has enough to do, as jobs usually go; 0 where another may start any time."""
-        return 0.0
-
     def send(self, jobs: list[ClaimedJob]) -> None:
         raise NotImplementedError
 

@@ -8,8 +8,9 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
+from typing import TYPE_CHECKING
 from uuid import UUID
 
 from django.db import Error
@@ -19,7 +20,7 @@ from ..failpoints import failpoint
 from ..outcomes import Outcome
 from ..registry import registry
 from ..states import JobStatus
-from ..storage import Claim, ClaimedJob, before_fork, storage_for
+from ..storage import Claim, ClaimedJob, Exchange, Hints, before_fork, storage_for
 from .cancellations import Cancellations
 from .children import main as child_main
 from .config import WorkerConfig
@@ -30,14 +31,19 @@ from .lease import Lease
 from .outage import Outage
 from .patience import Patience
 from .pool import Pool, PoolBroken
-from .record import Finish, Written, record
+from .record import Written, record
 from .report import Report
 from .wakeup import Signals, Wakeup
+
+if TYPE_CHECKING:
+    from _typeshed import HasFileno
 
 logger = logging.getLogger("django_tasks_q.worker")
 
 #: Most jobs claimed by one statement.
 BATCH = 100
+#: Seconds after which the parent waits for what it has sent, and does nothing else.
+LONG_FLIGHT = 1.0
 #: Seconds until an idle worker's second look; each further one waits twice as long.
 FIRST_PAUSE = 0.02
 #: Seconds that children get to tell receivers of the last jobs before they are killed.
@@ -68,6 +74,12 @@ class Parent:
         self.wakeup = Wakeup(self.storage, config.backend, self.signals, listen=self.settings.notify)
         self.cancellations = Cancellations(self.storage, listens=self.settings.notify)
         self.unwritten: list[Outcome] = []
+        #: What is being written, and since when.
+        self.exchange: Exchange | None = None
+        self.writing: list[Outcome] = []
+        self._sent_at = 0.0
+        #: Hints that came while the database was busy.
+        self._heard = Hints()
         self.names: dict[UUID, str] = {}
         self.taken = 0
         self._drained = False
@@ -107,29 +119,30 @@ class Parent:
     def _is_done(self) -> bool:
         if self.signals.stops:
             return True
-        if self.pool.held or self.unwritten:
+        if self.pool.held or self.unwritten or self.exchange is not None:
             return False
         if self.config.max_jobs is not None and self.taken >= self.config.max_jobs:
             return True
         return self.config.batch and self._drained
 
     def _step(self) -> None:
-        time.sleep(self.pool.leisure())  # the more that gathers meanwhile, the less each write costs
-        hints = self.wakeup.wait(self.pool.channels(), self._sleep())
+        hints = self.wakeup.wait(self._sources(), self._sleep())
+        self._heard = Hints(self._heard.jobs or hints.jobs, self._heard.cancels or hints.cancels)
         # Asked before anything else: after a freeze, whatever the children say comes too late.
         if self.lease.is_over and self.lease.is_taken:
             self._lose_lease()
         self.unwritten += self.pool.receive()
-        if time.monotonic() >= self.outage.retry_at:
+        if self._may_ask():
+            hints, self._heard = self._heard, Hints()
             try:
                 with self.patience:
+                    self._collect()
                     self._keep_lease()
-                    self._write(self._finish_and_claim)
                     found = self.duties.perform(self.lease.id, self.names, idle=self._is_idle(hints.jobs))
                     self.pool.telling.ended(found.ended)
                     self.wakeup.listen()
-                    self._take_jobs(hints.jobs or found.ready)
                     self._cancel(hints.cancels)
+                    self._send(hints.jobs or found.ready)
                 self.outage.over()
             except Error as error:  # nothing of the database ends the worker once it runs
                 self._outage(error)
@@ -139,30 +152,80 @@ class Parent:
             self._release(self.pool.feed())
         self.report.progress()
 
+    def _sources(self) -> Iterator[tuple[HasFileno, bool]]:
+        yield from self.pool.channels()
+        if self.exchange is not None:
+            yield self.exchange, False
+
+    def _may_ask(self) -> bool:
+        """Whether the database can be asked something: it does one thing at a time."""
+        now = time.monotonic()
+        if now < self.outage.retry_at:
+            return False
+        exchange = self.exchange
+        return (
+            exchange is None
+            or exchange.has_landed()
+            or self.lease.is_due
+            or now > self._sent_at + LONG_FLIGHT
+        )
+
     # What a step does with the database
 
-    def _write(self, finish: Finish | None = None) -> None:
+    def _send(self, hinted: bool) -> None:
+        """Have endings written and jobs claimed, while this process sees to its children."""
+        unwritten = [outcome for outcome in self.unwritten if not outcome.is_written]
+        if not unwritten or len(self.pool.groups) > 1:
+            self._write()
+            self._take_jobs(hinted)
+            return
+        names: list[str] = []
+        limit = 0
+        if self._can_claim and (hinted or time.monotonic() >= self._look_at):
+            names, limit = self._common_wish()
+            failpoint("claim.sending")
+        failpoint("finish.sending")
+        self.exchange = self.storage.exchange(unwritten, self._terms(names), limit)
+        self._sent_at = time.monotonic()
+        self.writing, self.unwritten = self.unwritten, []
+        if not self.exchange.is_flying:
+            self._collect()
+            self._take_jobs(hinted=False)
+
+    def _collect(self) -> None:
+        """Wait for what was sent, and take it in."""
+        if (exchange := self.exchange) is None:
+            return
+        outcomes, self.exchange, self.writing = self.writing, None, []
+        # Until it is known that they are written, they are not.
+        self.unwritten = outcomes + self.unwritten
+
+        def finish(_: Sequence[Outcome]) -> Written:
+            written, jobs = exchange.result()
+            if exchange.limit:
+                self._took(jobs)
+                self._look_again(len(jobs), full=len(jobs) == exchange.limit)
+            return written
+
+        recorded = record(self.storage, outcomes, finish)
+        del self.unwritten[: len(outcomes)]
+        self._confirm(*recorded)
+
+    def _write(self) -> None:
+        """Write what has ended, and wait for that."""
+        self._collect()
         if not self.unwritten:
             return
-        outcomes, written = record(self.storage, self.unwritten, finish)
+        failpoint("finish.sending")
+        recorded = record(self.storage, self.unwritten)
         self.unwritten = []
+        self._confirm(*recorded)
+
+    def _confirm(self, outcomes: list[Outcome], written: Written) -> None:
         if JobStatus.READY in written.values() or not self.pool.held:
             self._look_at = 0.0
         self.pool.telling.confirm(outcomes, written)
         self.report.ended(outcomes, written, self.names)
-
-    def _finish_and_claim(self, outcomes: Sequence[Outcome]) -> Written:
-        """Write endings; where it is time to look for jobs, that is one transaction with claiming them."""
-        limit = 0
-        if self._can_claim and time.monotonic() >= self._look_at:
-            names, limit = self._common_wish()
-        if not limit:
-            return self.storage.finish(outcomes)
-        failpoint("claim.sending")
-        written, jobs = self.storage.finish_and_claim(outcomes, self._terms(names), limit)
-        self._took(jobs)
-        self._look_again(len(jobs), full=len(jobs) == limit)
-        return written
 
     def _keep_lease(self) -> None:
         if not self.lease.is_taken:
@@ -254,9 +317,12 @@ class Parent:
         now = time.monotonic()
         if now < self.outage.retry_at:
             return min(self.outage.retry_at - now, self.pool.deadline())
+        due = min(self.pool.deadline(), self.lease.seconds_to_renewal)
+        if self.exchange is not None:
+            return min(due, max(0.0, self._sent_at + LONG_FLIGHT - now))
         if self.unwritten:
             return 0.0
-        due = min(self.pool.deadline(), self.lease.seconds_to_renewal, self.duties.seconds_to_next)
+        due = min(due, self.duties.seconds_to_next)
         if self.pool.held:
             due = min(due, self.cancellations.seconds_to_next)
         if self._can_claim:
@@ -283,6 +349,10 @@ class Parent:
         )
         self.taken -= self.pool.held
         self.pool.abandon()
+        if self.exchange is not None:
+            self.exchange = None
+            self.storage.disconnect()
+        self.writing.clear()
         self.unwritten.clear()
         self.names.clear()
         self.server.renew(float("inf"))

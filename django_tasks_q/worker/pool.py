@@ -22,8 +22,6 @@ from .telling import Telling
 MAX_BOOT_FAILURES = 5
 #: Seconds until the next try, twice as long each time.
 BOOT_PAUSE = 0.1
-#: Most seconds that the answers of busy children are left to gather.
-MAX_LEISURE = 0.004
 #: Seconds a job may wait in the parent for a child before others may have it.
 BACKLOG_PATIENCE = 1.0
 
@@ -133,13 +131,6 @@ class Pool:
     @property
     def has_room(self) -> bool:
         return any(self.room(group) for group in self.groups)
-
-    def leisure(self) -> float:
-        """Seconds for which nobody here needs attention: all have a good number of short jobs in hand."""
-        least = MAX_LEISURE
-        for child in self.children.values():
-            least = min(least, child.work_in_hand / 2)
-        return least if self.children else 0.0
 
     def add(self, jobs: Iterable[ClaimedJob]) -> None:
         """Take in claimed jobs."""

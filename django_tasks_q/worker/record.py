@@ -34,7 +34,6 @@ def record(
     not about the outcomes, as when the database does not answer.
     """
     done = [outcome for outcome in outcomes if outcome.is_written]
-    failpoint("finish.sending")
     unwritten = [outcome for outcome in outcomes if not outcome.is_written]
     tried, written = _write(storage, unwritten, finish or storage.finish)
     failpoint("finish.committed")

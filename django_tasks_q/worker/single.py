@@ -26,8 +26,6 @@ from .handle import HOOK_TIMEOUT, START_TIMEOUT, Handle
 
 #: The most jobs a child may hold.
 MAX_AHEAD = 128
-#: As many are soon done, however short they are.
-FEW = 8
 #: Seconds after which the jobs behind a running one are taken back.
 PATIENCE = 0.02
 
@@ -59,10 +57,6 @@ class Single(Handle):
         if self.sent and now - self.since > PATIENCE:
             return 0  # what is handed to it now would only have to be taken back
         return self.limited(min(self.group.ahead, MAX_AHEAD) - len(self.sent))
-
-    @property
-    def work_in_hand(self) -> float:
-        return len(self.sent) * self.group.pace if len(self.sent) > FEW else 0.0
 
     def send(self, jobs: list[ClaimedJob]) -> None:
         if not self.sent:

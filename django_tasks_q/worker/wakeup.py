@@ -9,11 +9,14 @@ import signal
 import socket
 import time
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 from django.db import Error
 
 from ..storage import Hints, Listener, Storage
-from .protocol import Channel
+
+if TYPE_CHECKING:
+    from _typeshed import HasFileno
 
 logger = logging.getLogger("django_tasks_q.worker")
 
@@ -68,8 +71,10 @@ class Wakeup:
         self._asked = self._proven = False
         self._deaf_until = 0.0
 
-    def wait(self, channels: Iterable[tuple[Channel, bool]], timeout: float) -> Hints:
-        """Sleep at most ``timeout`` seconds. Answers the hints that have come."""
+    def wait(self, channels: Iterable[tuple[HasFileno, bool]], timeout: float) -> Hints:
+        """Sleep until one of ``channels`` has something, or takes something if that is said of it.
+
+        At most ``timeout`` seconds. Answers the hints that have come."""
         listener = self._listener
         if (deaf := self._deaf_until - time.monotonic()) > 0:
             listener, timeout = None, min(timeout, deaf)

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
 from django.db import connections
 from psycopg import Cursor
+
+from .flight import Flight
 
 if TYPE_CHECKING:
     from django.db.backends.base.base import BaseDatabaseWrapper
@@ -22,14 +24,20 @@ WARM = 5
 
 #: The worker's statements have one good plan each, by their index, whatever the statistics of a table that
 #: was empty a minute ago. To plan them for each batch would cost half as much as to run them.
-PLANS = "SET plan_cache_mode = force_generic_plan; SET enable_seqscan = off; SET jit = off"
+PLANS = """
+SET plan_cache_mode = force_generic_plan; SET jit = off; SET enable_seqscan = off; SET enable_bitmapscan = off;
+SET enable_sort = off
+"""
 
 
 @dataclass
 class _Session:
     """What is known of one session of the driver."""
 
+    cursor: Cursor[Any]
     statements: int = 0
+    #: Names of the statements that were prepared in it for flights, by their text.
+    prepared: dict[str, bytes] = field(default_factory=dict)
     #: Whether it is the server's own, and not one that a pooler gives to others between two transactions.
     is_direct: bool | None = None
 
@@ -57,7 +65,7 @@ class Direct:
         connection.ensure_connection()
         connection.validate_no_broken_transaction()
         with connection.wrap_database_errors:
-            yield Cursor(connection.connection)
+            yield self._session(connection.connection).cursor
 
     def execute(self, cursor: Any, statement: str, values: Any) -> None:
         if isinstance(cursor, Cursor):
@@ -65,17 +73,24 @@ class Direct:
         else:
             cursor.execute(statement, values)
 
+    def flight(self, raw: Any) -> Flight:
+        return Flight(raw, self._session(raw).prepared)
+
     def prepares(self, raw: Any) -> bool:
         """Whether statements may stay with a session. To be asked once for each of them."""
-        session = self._sessions.get(raw)
-        if session is None:
-            session = self._sessions[raw] = _Session()
+        session = self._session(raw)
         session.statements += 1
         if session.is_direct is None and (self.is_worker or session.statements > WARM):
             session.is_direct = self._is_direct(raw)
             if self.is_worker and session.is_direct:
                 raw.execute(PLANS)
         return bool(session.is_direct)
+
+    def _session(self, raw: Any) -> _Session:
+        session = self._sessions.get(raw)
+        if session is None:
+            session = self._sessions[raw] = _Session(Cursor(raw))
+        return session
 
     @staticmethod
     def _is_direct(raw: Any) -> bool:

@@ -50,7 +50,8 @@ _OTHER_QUEUES = """RECURSIVE present AS (
 
 # The candidates are locked in a CTE that is evaluated once: in a plain subquery the planner may run
 # LIMIT … SKIP LOCKED several times over (manual, 13.3.5). And a plan that is made before the limit is known
-# would expect a tenth of the table, and read all of it, but for the number.
+# would expect a tenth of the table, and read all of it, but for the number. COALESCE hides from the planner
+# that the index of what is ready would do as well: on a small table it may, and the plan stays.
 _CLAIM = """
 WITH <before>candidate AS MATERIALIZED (
     SELECT id FROM (<candidates>
@@ -60,7 +61,7 @@ UPDATE {job} AS job
 SET status = 'RUNNING', fence = fence + 1, attempts = attempts + 1, worker_id = %(worker)s,
     started_at = COALESCE(started_at, STATEMENT_TIMESTAMP()), last_attempted_at = STATEMENT_TIMESTAMP()
 FROM candidate
-WHERE job.id = candidate.id AND job.status = 'READY'
+WHERE job.id = candidate.id AND COALESCE(job.status, '') = 'READY'
 RETURNING {columns}
 """
 

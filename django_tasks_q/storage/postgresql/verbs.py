@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from contextlib import suppress
+from functools import partial
 from typing import Any, NamedTuple
 from uuid import UUID
 
 from django.db import OperationalError
-from psycopg import Cursor
+from psycopg import Error as PsycopgError
 
 from ...models import Attempt, Job
 from ...outcomes import AttemptOutcome, Outcome
 from ...states import FINAL, JobStatus
 from ..base import Storage, has_just_succeeded, is_recorded
-from ..session import Listener, repeated
+from ..session import Exchange, Exchanged, Listener, repeated
 from ..values import Claim, ClaimedJob, NewJob
 from . import statements
 from .direct import Direct, is_watched
+from .flight import Flight
 from .hints import CANCEL, Hinter, PostgreSQLListener, channel
 
 #: Seconds for which claims go on behind the last one. A job that comes in before it, because it is more
@@ -79,7 +82,7 @@ class PostgreSQLStorage(Storage):
             else:
                 with cursor.copy(self._sql["COPY"]) as copy:
                     for start in range(0, len(jobs), 1000):
-                        copy.write("".join(map(_line, jobs[start : start + 1000])))
+                        copy.write("".join(_lines(jobs[start : start + 1000])))
 
     # Running
 
@@ -88,17 +91,14 @@ class PostgreSQLStorage(Storage):
         with self._direct.cursor() as cursor:
             statement, values = self._claiming(claim, limit)
             self._direct.execute(cursor, statement, values)
-            jobs = self._claimed(cursor, claim, limit)
-        if len(jobs) < limit and statement == self._sql["CLAIM_ON"]:
-            jobs += self.claim(claim, limit - len(jobs))
-        return jobs
+            return self._claimed(cursor.fetchall(), statement, claim, limit)
 
     def _claiming(self, claim: Claim, limit: int) -> tuple[str, dict[str, Any]]:
         """The statement that fits a claim, and its values."""
         values = {
             "backend": claim.backend,
             "names": _array(map(_quoted, claim.task_names)),
-            "worker": claim.worker_id,
+            "worker": claim.worker_id.hex,
             "limit": limit,
         }
         queues = [queue for queue in claim.queues if queue not in claim.exclude_queues]
@@ -113,18 +113,22 @@ class PostgreSQLStorage(Storage):
             }
         reached = self._reached
         if reached is not None and reached.claim == claim and time.monotonic() < reached.until:
-            return self._sql["CLAIM_ON"], {**values, "priority": reached.priority, "after": reached.id}
+            return self._sql["CLAIM_ON"], {**values, "priority": reached.priority, "after": reached.id.hex}
         self._reached = None
         return self._sql["CLAIM"], values
 
-    def _claimed(self, cursor: Any, claim: Claim, limit: int) -> list[ClaimedJob]:
-        jobs = list(map(ClaimedJob._make, cursor.fetchall()))
+    def _claimed(
+        self, rows: Iterable[Sequence[Any]], statement: str, claim: Claim, limit: int
+    ) -> list[ClaimedJob]:
+        jobs = list(map(ClaimedJob._make, rows))
         jobs.sort(key=lambda job: (-job.priority, job.id.int))  # RETURNING promises no order
-        if len(jobs) < limit:
-            self._reached = None
-        else:
+        if len(jobs) == limit:
             until = self._reached.until if self._reached else time.monotonic() + KEEP_ON
             self._reached = _Reached(claim, jobs[-1].priority, jobs[-1].id, until)
+            return jobs
+        self._reached = None
+        if statement == self._sql["CLAIM_ON"]:
+            jobs += self.claim(claim, limit - len(jobs))
         return jobs
 
     @repeated
@@ -136,7 +140,7 @@ class PostgreSQLStorage(Storage):
         with self._direct.cursor() as cursor:
             if succeeded:
                 self._direct.execute(cursor, self._sql["SUCCEED"], _successes(succeeded))
-                written = _succeeded(cursor, succeeded)
+                written = _succeeded(cursor.fetchall(), succeeded)
             if len(succeeded) < len(outcomes):
                 others = [outcome for outcome in outcomes if not has_just_succeeded(outcome)]
                 rescues = any(outcome.kind is AttemptOutcome.LOST for outcome in others)
@@ -145,35 +149,24 @@ class PostgreSQLStorage(Storage):
                 written |= {id: JobStatus(status) for id, status in cursor.fetchall()}
         return written
 
-    def finish_and_claim(
-        self, outcomes: Collection[Outcome], claim: Claim, limit: int
-    ) -> tuple[dict[UUID, JobStatus], list[ClaimedJob]]:
-        if not outcomes or not all(map(has_just_succeeded, outcomes)) or not self._may_pipeline():
-            return super().finish_and_claim(outcomes, claim, limit)
-        return self._finish_and_claim(sorted(outcomes, key=_job_id), claim, limit)
+    def exchange(self, outcomes: Sequence[Outcome], claim: Claim, limit: int) -> Exchange:
+        if not outcomes or not all(map(has_just_succeeded, outcomes)) or not self._may_fly():
+            return super().exchange(outcomes, claim, limit)
+        statements = [(self._sql["SUCCEED"], _successes(sorted(outcomes, key=_job_id)))]
+        if limit:
+            statements.append(self._claiming(claim, limit))
+        raw = self.connection.connection
+        with self.connection.wrap_database_errors:
+            flight = self._direct.flight(raw)
+            flight.send(statements)
+        return _Flying(self, outcomes, claim, limit, flight, statements[-1][0])
 
-    def _may_pipeline(self) -> bool:
+    def _may_fly(self) -> bool:
         connection = self.connection
         raw = connection.connection
         if raw is None or connection.in_atomic_block or is_watched(connection):
             return False
         return self._direct.prepares(raw)
-
-    @repeated
-    def _finish_and_claim(
-        self, outcomes: list[Outcome], claim: Claim, limit: int
-    ) -> tuple[dict[UUID, JobStatus], list[ClaimedJob]]:
-        # Up to the end of a pipeline is one transaction: one round trip, and one wait for the disk.
-        with self._direct.cursor() as cursor, cursor.connection.pipeline():
-            self._direct.execute(cursor, self._sql["SUCCEED"], _successes(outcomes))
-            claiming: Cursor[Any] = Cursor(cursor.connection)
-            statement, values = self._claiming(claim, limit)
-            self._direct.execute(claiming, statement, values)
-            written = _succeeded(cursor, outcomes)
-            jobs = self._claimed(claiming, claim, limit)
-        if len(jobs) < limit and statement == self._sql["CLAIM_ON"]:
-            jobs += self.claim(claim, limit - len(jobs))
-        return written, jobs
 
     @repeated
     def promote(self, backend: str, limit: int = 1000) -> int:
@@ -209,9 +202,56 @@ class PostgreSQLStorage(Storage):
         options["pool"] = {**pool, "min_size": 0, "max_size": max(1, largest)}
 
 
-def _line(job: NewJob) -> str:
-    """A row in the text format of COPY."""
-    return "\t".join(map(_copied, job)) + "\t0\t0\t0\t\n"
+class _Flying(Exchange):
+    """Endings and a claim that are on their way to the server and back."""
+
+    is_flying = True
+
+    def __init__(
+        self,
+        storage: PostgreSQLStorage,
+        outcomes: Sequence[Outcome],
+        claim: Claim,
+        limit: int,
+        flight: Flight,
+        statement: str,
+    ) -> None:
+        super().__init__(limit, partial(storage.finish_and_claim, outcomes, claim, limit))
+        self._storage, self._outcomes, self._claim = storage, outcomes, claim
+        self._flight, self._statement = flight, statement
+
+    def fileno(self) -> int:
+        return self._flight.fileno()
+
+    def has_landed(self) -> bool:
+        with suppress(PsycopgError):  # the result tells
+            return self._flight.has_landed()
+        return True
+
+    def result(self) -> Exchanged:
+        storage = self._storage
+        try:
+            with storage.connection.wrap_database_errors:
+                void, *claimed = self._flight.rows()
+        except OperationalError as error:
+            if not storage.may_repeat(error):
+                raise
+            return super().result()  # the whole of it did nothing
+        jobs = []
+        if claimed:
+            jobs = storage._claimed(claimed[0], self._statement, self._claim, self.limit)
+        return _succeeded(void, self._outcomes), jobs
+
+
+def _lines(jobs: Iterable[NewJob]) -> Iterator[str]:
+    """Rows in the text format of COPY."""
+    shared: list[Any] = []
+    end = ""
+    for id, arguments, *columns in jobs:
+        # Jobs of one send differ in these two alone.
+        if columns != shared:
+            shared, end = columns, "\t".join(map(_copied, columns)) + "\t0\t0\t0\t\n"
+        yield f"{id}\t{_copied(arguments)}\t{end}"
 
 
 def _copied(value: Any) -> str:
@@ -249,9 +289,9 @@ def _successes(outcomes: Collection[Outcome]) -> dict[str, str]:
     }
 
 
-def _succeeded(cursor: Any, outcomes: Collection[Outcome]) -> dict[UUID, JobStatus]:
+def _succeeded(void: Iterable[Sequence[UUID]], outcomes: Collection[Outcome]) -> dict[UUID, JobStatus]:
     written = {outcome.job_id: JobStatus.SUCCESSFUL for outcome in outcomes}
-    for (id,) in cursor.fetchall():
+    for (id,) in void:
         del written[id]
     return written
 
