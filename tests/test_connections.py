@@ -321,15 +321,29 @@ def jump(file, offset):
     file.with_suffix(".new").rename(file)
 
 
-@pytest.mark.parametrize("offset", ["+2h", "-2h"])
-def test_a_clock_that_jumps_while_a_worker_runs_costs_nothing(project, tmp_path, offset):
-    only(project, "postgres", "mariadb")
+@pytest.fixture
+def clock(project, tmp_path):
+    """The clock of the project's processes, in a file: right at first."""
     fake_clock(project, "")
-    clock, go, mark = tmp_path / "clock", tmp_path / "go", tmp_path / "mark"
-    jump(clock, "+0")
     del project.env["FAKETIME"]
+    clock = tmp_path / "clock"
     project.env |= {"FAKETIME_TIMESTAMP_FILE": str(clock), "FAKETIME_NO_CACHE": "1"}
     project.env["TASKS_OPTIONS"] = json.dumps({"LEASE": 4, "GRACE": 0.5})
+    jump(clock, "+0")
+    return clock
+
+
+def has_ended(result, pipe):
+    """Let a task go that waits for a writer, if it does. Answers whether its job has ended."""
+    with suppress(OSError):  # nobody reads
+        os.close(os.open(pipe, os.O_WRONLY | os.O_NONBLOCK))
+    return Job.objects.get(id=result.id).is_finished
+
+
+@pytest.mark.parametrize("offset", ["+2h", "-2h"])
+def test_a_clock_that_jumps_while_a_worker_runs_costs_nothing(project, clock, tmp_path, offset):
+    only(project, "postgres", "mariadb")
+    go, mark = tmp_path / "go", tmp_path / "mark"
     hardship(project)
     with project.worker("--processes", "2") as worker:
         assert abs(hard.tell_time.enqueue().get(timeout=20) - time.time()) < 60
@@ -348,8 +362,7 @@ def test_a_clock_that_jumps_while_a_worker_runs_costs_nothing(project, tmp_path,
         stubborn = tasks.spin.enqueue("stubborn")
         project.wait_for(lambda: Job.objects.get(id=stubborn.id).is_finished, 10)
         project.wait_for(lambda: Worker.objects.get().lease_expires_at > renewed + timedelta(seconds=2))
-        go.write_text("")
-        running.get(timeout=10)
+        project.wait_for(lambda: has_ended(running, go))
         assert "lease" not in worker.output
         assert worker.stop() == 0
     running, later, soon, stubborn = (
@@ -361,6 +374,28 @@ def test_a_clock_that_jumps_while_a_worker_runs_costs_nothing(project, tmp_path,
     assert soon.run_after <= soon.started_at
     for job in (running, soon, stubborn):
         assert abs((job.finished_at - now).total_seconds()) < 30
+
+
+@pytest.mark.parametrize("offset", ["+2h", "-2h"])
+def test_a_clock_that_jumps_under_sqlite_loses_no_job(project, clock, tmp_path, offset):
+    """There it is the queue's own clock: a lease may be over at once, but deadlines go by another."""
+    only(project, "default")
+    go, mark = tmp_path / "go", tmp_path / "mark"
+    hardship(project)
+    os.mkfifo(go)
+    with project.worker("--processes", "2") as worker:
+        running = hard.wait_for_writer.enqueue(str(mark), str(go))
+        project.wait_for(mark.exists)
+        jump(clock, offset)
+        assert abs(abs(hard.tell_time.enqueue().get(timeout=10) - time.time()) - 7200) < 60
+        began_at = time.monotonic()
+        stubborn = tasks.spin.enqueue("stubborn")
+        project.wait_for(lambda: Job.objects.get(id=stubborn.id).is_finished, 10)
+        assert time.monotonic() - began_at > 0.5
+        project.wait_for(lambda: has_ended(running, go))
+        assert worker.stop() == 0
+    running, stubborn = (Job.objects.get(id=result.id) for result in (running, stubborn))
+    assert (running.status, stubborn.error_code) == ("SUCCESSFUL", "TASK_TIMEOUT")
 
 
 # Projects without time zones
