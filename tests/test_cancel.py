@@ -1,7 +1,10 @@
 """Jobs that somebody does not want any more, in every state they can be in."""
 
+import asyncio
 import signal
+import threading
 import uuid
+from concurrent.futures import ThreadPoolExecutor
 
 import psutil
 import pytest
@@ -10,6 +13,8 @@ from django.db import transaction
 from django_tasks_q import _framework as framework
 from django_tasks_q.actions import cancel
 from django_tasks_q.exceptions import WorkerLost
+from django_tasks_q.execution.alarm import Alarm, AlarmControl
+from django_tasks_q.execution.control import Control
 from django_tasks_q.models import Attempt, Job
 from django_tasks_q.outcomes import Failure, Outcome
 from django_tasks_q.states import JobStatus
@@ -242,3 +247,71 @@ def test_a_process_is_interrupted_between_two_sleeps_as_well(project, tmp_path):
             finished(project, result, timeout=10)
             assert job(result).status == "CANCELLED", result.errors
             assert "did not end within" not in result.errors[0].message
+
+
+# The moment at which an attempt is over already
+
+
+@pytest.fixture
+def alarm():
+    before = signal.getsignal(signal.SIGALRM)
+    yield Alarm()
+    signal.signal(signal.SIGALRM, before)
+
+
+def controls(alarm):
+    """Whose cancellation comes from another thread, and whose by a signal, as that of a process child."""
+    asked = threading.Event()
+    by_signal = AlarmControl(alarm, is_cancelled=asked.is_set)
+
+    def ring():
+        asked.set()
+        by_signal.interrupt()
+
+    by_call = Control()
+    return {"call": (by_call, by_call.cancel), "signal": (by_signal, ring)}
+
+
+@pytest.mark.parametrize("kind", ["call", "signal"])
+def test_a_cancellation_that_meets_a_closed_loop_does_no_harm(alarm, kind):
+    control, cancel_it = controls(alarm)[kind]
+    loop = asyncio.new_event_loop()
+    asking, closed = threading.Event(), threading.Event()
+    tell = loop.call_soon_threadsafe
+
+    def tell_late(*args):
+        asking.set()
+        assert closed.wait(10)
+        tell(*args)
+
+    loop.call_soon_threadsafe = tell_late
+    with ThreadPoolExecutor() as others:
+
+        async def task():
+            cancelling = others.submit(cancel_it)
+            assert asking.wait(10)
+            return cancelling
+
+        cancelling = loop.run_until_complete(control.awaited(task))
+        loop.close()
+        closed.set()
+        assert cancelling.result(10) is None
+    assert control.cancel_requested
+
+
+@pytest.mark.parametrize("kind", ["call", "signal"])
+def test_a_cancellation_that_comes_behind_the_task_reaches_nothing_else(alarm, kind):
+    """The loop is told while the task is there, and listens when it is not."""
+    control, cancel_it = controls(alarm)[kind]
+
+    async def task():
+        cancel_it()
+        return "done"
+
+    async def attempt():
+        answer = await control.awaited(task)
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        return answer
+
+    assert asyncio.run(attempt()) == "done"

@@ -2,12 +2,14 @@
 
 import ctypes.util
 import json
+import os
 import time
 import uuid
-from contextlib import suppress
-from datetime import timedelta
+from contextlib import contextmanager, suppress
+from datetime import datetime, timedelta
 from pathlib import Path
 
+import psycopg
 import pytest
 from django.db import OperationalError, connections, transaction
 from django.utils import timezone
@@ -164,20 +166,43 @@ def test_a_flood_of_hints_is_no_flood_of_queries(project, tmp_path):
     only(project, "postgres")
     claims = tmp_path / "claims"
     hardship(project, claims=str(claims))
-    with project.worker("--processes", "1"):
+    flood = (
+        "SELECT count(pg_notify(%s, number::text)) FROM generate_series(%s::int, %s::int + 199999) AS number"
+    )
+    hints = postgresql.channel("default")
+    with project.worker("--processes", "1"), stuck_listener(project):
         tasks.noop.enqueue().get(timeout=20)
         before, began_at = claims.stat().st_size, time.monotonic()
+        enqueued = 0
         with connections["postgres"].cursor() as cursor:
             # Many at once, which anybody may send who can connect, then one after the other.
-            cursor.execute(
-                "SELECT count(pg_notify(%s, number::text)) FROM generate_series(1, 200000) AS number",
-                [postgresql.channel("default")],
-            )
-            while time.monotonic() - began_at < 2:
-                cursor.execute("SELECT pg_notify(%s, '')", [postgresql.channel("default")])
-        seconds = time.monotonic() - began_at
-        assert tasks.add.enqueue(1, 2).get(timeout=5) == 3
-        assert claims.stat().st_size - before <= 2 * seconds / 0.02 + 10
+            for first in range(0, 1_000_000, 200_000):
+                cursor.execute(flood, [hints, first, first])
+                tasks.noop.enqueue()
+                enqueued += 1
+            singles_at = time.monotonic()
+            while time.monotonic() - singles_at < 2:
+                for _ in range(1000):
+                    cursor.execute("SELECT pg_notify(%s, '')", [hints])
+                tasks.noop.enqueue()
+                enqueued += 1
+            cursor.execute("SELECT pg_notification_queue_usage() > 0")
+            assert cursor.fetchone() == (True,)  # the stuck one has its server keep them all
+        project.wait_for(lambda: Job.objects.filter(status="SUCCESSFUL").count() == 1 + enqueued, 5)
+        looks, seconds = claims.stat().st_size - before, time.monotonic() - began_at
+    assert enqueued > 5
+    # One at a hint that is acted upon and one a pause later; the end of each job causes a few more.
+    assert looks <= 2 * seconds / 0.02 + 4 * enqueued + 20
+
+
+@contextmanager
+def stuck_listener(project):
+    """Somebody who listens and takes nothing, so that the server has to keep all hints."""
+    with psycopg.connect(project.database_url) as stuck:
+        stuck.execute(f'LISTEN "{postgresql.channel("default")}"')
+        stuck.commit()
+        stuck.execute("SELECT 1")
+        yield
 
 
 @on_postgres
@@ -288,3 +313,127 @@ def test_rows_follow_the_clock_of_the_database(project, offset):
     worker = Worker.objects.get()
     assert abs((worker.started_at - now).total_seconds()) < 20
     assert 0 < (worker.lease_expires_at - now).total_seconds() < 120
+
+
+def jump(file, offset):
+    """Set the clock of whoever reads the file."""
+    file.with_suffix(".new").write_text(offset)
+    file.with_suffix(".new").rename(file)
+
+
+@pytest.fixture
+def clock(project, tmp_path):
+    """The clock of the project's processes, in a file: right at first."""
+    fake_clock(project, "")
+    del project.env["FAKETIME"]
+    clock = tmp_path / "clock"
+    project.env |= {"FAKETIME_TIMESTAMP_FILE": str(clock), "FAKETIME_NO_CACHE": "1"}
+    project.env["TASKS_OPTIONS"] = json.dumps({"LEASE": 4, "GRACE": 0.5})
+    jump(clock, "+0")
+    return clock
+
+
+def has_ended(result, pipe):
+    """Let a task go that waits for a writer, if it does. Answers whether its job has ended."""
+    with suppress(OSError):  # nobody reads
+        os.close(os.open(pipe, os.O_WRONLY | os.O_NONBLOCK))
+    return Job.objects.get(id=result.id).is_finished
+
+
+@pytest.mark.parametrize("offset", ["+2h", "-2h"])
+def test_a_clock_that_jumps_while_a_worker_runs_costs_nothing(project, clock, tmp_path, offset):
+    only(project, "postgres", "mariadb")
+    go, mark = tmp_path / "go", tmp_path / "mark"
+    hardship(project)
+    with project.worker("--processes", "2") as worker:
+        assert abs(hard.tell_time.enqueue().get(timeout=20) - time.time()) < 60
+        os.mkfifo(go)
+        running = hard.wait_for_writer.enqueue(str(mark), str(go))
+        project.wait_for(mark.exists)
+        renewed = Worker.objects.get().lease_expires_at
+        later = tasks.noop.using(run_after=timedelta(hours=1)).enqueue()
+        jump(clock, offset)
+        told = hard.tell_time.enqueue().get(timeout=10)
+        assert abs(abs(told - time.time()) - 7200) < 60
+        now = timezone.now()
+        # What there is of time: a wait, a deadline, a renewal.
+        soon = tasks.noop.using(run_after=timedelta(seconds=0.5)).enqueue()
+        soon.get(timeout=10)
+        stubborn = tasks.spin.enqueue("stubborn")
+        project.wait_for(lambda: Job.objects.get(id=stubborn.id).is_finished, 10)
+        project.wait_for(lambda: Worker.objects.get().lease_expires_at > renewed + timedelta(seconds=2))
+        project.wait_for(lambda: has_ended(running, go))
+        assert "lease" not in worker.output
+        assert worker.stop() == 0
+    running, later, soon, stubborn = (
+        Job.objects.get(id=result.id) for result in (running, later, soon, stubborn)
+    )
+    assert (running.status, running.fence) == ("SUCCESSFUL", 1)
+    assert later.status == "SCHEDULED"
+    assert (stubborn.status, stubborn.error_code) == ("FAILED", "TASK_TIMEOUT")
+    assert soon.run_after <= soon.started_at
+    for job in (running, soon, stubborn):
+        assert abs((job.finished_at - now).total_seconds()) < 30
+
+
+@pytest.mark.parametrize("offset", ["+2h", "-2h"])
+def test_a_clock_that_jumps_under_sqlite_loses_no_job(project, clock, tmp_path, offset):
+    """There it is the queue's own clock: a lease may be over at once, but deadlines go by another."""
+    only(project, "default")
+    go, mark = tmp_path / "go", tmp_path / "mark"
+    hardship(project)
+    os.mkfifo(go)
+    with project.worker("--processes", "2") as worker:
+        running = hard.wait_for_writer.enqueue(str(mark), str(go))
+        project.wait_for(mark.exists)
+        jump(clock, offset)
+        assert abs(abs(hard.tell_time.enqueue().get(timeout=10) - time.time()) - 7200) < 60
+        began_at = time.monotonic()
+        stubborn = tasks.spin.enqueue("stubborn")
+        project.wait_for(lambda: Job.objects.get(id=stubborn.id).is_finished, 10)
+        assert time.monotonic() - began_at > 0.5
+        project.wait_for(lambda: has_ended(running, go))
+        assert worker.stop() == 0
+    running, stubborn = (Job.objects.get(id=result.id) for result in (running, stubborn))
+    assert (running.status, stubborn.error_code) == ("SUCCESSFUL", "TASK_TIMEOUT")
+
+
+# Projects without time zones
+
+
+@pytest.fixture
+def naive(settings, monkeypatch):
+    """Far from UTC by hours and minutes, so that a mistake is no small one."""
+    monkeypatch.setenv("TZ", "Asia/Kathmandu")
+    settings.TIME_ZONE, settings.USE_TZ = "Asia/Kathmandu", False
+
+
+def test_a_project_without_time_zones_has_one_clock(naive, project):
+    project.env["DJANGO_SETTINGS_MODULE"] = "tests.naive_settings"
+    begun = datetime.now()
+    soon = tasks.noop.using(run_after=begun + timedelta(seconds=1)).enqueue()
+    later = tasks.noop.using(run_after=begun + timedelta(hours=1)).enqueue()
+    late = tasks.noop.using(expires_at=begun + timedelta(seconds=0.1)).enqueue()
+    in_time = tasks.noop.using(expires_at=begun + timedelta(hours=1)).enqueue()
+    retried = tasks.fail_slowly.enqueue()
+    project.wait_for(lambda: datetime.now() > begun + timedelta(seconds=0.2))
+    with project.worker("--processes", "1"):
+        soon.get(timeout=20)
+        in_time.get(timeout=20)
+        project.wait_for(lambda: Job.objects.get(id=late.id).is_finished)
+        project.wait_for(lambda: Attempt.objects.exists())
+        worker = Worker.objects.get()
+        assert timedelta(0) < worker.lease_expires_at - datetime.now() < timedelta(minutes=2)
+    for result in (soon, later, late, retried):
+        result.refresh()
+    times = [soon.enqueued_at, soon.started_at, soon.finished_at, late.finished_at]
+    assert all(timezone.is_naive(moment) for moment in times)
+    assert all(begun <= moment + timedelta(seconds=0.01) <= datetime.now() for moment in times)
+    assert begun + timedelta(seconds=1) <= soon.started_at <= soon.finished_at
+    assert Job.objects.get(id=later.id).status == "SCHEDULED"
+    assert Job.objects.get(id=late.id).status == "EXPIRED"
+    due = Job.objects.get(id=retried.id).run_after
+    assert timedelta(seconds=3500) < due - begun < timedelta(seconds=3640)
+    assert retried.errors
+    (attempt,) = Attempt.objects.all()
+    assert begun <= attempt.started_at <= attempt.finished_at <= datetime.now()

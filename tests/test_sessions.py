@@ -177,3 +177,29 @@ def test_web_processes_that_are_forked_after_the_first_enqueue_enqueue(project):
         tasks.noop.enqueue().get(timeout=20)
         subprocess.run([sys.executable, "-c", PRELOADED], env=project.env, cwd=ROOT, check=True, timeout=60)
         project.wait_for(lambda: Job.objects.filter(status="SUCCESSFUL").count() == 62)
+
+
+KEEPING = {
+    "for a request": {"database": {"CONN_MAX_AGE": 0}},
+    "for ever": {"database": {"CONN_MAX_AGE": None}},
+    "in a pool": {"options": {"pool": True}},
+}
+
+
+@pytest.mark.parametrize(
+    ("keeping", "closing"),
+    [("for a request", ""), ("for a request", "close"), ("for ever", "close"), ("in a pool", "close")],
+)
+def test_no_two_processes_of_a_preloading_server_share_a_session(on_postgres, keeping, closing):
+    hardship(on_postgres, **KEEPING[keeping])
+    command = [sys.executable, "-m", "tests.hardship.preloaded", closing]
+    done = subprocess.run(
+        command, env=on_postgres.env, cwd=ROOT, timeout=60, stdout=subprocess.PIPE, text=True
+    )
+    owners = {}
+    for process, session in map(str.split, done.stdout.splitlines()):
+        owners.setdefault(session, set()).add(process)
+    assert all(len(processes) == 1 for processes in owners.values()), owners
+    assert len(set.union(*owners.values())) == 4
+    assert done.returncode == 0
+    assert Job.objects.count() == 61

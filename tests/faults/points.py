@@ -96,6 +96,16 @@ def _drop() -> None:
                 sock.shutdown(socket.SHUT_RDWR)
 
 
+def _terminate() -> None:
+    """Have the server end the sessions of Django's connections, as an administrator would."""
+    for connection in connections.all(initialized_only=True):
+        if connection.connection is not None and connection.vendor == "postgresql":
+            session = connection.connection.info.backend_pid
+            with connection.Database.connect(**connection.get_connection_params()) as administrator:
+                ended = administrator.execute("SELECT pg_terminate_backend(%s, 5000)", [session]).fetchone()
+            assert ended == (True,)
+
+
 ACTIONS = {
     "kill": _kill,
     "stop": _stop,
@@ -104,4 +114,5 @@ ACTIONS = {
     "error": _error,
     "sleep": _sleep,
     "drop": _drop,
+    "terminate": _terminate,
 }

@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+from django_tasks_q.failpoints import STEPS
+
 from ..faults import tasks
 
 #: The records of a job's attempts. A first run that succeeds needs none.
@@ -19,6 +21,8 @@ TIMED_OUT = ("timeout",)
 DEATHS = ("kill", "exit", "stop", "raise")
 #: And these are survived.
 TROUBLES = ("error", "drop")
+#: Of a server's sessions, the ways to end.
+ENDS = ("drop", "terminate")
 
 
 @dataclass(frozen=True)
@@ -46,7 +50,7 @@ class Scene:
     @property
     def needs_server(self) -> bool:
         """Whether the fault is one that a database in a file cannot have."""
-        return self.action == "drop" or self.step == "enqueue.committed"
+        return self.action in ENDS or self.step == "enqueue.committed"
 
 
 def waves() -> Iterator[list[Scene]]:
@@ -58,8 +62,9 @@ def waves() -> Iterator[list[Scene]]:
     running += [Scene("attempt.returned", action, CRASHED) for action in ("kill", "exit")]
     for step, promise in (("attempt.received", CRASHED), ("attempt.returned", TIMED_OUT)):
         running.append(Scene(step, "stop", promise, jobs=(overrun(),) * 2, stops="child"))
-    # The connection is there from the job before.
-    running.append(Scene("attempt.received", "drop", FAILED_ONCE, hit=2, at=2))
+    # Before user code it is a mistake of this package, which no retry makes good; behind, the task's own.
+    running += [Scene("attempt.received", action, ("failed",)) for action in ("raise", "error")]
+    running += [Scene("attempt.returned", action, FAILED_ONCE) for action in ("raise", "error")]
     yield running
 
     ending = [Scene("finish.sending", action, RESCUED) for action in DEATHS]
@@ -75,11 +80,7 @@ def waves() -> Iterator[list[Scene]]:
         for step in ("rescue.selected", "rescue.written")
         for action in DEATHS + TROUBLES
     ]
-    # Without a stop: it would be one with SQLite's write lock.
-    keeping += [
-        Scene("prune.selected", action, jobs=(), who="prune")
-        for action in ("kill", "exit", "raise", *TROUBLES)
-    ]
+    keeping += [Scene("prune.selected", action, jobs=(), who="prune") for action in DEATHS + TROUBLES]
     keeping += [
         Scene("release.sending", action, RESCUED, hit=2, jobs=(tasks.quick,))
         for action in ("kill", "exit", "stop")
@@ -93,11 +94,47 @@ def waves() -> Iterator[list[Scene]]:
     ]
     yield keeping
 
+    yield list(slowed())
+    yield list(ended())
+
+
+def slowed() -> Iterator[Scene]:
+    """Where a step only takes its time, nothing is different in the end."""
+    for step in STEPS:
+        match step.partition(".")[0]:
+            case "rescue":
+                yield Scene(step, "sleep", RESCUED, jobs=(), who="rescue")
+            case "prune":
+                yield Scene(step, "sleep", jobs=(), who="prune")
+            case "enqueue":
+                yield Scene(step, "sleep", jobs=(), who="caller")
+            case "heartbeat":
+                yield Scene(step, "sleep", jobs=(slow(1.5), tasks.quick))
+            case "release":
+                yield Scene(step, "sleep", hit=2, jobs=(tasks.quick,))
+            case _:
+                yield Scene(step, "sleep")
+
+
+def ended() -> Iterator[Scene]:
+    """Sessions that end, by the server's will or without a word, before the next thing asked of them."""
+    for action in ENDS:
+        # The connection is there from the job before; its task is the first to ask something of it.
+        yield Scene("attempt.received", action, FAILED_ONCE, hit=2, at=2)
+        yield Scene("release.sending", action, hit=2, jobs=(tasks.quick,))
+    for step in ("claim.sending", "claim.committed", "finish.sending", "finish.committed"):
+        yield Scene(step, "terminate")
+    yield Scene("heartbeat.sending", "terminate", jobs=(slow(1.5), tasks.quick))
+    for step in ("rescue.selected", "rescue.written"):
+        yield Scene(step, "terminate", RESCUED, jobs=(), who="rescue")
+    yield Scene("prune.selected", "terminate", jobs=(), who="prune")
+    yield Scene("enqueue.inserted", "terminate", jobs=(), who="caller")
+
 
 def slow(seconds: float) -> Any:
     return (tasks.slow, seconds)
 
 
 def overrun() -> Any:
-    """Has a timeout, and keeps it."""
-    return (tasks.overrun, 0.0)
+    """Has a timeout, and keeps it: on a busy machine it takes a while to connect."""
+    return (tasks.overrun.using(timeout=1.5), 0.0)

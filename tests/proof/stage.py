@@ -137,7 +137,7 @@ class Stage:
         read = stories(self.alias)
         if scene.who == "caller":
             found = [story for story in read.values() if story.row and story.row["queue_name"] == scene.name]
-            expected = COUNT if scene.step == "enqueue.committed" else 0
+            expected = COUNT if scene.step == "enqueue.committed" or scene.action == "sleep" else 0
             if len(found) != expected:
                 yield f"{scene.name}: {len(found)} jobs of {expected}"
         for number, job in enumerate(self.jobs[scene], 1):

@@ -20,7 +20,7 @@ LEASE = 4
 EFFECTFUL = [f"tests.faults.tasks.{name}" for name in ("quick", "slow", "overrun")]
 
 
-@pytest.mark.parametrize("wave", range(len(list(waves()))), ids=["running", "ending", "keeping"])
+@pytest.mark.parametrize("wave", range(5), ids=["running", "ending", "keeping", "slowed", "ended"])
 def test_every_fault_at_every_step_ends_as_promised(project, tmp_path, wave):
     if (project.alias, wave) == ("mariadb", 0):
         pytest.skip("its ids have an order of their own, so it is not the first job that meets the fault")
@@ -33,6 +33,8 @@ def test_every_fault_at_every_step_ends_as_promised(project, tmp_path, wave):
         "EXTRA_APPS": '["tests.faults"]',
         "TASKS_OPTIONS": json.dumps({"LEASE": LEASE, "GRACE": 0.5}),
     }
+    if not scenes:
+        pytest.skip("nothing of this can happen to a database in a file")
     with audited(project.alias), nursery(env, tmp_path) as forks:
         problems = Stage(project.alias, tmp_path, forks).play(scenes)
         problems += violations(project.alias, Rules(effectful=EFFECTFUL))
