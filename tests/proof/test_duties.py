@@ -28,7 +28,7 @@ JOBS = 1000
 
 def test_promotions_and_expiries_by_many_neither_deadlock_nor_lose(audit):
     storage, before = storage_for(audit), deadlocks(audit)
-    storage.enqueue([waiting(number) for number in range(JOBS)])
+    Job.objects.using(storage.alias).bulk_create([waiting(number) for number in range(JOBS)])
     chance, found = random.Random(1), threading.Lock()
     promoted, expired = [], []
 

@@ -314,7 +314,7 @@ def test_an_old_snapshot_keeps_no_job_from_its_worker(storage):
     """Nothing of what has ended since can be cleaned away; claims pass by all of it, at little cost."""
     count, batch = 20_000, 100
     claim = Claim(worker_id=ONE, backend="default", task_names=["a"])
-    storage.enqueue([_waiting() for _ in range(count)])
+    Job.objects.using(ALIAS).bulk_create([_waiting() for _ in range(count)])
     with connections[ALIAS].cursor() as cursor:
         cursor.execute(f"ANALYZE {Job._meta.db_table}")
     at_first = pages_of(lambda: storage.claim(claim, batch))
