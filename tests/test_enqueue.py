@@ -20,7 +20,17 @@ from django_tasks_q.storage.postgresql import direct
 
 from .tasksapp import tasks
 
-TEXTS = ["", "plain", "a\tb\nc\rd", "back\\slash \\N \\.", "\\.", 'quote " and \'', "ü 漢 🙂", "{a,b}", "%s %(x)s"]
+TEXTS = [
+    "",
+    "plain",
+    "a\tb\nc\rd",
+    "back\\slash \\N \\.",
+    "\\.",
+    "quote \" and '",
+    "ü 漢 🙂",
+    "{a,b}",
+    "%s %(x)s",
+]
 
 
 def stored(alias):

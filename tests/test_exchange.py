@@ -81,7 +81,9 @@ def test_without_a_limit_nothing_is_claimed(storage):
     assert row(storage, waiting).status == "READY"
 
 
-@pytest.mark.parametrize("result", ['"\\u0001"', '"\\\\ \\" { } , NULL"', '"ü 漢 🙂"', "null", "[1,{}]", '"\t"'])
+@pytest.mark.parametrize(
+    "result", ['"\\u0001"', '"\\\\ \\" { } , NULL"', '"ü 漢 🙂"', "null", "[1,{}]", '"\t"']
+)
 def test_results_come_back_as_they_were(storage, result):
     job = take(storage)
     exchange(storage, [success(job, result)])
@@ -133,7 +135,9 @@ def test_a_session_that_ends_under_way_leaves_nothing_half_done(postgres):
         other.execute("SELECT 1 FROM django_tasks_q_job WHERE id = %s FOR UPDATE", [job.id])
         flying = postgres.exchange([success(job)], CLAIM, 1)
         assert not flying.has_landed()
-        other.execute("SELECT pg_terminate_backend(%s)", [connections["postgres"].connection.info.backend_pid])
+        other.execute(
+            "SELECT pg_terminate_backend(%s)", [connections["postgres"].connection.info.backend_pid]
+        )
         with pytest.raises(Error):
             flying.result()
     postgres.disconnect()

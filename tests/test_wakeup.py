@@ -77,16 +77,17 @@ def test_a_backend_may_do_without_hints(listener, settings):
 
 
 @on_postgres
-def test_a_transaction_that_is_managed_by_hand_sends_none(listener):
+def test_a_transaction_that_is_managed_by_hand_sends_one_with_its_commit(listener):
     connection = connections["postgres"]
     transaction.set_autocommit(False, using="postgres")
     try:
         tasks.noop.enqueue()
+        assert not hinted(listener, 0.05)
         connection.commit()
     finally:
         transaction.set_autocommit(True, using="postgres")
     assert Job.objects.using("postgres").count() == 1
-    assert not hinted(listener, 0.05)
+    assert hinted(listener).jobs
 
 
 def latency(project, count=10):

@@ -36,8 +36,8 @@ PATIENCE = 1.0
 
 
 class SQLiteStorage(Storage):
-    #: A look costs microseconds here, and nobody sends hints.
-    poll_interval = 0.1
+    # A look costs microseconds here, and nobody sends hints.
+    shortest_pause, longest_pause = 0.004, 0.1
 
     def advice(self) -> Iterator[Advice]:
         options = self.connection.settings_dict["OPTIONS"]

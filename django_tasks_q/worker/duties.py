@@ -21,6 +21,8 @@ from ..storage import Storage
 
 #: Seconds between two rounds of each duty, less up to a fifth, so that workers do not march in step.
 RESCUE, EXPIRE, PRUNE, REPORT = 15.0, 15.0, 60.0, 60.0
+#: Seconds between two slices of a prune.
+NEXT_SLICE = 0.1
 #: Seconds between two mentions of the same unknown tasks.
 SAY_AGAIN = 3600.0
 
@@ -51,8 +53,8 @@ class Duties:
         self._promote_at = self._rescue_at = self._expire_at = 0.0
         self._prune_at = self._report_at = time.monotonic() + PRUNE
 
-    def perform(self, worker_id: UUID, known: Container[UUID], *, idle: bool) -> Found:
-        """Do what is due. An idle worker looks for due jobs at once, a busy one every second.
+    def perform(self, worker_id: UUID, known: Container[UUID], *, idle: bool, pause: float = 1.0) -> Found:
+        """Do what is due. An idle worker looks for due jobs at once, then every ``pause`` seconds at least.
 
         ``known`` are the jobs that the worker knows it has.
         """
@@ -60,10 +62,11 @@ class Duties:
         ready = 0
         # The next time is set before each duty: one that fails must not keep the worker from its jobs.
         if now >= self._promote_at or idle:
-            self._promote_at = now + 1.0
+            pause = pause if idle else 1.0
+            self._promote_at = now + pause
             ready, due = promote(self.storage, self.backend)
             if due is not None:
-                self._promote_at = now + max(0.0, min(1.0, due))
+                self._promote_at = now + max(0.0, min(pause, due))
         if now >= self._rescue_at:
             self._rescue_at = now + _jittered(self._rescue_every)
             found = give_back_strays(self.storage, worker_id, known)
@@ -83,7 +86,7 @@ class Duties:
             self._prune_at = now + _jittered(PRUNE)
             # Slice by slice, so that claims come in between, until all that is old is gone.
             if prune(self.storage, self.backend, self.settings) >= SLICE:
-                self._prune_at = now + 1.0
+                self._prune_at = now + NEXT_SLICE
         if now >= self._report_at:
             self._report_at = now + _jittered(REPORT)
             if report_unknown(self.storage, self.backend, self.known_tasks):

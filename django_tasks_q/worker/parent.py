@@ -44,8 +44,6 @@ logger = logging.getLogger("django_tasks_q.worker")
 BATCH = 100
 #: Seconds after which the parent waits for what it has sent, and does nothing else.
 LONG_FLIGHT = 1.0
-#: Seconds until an idle worker's second look; each further one waits twice as long.
-FIRST_PAUSE = 0.02
 #: Seconds that children get to tell receivers of the last jobs before they are killed.
 FAREWELL = 5.0
 
@@ -83,7 +81,8 @@ class Parent:
         self.names: dict[UUID, str] = {}
         self.taken = 0
         self._drained = False
-        self._pause = FIRST_PAUSE
+        #: When there last was something to claim.
+        self._found_at = 0.0
         self._look_at = 0.0
         self.outage = Outage()
 
@@ -138,7 +137,12 @@ class Parent:
                 with self.patience:
                     self._collect()
                     self._keep_lease()
-                    found = self.duties.perform(self.lease.id, self.names, idle=self._is_idle(hints.jobs))
+                    found = self.duties.perform(
+                        self.lease.id,
+                        self.names,
+                        idle=self._is_idle(hints.jobs),
+                        pause=self.wakeup.longest_pause,
+                    )
                     self.pool.telling.ended(found.ended)
                     self.wakeup.listen()
                     self._cancel(hints.cancels)
@@ -257,13 +261,15 @@ class Parent:
 
     def _look_again(self, found: int, *, full: bool) -> None:
         """Settle when to look for jobs the next time."""
+        now = time.monotonic()
+        if found:
+            self._found_at = now
         if full:
-            self._pause = FIRST_PAUSE
             self._look_at = 0.0
         else:
-            # Nothing more for now: look again soon, then less and less often.
-            self._pause = FIRST_PAUSE if found else min(self._pause * 2, self.storage.poll_interval)
-            self._look_at = time.monotonic() + self._pause
+            # The longer nothing has come, the less often.
+            pause = max(self.storage.shortest_pause, (now - self._found_at) / 8)
+            self._look_at = now + min(pause, self.wakeup.longest_pause)
 
     def _common_wish(self) -> tuple[list[str], int]:
         names, room = self.pool.common_wish()

@@ -24,6 +24,8 @@ logger = logging.getLogger("django_tasks_q.worker")
 VERIFY, PROOF = 15.0, 3.0
 #: Seconds before another try to listen; each further one waits twice as long, up to the longest.
 RELISTEN, LONGEST_RELISTEN = 5.0, 60.0
+#: Seconds after which a job is found whose hint was lost, where hints are known to come through.
+LOST_HINT = 5.0
 #: Seconds between two hints that are acted upon: whoever may send them cannot make the worker ask the
 #: database more often.
 HINT_PAUSE = 0.02
@@ -68,8 +70,13 @@ class Wakeup:
         self._listener: Listener | None = None
         self._pause = RELISTEN
         self._due = 0.0
-        self._asked = self._proven = False
+        self._asked = self._proven = self._hears = False
         self._deaf_until = 0.0
+
+    @property
+    def longest_pause(self) -> float:
+        """Seconds after which an idle worker looks for jobs although no hint came: some may be lost."""
+        return LOST_HINT if self._hears else self.storage.longest_pause
 
     def wait(self, channels: Iterable[tuple[HasFileno, bool]], timeout: float) -> Hints:
         """Sleep until one of ``channels`` has something, or takes something if that is said of it.
@@ -135,7 +142,7 @@ class Wakeup:
         if not listener.is_answered:
             self._drained(listener)  # this process may have slept through it
         if listener.is_answered:
-            self._asked, self._proven = False, True
+            self._asked, self._proven, self._hears = False, True, True
             self._pause, self._due = RELISTEN, now + VERIFY
         elif self._proven:
             self._lose_listener()
@@ -156,7 +163,7 @@ class Wakeup:
         self._pause = min(LONGEST_RELISTEN, self._pause * 2)
 
     def close(self) -> None:
-        self._asked = False
+        self._asked = self._hears = False
         if self._listener is not None:
             self._listener.close()
             self._listener = None

@@ -36,9 +36,9 @@ class Hinter:
         connection = connections[self._alias]
         if connection.in_atomic_block:
             transaction.on_commit(lambda: self._send(backend, payload), using=self._alias, robust=True)
-        elif connection.get_autocommit():
+        else:
+            # Where Django leaves transactions to the project, the server holds the hint back until the commit.
             self._send(backend, payload)
-        # Else nobody says when the transaction commits; polling finds out.
 
     def _send(self, backend: str, payload: str) -> None:
         if payload != CANCEL:
