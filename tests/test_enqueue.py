@@ -120,7 +120,7 @@ def test_a_result_is_complete_when_somebody_looks(storage_alias):
     assert result.kwargs == {"b": 2}
     assert (result.status, result.errors, result.worker_ids) == ("READY", [], [])
     assert result.task is tasks.add
-    assert result == pickle.loads(pickle.dumps(result))  # noqa: S301
+    assert result == pickle.loads(pickle.dumps(result))
     assert "add" in repr(result)
     with pytest.raises(AttributeError, match="nonsense"):
         result.nonsense  # noqa: B018

@@ -58,7 +58,7 @@ def repeated(verb: Callable[Concatenate[S, P], R]) -> Callable[Concatenate[S, P]
 class Session:
     """One database alias, for as long as the process lives."""
 
-    #: Seconds between two looks of a worker that hears no hints: right after there was something, and at most.
+    #: Seconds between two looks of a worker that hears no hints: after there was something, and at most.
     shortest_pause, longest_pause = 0.02, 1.0
     #: Whether workers can be woken by hints, unless the settings say otherwise.
     sends_hints = False

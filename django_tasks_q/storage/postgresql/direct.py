@@ -25,8 +25,8 @@ WARM = 5
 #: The worker's statements have one good plan each, by their index, whatever the statistics of a table that
 #: was empty a minute ago. To plan them for each batch would cost half as much as to run them.
 PLANS = """
-SET plan_cache_mode = force_generic_plan; SET jit = off; SET enable_seqscan = off; SET enable_bitmapscan = off;
-SET enable_sort = off
+SET plan_cache_mode = force_generic_plan; SET jit = off;
+SET enable_seqscan = off; SET enable_bitmapscan = off; SET enable_sort = off
 """
 
 

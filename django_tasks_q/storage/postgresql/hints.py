@@ -37,7 +37,7 @@ class Hinter:
         if connection.in_atomic_block:
             transaction.on_commit(lambda: self._send(backend, payload), using=self._alias, robust=True)
         else:
-            # Where Django leaves transactions to the project, the server holds the hint back until the commit.
+            # Where Django leaves transactions to the project, the server keeps it until the commit.
             self._send(backend, payload)
 
     def _send(self, backend: str, payload: str) -> None:
