@@ -96,11 +96,12 @@ class DatabaseBackend(framework.BaseTaskBackend):
             job = NewJob(uuid7_text(), codec.dump_arguments(args, kwargs, limit), *columns)
             jobs.append(job)
             results.append(TaskResult.deferred(partial(new_result, ours, job), id=job.id))  # type: ignore[arg-type]
-        if jobs and (elsewhere := open_elsewhere(self.database)):
+        database = self.database
+        if jobs and (elsewhere := open_elsewhere(database)):
             # Stored now, a job would outlive a rollback there, and could run before the commit.
-            transaction.on_commit(partial(self._store, jobs, results), using=elsewhere)
+            transaction.on_commit(partial(self._store, database, jobs, results), using=elsewhere)
         elif jobs:
-            self._store(jobs, results)
+            self._store(database, jobs, results)
         return results
 
     def _columns(self, task: Task[..., Any], now: datetime) -> tuple[Any, ...]:
@@ -121,8 +122,8 @@ class DatabaseBackend(framework.BaseTaskBackend):
             now,
         )
 
-    def _store(self, jobs: list[NewJob], results: Sequence[TaskResult[..., Any]]) -> None:
-        storage = self.storage
+    def _store(self, database: str, jobs: list[NewJob], results: Sequence[TaskResult[..., Any]]) -> None:
+        storage = storage_for(database)
         storage.enqueue(jobs)
         failpoint("enqueue.inserted")
         if self.settings.notify:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from types import MethodType
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
 
 #: Statements on a session before it is worth the round trips to prepare them.
 WARM = 5
+
+#: A number of times no statement is run: of itself the driver prepares none of the project's.
+NEVER = 1 << 62
 
 #: The worker's statements have one good plan each, by their index, whatever the statistics of a table that
 #: was empty a minute ago. To plan them for each batch would cost half as much as to run them.
@@ -82,7 +86,9 @@ class Direct:
         session.statements += 1
         if session.is_direct is None and (self.is_worker or session.statements > WARM):
             session.is_direct = self._is_direct(raw)
-            if self.is_worker and session.is_direct:
+            if session.is_direct and raw.prepare_threshold is None:
+                raw.prepare_threshold = NEVER  # None would forbid what is asked for by name
+            if session.is_direct and self.is_worker:
                 raw.execute(PLANS)
         return bool(session.is_direct)
 
@@ -106,6 +112,6 @@ def is_watched(connection: BaseDatabaseWrapper) -> bool:
     """
     return (
         connection.queries_logged
-        or "cursor" in connection.__dict__
+        or not isinstance(connection.cursor, MethodType)
         or not all(getattr(wrapper, "is_passive", False) for wrapper in connection.execute_wrappers)
     )

@@ -11,6 +11,7 @@ import re
 import select
 from collections.abc import Mapping, Sequence
 from functools import cache
+from itertools import count
 from typing import Any
 
 from psycopg.adapt import Transformer
@@ -18,6 +19,9 @@ from psycopg.errors import error_from_result
 from psycopg.pq import ExecStatus, Format
 
 _BINARY = Format.BINARY
+
+#: No name is used again: nobody knows which statements a failed pipeline has left behind.
+_numbers = count()
 
 
 class Flight:
@@ -36,7 +40,7 @@ class Flight:
         for text, values in statements:
             numbered, names = _numbered(text)
             if (name := self._prepared.get(text)) is None:
-                name = self._prepared[text] = b"dtq_%d" % len(self._prepared)
+                name = self._prepared[text] = b"dtq_%d" % next(_numbers)
                 self._pgconn.send_prepare(name, numbered)
                 self._expected.append(False)
             parameters = [str(values[key]).encode() for key in names]

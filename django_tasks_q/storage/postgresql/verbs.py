@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from uuid import UUID
 
 from django.db import OperationalError
+from psycopg import Cursor
 from psycopg import Error as PsycopgError
 
 from ...models import Attempt, Job
@@ -73,16 +74,15 @@ class PostgreSQLStorage(Storage):
     # Coming in
 
     def enqueue(self, jobs: Sequence[NewJob]) -> None:
-        if is_watched(self.connection):
-            super().enqueue(jobs)
-            return
         with self._direct.cursor() as cursor:
             if len(jobs) == 1:
                 self._direct.execute(cursor, self._sql["INSERT"], jobs[0])
-            else:
+            elif isinstance(cursor, Cursor):
                 with cursor.copy(self._sql["COPY"]) as copy:
                     for start in range(0, len(jobs), 1000):
                         copy.write("".join(_lines(jobs[start : start + 1000])))
+            else:
+                super().enqueue(jobs)
 
     # Running
 

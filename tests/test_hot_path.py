@@ -1,0 +1,135 @@
+"""What one job costs at each of its stations, in calls of functions: a number that no busy machine changes.
+
+A change that adds to them is either worth it, and then the number is raised in the same commit, or a mistake.
+Times are measured by ``make bench``.
+"""
+
+import sys
+import uuid
+
+import pytest
+from django.db import connections
+from django.utils import timezone
+
+from django_tasks_q import _framework as framework
+from django_tasks_q.execution.alarm import Alarm, AlarmControl
+from django_tasks_q.execution.runner import Runner
+from django_tasks_q.models.identifiers import uuid7
+from django_tasks_q.outcomes import Outcome
+from django_tasks_q.storage import Claim, ClaimedJob, storage_for
+from django_tasks_q.worker import protocol
+from django_tasks_q.worker.record import record
+
+from .tasksapp import tasks
+
+JOBS = 100
+#: Calls for each job, Python's and the interpreter's own, on the oldest Python; newer ones make fewer.
+CHILD, THERE, BACK, ENQUEUE, ENQUEUE_MANY, WRITE, CLAIM = 80, 25, 19, 240, 42, 33, 12
+
+
+def calls(work) -> float:
+    """Calls made by ``work``, for each of its jobs."""
+    work()  # what is found out once
+    count = 0
+
+    def note(frame, event, argument):
+        nonlocal count
+        count += event in ("call", "c_call")
+
+    sys.setprofile(note)
+    try:
+        work()
+    finally:
+        sys.setprofile(None)
+    return count / JOBS
+
+
+def claimed():
+    now = timezone.now()
+    return ClaimedJob(
+        id=uuid7(), fence=1, task_name=tasks.add.name, queue_name="default", priority=0, arguments="[[5],{}]",
+        options="", max_attempts=1, timeout=1800.0, attempts=1, crashes=0, enqueued_at=now,
+        last_attempted_at=now, expires_at=None, run_after=None,
+    )  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def nobody_listens():
+    assert not any(
+        map(framework.is_heard, (framework.task_enqueued, framework.task_started, framework.task_finished))
+    )
+
+
+def test_a_child_runs_a_job():
+    runner, alarm = Runner(tasks.add.get_backend(), str(uuid.uuid4())), Alarm()
+    hooks = AlarmControl(alarm, 30.0)
+    jobs = [claimed() for _ in range(JOBS)]
+
+    def work():
+        for job in jobs:
+            outcome = runner.run(job, AlarmControl(alarm, job.timeout), hooks)
+            assert outcome.result == "5"
+
+    assert calls(work) <= CHILD
+
+
+def test_a_job_goes_to_a_child():
+    jobs = [claimed() for _ in range(JOBS)]
+    assert calls(lambda: list(protocol.unpack_jobs(protocol.pack_jobs(jobs)))) <= THERE
+
+
+def test_an_outcome_comes_back():
+    outcomes = [Outcome.successful(uuid7(), 1, "5", 0.1) for _ in range(JOBS)]
+
+    def work():
+        for outcome in outcomes:
+            assert protocol.unpack_success(protocol.pack_success(outcome, told=False)) == (outcome, False)
+
+    assert calls(work) <= BACK
+
+
+# On PostgreSQL
+
+
+@pytest.fixture
+def storage():
+    connections["postgres"].close()
+    return storage_for("postgres")
+
+
+@pytest.fixture
+def queue(settings, storage):
+    options = settings.TASKS["default"]["OPTIONS"] | {"DATABASE": "postgres"}
+    settings.TASKS = {"default": settings.TASKS["default"] | {"OPTIONS": options}}
+
+
+on_postgres = pytest.mark.django_db(transaction=True, databases=["postgres"])
+
+
+@on_postgres
+def test_a_call_is_enqueued(queue):
+    def work():
+        for number in range(JOBS):
+            tasks.add.enqueue(number)
+
+    assert calls(work) <= ENQUEUE
+
+
+@on_postgres
+def test_many_calls_are_enqueued(queue):
+    numbers = [(number,) for number in range(JOBS)]
+    assert calls(lambda: tasks.add.enqueue_many(numbers)) <= ENQUEUE_MANY
+
+
+@on_postgres
+def test_a_batch_is_claimed_and_written(queue, storage):
+    tasks.add.enqueue_many([(number,) for number in range(4 * JOBS)])
+    claim = Claim(worker_id=uuid.uuid4(), backend="default", task_names=[tasks.add.name])
+    claimed = [storage.claim(claim, JOBS) for _ in range(2)]
+    assert calls(lambda: claimed.append(storage.claim(claim, JOBS))) <= CLAIM
+
+    def write():
+        outcomes = [Outcome.successful(job.id, job.fence, "5", 0.1) for job in claimed.pop()]
+        assert len(record(storage, outcomes)[1]) == JOBS
+
+    assert calls(write) <= WRITE
