@@ -6,6 +6,7 @@ import signal
 import uuid
 from contextlib import suppress
 from datetime import timedelta
+from itertools import pairwise
 
 import psutil
 import pytest
@@ -53,6 +54,23 @@ def test_a_batch_runs_what_is_there_and_ends(project):
     assert added.status == framework.TaskResultStatus.SUCCESSFUL
     assert "3 succeeded" in done.stdout
     assert done.stderr == ""
+
+
+def test_a_long_job_holds_up_none_of_a_thousand_short_ones(project, tmp_path):
+    """They are handed out by the dozen, and those that were handed out together with it move on."""
+    gate = tmp_path / "gate"
+    tasks.noop.enqueue_many([()] * 500)  # so that jobs are known to be short
+    long = tasks.wait_for_file.enqueue(str(gate))
+    tasks.noop.enqueue_many([()] * 500)
+    with project.worker("--processes", "2"):
+        project.wait_for(lambda: Job.objects.filter(status="SUCCESSFUL").count() == 1000, 60)
+        ended = sorted(Job.objects.filter(status="SUCCESSFUL").values_list("finished_at", flat=True))
+        assert job(long).status == "RUNNING"
+        gate.touch()
+        assert finished(project, long)
+    # The child that had it was found out after 20 ms. The rest is for a busy machine.
+    gaps = [(later - earlier).total_seconds() for earlier, later in pairwise(ended)]
+    assert max(gaps) < 1.0
 
 
 def test_the_shop_works(project):
