@@ -19,7 +19,8 @@ from django_tasks_q.maintenance.rescue import rescue
 from django_tasks_q.models import Attempt, Job, Worker
 from django_tasks_q.outcomes import Outcome
 from django_tasks_q.states import FINAL
-from django_tasks_q.storage import Claim, postgresql, storage_for
+from django_tasks_q.storage import Claim, storage_for
+from django_tasks_q.storage.postgresql import hints
 
 from .hardship import tasks as hard
 from .pgbouncer import pooled
@@ -169,7 +170,7 @@ def test_a_flood_of_hints_is_no_flood_of_queries(project, tmp_path):
     flood = (
         "SELECT count(pg_notify(%s, number::text)) FROM generate_series(%s::int, %s::int + 199999) AS number"
     )
-    hints = postgresql.channel("default")
+    channel = hints.channel("default")
     with project.worker("--processes", "1"), stuck_listener(project):
         tasks.noop.enqueue().get(timeout=20)
         before, began_at = claims.stat().st_size, time.monotonic()
@@ -177,13 +178,13 @@ def test_a_flood_of_hints_is_no_flood_of_queries(project, tmp_path):
         with connections["postgres"].cursor() as cursor:
             # Many at once, which anybody may send who can connect, then one after the other.
             for first in range(0, 1_000_000, 200_000):
-                cursor.execute(flood, [hints, first, first])
+                cursor.execute(flood, [channel, first, first])
                 tasks.noop.enqueue()
                 enqueued += 1
             singles_at = time.monotonic()
             while time.monotonic() - singles_at < 2:
                 for _ in range(1000):
-                    cursor.execute("SELECT pg_notify(%s, '')", [hints])
+                    cursor.execute("SELECT pg_notify(%s, '')", [channel])
                 tasks.noop.enqueue()
                 enqueued += 1
             cursor.execute("SELECT pg_notification_queue_usage() > 0")
@@ -199,7 +200,7 @@ def test_a_flood_of_hints_is_no_flood_of_queries(project, tmp_path):
 def stuck_listener(project):
     """Somebody who listens and takes nothing, so that the server has to keep all hints."""
     with psycopg.connect(project.database_url) as stuck:
-        stuck.execute(f'LISTEN "{postgresql.channel("default")}"')
+        stuck.execute(f'LISTEN "{hints.channel("default")}"')
         stuck.commit()
         stuck.execute("SELECT 1")
         yield
@@ -207,10 +208,10 @@ def stuck_listener(project):
 
 @on_postgres
 def test_a_hint_that_fails_is_no_failure_of_the_enqueue(queue_on_postgres, monkeypatch):
-    monkeypatch.setattr(postgresql, "channel", lambda backend: "too long" * 10)
-    queue_on_postgres._hinted.clear()
+    monkeypatch.setattr(hints, "channel", lambda backend: "too long" * 10)
+    queue_on_postgres._hinter.sent_at.clear()
     in_autocommit = tasks.add.enqueue(1)
-    queue_on_postgres._hinted.clear()
+    queue_on_postgres._hinter.sent_at.clear()
     with transaction.atomic(using="postgres"):
         in_transaction = tasks.add.enqueue(2)
         Effect.objects.using("postgres").create(key="also", pid=1)

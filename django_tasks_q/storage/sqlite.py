@@ -8,12 +8,12 @@ from typing import Any
 from uuid import UUID
 
 from django.db import OperationalError, transaction
-from django.utils import timezone
 
 from ..models import Job
 from ..outcomes import Outcome
 from ..states import JobStatus
 from .base import Storage, has_just_succeeded
+from .clock import DatabaseNow
 from .session import Exchanged
 from .values import Advice, Claim, ClaimedJob
 
@@ -126,7 +126,7 @@ class SQLiteStorage(Storage):
         return text.format(job=quote(Job._meta.db_table), columns=", ".join(columns), **more)
 
     def _now(self) -> Any:
-        return self.connection.ops.adapt_datetimefield_value(timezone.now())
+        return self.connection.ops.adapt_datetimefield_value(DatabaseNow().moment)
 
     def _claimed(self, row: Sequence[Any]) -> ClaimedJob:
         """What is in the file, as Django's fields would read it."""

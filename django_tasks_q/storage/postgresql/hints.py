@@ -34,7 +34,7 @@ class Hinter:
     def after_commit(self, backend: str, payload: str = "") -> None:
         """Send one once the transaction has committed that is open, if one is."""
         connection = connections[self._alias]
-        if connection.in_atomic_block:
+        if connection.in_atomic_block or connection.get_autocommit():
             transaction.on_commit(lambda: self._send(backend, payload), using=self._alias, robust=True)
         else:
             # Where Django leaves transactions to the project, the server keeps it until the commit.
