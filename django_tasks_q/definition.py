@@ -126,31 +126,23 @@ class Task(framework.GenericTask[P, R]):
         except TypeError as error:
             raise TypeError(f"{self.name}(): {error}") from None
 
-    def enqueue_many(self, calls: Iterable[tuple[Any, ...] | Mapping[str, Any]]) -> list[TaskResult[P, R]]:
+    def enqueue_many(
+        self, calls: Iterable[tuple[Any, ...] | Mapping[str, Any]]
+    ) -> Sequence[TaskResult[P, R]]:
         """Store many calls at once: all of them or, when one is unusable, none.
 
         Each call is a tuple of positional arguments or a dict of keyword arguments. Raises what
         ``enqueue`` raises.
         """
-        pairs: list[tuple[tuple[Any, ...], dict[str, Any]]] = []
-        for call in calls:
-            if isinstance(call, Mapping):
-                pairs.append(((), dict(call)))
-            elif isinstance(call, tuple):
-                pairs.append((call, {}))
-            else:
-                raise TypeError(
-                    "enqueue_many() takes a tuple of positional arguments or a dict of keyword arguments "
-                    f"for each call, not {call!r:.100}."
-                )
         backend: Any = self.get_backend()
+        pairs = map(_call, calls)
         if hasattr(backend, "enqueue_many"):
             return backend.enqueue_many(self, pairs)  # type: ignore[no-any-return]
-        return [backend.enqueue(self, args, kwargs) for args, kwargs in pairs]
+        return [backend.enqueue(self, args, kwargs) for args, kwargs in list(pairs)]
 
     async def aenqueue_many(
         self, calls: Iterable[tuple[Any, ...] | Mapping[str, Any]]
-    ) -> list[TaskResult[P, R]]:
+    ) -> Sequence[TaskResult[P, R]]:
         """See enqueue_many()."""
         return await sync_to_async(self.enqueue_many, thread_sensitive=True)(calls)
 
@@ -232,6 +224,21 @@ class Task(framework.GenericTask[P, R]):
     def __reduce__(self) -> tuple[Any, ...]:
         values = {field.name: getattr(self, field.name) for field in fields(self) if field.name != "func"}
         return (_unpickle, (self.module_path, values))
+
+
+def _call(call: Any) -> tuple[tuple[Any, ...], Mapping[str, Any]]:
+    """Positional and keyword arguments of one of many calls."""
+    if isinstance(call, tuple):
+        return call, _NO_KEYWORDS
+    if isinstance(call, Mapping):
+        return (), call
+    raise TypeError(
+        "enqueue_many() takes a tuple of positional arguments or a dict of keyword arguments for each call, "
+        f"not {call!r:.100}."
+    )
+
+
+_NO_KEYWORDS: Mapping[str, Any] = {}
 
 
 def _unpickle(module_path: str, values: dict[str, Any]) -> Task[..., Any]:

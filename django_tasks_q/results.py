@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, overload
 
 from . import _framework as framework
 from . import codec
@@ -16,7 +16,7 @@ from .models import Attempt, Job
 from .outcomes import AttemptOutcome
 from .policy import class_path
 from .states import JobStatus
-from .storage import NewJob
+from .storage import Send
 
 Status = framework.TaskResultStatus
 
@@ -177,23 +177,50 @@ def _stored(text: str) -> Any:
         return None
 
 
-def new_result(task: Task[P, R], job: NewJob) -> TaskResult[P, R]:
-    """The result of a job that was stored this moment."""
-    args, kwargs = codec.loads(job.arguments)
-    return TaskResult(
-        task=task,
-        id=job.id,
-        status=Status.READY,
-        enqueued_at=job.enqueued_at,
-        started_at=None,
-        finished_at=None,
-        last_attempted_at=None,
-        args=args,
-        kwargs=kwargs,
-        backend=task.backend,
-        errors=[],
-        worker_ids=[],
-    )
+def new_result(task: Task[P, R], send: Send, index: int) -> TaskResult[P, R]:
+    """The result of a job that was stored this moment. All but its id is made when asked for."""
+
+    def make() -> TaskResult[P, R]:
+        args, kwargs = codec.loads(send.arguments[index])
+        return TaskResult(
+            task=task,
+            id=send.ids[index],
+            status=Status.READY,
+            enqueued_at=send.enqueued_at,
+            started_at=None,
+            finished_at=None,
+            last_attempted_at=None,
+            args=args,
+            kwargs=kwargs,
+            backend=task.backend,
+            errors=[],
+            worker_ids=[],
+        )
+
+    return TaskResult.deferred(make, id=send.ids[index])
+
+
+class Results(Sequence[TaskResult[P, R]]):
+    """The results of many calls, in their order. Each is made when it is first asked for, and kept."""
+
+    def __init__(self, task: Task[P, R], send: Send) -> None:
+        self._task, self._send = task, send
+        self._made: dict[int, TaskResult[P, R]] = {}
+
+    def __len__(self) -> int:
+        return len(self._send.ids)
+
+    @overload
+    def __getitem__(self, index: int) -> TaskResult[P, R]: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[TaskResult[P, R]]: ...
+    def __getitem__(self, index: int | slice) -> TaskResult[P, R] | Sequence[TaskResult[P, R]]:
+        if isinstance(index, slice):
+            return [self[each] for each in range(*index.indices(len(self)))]
+        index = range(len(self))[index]  # raises IndexError, and counts from the end
+        if index not in self._made:
+            self._made[index] = new_result(self._task, self._send, index)
+        return self._made[index]
 
 
 def _errors(job: Job, attempts: Sequence[Attempt]) -> Iterator[TaskError]:

@@ -106,7 +106,7 @@ def test_many_calls_are_stored_at_once(storage_alias):
         ([4], {}),
     ]
     assert [result.id for result in results] == [str(job.id) for job in jobs(storage_alias).order_by("id")]
-    assert tasks.add.enqueue_many([]) == []
+    assert list(tasks.add.enqueue_many([])) == []
 
 
 @pytest.mark.parametrize("bad", [(), {"c": 1}, (float("nan"),), [1], "text"])

@@ -3,6 +3,7 @@
 import inspect
 import json
 import pickle
+from uuid import RFC_4122, UUID
 
 import pytest
 from django.db import connections, transaction
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 
 from django_tasks_q import _framework as framework
 from django_tasks_q.models import Job
-from django_tasks_q.models.identifiers import uuid7, uuid7_text
+from django_tasks_q.models.identifiers import uuid7, uuid7_texts
 from django_tasks_q.parameters import Parameters
 from django_tasks_q.results import TaskResult
 from django_tasks_q.storage import storage_for
@@ -126,6 +127,19 @@ def test_a_result_is_complete_when_somebody_looks(storage_alias):
         result.nonsense  # noqa: B018
 
 
+def test_many_results_are_a_sequence_that_keeps_what_it_has_made(storage_alias):
+    results = tasks.add.enqueue_many([(number,) for number in range(5)])
+    assert len(results) == 5
+    assert results[-1] is results[4]
+    assert [result.args for result in results[1:4:2]] == [[1], [3]]
+    assert [result.id for result in results] == [str(job.id) for job in stored(storage_alias)]
+    with pytest.raises(IndexError):
+        results[5]
+    results[0].refresh()
+    assert results[0] in results
+    assert len(tasks.add.enqueue_many([])) == 0
+
+
 def test_a_result_that_is_refreshed_before_anybody_looked_is_the_newest(storage_alias):
     result = tasks.noop.enqueue()
     Job.objects.using(storage_alias).update(status="SUCCESSFUL", result="5")
@@ -204,8 +218,9 @@ def test_what_obviously_fits_can_be_bound(function, args, kwargs, takes_context)
 
 
 def test_ids_as_text_are_ids():
-    texts = [uuid7_text() for _ in range(100)]
+    texts = [*uuid7_texts(99), *uuid7_texts(1)]
     assert sorted(texts) == texts
     assert str(uuid7()) > texts[-1]
     assert {len(text) for text in texts} == {36}
-    assert {text[14] for text in texts} == {"7"}
+    assert {UUID(text).version for text in texts} == {7}
+    assert {UUID(text).variant for text in texts} == {RFC_4122}

@@ -19,10 +19,10 @@ from ..conf import Options
 from ..definition import P, R, Task
 from ..failpoints import failpoint
 from ..models import Attempt, Job
-from ..models.identifiers import uuid7_text
-from ..results import TaskResult, new_result, task_result
+from ..models.identifiers import uuid7_texts
+from ..results import Results, TaskResult, task_result
 from ..states import JobStatus
-from ..storage import NewJob, Storage, storage_for
+from ..storage import Send, Storage, storage_for
 from ..task_options import DEFAULT
 from ..validation import suggestion
 from .elsewhere import open_elsewhere
@@ -83,25 +83,23 @@ class DatabaseBackend(framework.BaseTaskBackend):
 
     def enqueue_many(
         self, task: framework.Task[P, R], calls: Iterable[tuple[Sequence[Any], Mapping[str, Any]]]
-    ) -> list[TaskResult[P, R]]:
+    ) -> Sequence[TaskResult[P, R]]:
         """Store many calls at once, all or none. Raises what ``enqueue`` raises."""
         self.validate_task(task)
         ours: Task[P, R] = Task.adopt(task)
-        now = timezone.now()
-        columns, limit = self._columns(ours, now), self.settings.max_arguments_bytes
-        jobs: list[NewJob] = []
-        results: list[TaskResult[P, R]] = []
+        limit = self.settings.max_arguments_bytes
+        arguments: list[str] = []
         for args, kwargs in calls:
             ours.check_arguments(args, kwargs)
-            job = NewJob(uuid7_text(), codec.dump_arguments(args, kwargs, limit), *columns)
-            jobs.append(job)
-            results.append(TaskResult.deferred(partial(new_result, ours, job), id=job.id))  # type: ignore[arg-type]
+            arguments.append(codec.dump_arguments(args, kwargs, limit))
+        send = Send(uuid7_texts(len(arguments)), arguments, *self._columns(ours, timezone.now()))
+        results = Results(ours, send)
         database = self.database
-        if jobs and (elsewhere := open_elsewhere(database)):
+        if arguments and (elsewhere := open_elsewhere(database)):
             # Stored now, a job would outlive a rollback there, and could run before the commit.
-            transaction.on_commit(partial(self._store, database, jobs, results), using=elsewhere)
-        elif jobs:
-            self._store(database, jobs, results)
+            transaction.on_commit(partial(self._store, database, send, results), using=elsewhere)
+        elif arguments:
+            self._store(database, send, results)
         return results
 
     def _columns(self, task: Task[..., Any], now: datetime) -> tuple[Any, ...]:
@@ -122,9 +120,9 @@ class DatabaseBackend(framework.BaseTaskBackend):
             now,
         )
 
-    def _store(self, database: str, jobs: list[NewJob], results: Sequence[TaskResult[..., Any]]) -> None:
+    def _store(self, database: str, send: Send, results: Sequence[TaskResult[..., Any]]) -> None:
         storage = storage_for(database)
-        storage.enqueue(jobs)
+        storage.enqueue(send)
         failpoint("enqueue.inserted")
         if self.settings.notify:
             storage.hint(self.alias)

@@ -13,11 +13,13 @@ class _Ticks:
         self._lock = threading.Lock()
         self._last = 0
 
-    def next(self) -> int:
+    def take(self, count: int) -> int:
+        """The first of ``count`` that follow each other."""
         with self._lock:
             milliseconds, rest = divmod(time.time_ns(), 1_000_000)
-            self._last = max((milliseconds << 12) | ((rest << 12) // 1_000_000), self._last + 1)
-            return self._last
+            first = max((milliseconds << 12) | ((rest << 12) // 1_000_000), self._last + 1)
+            self._last = first + count - 1
+            return first
 
 
 _ticks = _Ticks()
@@ -28,16 +30,16 @@ def uuid7() -> uuid.UUID:
 
     48 bits of milliseconds, 12 bits of a fraction of one (RFC 9562, 6.2, method 3), 62 random bits.
     """
-    return uuid.UUID(int=_number())
+    return uuid.UUID(uuid7_texts(1)[0])
 
 
-def uuid7_text() -> str:
-    """The same in its usual form, without an object in between."""
-    digits = f"{_number():032x}"
-    return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
-
-
-def _number() -> int:
-    ticks = _ticks.next()
-    random_bits = int.from_bytes(os.urandom(8), "big") >> 2
-    return (ticks >> 12 << 80) | (0x7 << 76) | ((ticks & 0xFFF) << 64) | (0b10 << 62) | random_bits
+def uuid7_texts(count: int) -> list[str]:
+    """New ids in their usual form, each greater than the one before."""
+    first = _ticks.take(count)
+    random = os.urandom(8 * count).hex()
+    texts = []
+    for index, ticks in enumerate(range(first, first + count)):
+        time_, rest = f"{ticks >> 12:012x}", random[16 * index : 16 * index + 16]
+        variant = "89ab"[int(rest[0], 16) & 3]
+        texts.append(f"{time_[:8]}-{time_[8:]}-7{ticks & 0xFFF:03x}-{variant}{rest[1:4]}-{rest[4:]}")
+    return texts

@@ -8,7 +8,7 @@ from django.db import connections
 
 from .base import Storage
 from .session import Exchange, Listener
-from .values import Cancelled, Claim, ClaimedJob, Hints, LostJob, NewJob
+from .values import Cancelled, Claim, ClaimedJob, Hints, LostJob, Send
 
 __all__ = [
     "Cancelled",
@@ -18,7 +18,7 @@ __all__ = [
     "Hints",
     "Listener",
     "LostJob",
-    "NewJob",
+    "Send",
     "Storage",
     "before_fork",
     "storage_for",

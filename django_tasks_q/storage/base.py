@@ -18,7 +18,7 @@ from .clock import DatabaseNow
 from .leases import Leases
 from .session import Exchange, Exchanged, Listener, repeated
 from .upkeep import Upkeep
-from .values import Cancelled, Claim, ClaimedJob, NewJob
+from .values import SENT_COLUMNS, Cancelled, Claim, ClaimedJob, Send
 
 
 class Storage(Upkeep, Leases):
@@ -26,9 +26,12 @@ class Storage(Upkeep, Leases):
 
     # Coming in
 
-    def enqueue(self, jobs: Sequence[NewJob]) -> None:
+    def enqueue(self, send: Send) -> None:
         """Insert jobs in the caller's transaction, all or none."""
-        rows = [Job(**job._asdict()) for job in jobs]
+        rows = [
+            Job(**dict(zip(SENT_COLUMNS, (*call, *send.shared), strict=True)))
+            for call in zip(send.ids, send.arguments, strict=True)
+        ]
         if len(rows) == 1:
             rows[0].save(force_insert=True, using=self.alias)
         else:

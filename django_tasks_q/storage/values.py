@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from uuid import UUID
 
 
-class NewJob(NamedTuple):
-    """The columns that a send fills; all others start empty."""
+class Send(NamedTuple):
+    """Calls of one task under the same options: an id and arguments for each, the rest for all."""
 
-    id: str
-    arguments: str
+    ids: list[str]
+    arguments: list[str]
     task_name: str
     queue_name: str
     backend: str
@@ -25,6 +25,15 @@ class NewJob(NamedTuple):
     run_after: datetime | None
     expires_at: datetime | None
     enqueued_at: datetime
+
+    @property
+    def shared(self) -> tuple[Any, ...]:
+        """What is the same for all."""
+        return self[2:]
+
+
+#: The columns that a send fills. All others start empty.
+SENT_COLUMNS = ("id", *Send._fields[1:])
 
 
 class ClaimedJob(NamedTuple):

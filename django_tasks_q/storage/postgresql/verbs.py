@@ -19,7 +19,7 @@ from ...outcomes import AttemptOutcome, Outcome
 from ...states import FINAL, JobStatus
 from ..base import Storage, has_just_succeeded, is_recorded
 from ..session import Exchange, Exchanged, Listener, repeated
-from ..values import Claim, ClaimedJob, NewJob
+from ..values import SENT_COLUMNS, Claim, ClaimedJob, Send
 from . import statements
 from .direct import Direct, is_watched
 from .flight import Flight
@@ -53,8 +53,8 @@ class PostgreSQLStorage(Storage):
             "job": quote(Job._meta.db_table),
             "attempt": quote(Attempt._meta.db_table),
             "columns": ", ".join(f"job.{column_of[name]}" for name in ClaimedJob._fields),
-            "inserted": ", ".join(column_of[name] for name in NewJob._fields),
-            "values": ", ".join(["%s"] * len(NewJob._fields)),
+            "inserted": ", ".join(column_of[name] for name in SENT_COLUMNS),
+            "values": ", ".join(["%s"] * len(SENT_COLUMNS)),
         }
         self._sql = {
             name: text.format(**names, owned="", of_owned="")
@@ -73,16 +73,17 @@ class PostgreSQLStorage(Storage):
 
     # Coming in
 
-    def enqueue(self, jobs: Sequence[NewJob]) -> None:
+    def enqueue(self, send: Send) -> None:
         with self._direct.cursor() as cursor:
-            if len(jobs) == 1:
-                self._direct.execute(cursor, self._sql["INSERT"], jobs[0])
+            if len(send.ids) == 1:
+                values = (*send.ids, *send.arguments, *send.shared)
+                self._direct.execute(cursor, self._sql["INSERT"], values)
             elif isinstance(cursor, Cursor):
                 with cursor.copy(self._sql["COPY"]) as copy:
-                    for start in range(0, len(jobs), 1000):
-                        copy.write("".join(_lines(jobs[start : start + 1000])))
+                    for block in _blocks(send):
+                        copy.write(block)
             else:
-                super().enqueue(jobs)
+                super().enqueue(send)
 
     # Running
 
@@ -243,15 +244,13 @@ class _Flying(Exchange):
         return _succeeded(void, self._outcomes), jobs
 
 
-def _lines(jobs: Iterable[NewJob]) -> Iterator[str]:
-    """Rows in the text format of COPY."""
-    shared: list[Any] = []
-    end = ""
-    for id, arguments, *columns in jobs:
-        # Jobs of one send differ in these two alone.
-        if columns != shared:
-            shared, end = columns, "\t".join(map(_copied, columns)) + "\t0\t0\t0\t\n"
-        yield f"{id}\t{_copied(arguments)}\t{end}"
+def _blocks(send: Send, rows: int = 1000) -> Iterator[str]:
+    """Jobs in the text format of COPY, some at a time: the server takes them in while more are made."""
+    end = "\t" + "\t".join(map(_copied, send.shared)) + "\t0\t0\t0\t\n"
+    for start in range(0, len(send.ids), rows):
+        part = slice(start, start + rows)
+        calls = zip(send.ids[part], send.arguments[part], strict=True)
+        yield "".join([f"{id}\t{_copied(arguments)}{end}" for id, arguments in calls])
 
 
 def _copied(value: Any) -> str:
