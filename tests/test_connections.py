@@ -139,8 +139,12 @@ def test_a_pooler_in_transaction_mode_is_enough(project):
                 cursor.execute(
                     "SELECT count(*) FROM pg_stat_activity "
                     "WHERE datname = current_database() AND pid <> pg_backend_pid()"
+                    " AND backend_type = 'client backend'"
                 )
                 assert cursor.fetchone()[0] <= 2
+            with psycopg.connect(url, prepare_threshold=None, autocommit=True) as through_the_pooler:
+                statements = through_the_pooler.execute("SELECT statement FROM pg_prepared_statements")
+                assert statements.fetchall() == []
         for result in (retried, deferred, parent):
             result.refresh()
         assert (retried.attempts, len(parent.return_value)) == (3, 5)

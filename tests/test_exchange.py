@@ -182,7 +182,7 @@ def test_what_is_more_urgent_waits_a_moment_and_no_longer(postgres, monkeypatch)
 
 
 def test_behind_a_pooler_nothing_stays_with_a_session(postgres, monkeypatch):
-    monkeypatch.setattr(direct.Direct, "_is_direct", staticmethod(lambda raw: False))
+    monkeypatch.setattr(direct.Direct, "_is_direct", lambda self, raw: False)
     job, _ = take(postgres), add(postgres)
     assert not postgres.exchange([success(job)], CLAIM, 1).is_flying
     with connections["postgres"].cursor() as cursor:
@@ -192,10 +192,15 @@ def test_behind_a_pooler_nothing_stays_with_a_session(postgres, monkeypatch):
         assert cursor.fetchone() == ("auto",)
 
 
-def test_the_servers_own_session_tells_itself_from_a_poolers(postgres):
+def test_a_project_can_forbid_that_anything_stays(postgres, monkeypatch):
+    monkeypatch.setitem(connections["postgres"].settings_dict["OPTIONS"], "prepare_threshold", None)
+    job, _ = take(postgres), add(postgres)
+    assert not postgres.exchange([success(job)], CLAIM, 1).is_flying
+
+
+def test_the_servers_own_session_is_known_as_such(postgres):
     connections["postgres"].ensure_connection()
-    raw = connections["postgres"].connection
-    assert direct.Direct._is_direct(raw)
+    assert postgres._direct._is_direct(connections["postgres"].connection)
 
 
 def test_somebody_who_watches_the_connection_sees_the_statements(postgres):

@@ -377,6 +377,8 @@ class Parent:
             self._release(self.pool.withdraw())
             try:
                 with self.patience:
+                    self._collect()
+                    self._release(self.pool.withdraw())
                     self._write()
                     if self.lease.is_due and not self.lease.renew():
                         break

@@ -98,8 +98,9 @@ class Direct:
             session = self._sessions[raw] = _Session(Cursor(raw))
         return session
 
-    @staticmethod
-    def _is_direct(raw: Any) -> bool:
+    def _is_direct(self, raw: Any) -> bool:
+        if connections[self.alias].settings_dict["OPTIONS"].get("prepare_threshold", NEVER) is None:
+            return False  # as the project wants it
         # A pooler makes up the process id that a client is told at its start.
         (pid,) = raw.execute("SELECT pg_backend_pid()").fetchone()
         return bool(pid == raw.info.backend_pid)

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from uuid import UUID
 
 from django.db import OperationalError
-from psycopg import Cursor
+from psycopg import Cursor, capabilities
 from psycopg import Error as PsycopgError
 
 from ...models import Attempt, Job
@@ -124,7 +124,8 @@ class PostgreSQLStorage(Storage):
         jobs = list(map(ClaimedJob._make, rows))
         jobs.sort(key=lambda job: (-job.priority, job.id.int))  # RETURNING promises no order
         if len(jobs) == limit:
-            until = self._reached.until if self._reached else time.monotonic() + KEEP_ON
+            reached = self._reached
+            until = reached.until if reached else time.monotonic() + KEEP_ON
             self._reached = _Reached(claim, jobs[-1].priority, jobs[-1].id, until)
             return jobs
         self._reached = None
@@ -167,7 +168,7 @@ class PostgreSQLStorage(Storage):
         raw = connection.connection
         if raw is None or connection.in_atomic_block or is_watched(connection):
             return False
-        return self._direct.prepares(raw)
+        return capabilities.has_pipeline() and self._direct.prepares(raw)
 
     @repeated
     def promote(self, backend: str, limit: int = 1000) -> int:
