@@ -28,6 +28,7 @@ def storage(storage_alias, monkeypatch):
     connections[storage_alias].close()
     if storage_alias == "postgres":
         monkeypatch.setattr(storage._direct, "is_worker", True)
+        storage._reached = None
     yield storage
     connections[storage_alias].close()
 
