@@ -54,7 +54,7 @@ class Duties:
         self._prune_at = self._report_at = time.monotonic() + PRUNE
 
     def perform(self, worker_id: UUID, known: Container[UUID], *, idle: bool, pause: float = 1.0) -> Found:
-        """Do what is due. An idle worker looks for due jobs at once, then every ``pause`` seconds at least.
+        """Do what is due. Due jobs are looked for every ``pause`` seconds at least, and when idle at once.
 
         ``known`` are the jobs that the worker knows it has.
         """
@@ -62,7 +62,8 @@ class Duties:
         ready = 0
         # The next time is set before each duty: one that fails must not keep the worker from its jobs.
         if now >= self._promote_at or idle:
-            pause = pause if idle else 1.0
+            # A little more, so that a look for jobs comes first and does it in passing.
+            pause *= 1.1
             self._promote_at = now + pause
             ready, due = promote(self.storage, self.backend)
             if due is not None:

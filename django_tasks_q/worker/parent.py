@@ -141,7 +141,7 @@ class Parent:
                         self.lease.id,
                         self.names,
                         idle=self._is_idle(hints.jobs),
-                        pause=self.wakeup.longest_pause,
+                        pause=1.0 if self.pool.held else self.wakeup.longest_pause,
                     )
                     self.pool.telling.ended(found.ended)
                     self.wakeup.listen()
