@@ -1,0 +1,54 @@
+from .base import Contender
+
+TASKS = """
+import asyncio
+import asyncpg, django, psycopg
+from asgiref.sync import sync_to_async
+django.setup()
+from pgqueuer import PgQueuer
+from pgqueuer.db import AsyncpgDriver, SyncPsycopgDriver
+from pgqueuer.queries import SyncQueries
+from work import jobs
+
+async def main():
+    pgq = PgQueuer(AsyncpgDriver(await asyncpg.connect()))
+
+    @pgq.entrypoint("noop")
+    async def noop(job):
+        jobs.noop(int(job.payload))
+
+    @pgq.entrypoint("orm")
+    async def orm(job):
+        await sync_to_async(jobs.orm)(int(job.payload))
+
+    return pgq
+
+opened = []
+
+def queries():
+    if not opened:
+        opened.append(SyncQueries(SyncPsycopgDriver(psycopg.connect(autocommit=True))))
+    return opened[0]
+
+def send(name, number):
+    queries().enqueue(name, b"%d" % number)
+
+def send_many(name, numbers):
+    payload = [b"%d" % number for number in numbers]
+    queries().enqueue([name] * len(payload), payload, [0] * len(payload))
+"""
+
+WORKER = ["-m", "pgqueuer", "run", "work.tasks:main", "--batch-size", "100", "--log-level", "ERROR"]
+
+PGQUEUER = Contender(
+    name="pgqueuer",
+    package="pgqueuer",
+    setting="two `run --batch-size 100` on asyncpg; the ORM task through `sync_to_async`",
+    requirements=("pgqueuer[asyncpg,psycopg]", "asgiref"),
+    tasks=TASKS,
+    setup=(["-m", "pgqueuer", "install"],),
+    tables=("pgqueuer", "pgqueuer_log", "pgqueuer_statistics"),
+    draining=([*WORKER, "--mode", "drain"],) * 2,
+    waiting=(WORKER,) * 2,
+    rows=frozenset({"P1", "P2", "P3", "P4", "P5"}),
+)
