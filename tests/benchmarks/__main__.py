@@ -14,6 +14,8 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from .bench import Bench
+from .plot import svg
+from .profile import profile
 from .project import ROOT
 from .report import command_line, page, table
 from .rows import ROWS
@@ -40,6 +42,9 @@ def main() -> int:
             scale=1.0 if options.full else options.scale,
             peers=options.peers,
         )
+        if options.profile:
+            profile(bench)
+            return 0
         failed = _run(bench, options)
     return 1 if failed else 0
 
@@ -57,6 +62,8 @@ def _run(bench: Bench, options: argparse.Namespace) -> bool:
         failed = True
         bench.figures.remark("The run was interrupted.")
     print("\n" + "\n".join(table(bench.figures)))
+    if options.plot:
+        options.plot.write_text(svg(bench.figures))
     if options.report:
         options.report.write_text(page(bench, command_line()))
     return failed
@@ -73,6 +80,8 @@ def _options() -> argparse.Namespace:
     add("--scale", type=float, default=0.1, help="share of the rows that P7 waits beside (%(default)s)")
     add("--full", action="store_true", help="the same as --scale 1")
     add("--report", type=Path, metavar="FILE", help="write a page of Markdown")
+    add("--plot", type=Path, metavar="FILE", help="draw the rates as SVG")
+    add("--profile", action="store_true", help="only tell where the processor time of a job goes")
     add("--cache", type=Path, default=ROOT / ".bench", help="where peers are installed (default: .bench)")
     options = parser.parse_args()
     options.rows = options.rows or (QUICK_ROWS if options.quick else tuple(ROWS))

@@ -8,7 +8,7 @@ import struct
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -68,12 +68,12 @@ class Project:
             (self.folder / path).write_text(text)
 
     def _database(self) -> dict[str, Any]:
+        # No host: libpq takes it from the environment, so that a worker can be told another one.
         if self.contender.sqlite:
             return {"ENGINE": "django.db.backends.sqlite3", "NAME": str(self.folder / "db.sqlite3")}
         return {
             "ENGINE": "django.db.backends.postgresql",
             "NAME": self.database,
-            "HOST": self.server.host,
             "USER": self.server.user,
             "CONN_MAX_AGE": None,
         }
@@ -141,14 +141,21 @@ class Project:
         return self.stamps.stat().st_size // STAMP.size if self.stamps.exists() else 0
 
     @contextmanager
-    def workers(self, commands: list[list[str]]) -> Iterator[list[subprocess.Popen[bytes]]]:
+    def workers(
+        self, commands: list[list[str]], prefixes: Sequence[list[str]] = (), **environment: str
+    ) -> Iterator[list[subprocess.Popen[bytes]]]:
         """Worker processes that are gone at the end of the block, whatever happens in it."""
+        prefixes = prefixes or [[]] * len(commands)
         with (self.folder / "workers.log").open("ab") as log:
             started = [
                 subprocess.Popen(
-                    [self.python, *command], cwd=self.folder, env=self.environment, stdout=log, stderr=log
+                    [*prefix, self.python, *command],
+                    cwd=self.folder,
+                    env=self.environment | environment,
+                    stdout=log,
+                    stderr=log,
                 )
-                for command in commands
+                for prefix, command in zip(prefixes, commands, strict=True)
             ]
         try:
             yield started

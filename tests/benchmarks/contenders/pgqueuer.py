@@ -38,7 +38,7 @@ def send_many(name, numbers):
     queries().enqueue([name] * len(payload), payload, [0] * len(payload))
 """
 
-WORKER = ["-m", "pgqueuer", "run", "work.tasks:main", "--batch-size", "100", "--log-level", "ERROR"]
+WORKER = ["-m", "pgqueuer", "run", "work.tasks:main", "--batch-size", "100"]
 
 PGQUEUER = Contender(
     name="pgqueuer",
