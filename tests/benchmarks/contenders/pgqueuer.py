@@ -38,17 +38,28 @@ def send_many(name, numbers):
     queries().enqueue([name] * len(payload), payload, [0] * len(payload))
 """
 
-WORKER = ["-m", "pgqueuer", "run", "work.tasks:main", "--batch-size", "100"]
+#: Its command line fails with a current Typer, whatever it is told; this is what that would do.
+WORKER = """
+import asyncio
+from pgqueuer.types import QueueExecutionMode
+from work.tasks import main
+
+async def run():
+    await (await main()).run(batch_size=100, mode=QueueExecutionMode.MODE)
+
+asyncio.run(run())
+"""
+DRAINING, WAITING = (["-c", WORKER.replace("MODE)", f"{mode})")] for mode in ("drain", "continuous"))
 
 PGQUEUER = Contender(
     name="pgqueuer",
     package="pgqueuer",
-    setting="two `run --batch-size 100` on asyncpg; the ORM task through `sync_to_async`",
+    setting="two processes of `PgQueuer.run(batch_size=100)` on asyncpg; the ORM task through `sync_to_async`",
     requirements=("pgqueuer[asyncpg,psycopg]", "asgiref"),
     tasks=TASKS,
     setup=(["-m", "pgqueuer", "install"],),
     tables=("pgqueuer", "pgqueuer_log", "pgqueuer_statistics"),
-    draining=([*WORKER, "--mode", "drain"],) * 2,
-    waiting=(WORKER,) * 2,
+    draining=(DRAINING,) * 2,
+    waiting=(WAITING,) * 2,
     rows=frozenset({"P1", "P2", "P3", "P4", "P5"}),
 )
