@@ -14,17 +14,30 @@ from .bench import Bench
 from .contenders.ours import OURS
 from .figures import Figures, Key, shown
 
+#: Rows of ours under several conditions, of which the first is the plain one.
+ALONE = frozenset({"P7", "P8", "P9", "P13"})
+
 
 def table(figures: Figures) -> Iterator[str]:
-    """A line for each figure of each contender; a ratio above 1 says that ours is better."""
-    yield "| Row | What | Of | Median | Lowest to highest | Ours is better by |"
+    """A line for each figure of each contender.
+
+    A ratio beside a peer above 1 says that ours is better. Where ours is alone, it is to the row's first.
+    """
+    yield "| Row | What | Of | Median | Lowest to highest | Ratio |"
     yield "|---|---|---|---|---|---|"
     for key, values in figures.values.items():
         medians = figures.medians(key)
         for name, median in medians.items():
             spread = f"{shown(min(values[name]))} to {shown(max(values[name]))}"
-            better = ratio(key, name, medians)
+            better = to_first(figures, key) if key.row in ALONE else ratio(key, name, medians)
             yield f"| {key.row} | {key.what} | {name} | {shown(median)} {key.unit} | {spread} | {better} |"
+
+
+def to_first(figures: Figures, key: Key) -> str:
+    verb = key.what.split()[0]
+    first = next(one for one in figures.values if one.row == key.row and one.what.startswith(verb))
+    share = figures.medians(key)[OURS.name] / figures.medians(first)[OURS.name]
+    return "" if key == first else f"{share:.2f} of {first.what}"
 
 
 def ratio(key: Key, name: str, medians: dict[str, float]) -> str:
