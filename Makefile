@@ -1,7 +1,7 @@
 # Every command a contributor needs. The environment is built once, from hashes, in .venv.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup test chaos soak lint types docs demo bench matrix constraints clean
+.PHONY: help setup test chaos soak lint types docs demo bench bench-quick matrix constraints clean
 
 BIN := .venv/bin
 ARGS ?=
@@ -53,8 +53,11 @@ docs: setup ## Build the documentation; a warning is an error.
 demo: setup ## See the queue at work. ARGS="..." is passed on.
 	$(BIN)/python -m django_tasks_q demo $(ARGS)
 
-bench: setup ## Measure speed. ARGS="..." is passed on.
+bench: setup ## Measure speed beside the peers, for an hour or so. ARGS="--rows P1,P4" measures less.
 	$(BIN)/python -m tests.benchmarks $(ARGS)
+
+bench-quick: setup ## Measure speed beside django-tasks-db, within three minutes.
+	$(BIN)/python -m tests.benchmarks --quick $(ARGS)
 
 matrix: setup ## Run the suite on each supported pair of Python and Django.
 	$(BIN)/nox -s tests

@@ -1,0 +1,65 @@
+"""P10: what a worker of ours costs that has nothing to do."""
+
+from __future__ import annotations
+
+import time
+
+import psutil
+
+from ..bench import Bench
+from ..contenders.ours import OURS
+from ..figures import Key
+from ..measures import fill
+from ..project import Project
+
+#: Seconds of idleness that are watched.
+WATCH = 20
+
+
+def idle(bench: Bench) -> None:
+    few = _watch(bench, 2)
+    many = _watch(bench, 8)
+    bench.figures.add(Key("P10", "memory of each further child, PSS", "MB"), OURS.name, (many - few) / 6)
+
+
+def _watch(bench: Bench, processes: int) -> float:
+    project = bench.ours
+    project.empty()
+    command = [str(processes) if part == "2" else part for part in OURS.waiting[0]]
+    with project.workers([command]) as workers:
+        jobs = 0
+        parent = psutil.Process(workers[0].pid)
+        # Children are started when there is something for them to do. One is the fork server.
+        while len(parent.children(recursive=True)) < processes + 1 and jobs < 50_000:
+            fill(project, "noop", 1000)
+            jobs += 1000
+            project.wait_for(jobs, workers)
+        time.sleep(3)
+        tree = [parent, *parent.children(recursive=True)]
+        memory = sum(process.memory_full_info().pss for process in tree) / 1e6
+        bench.figures.add(Key("P10", f"memory with {len(tree) - 2} children, PSS", "MB"), OURS.name, memory)
+        if processes == 2:
+            _effort(bench, project, tree)
+    return memory
+
+
+def _effort(bench: Bench, project: Project, tree: list[psutil.Process]) -> None:
+    commits, used = _commits(project), _cpu(tree)
+    time.sleep(WATCH)
+    used = (_cpu(tree) - used) / WATCH
+    commits = (_commits(project) - commits) / WATCH
+    bench.figures.add(Key("P10", "transactions of an idle worker", "a second"), OURS.name, commits)
+    bench.figures.add(Key("P10", "processor of an idle worker", "%"), OURS.name, used * 100)
+
+
+def _cpu(tree: list[psutil.Process]) -> float:
+    return sum(sum(process.cpu_times()[:2]) for process in tree)
+
+
+def _commits(project: Project) -> int:
+    # From another database, so that looking is not counted.
+    with project.server.connect() as connection:
+        row = connection.execute(
+            "SELECT xact_commit FROM pg_stat_database WHERE datname = %s", [project.database]
+        ).fetchone()
+    return int(row[0])
