@@ -53,6 +53,7 @@ def test_an_enqueue_that_is_rolled_back_sends_none(listener):
 @on_postgres
 def test_hints_are_few_however_many_jobs_there_are(listener, monkeypatch):
     monkeypatch.setattr(hints, "HINT_INTERVAL", 3600.0)
+    monkeypatch.setattr(hints, "QUIET", 3600.0)
     for _ in range(20):
         tasks.noop.enqueue()
     assert hinted(listener)

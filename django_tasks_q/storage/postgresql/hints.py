@@ -18,9 +18,16 @@ from ..values import Hints
 CANCEL = "cancel"
 
 
-#: Seconds between two hints that one process sends for one backend. Workers that were woken look
-#: again on their own before this is over.
-HINT_INTERVAL = 0.01
+#: Seconds after a process's last job at which the next one is news. Workers that were woken look again on
+#: their own before this is over, and go on looking as long as jobs keep coming.
+QUIET = 0.04
+#: Seconds between two hints of a process from which jobs keep coming. Where many processes send at once,
+#: every hint costs as much as a job.
+HINT_INTERVAL = 0.25
+
+#: A notification makes its transaction one that writes, whose commit would wait for the disk. Nothing is
+#: lost with a hint.
+NOTIFY = "SELECT set_config('synchronous_commit', 'off', true), pg_notify(%s, %s)"
 
 
 class Hinter:
@@ -28,8 +35,9 @@ class Hinter:
 
     def __init__(self, alias: str) -> None:
         self._alias = alias
-        #: When the last one was sent, by backend.
+        #: When the last one was sent, and when the last job was, by backend.
         self.sent_at: dict[str, float] = {}
+        self.asked_at: dict[str, float] = {}
 
     def after_commit(self, backend: str, payload: str = "") -> None:
         """Send one once the transaction has committed that is open, if one is."""
@@ -43,14 +51,16 @@ class Hinter:
     def _send(self, backend: str, payload: str) -> None:
         if payload != CANCEL:
             failpoint("enqueue.committed")
-            now = time.monotonic()
-            if now - self.sent_at.get(backend, float("-inf")) < HINT_INTERVAL:
+            now, long_ago = time.monotonic(), float("-inf")
+            quiet = now - self.asked_at.get(backend, long_ago)
+            self.asked_at[backend] = now
+            if quiet < QUIET and now - self.sent_at.get(backend, long_ago) < HINT_INTERVAL:
                 return
             self.sent_at[backend] = now
         raw: Any = connections[self._alias].connection
         if raw is not None:
             # Past Django's cursor: a hint is no query of the caller's, and is not counted as one.
-            raw.execute("SELECT pg_notify(%s, %s)", (channel(backend), payload))
+            raw.execute(NOTIFY, (channel(backend), payload))
 
 
 class PostgreSQLListener(Listener):

@@ -54,11 +54,6 @@ def crowded(bench: Bench) -> None:
     project.empty()
 
 
-def _sets() -> dict[str, tuple[str, ...]]:
-    """Nothing, each kind alone, and all of them together."""
-    return {"nothing": (), **{kind: (kind,) for kind in CROWDS}, "all of these": tuple(CROWDS)}
-
-
 def _insert(project: Project, kind: str, scale: float) -> int:
     values, full = CROWDS[kind]
     count = int(full * scale)
