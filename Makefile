@@ -19,7 +19,7 @@ FIND_PYTHON = for python in $(CANDIDATES); do \
 	exit 1; fi
 
 help: ## List the targets.
-	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | while IFS='	' read -r target text; do \
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | while IFS='	' read -r target text; do \
 	printf '  make %-12s %s\n' "$$target" "$$text"; done
 
 setup: .venv/stamp ## Create .venv with the package and all that its development needs.
@@ -70,5 +70,5 @@ constraints: ## Pin the newest releases of all dependencies, with hashes, in con
 	--output-file constraints.txt pyproject.toml
 
 clean: ## Remove everything that the other targets made.
-	rm -rf .venv .nox .hypothesis .*_cache build dist docs/_build media
+	rm -rf .venv .nox .bench .hypothesis .*_cache build dist docs/_build media
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

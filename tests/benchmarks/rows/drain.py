@@ -18,7 +18,7 @@ def orm(bench: Bench) -> None:
 
 
 def sqlite(bench: Bench) -> None:
-    _drain(bench, Key("P11", "drain no-op jobs, SQLite as Django sets it"), "noop", 0.2)
+    _drain(bench, Key("P11", "drain no-op jobs, SQLite as Django sets it"), "noop", 0.5)
 
 
 def _drain(bench: Bench, key: Key, task: str, factor: float) -> None:
