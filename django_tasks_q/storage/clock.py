@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from django.conf import settings
@@ -31,5 +31,11 @@ class DatabaseNow(Func):
         return "STATEMENT_TIMESTAMP() + %s * INTERVAL '1 second'", [self.offset]
 
     def as_mysql(self, compiler: Any, connection: Any, **context: Any) -> tuple[str, list[Any]]:
-        clock = "UTC_TIMESTAMP(6)" if settings.USE_TZ else "CURRENT_TIMESTAMP(6)"
-        return f"{clock} + INTERVAL %s SECOND", [self.offset]
+        # Without USE_TZ the project's local time is stored, while the session has the server's time zone.
+        return "UTC_TIMESTAMP(6) + INTERVAL %s SECOND", [self.offset + (0 if settings.USE_TZ else _local())]
+
+
+def _local() -> float:
+    """Seconds by which the project's local time is ahead of UTC this moment."""
+    ahead = datetime.now(timezone.get_default_timezone()).utcoffset()
+    return ahead.total_seconds() if ahead else 0.0
