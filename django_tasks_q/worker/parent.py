@@ -268,8 +268,7 @@ class Parent:
             self._look_at = 0.0
         else:
             # The longer nothing has come, the less often.
-            pause = max(self.storage.shortest_pause, (now - self._found_at) / 8)
-            self._look_at = now + min(pause, self.wakeup.longest_pause)
+            self._look_at = now + self.wakeup.pause(now - self._found_at)
 
     def _common_wish(self) -> tuple[list[str], int]:
         names, room = self.pool.common_wish()

@@ -26,6 +26,8 @@ VERIFY, PROOF = 15.0, 3.0
 RELISTEN, LONGEST_RELISTEN = 5.0, 60.0
 #: Seconds after which a job is found whose hint was lost, where hints are known to come through.
 LOST_HINT = 5.0
+#: Seconds after a job during which more may come without a hint each: senders of many are sparing with them.
+STREAM = 0.5
 #: Seconds between two hints that are acted upon: whoever may send them cannot make the worker ask the
 #: database more often.
 HINT_PAUSE = 0.02
@@ -77,6 +79,12 @@ class Wakeup:
     def longest_pause(self) -> float:
         """Seconds after which an idle worker looks for jobs although no hint came: some may be lost."""
         return LOST_HINT if self._hears else self.storage.longest_pause
+
+    def pause(self, idle: float) -> float:
+        """Seconds until the next look for jobs, where none has come for ``idle`` seconds."""
+        if self._hears and idle > STREAM:
+            return LOST_HINT
+        return min(max(self.storage.shortest_pause, idle / 8), self.storage.longest_pause)
 
     def wait(self, channels: Iterable[tuple[HasFileno, bool]], timeout: float) -> Hints:
         """Sleep until one of ``channels`` has something, or takes something if that is said of it.
