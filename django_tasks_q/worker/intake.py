@@ -1,0 +1,142 @@
+"""What a worker claims, and when it looks for it."""
+
+from __future__ import annotations
+
+import time
+from uuid import UUID
+
+from ..failpoints import failpoint
+from ..registry import registry
+from ..storage import Claim, ClaimedJob, Storage
+from .config import WorkerConfig
+from .lease import Lease
+from .pool import Pool
+from .wakeup import Wakeup
+
+#: Most jobs claimed by one statement.
+BATCH = 100
+
+
+class Intake:
+    """Claims as much as the children will soon get round to, and no more than the worker may."""
+
+    def __init__(
+        self, storage: Storage, config: WorkerConfig, lease: Lease, pool: Pool, wakeup: Wakeup
+    ) -> None:
+        self.storage = storage
+        self.config = config
+        #: The one that jobs are claimed under.
+        self.lease = lease
+        self.pool = pool
+        self.wakeup = wakeup
+        #: The task of each job that was claimed and whose ending is not written yet.
+        self.names: dict[UUID, str] = {}
+        #: Jobs claimed so far, less those that were let go.
+        self.taken = 0
+        self._drained = False
+        #: When there last was something to claim.
+        self._found_at = 0.0
+        self._look_at = 0.0
+
+    # When
+
+    @property
+    def is_over(self) -> bool:
+        """Whether this worker has claimed all that it is to claim in its life."""
+        return not self._quota or (self.config.batch and self._drained)
+
+    @property
+    def can_claim(self) -> bool:
+        return self.lease.may_claim and self._quota > 0 and self.pool.has_room
+
+    @property
+    def seconds_to_next(self) -> float:
+        """Seconds until the next look for jobs, if there is room for any."""
+        return max(0.0, self._look_at - time.monotonic())
+
+    def look_soon(self) -> None:
+        """Something has changed: look at the next opportunity."""
+        self._look_at = 0.0
+
+    def _is_due(self, hinted: bool) -> bool:
+        return self.can_claim and (hinted or not self.seconds_to_next)
+
+    def _look_again(self, found: int, *, full: bool) -> None:
+        """Settle when to look for jobs the next time."""
+        now = time.monotonic()
+        if found:
+            self._found_at = now
+        if full:
+            self._look_at = 0.0
+        else:
+            # The longer nothing has come, the less often.
+            self._look_at = now + self.wakeup.pause(now - self._found_at)
+
+    # What
+
+    def look(self, hinted: bool) -> None:
+        """Claim jobs, if it is time to."""
+        if not self._is_due(hinted):
+            return
+        names, limit = self._common_wish()
+        found = self._claim(names, limit)
+        full = found == limit
+        if full and len(self.pool.groups) > 1:
+            # What is left may be of any group, and another may have more room.
+            full = False
+            for names, room in self.pool.wishes():
+                if limit := min(room, BATCH, self._quota):
+                    claimed = self._claim(names, limit)
+                    found += claimed
+                    full |= claimed == limit
+        if self.config.batch and not found and not self.pool.held:
+            self._drained = not self.storage.has_work(self._terms(registry.names()))
+        self._look_again(found, full=full)
+
+    def wish(self, hinted: bool) -> tuple[Claim, int]:
+        """A claim to be sent along with endings, and its limit, which is 0 if it is not time to claim."""
+        if not self._is_due(hinted):
+            return self._terms([]), 0
+        names, limit = self._common_wish()
+        failpoint("claim.sending")
+        return self._terms(names), limit
+
+    def granted(self, jobs: list[ClaimedJob], limit: int) -> None:
+        """The wish was sent, and these are the jobs that were claimed."""
+        self._took(jobs)
+        self._look_again(len(jobs), full=len(jobs) == limit)
+
+    def forget(self) -> None:
+        """The jobs that the worker has are others' now."""
+        self.taken -= self.pool.held
+        self.names.clear()
+
+    def _claim(self, names: list[str], limit: int) -> int:
+        failpoint("claim.sending")
+        jobs = self.storage.claim(self._terms(names), limit)
+        self._took(jobs)
+        return len(jobs)
+
+    def _took(self, jobs: list[ClaimedJob]) -> None:
+        failpoint("claim.committed")
+        self.taken += len(jobs)
+        self.names.update((job.id, job.task_name) for job in jobs)
+        self.pool.add(jobs)
+
+    def _common_wish(self) -> tuple[list[str], int]:
+        names, room = self.pool.common_wish()
+        return names, min(room, BATCH, self._quota)
+
+    @property
+    def _quota(self) -> int:
+        """How many more jobs this worker may claim in its life."""
+        return BATCH if self.config.max_jobs is None else max(0, self.config.max_jobs - self.taken)
+
+    def _terms(self, names: list[str]) -> Claim:
+        return Claim(
+            worker_id=self.lease.id,
+            backend=self.config.backend,
+            task_names=names,
+            queues=self.config.queues,
+            exclude_queues=self.config.exclude_queues,
+        )
