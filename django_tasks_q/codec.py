@@ -87,9 +87,24 @@ def _check(value: Any, path: str, depth: int) -> None:
         _check(base(value), path, depth)
     else:
         raise UnserializableValue(
-            f"{path} is of type {kind.__module__}.{kind.__qualname__}, which JSON cannot hold; pass "
-            "strings, numbers, booleans, None, lists and dicts (for a model instance, its primary key)."
+            f"{path} is of type {kind.__module__}.{kind.__qualname__}, which JSON cannot hold; "
+            f"{_advice(kind, path)}."
         )
+
+
+def _advice(kind: type, path: str) -> str:
+    """What to do about a value that JSON cannot hold."""
+    from .annotations import converter_for
+
+    if converter_for(kind) is None:
+        return (
+            "pass strings, numbers, booleans, None, lists and dicts (for a model instance, its primary key)"
+        )
+    place = path.removeprefix("Argument ")
+    if place == path:
+        return f"annotate what the function returns with {kind.__name__}, so that it is read back as one"
+    example = f"{place}: {kind.__name__}" if place.isidentifier() else kind.__name__
+    return f"annotate the parameter, so that it is read back as one (such as `{example}`)"
 
 
 def _check_text(value: str, path: str) -> None:
