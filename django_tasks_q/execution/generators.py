@@ -1,0 +1,80 @@
+"""Runs tasks that yield: each value is reported and handled, and the handler's answer sent back."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from contextlib import suppress
+from types import AsyncGeneratorType, GeneratorType
+from typing import Any
+
+#: Called with each value and how many there have been.
+Report = Callable[[Any, int], Any]
+
+
+def drive(
+    generator: GeneratorType[Any, Any, Any],
+    on_yield: Callable[[Any], Any] | None,
+    report: Report,
+    *,
+    keep: bool = True,
+) -> Any:
+    """Answer what the generator returns, or the list of what it has yielded if that is None.
+
+    Without ``keep`` there is no list. Whatever is raised, in here or by the handler, is raised inside the
+    generator too, and ends it.
+    """
+    values: list[Any] = []
+    count, answer = 0, None
+    try:
+        while True:
+            try:
+                value = generator.send(answer)
+            except StopIteration as end:
+                return values if end.value is None and keep else end.value
+            count += 1
+            if keep:
+                values.append(value)
+            report(value, count)
+            answer = None if on_yield is None else on_yield(value)
+    except BaseException as error:
+        if generator.gi_frame is not None:  # else it has ended by this very error
+            with suppress(StopIteration):
+                generator.throw(error)
+        raise
+    finally:
+        generator.close()
+
+
+async def adrive(
+    generator: AsyncGeneratorType[Any, Any],
+    on_yield: Callable[[Any], Any] | None,
+    report: Report,
+    *,
+    keep: bool = True,
+) -> list[Any] | None:
+    """See drive(). The handler and ``report`` may be coroutine functions; others are called on the loop."""
+    values: list[Any] = []
+    count, answer = 0, None
+    try:
+        while True:
+            try:
+                value = await generator.asend(answer)
+            except StopAsyncIteration:
+                return values if keep else None
+            count += 1
+            if keep:
+                values.append(value)
+            await _settled(report(value, count))
+            answer = None if on_yield is None else await _settled(on_yield(value))
+    except BaseException as error:
+        if generator.ag_frame is not None:
+            with suppress(StopAsyncIteration):
+                await generator.athrow(error)
+        raise
+    finally:
+        await generator.aclose()
+
+
+async def _settled(answer: Any) -> Any:
+    return await answer if inspect.isawaitable(answer) else answer
