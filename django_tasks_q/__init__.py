@@ -3,27 +3,51 @@
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from .bound import BoundTask as BoundTask
+    from .current import current_context as current_context
     from .definition import Task as Task
     from .definition import task as task
+    from .depends import Depends as Depends
     from .exceptions import Snooze as Snooze
     from .exceptions import TaskCancelled as TaskCancelled
     from .exceptions import TaskFailure as TaskFailure
     from .exceptions import TaskTimeout as TaskTimeout
     from .policy import Backoff as Backoff
+    from .sending import aenqueue as aenqueue
+    from .sending import enqueue as enqueue
 
 __version__ = "0.1.0"
 
 _EXPORTS = {
     "Backoff": "policy",
+    "BoundTask": "bound",
+    "Depends": "depends",
     "Snooze": "exceptions",
     "Task": "definition",
     "TaskCancelled": "exceptions",
     "TaskFailure": "exceptions",
     "TaskTimeout": "exceptions",
+    "aenqueue": "sending",
+    "current_context": "current",
+    "enqueue": "sending",
     "task": "definition",
 }
 
-__all__ = ["Backoff", "Snooze", "Task", "TaskCancelled", "TaskFailure", "TaskTimeout", "__version__", "task"]
+__all__ = [
+    "Backoff",
+    "BoundTask",
+    "Depends",
+    "Snooze",
+    "Task",
+    "TaskCancelled",
+    "TaskFailure",
+    "TaskTimeout",
+    "__version__",
+    "aenqueue",
+    "current_context",
+    "enqueue",
+    "task",
+]
 
 
 def __getattr__(name: str) -> Any:

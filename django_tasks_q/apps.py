@@ -24,4 +24,5 @@ class DjangoTasksQConfig(AppConfig):
         self.registry = registry
         discover_tasks()
         django_checks.register(checks.check_backends, "tasks")
+        django_checks.register(checks.check_names, "tasks")
         django_checks.register(checks.check_command_clash, "tasks")

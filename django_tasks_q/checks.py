@@ -7,7 +7,6 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import django
-from asgiref.sync import iscoroutinefunction
 from django.apps import AppConfig, apps
 from django.conf import settings
 from django.core.checks import CheckMessage, Error, Warning
@@ -41,6 +40,10 @@ def check_backends(app_configs: Apps, **kwargs: Any) -> list[CheckMessage]:
             messages += problems or [
                 *_queue_problems(backend),
                 *_executor_problems(backend),
+                *_return_problems(backend),
+                *_signature_problems(backend),
+                *_middleware_problems(backend),
+                *_encoder_problems(backend),
                 *_database_problems(backend.database),
             ]
     return messages
@@ -59,8 +62,22 @@ def _option_problems(backend: Any) -> Iterator[CheckMessage]:
         )
 
 
-def _queue_problems(backend: Any) -> Iterator[CheckMessage]:
+def check_names(app_configs: Apps, **kwargs: Any) -> list[CheckMessage]:
+    """Two tasks under one name: whoever imported the second one may have gone on all the same."""
     from .registry import registry
+
+    return [Error(clash, id="django_tasks_q.E009") for clash in registry.clashes]
+
+
+def _tasks_of(backend: Any) -> list[Any]:
+    from .registry import registry
+
+    return [task for task in registry if task.backend == backend.alias]
+
+
+def _queue_problems(backend: Any) -> Iterator[CheckMessage]:
+    from ._framework import DEFAULT_TASK_QUEUE_NAME
+    from .routes import routed
 
     # The backend itself has made a set of it, in which a single name has become its letters.
     queues = settings.TASKS[backend.alias].get("QUEUES", [])
@@ -70,10 +87,13 @@ def _queue_problems(backend: Any) -> Iterator[CheckMessage]:
             id="django_tasks_q.E005",
         )
         return
-    for task in registry:
-        if task.backend == backend.alias and queues and task.queue_name not in queues:
+    for task in _tasks_of(backend):
+        queue = task.queue_name
+        if queue == DEFAULT_TASK_QUEUE_NAME:
+            queue = routed(task.name, backend.settings.routes).get("queue_name", queue)
+        if queues and queue not in queues:
             yield Error(
-                f"Task {task.name} is sent to queue {task.queue_name!r}, which is not in "
+                f"Task {task.name} is sent to queue {queue!r}, which is not in "
                 f"TASKS[{backend.alias!r}]['QUEUES'].",
                 hint="Add the queue there, or leave QUEUES empty to allow any.",
                 id="django_tasks_q.E006",
@@ -82,12 +102,10 @@ def _queue_problems(backend: Any) -> Iterator[CheckMessage]:
 
 def _executor_problems(backend: Any) -> Iterator[CheckMessage]:
     from .executors import executor_class
-    from .registry import registry
+    from .parameters import Parameters
     from .worker.groups import executor_of
 
-    for task in registry:
-        if task.backend != backend.alias:
-            continue
+    for task in _tasks_of(backend):
         name = executor_of(task, backend.settings)
         try:
             kind = executor_class(name).kind
@@ -99,12 +117,67 @@ def _executor_problems(backend: Any) -> Iterator[CheckMessage]:
                 id="django_tasks_q.E007",
             )
         else:
-            if kind == "async" and not iscoroutinefunction(task.func):
+            if kind == "async" and not Parameters.of(task.func, task.takes_context).is_coroutine:
                 yield Error(
                     f"Task {task.name} is a plain function, and its executor {name!r} runs coroutines.",
                     hint="Make it async def, or choose another executor.",
                     id="django_tasks_q.E008",
                 )
+
+
+def _return_problems(backend: Any) -> Iterator[CheckMessage]:
+    from .annotations import problem_of
+    from .parameters import Parameters
+
+    for task in _tasks_of(backend):
+        strict = backend.settings.strict if task.strict is None else task.strict
+        annotation = Parameters.of(task.func, task.takes_context).return_annotation
+        if strict and (problem := problem_of(annotation)):
+            yield Error(
+                f"Task {task.name} is strict, and its return value cannot be checked: {problem}",
+                hint="Annotate what it returns, '-> None' if nothing, or set strict=False.",
+                id="django_tasks_q.E010",
+            )
+
+
+def _signature_problems(backend: Any) -> Iterator[CheckMessage]:
+    from .parameters import Parameters
+
+    if not backend.settings.strict_signatures:
+        return
+    for task in _tasks_of(backend):
+        signature = Parameters.of(task.func, task.takes_context).signature
+        names = [each.name for each in signature.parameters.values() if each.kind != each.KEYWORD_ONLY]
+        if names:
+            yield Error(
+                f"Task {task.name} takes {names[0]!r} by position, and STRICT_SIGNATURES forbids that.",
+                hint="Put a * before its parameters, so that calls stay readable and can be checked.",
+                id="django_tasks_q.E011",
+            )
+
+
+def _middleware_problems(backend: Any) -> Iterator[CheckMessage]:
+    from .execution.middleware import check_middleware
+
+    specs = dict.fromkeys(backend.settings.middleware)
+    for task in _tasks_of(backend):
+        specs |= dict.fromkeys(task.middleware)
+    for problem in check_middleware(list(specs)):
+        yield Error(problem, id="django_tasks_q.E012")
+
+
+def _encoder_problems(backend: Any) -> Iterator[CheckMessage]:
+    from .encoders import loaded
+
+    encoders = dict.fromkeys(
+        [backend.settings.encoder, *(task.result_encoder for task in _tasks_of(backend))]
+    )
+    for encoder in encoders:
+        try:
+            if encoder is not None:
+                loaded(encoder)
+        except (ImportError, TypeError) as error:
+            yield Error(f"The encoder {encoder!r} cannot be used: {error}", id="django_tasks_q.E013")
 
 
 def _database_problems(alias: str) -> Iterator[CheckMessage]:

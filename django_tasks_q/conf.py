@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from typing import Any, Self
 
 from django.core.exceptions import ImproperlyConfigured
 
+from . import _framework as framework
+from .encoders import Encoder, encoder_of
+from .exceptions import MAX_CODE
 from .executors import executor_name
-from .policy import Backoff
-from .validation import seconds, suggestion, whole
+from .policy import Backoff, ErrorCodes, checked_codes
+from .routes import Route, routes_of
+from .task_options import checked_middleware
+from .validation import flag, kept_seconds, log_level, one_line, seconds, suggestion, whole, words
 
 DAY = 24 * 60 * 60
 
@@ -41,6 +46,30 @@ class Options:
     retention: float | None = 7.0 * DAY
     #: Seconds that failed and expired jobs are kept; None for ever.
     retention_failed: float | None = 30.0 * DAY
+    #: Priority of a job whose task names none.
+    priority: int = framework.DEFAULT_TASK_PRIORITY
+    #: Options for tasks by patterns of their names; what a task names itself wins.
+    routes: tuple[Route, ...] = ()
+    #: Modules beside each app's ``tasks`` in which tasks are looked for.
+    task_modules: tuple[str, ...] = ()
+    #: Error codes by exception class or dotted path, for what a task's own do not name.
+    error_codes: ErrorCodes = field(default_factory=dict)
+    #: The error code of all other exceptions.
+    default_error_code: str = "UNHANDLED_EXCEPTION"
+    #: Whether return values are kept, where the task does not say.
+    store_result: bool = True
+    #: Seconds that results are kept; None as long as the job.
+    result_ttl: float | None = None
+    #: What brings return values into JSON, and back: a dotted path, an object, or a pair of callables.
+    encoder: Encoder | str | None = None
+    #: Whether return values must be what the annotation says, where the task does not say.
+    strict: bool = False
+    #: Whether tasks must take their arguments by keyword only.
+    strict_signatures: bool = False
+    #: What goes around every task, from the outside in.
+    middleware: tuple[Any, ...] = ()
+    #: Level from which log lines are kept with the job; 0 for none.
+    capture_logs: int = 0
     #: Largest encoded arguments of a job, in bytes.
     max_arguments_bytes: int = 256 * 1024
     #: Largest encoded return value, in bytes.
@@ -69,14 +98,31 @@ class Options:
 
 def _checked(key: str, value: Any) -> Any:
     match key:
+        case "PRIORITY":
+            low, high = framework.TASK_MIN_PRIORITY, framework.TASK_MAX_PRIORITY
+            return whole(value, key, minimum=low, maximum=high)
+        case "ROUTES":
+            return routes_of(value)
+        case "TASK_MODULES":
+            return words(value, key, maximum=255)
+        case "ERROR_CODES":
+            return checked_codes(value, key)
+        case "DEFAULT_ERROR_CODE":
+            return one_line(value, key, maximum=MAX_CODE)
+        case "RESULT_TTL":
+            return None if value is None else kept_seconds(value, key)
+        case "ENCODER":
+            return None if value is None else encoder_of(value, key)
+        case "MIDDLEWARE":
+            return checked_middleware(value, key)
+        case "CAPTURE_LOGS":
+            return log_level(value, key)
         case "DATABASE":
             if value is not None and not isinstance(value, str):
                 raise TypeError(f"DATABASE must be the alias of a database, not {value!r}.")
             return value
-        case "NOTIFY":
-            if not isinstance(value, bool):
-                raise TypeError(f"NOTIFY must be True or False, not {value!r}.")
-            return value
+        case "NOTIFY" | "STORE_RESULT" | "STRICT" | "STRICT_SIGNATURES":
+            return flag(value, key)
         case "EXECUTOR":
             if value == "async":
                 raise ValueError("EXECUTOR is for plain functions, which 'async' does not run.")

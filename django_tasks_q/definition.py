@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import MISSING, asdict, dataclass, fields
+from dataclasses import field as dataclass_field
 from datetime import datetime
 from typing import (
     TYPE_CHECKING,
@@ -19,14 +20,17 @@ from typing import (
     overload,
 )
 
-from asgiref.sync import sync_to_async
+from asgiref.sync import async_to_sync, iscoroutinefunction, sync_to_async
 from django.utils.module_loading import import_string
 
 from . import _framework as framework
+from .codec import printable
+from .encoders import Encoder
 from .exceptions import TaskNotRegistered
 from .parameters import Parameters
-from .policy import Backoff, BackoffCallable, Matcher, OnLost, class_path
+from .policy import Backoff, BackoffCallable, ErrorCodes, Matcher, OnLost, class_path
 from .registry import registry
+from .resolver import called
 from .task_options import (
     DEFAULT,
     Default,
@@ -38,10 +42,14 @@ from .task_options import (
 )
 
 if TYPE_CHECKING:
+    from .bound import BoundTask
     from .results import TaskResult
 
 P = ParamSpec("P")
 R = TypeVar("R")
+
+#: Of one call: by position and by keyword.
+Arguments = tuple[Sequence[Any], Mapping[str, Any]]
 
 
 @dataclass(frozen=True, kw_only=True, init=False)
@@ -64,6 +72,21 @@ class Task(framework.GenericTask[P, R]):
     expires_at: datetime | None = None
     atomic: bool = False
     executor: str | None = None
+    aliases: tuple[str, ...] = ()
+    #: For people: the first line of the docstring, unless it is given.
+    description: str = ""
+    tags: tuple[str, ...] = ()
+    metadata: Mapping[str, Any] | None = dataclass_field(default=None, hash=False)
+    error_codes: ErrorCodes | None = dataclass_field(default=None, hash=False)
+    default_error_code: str | None = None
+    store_result: bool | None = None
+    result_ttl: float | None = None
+    retention: float | None = None
+    result_encoder: Encoder | str | None = None
+    strict: bool | None = None
+    middleware: tuple[Any, ...] = ()
+    on_yield: Callable[[Any], Any] | None = None
+    capture_logs: int | None = None
 
     # Not slotted: zero-argument super() fails in slotted dataclasses, and options live in __dict__.
 
@@ -85,6 +108,8 @@ class Task(framework.GenericTask[P, R]):
             for field in fields(self)
         }
         values.update(checked(options, options["func"]))
+        if not values["description"]:
+            values["description"] = _first_line(options["func"].__doc__)
         for name, value in values.items():
             object.__setattr__(self, name, value)
 
@@ -103,18 +128,65 @@ class Task(framework.GenericTask[P, R]):
         """
         refuse_unknown(options, UsingOptions.__annotations__)
         defaults = {field.name: field.default for field in fields(self)}
-        changes = {
+        changes: dict[str, Any] = {
             name: defaults[name] if value is None and name not in ("timeout", "max_retries") else value
             for name, value in options.items()
         }
-        copy = self._copy(**(changes | checked(changes, self.func)))
+        changes |= checked(changes, self.func)
+        if options.get("tags") is not None:
+            changes["tags"] = tuple(dict.fromkeys((*self.tags, *changes["tags"])))
+        if options.get("metadata") is not None:
+            changes["metadata"] = {**(self.metadata or {}), **changes["metadata"]}
+        copy = self._copy(**changes)
         copy.get_backend().validate_task(copy)
         copy.stored_options()
         return copy
 
+    def bind(self, *args: P.args, **kwargs: P.kwargs) -> BoundTask[P, R]:
+        """This call of the task, to be kept, passed on, and enqueued later.
+
+        Raises TypeError for arguments that do not fit the function.
+        """
+        from .bound import BoundTask
+
+        self.check_arguments(args, kwargs)
+        return BoundTask(self, args, kwargs)
+
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
-        """Run the function here and now, as if it had never been decorated."""
-        return self.func(*args, **kwargs)
+        """Run the function here and now, as if it had never been decorated.
+
+        What it depends on is made for this call, unless it is given by name.
+        """
+        if not Parameters.of(self.func, self.takes_context).has_dependencies:
+            return self.func(*args, **kwargs)
+        return called(self.func, self.takes_context, args, kwargs)  # type: ignore[no-any-return]
+
+    def call(self, *args: P.args, **kwargs: P.kwargs) -> R:
+        """The same, and wait for what a coroutine function returns."""
+        if iscoroutinefunction(self.func):
+            return async_to_sync(self.acall)(*args, **kwargs)
+        return self(*args, **kwargs)
+
+    async def acall(self, *args: P.args, **kwargs: P.kwargs) -> R:
+        """See call(). A plain function runs in a thread."""
+        if iscoroutinefunction(self.func):
+            answer: R = await self(*args, **kwargs)  # type: ignore[misc]
+            return answer
+        return await sync_to_async(self)(*args, **kwargs)
+
+    def routed(self, options: Mapping[str, Any]) -> Self:
+        """The same task under options that the settings give to it. What it names itself stays."""
+        defaults = {field.name: field.default for field in fields(self)}
+        changes = {name: value for name, value in options.items() if getattr(self, name) == defaults[name]}
+        return self.using(**changes) if changes else self
+
+    def encoded(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Arguments:
+        """Arguments in JSON types, as their annotations say. Raises UnserializableValue."""
+        return Parameters.of(self.func, self.takes_context).encoded(args, kwargs, self.name)
+
+    def decoded(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Arguments:
+        """Stored arguments as what their annotations say. Raises TypeError or ValueError."""
+        return Parameters.of(self.func, self.takes_context).decoded(args, kwargs)
 
     def check_arguments(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
         """Bind arguments to the function's signature. Raises TypeError as a call would."""
@@ -177,6 +249,8 @@ class Task(framework.GenericTask[P, R]):
                 stored[name] = None
             else:
                 stored[name] = [item if isinstance(item, str) else class_path(item) for item in value]
+        if self.store_result is not definition.store_result:
+            stored["store_result"] = self.store_result
         return stored
 
     @classmethod
@@ -194,6 +268,8 @@ class Task(framework.GenericTask[P, R]):
                     changes[key] = Backoff.of(value) if value is not None else None
                 elif key == "on_lost":
                     changes[key] = OnLost(value)
+                elif key == "store_result":
+                    changes[key] = value
                 else:
                     changes[key] = tuple(value) if value is not None else None
         try:
@@ -222,7 +298,14 @@ class Task(framework.GenericTask[P, R]):
         return self
 
     def __reduce__(self) -> tuple[Any, ...]:
-        values = {field.name: getattr(self, field.name) for field in fields(self) if field.name != "func"}
+        # What follows from the code is found there again.
+        definition = registry.get(self.name) if self.name in registry else None
+        values = {
+            field.name: value
+            for field in fields(self)
+            if field.name != "func"
+            and ((value := getattr(self, field.name)) != getattr(definition, field.name, MISSING))
+        }
         return (_unpickle, (self.module_path, values))
 
 
@@ -248,39 +331,91 @@ def _unpickle(module_path: str, values: dict[str, Any]) -> Task[..., Any]:
     return definition._copy(**values)
 
 
+def _first_line(docstring: str | None) -> str:
+    """What a docstring says first, as far as a list of tasks has room for it."""
+    lines = (docstring or "").strip().splitlines()
+    return printable(lines[0].strip())[:255] if lines else ""
+
+
 def _unregistered(*args: Any, **kwargs: Any) -> Any:
     """Stands in for the function of a stored job that no code of this process defines."""
     raise TaskNotRegistered("This process does not define the task's function.")
 
 
-@overload
-def task(
-    function: Callable[P, R], /, *, takes_context: Literal[False] = False, **options: Unpack[TaskOptions]
-) -> Task[P, R]: ...
-@overload
-def task(
-    *, takes_context: Literal[True], **options: Unpack[TaskOptions]
-) -> Callable[[Callable[Concatenate[Any, P], R]], Task[P, R]]: ...
-@overload
-def task(
-    *, takes_context: Literal[False] = False, **options: Unpack[TaskOptions]
-) -> Callable[[Callable[P, R]], Task[P, R]]: ...
-def task(function: Any = None, /, *, takes_context: bool = False, **options: Any) -> Any:
-    """Make a module-level function a task.
+class TaskDecorator:
+    """Makes module-level functions tasks, under options that others may give defaults for."""
 
-    ``takes_context`` passes a ``TaskContext`` as the first argument, named ``context``; the other
-    options are those of TaskOptions. Raises TypeError or ValueError for a bad option, InvalidTask
-    for what the backend refuses, DuplicateTask for a name that is taken.
-    """
+    def __init__(self, defaults: Mapping[str, Any]) -> None:
+        self._defaults = dict(defaults)
+
+    @overload
+    def __call__(
+        self,
+        function: Callable[P, R],
+        /,
+        *,
+        takes_context: Literal[False] = False,
+        **options: Unpack[TaskOptions],
+    ) -> Task[P, R]: ...
+    @overload
+    def __call__(
+        self, *, takes_context: Literal[True], **options: Unpack[TaskOptions]
+    ) -> Callable[[Callable[Concatenate[Any, P], R]], Task[P, R]]: ...
+    @overload
+    def __call__(
+        self, *, takes_context: Literal[False] = False, **options: Unpack[TaskOptions]
+    ) -> Callable[[Callable[P, R]], Task[P, R]]: ...
+    def __call__(  # type: ignore[misc]  # the stubs of Unpack do not see that it takes them all
+        self, function: Any = None, /, *, takes_context: bool = False, **options: Any
+    ) -> Any:
+        """Make a module-level function a task.
+
+        ``takes_context`` passes a ``TaskContext`` as the first argument, named ``context``; the other
+        options are those of TaskOptions. Raises TypeError or ValueError for a bad option, InvalidTask
+        for what the backend refuses, DuplicateTask for a name that is taken.
+        """
+        if function is not None and not callable(function):
+            raise TypeError(
+                f"@task decorates a function and takes options by keyword only, not {function!r:.100}."
+            )
+        _refuse(options)
+        options = _merged(self._defaults, options)
+
+        def decorate(func: Callable[..., Any]) -> Task[..., Any]:
+            return Task(func=func, takes_context=takes_context, **options)
+
+        return decorate if function is None else decorate(function)
+
+    def defaults(self, **options: Unpack[TaskOptions]) -> TaskDecorator:
+        """A decorator of the same kind whose tasks have these options, unless they say otherwise.
+
+        Tags and metadata add up. Raises TypeError or ValueError for a bad option.
+        """
+        given: dict[str, Any] = dict(options)
+        _refuse(given)
+        if own := {"name", "aliases", "description"}.intersection(given):
+            raise TypeError(f"{min(own)!r} belongs to one task, and is no default for several.")
+        checked(given, None)
+        return TaskDecorator(_merged(self._defaults, given))
+
+
+def _refuse(options: Mapping[str, Any]) -> None:
     if "run_after" in options:
         raise TypeError("run_after belongs to one send: use .using(run_after=…) instead of @task.")
-    if function is not None and not callable(function):
-        raise TypeError(
-            f"@task decorates a function and takes options by keyword only, not {function!r:.100}."
-        )
     refuse_unknown(options, TaskOptions.__annotations__)
 
-    def decorate(func: Callable[..., Any]) -> Task[..., Any]:
-        return Task(func=func, takes_context=takes_context, **options)
 
-    return decorate if function is None else decorate(function)
+def _merged(defaults: Mapping[str, Any], options: Mapping[str, Any]) -> dict[str, Any]:
+    """Options over their defaults. Two that are spellings of one another never meet."""
+    merged = {**defaults, **options}
+    for one, other in (("max_attempts", "max_retries"), ("max_retries", "max_attempts")):
+        if one in options and other not in options:
+            merged.pop(other, None)
+    if defaults.get("tags") and options.get("tags"):
+        merged["tags"] = [*defaults["tags"], *options["tags"]]
+    if defaults.get("metadata") and options.get("metadata"):
+        merged["metadata"] = {**defaults["metadata"], **options["metadata"]}
+    return merged
+
+
+task = TaskDecorator({})

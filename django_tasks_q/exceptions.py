@@ -1,8 +1,12 @@
 """The errors a user of the package can meet, each importable by the path that results carry."""
 
 from datetime import timedelta
+from typing import Any
 
 from .validation import one_line, seconds
+
+#: Longest error code, in characters.
+MAX_CODE = 64
 
 
 class TasksQError(Exception):
@@ -33,16 +37,19 @@ class TaskFailure(TasksQError):
     """Raised by a task, or returned, to fail with a code that others can act on.
 
     ``code`` is a short name such as ``MISSING_EMAIL``, which ``retry_on`` and ``dont_retry_on`` may
-    name too. ``retry=False`` fails the job for good, ``retry=True`` runs it again whatever the rules
-    say of the exception, as long as attempts are left.
+    name too. ``data`` is anything that JSON can hold, and is stored with the attempt. ``retry=False``
+    fails the job for good, ``retry=True`` runs it again whatever the rules say of the exception, as
+    long as attempts are left.
     """
 
     # For subclasses with a constructor of their own.
     code = "TASK_FAILURE"
+    data: Any = None
     retry: bool | None = None
 
-    def __init__(self, code: str, message: str = "", *, retry: bool | None = None) -> None:
-        self.code = one_line(code, "code", maximum=64)
+    def __init__(self, code: str, message: str = "", *, data: Any = None, retry: bool | None = None) -> None:
+        self.code = one_line(code, "code", maximum=MAX_CODE)
+        self.data = data
         if retry is not None and not isinstance(retry, bool):
             raise TypeError(f"retry must be True, False or None, not {retry!r:.100}.")
         self.retry = retry
@@ -77,12 +84,20 @@ class WorkerLost(AttemptCrashed):
     """The worker that ran an attempt stopped renewing its lease."""
 
 
+class JobTaken(TasksQError):
+    """An attempt wanted to write to its job after it had lost it to another one."""
+
+
 class BadArguments(TasksQError, TypeError):
     """Stored arguments no longer fit the task's signature."""
 
 
 class ResultUnstorable(TasksQError, ValueError):
     """A task returned a value that cannot be stored."""
+
+
+class ReturnTypeMismatch(TasksQError, TypeError):
+    """A ``strict`` task returned something else than its annotation says."""
 
 
 class JobCancelled(TasksQError):

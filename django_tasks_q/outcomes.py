@@ -42,10 +42,17 @@ class Failure:
     traceback: str
     #: How the process ended that ran the attempt: its exit status, or a signal's number as a negative one.
     exit_status: int | None = None
+    #: What the task wanted others to know of it, as JSON.
+    data: str | None = None
 
     @classmethod
     def of(
-        cls, exception: BaseException, code: str, traceback: str = "", exit_status: int | None = None
+        cls,
+        exception: BaseException,
+        code: str,
+        traceback: str = "",
+        exit_status: int | None = None,
+        data: str | None = None,
     ) -> Failure:
         try:
             message = str(exception)
@@ -57,6 +64,7 @@ class Failure:
             message=printable(message),
             traceback=printable(traceback),
             exit_status=exit_status,
+            data=data,
         )
 
 

@@ -12,6 +12,7 @@ from asgiref.sync import iscoroutinefunction
 
 from .annotations import Converter, converter_for, hints_of_function
 from .annotations.hints import is_dependency
+from .depends import dependencies_of
 from .exceptions import UnstorableValue
 
 _POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
@@ -34,15 +35,22 @@ class Parameters:
     #: ``inspect.Signature.empty`` where there is none, and for generator functions.
     return_annotation: Any = inspect.Signature.empty
     returns: Converter | None = None
+    #: Whether it takes more than a caller gives.
+    has_dependencies: bool = False
     #: Whether arguments are read back from the database.
     needs_database: bool = False
 
     @classmethod
     @cache
     def of(cls, func: Callable[..., Any], takes_context: bool) -> Parameters:
-        """Those that a caller gives: without the context, if the function takes one."""
+        """Those that a caller gives: without the context, if the function takes one, and dependencies."""
         signature = inspect.signature(func)
-        parameters = list(signature.parameters.values())[1 if takes_context else 0 :]
+        dependencies = dependencies_of(func, takes_context)
+        parameters = [
+            parameter
+            for parameter in list(signature.parameters.values())[1 if takes_context else 0 :]
+            if parameter.name not in dependencies
+        ]
         required = [
             parameter
             for parameter in parameters
@@ -75,6 +83,7 @@ class Parameters:
             typed=typed,
             return_annotation=returned,
             returns=converter_for(returned),
+            has_dependencies=bool(dependencies),
             needs_database=any(converter.needs_database for converter in typed.values()),
         )
 

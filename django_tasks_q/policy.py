@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from enum import Enum
 from typing import TYPE_CHECKING, Any, Self
 
-from .exceptions import TaskFailure
-from .validation import seconds
+from .exceptions import MAX_CODE, TaskFailure
+from .validation import one_line, seconds
 
 if TYPE_CHECKING:
     from ._framework import TaskResult
@@ -161,6 +161,29 @@ def matches(exception: BaseException, error_code: str, matchers: Sequence[Matche
         matcher in names if isinstance(matcher, str) else isinstance(exception, matcher)
         for matcher in matchers
     )
+
+
+#: From exception classes, or their dotted paths, to error codes.
+ErrorCodes = Mapping[Matcher, str]
+
+
+def error_code(exception: BaseException, *tables: ErrorCodes | None) -> str | None:
+    """The code of the nearest class of an exception that one of the tables names; earlier tables win."""
+    for kind in type(exception).__mro__:
+        for table in tables:
+            if table:
+                for key in (kind, class_path(kind)):
+                    if key in table:
+                        return table[key]
+    return None
+
+
+def checked_codes(value: Any, name: str) -> dict[Matcher, str]:
+    """``value`` as a table of error codes. Raises TypeError or ValueError naming ``name``."""
+    if not isinstance(value, Mapping):
+        raise TypeError(f"{name} must be a dict of exception classes and codes, not {value!r:.100}.")
+    checked_matchers(tuple(value), name)
+    return {key: one_line(code, f"{name} code", maximum=MAX_CODE) for key, code in value.items()}
 
 
 def class_path(kind: type | Callable[..., Any]) -> str:

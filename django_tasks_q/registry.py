@@ -23,6 +23,10 @@ class Registry:
 
     def __init__(self) -> None:
         self._tasks: dict[str, AnyTask] = {}
+        #: Definitions by the other names that they are known under.
+        self._aliases: dict[str, AnyTask] = {}
+        #: What was refused, for whoever caught the error.
+        self.clashes: list[str] = []
         #: Grows with every change, for who keeps what follows from a definition.
         self.version = 0
 
@@ -34,26 +38,41 @@ class Registry:
         known = self._tasks.get(task.name)
         if known is not None and known.func is task.func:
             return
-        if known is not None and known.module_path != task.module_path:
-            raise DuplicateTask(
-                f"The task name {task.name!r} is taken by {known.module_path}; {task.module_path} needs "
-                "another one: give it @task(name=…)."
-            )
+        for name in (task.name, *task.aliases):
+            self._refuse_taken(name, task)
+        if known is not None:
+            self._forget_aliases(known)
         self._tasks[task.name] = task
+        self._aliases |= dict.fromkeys(task.aliases, task)
         self.version += 1
+
+    def _refuse_taken(self, name: str, task: AnyTask) -> None:
+        known = self._tasks.get(name) or self._aliases.get(name)
+        if known is not None and known.module_path != task.module_path:
+            sort = "name" if name == task.name else "alias"
+            clash = (
+                f"The task name {name!r} is taken by {known.module_path}; {task.module_path} needs another "
+                f"one: change its @task({'name=…' if sort == 'name' else 'aliases=…'})."
+            )
+            self.clashes.append(clash)
+            raise DuplicateTask(clash)
+
+    def _forget_aliases(self, task: AnyTask) -> None:
+        self._aliases = {name: known for name, known in self._aliases.items() if known is not task}
 
     def get(self, name: str) -> AnyTask:
         """The definition of that name. Raises TaskNotRegistered."""
-        try:
-            return self._tasks[name]
-        except KeyError:
-            raise TaskNotRegistered(f"No task is named {name!r}.{suggestion(name, self._tasks)}") from None
+        task = self._tasks.get(name) or self._aliases.get(name)
+        if task is None:
+            raise TaskNotRegistered(f"No task is named {name!r}.{suggestion(name, self.names())}")
+        return task
 
     def names(self) -> list[str]:
-        return sorted(self._tasks)
+        """All names that stored jobs may have, former ones included."""
+        return sorted([*self._tasks, *self._aliases])
 
     def __contains__(self, name: object) -> bool:
-        return name in self._tasks
+        return name in self._tasks or name in self._aliases
 
     def __iter__(self) -> Iterator[AnyTask]:
         return iter(self._tasks.values())

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
-import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, overload
 
+from django.core.exceptions import ImproperlyConfigured
+
 from . import _framework as framework
-from . import codec
+from . import codec, returns
+from .conf import Options
 from .definition import P, R, Task
 from .exceptions import JobCancelled, JobExpired, JobFailed
 from .models import Attempt, Job
@@ -17,6 +18,7 @@ from .outcomes import AttemptOutcome
 from .policy import class_path
 from .states import JobStatus
 from .storage import Send
+from .waiting import Waiting
 
 Status = framework.TaskResultStatus
 
@@ -38,6 +40,8 @@ class TaskError(framework.TaskError):  # type: ignore[misc]  # the stubs forget 
 
     code: str = ""
     message: str = ""
+    #: What a ``TaskFailure`` carried.
+    data: Any = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,21 +80,29 @@ class TaskResult(framework.GenericTaskResult[P, R]):  # type: ignore[misc]
         when the job did not succeed. Never call it in the transaction that enqueued the job: no
         worker sees the job before that commits.
         """
-        for pause in _pauses(timeout):
-            self.refresh()
-            if self.is_finished:
-                return self._value()
-            time.sleep(pause)
+        with self._waiting(timeout) as waiting:
+            for pause in waiting.pauses():
+                self.refresh()
+                if self.is_finished:
+                    return self._value()
+                waiting.sleep(pause)
         raise self._still_running(timeout)
 
     async def aget(self, timeout: float | None = None) -> R:  # noqa: ASYNC109 - the pair of get()
         """See get()."""
-        for pause in _pauses(timeout):
-            await self.arefresh()
-            if self.is_finished:
-                return self._value()
-            await asyncio.sleep(pause)
+        with self._waiting(timeout) as waiting:
+            for pause in waiting.pauses():
+                await self.arefresh()
+                if self.is_finished:
+                    return self._value()
+                await waiting.asleep(pause)
         raise self._still_running(timeout)
+
+    def _waiting(self, timeout: float | None) -> Waiting:
+        backend: Any = self.task.get_backend()
+        settings = _settings_of(self.backend)
+        storage = backend.storage if settings is not None and settings.notify else None
+        return Waiting(storage, self.backend, self.id, timeout)
 
     def _value(self) -> R:
         if self.status != Status.SUCCESSFUL:
@@ -109,18 +121,6 @@ class TaskResult(framework.GenericTaskResult[P, R]):  # type: ignore[misc]
 
     if TYPE_CHECKING:
         task: Task[P, R]
-
-
-def _pauses(timeout: float | None) -> Iterator[float]:
-    """Growing waits until ``timeout`` seconds have passed, with one last look at the end."""
-    deadline = None if timeout is None else time.monotonic() + timeout
-    pause = 0.005
-    while True:
-        remaining = pause if deadline is None else deadline - time.monotonic()
-        yield max(0.0, min(pause, remaining))
-        if remaining <= 0:
-            return
-        pause = min(pause * 1.5, 0.25)
 
 
 def task_result(job: Job, attempts: Sequence[Attempt] = ()) -> TaskResult[..., Any]:
@@ -159,8 +159,20 @@ def task_result(job: Job, attempts: Sequence[Attempt] = ()) -> TaskResult[..., A
         errors=list(_errors(job, counted)),
         worker_ids=worker_ids,
     )
-    object.__setattr__(result, "_return_value", None if job.result is None else _stored(job.result))
+    value = None
+    if job.result is not None:
+        value = returns.decoded(task, _settings_of(job.backend), _stored(job.result))
+    object.__setattr__(result, "_return_value", value)
     return result
+
+
+def _settings_of(alias: str) -> Options | None:
+    """The OPTIONS of a backend of ours; None where no TASKS names it any more."""
+    try:
+        settings: Options | None = getattr(framework.task_backends[alias], "settings", None)
+    except (framework.InvalidTaskBackend, ImproperlyConfigured):
+        return None
+    return settings
 
 
 def read_options(text: str) -> dict[str, Any] | None:
@@ -231,6 +243,7 @@ def _errors(job: Job, attempts: Sequence[Attempt]) -> Iterator[TaskError]:
                 traceback=attempt.traceback or f"{attempt.exception_class}: {attempt.message}\n",
                 code=attempt.error_code,
                 message=attempt.message,
+                data=_stored(attempt.data) if attempt.data else None,
             )
     if attempts and attempts[-1].outcome == AttemptOutcome.CANCELLED:
         return

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from enum import Enum
+from inspect import isasyncgenfunction
 from typing import Any, TypedDict
 
 from asgiref.sync import iscoroutinefunction
@@ -12,13 +13,20 @@ from django.conf import settings
 from django.utils import timezone
 
 from . import _framework as framework
+from . import codec
+from .depends import check_dependencies
+from .encoders import encoder_of
+from .exceptions import MAX_CODE
 from .executors import executor_name
-from .policy import Backoff, OnLost, checked_matchers, class_path
-from .validation import one_line, seconds, suggestion, whole
+from .policy import Backoff, OnLost, checked_codes, checked_matchers, class_path
+from .validation import flag, kept_seconds, log_level, one_line, seconds, suggestion, whole, words
+from .yields import check_on_yield
 
 #: Longest task, queue and backend names that the job table holds, in characters.
 MAX_NAME = 255
 MAX_QUEUE_NAME = 128
+#: Largest encoded metadata of a job, in bytes.
+MAX_METADATA = 16 * 1024
 
 
 class Default(Enum):
@@ -55,6 +63,16 @@ class SendOptions(TypedDict, total=False):
     timeout: float | timedelta | None
     #: What follows when the process or the worker of an attempt is gone: "retry" or "fail".
     on_lost: str | None
+    #: Words to find the job by; those of a send are added to the task's.
+    tags: Sequence[str] | None
+    #: A JSON object for the project's own use; that of a send is merged over the task's.
+    metadata: Mapping[str, Any] | None
+    #: Whether the return value is kept.
+    store_result: bool | None
+    #: Seconds after the job's end at which its result is cleared.
+    result_ttl: float | timedelta | None
+    #: Seconds after the job's end at which it is deleted, however it ended.
+    retention: float | timedelta | None
 
 
 class UsingOptions(SendOptions, total=False):
@@ -75,6 +93,24 @@ class TaskOptions(SendOptions, total=False):
     atomic: bool
     #: "process", "thread", "async", or the dotted path of a subclass of ``executors.Executor``.
     executor: str | None
+    #: Other names that stored jobs may have.
+    aliases: Sequence[str]
+    #: For people; by default the first line of the function's docstring.
+    description: str
+    #: Codes for exceptions, by class or dotted path; the nearest class counts.
+    error_codes: Mapping[Any, str] | None
+    #: The code for exceptions without one.
+    default_error_code: str | None
+    #: What brings the return value into JSON, and back.
+    result_encoder: Any
+    #: Whether the return value must be what the annotation says.
+    strict: bool | None
+    #: What goes around the task, from the outside in, within the backend's own.
+    middleware: Sequence[Any]
+    #: What a generator's values are given to; its answer is sent back.
+    on_yield: Callable[[Any], Any] | None
+    #: From which level on log lines are kept with the job: a level, or True for INFO.
+    capture_logs: str | int | bool | None
 
 
 def refuse_unknown(options: Mapping[str, Any], known: Iterable[str]) -> None:
@@ -86,7 +122,11 @@ def refuse_unknown(options: Mapping[str, Any], known: Iterable[str]) -> None:
 
 def refuse_combinations(options: Mapping[str, Any]) -> None:
     """Raises TypeError for options that a function of this kind cannot have."""
-    is_coroutine = iscoroutinefunction(options["func"])
+    func = options["func"]
+    is_coroutine = iscoroutinefunction(func) or isasyncgenfunction(func)
+    check_dependencies(func, bool(options.get("takes_context")), is_coroutine)
+    if options.get("on_yield") is not None:
+        check_on_yield(func, options["on_yield"])
     executor = options.get("executor")
     if executor == "async" and not is_coroutine:
         raise TypeError("executor='async' runs coroutine functions: use 'thread', or make it async def.")
@@ -94,10 +134,10 @@ def refuse_combinations(options: Mapping[str, Any]) -> None:
         raise TypeError("atomic=True needs a plain function: Django has no asynchronous transactions.")
 
 
-def checked(options: Mapping[str, Any], func: Callable[..., Any]) -> dict[str, Any]:
+def checked(options: Mapping[str, Any], func: Callable[..., Any] | None) -> dict[str, Any]:
     """The given options in the form they are kept. Raises TypeError or ValueError for the first bad one."""
     kept: dict[str, Any] = {}
-    if "name" in options or "func" in options:
+    if func is not None and ("name" in options or "func" in options):
         kept["name"] = one_line(options.get("name") or class_path(func), "name", maximum=MAX_NAME)
     if "queue_name" in options:
         kept["queue_name"] = one_line(options["queue_name"], "queue_name", maximum=MAX_QUEUE_NAME)
@@ -125,10 +165,11 @@ def checked(options: Mapping[str, Any], func: Callable[..., Any]) -> dict[str, A
         kept["expires"] = seconds(options["expires"], "expires", minimum=0.001)
     if "on_lost" in options:
         kept["on_lost"] = OnLost.of(options["on_lost"])
-    if not isinstance(options.get("atomic", False), bool):
-        raise TypeError(f"atomic must be True or False, not {options['atomic']!r:.100}.")
+    if "atomic" in options:
+        kept["atomic"] = flag(options["atomic"], "atomic")
     if options.get("executor") is not None:
         kept["executor"] = executor_name(options["executor"], "executor")
+    kept |= _checked_extras({name: value for name, value in options.items() if value is not None})
     for name in ("run_after", "expires_at"):
         moment = options.get(name)
         if isinstance(moment, timedelta):
@@ -139,3 +180,53 @@ def checked(options: Mapping[str, Any], func: Callable[..., Any]) -> dict[str, A
     if expires_at is not None and settings.USE_TZ and timezone.is_naive(expires_at):
         raise ValueError("expires_at must be an aware datetime, since USE_TZ is on.")
     return kept
+
+
+def _checked_extras(options: Mapping[str, Any]) -> dict[str, Any]:
+    """The same for what hardly any task names."""
+    kept: dict[str, Any] = {}
+    if "aliases" in options:
+        kept["aliases"] = words(options["aliases"], "aliases", maximum=MAX_NAME)
+    if "description" in options:
+        kept["description"] = one_line(options["description"], "description", maximum=255)
+    if "tags" in options:
+        kept["tags"] = words(options["tags"], "tags")
+    if "metadata" in options:
+        kept["metadata"] = checked_metadata(options["metadata"])
+    for name in ("result_ttl", "retention"):
+        if name in options:
+            kept[name] = kept_seconds(options[name], name)
+    for name in ("store_result", "strict"):
+        if name in options:
+            kept[name] = flag(options[name], name)
+    if "error_codes" in options:
+        kept["error_codes"] = checked_codes(options["error_codes"], "error_codes")
+    if "default_error_code" in options:
+        kept["default_error_code"] = one_line(
+            options["default_error_code"], "default_error_code", maximum=MAX_CODE
+        )
+    if "result_encoder" in options:
+        kept["result_encoder"] = encoder_of(options["result_encoder"], "result_encoder")
+    if "middleware" in options:
+        kept["middleware"] = checked_middleware(options["middleware"], "middleware")
+    if "capture_logs" in options:
+        kept["capture_logs"] = log_level(options["capture_logs"], "capture_logs")
+    return kept
+
+
+def checked_metadata(value: Any) -> dict[str, Any]:
+    """A JSON object. Raises TypeError or ValueError."""
+    if not isinstance(value, Mapping):
+        raise TypeError(f"metadata must be a dict, not {value!r:.100}.")
+    metadata: dict[str, Any] = codec.loads(codec.dumps(dict(value), what="metadata", max_bytes=MAX_METADATA))
+    return metadata
+
+
+def checked_middleware(value: Any, name: str) -> tuple[Any, ...]:
+    """Middleware by dotted path, or itself. Raises TypeError naming ``name``."""
+    if not isinstance(value, list | tuple):
+        raise TypeError(f"{name} must be a list, not {value!r:.100}.")
+    for item in value:
+        if not (callable(item) or (isinstance(item, str) and "." in item)):
+            raise TypeError(f"{name} takes callables and dotted paths, not {item!r:.100}.")
+    return tuple(value)

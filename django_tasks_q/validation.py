@@ -1,5 +1,6 @@
 """Checks of single option values, shared by the decorator, ``using()`` and the settings."""
 
+import logging
 import math
 from collections.abc import Iterable
 from datetime import timedelta
@@ -40,6 +41,40 @@ def one_line(value: Any, name: str, *, maximum: int) -> str:
     if not value or len(value) > maximum or not value.isprintable():
         raise ValueError(f"{name} must be 1 to {maximum} printable characters, not {value!r:.100}.")
     return value
+
+
+def kept_seconds(value: Any, name: str) -> float:
+    """A time to keep something, in seconds, rounded up to three digits.
+
+    Jobs are looked for by each different value, so there must not be as many as there are jobs.
+    """
+    exact = seconds(value, name, minimum=0.001)
+    unit = 10.0 ** (math.floor(math.log10(exact)) - 2)
+    return round(math.ceil(round(exact / unit, 6)) * unit, 6)
+
+
+def flag(value: Any, name: str) -> bool:
+    """True or False. Raises TypeError naming ``name``."""
+    if not isinstance(value, bool):
+        raise TypeError(f"{name} must be True or False, not {value!r:.100}.")
+    return value
+
+
+def words(value: Any, name: str, *, maximum: int = 64) -> tuple[str, ...]:
+    """A list of short printable strings, each once. Raises TypeError or ValueError naming ``name``."""
+    if not isinstance(value, list | tuple | set | frozenset):
+        raise TypeError(f"{name} must be a list of strings, not {value!r:.100}.")
+    return tuple(dict.fromkeys(one_line(word, f"each of {name}", maximum=maximum) for word in value))
+
+
+def log_level(value: Any, name: str) -> int:
+    """A level of logging, by name or number; True stands for INFO, False for none, which is 0."""
+    if isinstance(value, bool):
+        return logging.INFO if value else 0
+    level = logging.getLevelNamesMapping().get(value.upper()) if isinstance(value, str) else value
+    if not isinstance(level, int) or not 0 <= level <= logging.CRITICAL:
+        raise ValueError(f"{name} must be True, False or a level such as 'INFO', not {value!r:.100}.")
+    return level
 
 
 def suggestion(name: str, known: Iterable[str]) -> str:

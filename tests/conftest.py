@@ -12,6 +12,8 @@ from django.conf import settings as django_settings
 from django.db import connections, transaction
 from pytest_django.fixtures import Settings
 
+from django_tasks_q.registry import registry
+
 from . import databases
 from .project import Project
 
@@ -39,6 +41,13 @@ def pytest_configure(config: pytest.Config) -> None:
 def tables_to_empty(alias: str) -> list[str]:
     kept = {"auth_permission", "django_content_type", "django_migrations"}
     return sorted({*connections[alias].introspection.django_table_names(only_existing=True)} - kept)
+
+
+@pytest.fixture(autouse=True)
+def forget_clashes() -> Iterator[None]:
+    """Some tests name two tasks alike."""
+    yield
+    registry.clashes.clear()
 
 
 class TransactionTestCase(django.test.TransactionTestCase):

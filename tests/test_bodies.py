@@ -20,10 +20,10 @@ from django.utils.decorators import async_only_middleware, sync_and_async_middle
 from django_tasks_q import Snooze, TaskCancelled, TaskFailure, TaskTimeout
 from django_tasks_q.depends import Depends, check_dependencies, dependencies_of, needs_loop, placed
 from django_tasks_q.execution.control import Control
-from django_tasks_q.execution.dependencies import Resolver
 from django_tasks_q.execution.generators import adrive, drive
 from django_tasks_q.execution.middleware import Middleware, chain, check_middleware, load
 from django_tasks_q.execution.syncthreads import SyncThreads
+from django_tasks_q.resolver import Resolver
 from django_tasks_q.yields import check_on_yield, is_generator
 
 

@@ -64,7 +64,7 @@ def test_every_option_of_the_backend_has_its_default():
     documented = {
         code(row[0])[0]: code(row[1])[0] for row in rows(section("reference/settings.md", "## OPTIONS"))
     }
-    known = {field.name.upper(): field.default for field in fields(Options)}
+    known = {name.upper(): getattr(Options(), name) for name in (field.name for field in fields(Options))}
     assert {key: eval(default, {"Backoff": Backoff}) for key, default in documented.items()} == known
 
 
@@ -154,6 +154,7 @@ def test_every_outcome_of_an_attempt_is_there():
 
 def test_every_error_code_is_there():
     codes = {value for module in (endings, outcomes) for name, value in vars(module).items() if name == value}
+    codes.add(Options().default_error_code)
     codes |= set(re.findall(r'"([A-Z_]+)"', inspect.getsource(outcomes.Outcome.crashed)))
     assert set(first_column(section("reference/states.md", "## Error codes"))) == codes
 

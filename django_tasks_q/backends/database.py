@@ -16,11 +16,13 @@ from django.utils import timezone
 from .. import _framework as framework
 from .. import codec
 from ..conf import Options
+from ..current import running
 from ..definition import P, R, Task
 from ..failpoints import failpoint
 from ..models import Attempt, Job
 from ..models.identifiers import uuid7_texts
 from ..results import Results, TaskResult, task_result
+from ..routes import routed
 from ..states import JobStatus
 from ..storage import Send, Storage, storage_for
 from ..task_options import DEFAULT
@@ -87,11 +89,13 @@ class DatabaseBackend(framework.BaseTaskBackend):
         """Store many calls at once, all or none. Raises what ``enqueue`` raises."""
         self.validate_task(task)
         ours: Task[P, R] = Task.adopt(task)
+        if self.settings.routes:
+            ours = ours.routed(routed(ours.name, self.settings.routes))
         limit = self.settings.max_arguments_bytes
         arguments: list[str] = []
         for args, kwargs in calls:
             ours.check_arguments(args, kwargs)
-            arguments.append(codec.dump_arguments(args, kwargs, limit))
+            arguments.append(codec.dump_arguments(*ours.encoded(args, kwargs), limit))
         send = Send(uuid7_texts(len(arguments)), arguments, *self._columns(ours, timezone.now()))
         results = Results(ours, send)
         database = self.database
@@ -110,7 +114,7 @@ class DatabaseBackend(framework.BaseTaskBackend):
             task.name,
             task.queue_name,
             self.alias,
-            task.priority,
+            task.priority or self.settings.priority,
             (JobStatus.SCHEDULED if later else JobStatus.READY).value,
             codec.dumps(options, what="options") if options else "",
             task.max_attempts or self.settings.max_attempts,
@@ -118,7 +122,23 @@ class DatabaseBackend(framework.BaseTaskBackend):
             task.run_after,
             task.expires_at or (now + timedelta(seconds=task.expires) if task.expires else None),
             now,
+            self._more(task),
         )
+
+    def _more(self, task: Task[..., Any]) -> dict[str, Any]:
+        """The columns that most jobs leave empty."""
+        more: dict[str, Any] = {}
+        if task.tags:
+            more["tags"] = codec.dumps(list(task.tags), what="tags")
+        if task.metadata:
+            more["metadata"] = codec.dumps(task.metadata, what="metadata")
+        if task.retention is not None:
+            more["retention"] = task.retention
+        if (ttl := self.settings.result_ttl if task.result_ttl is None else task.result_ttl) is not None:
+            more["result_ttl"] = ttl
+        if (parent := running.get()) is not None:
+            more["parent_id"] = parent.job_id
+        return more
 
     def _store(self, database: str, send: Send, results: Sequence[TaskResult[..., Any]]) -> None:
         storage = storage_for(database)

@@ -102,6 +102,7 @@ class Announcer:
             exception_class=failure.exception_class,
             message=failure.message,
             traceback=failure.traceback,
+            data=failure.data,
         )
         return task_result(row, [attempt])
 

@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import time
 from collections.abc import Awaitable, Callable
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
+from uuid import UUID
 
 from asgiref.sync import sync_to_async
+from django.core.exceptions import ObjectDoesNotExist
 
 from .. import codec
 from ..exceptions import TaskFailure
 from ..failpoints import failpoint
 from ..outcomes import Outcome
-from ..parameters import Parameters
 from ..storage import ClaimedJob
 from . import endings
 from .context import TaskContext
 from .control import Control
+from .logs import LogBook, capture
+from .progress import Reporter
 
 if TYPE_CHECKING:
     from .runner import Runner
@@ -25,36 +29,64 @@ if TYPE_CHECKING:
 class Attempt:
     """What is known of it while it lasts."""
 
+    #: Where its log lines are kept, if they are.
+    log_book: LogBook | None = None
+    _reporter: Reporter | None = None
+
     def __init__(self, runner: Runner, job: ClaimedJob, control: Control) -> None:
         self.runner = runner
         self.job = job
         self.control = control
         self.task = endings.restored_task(job)
+        self.body = runner.body_of(self.task)
         self.args: list[Any] = []
         self.kwargs: dict[str, Any] = {}
         #: What user code raised.
         self.exception: BaseException | None = None
         self._begun = 0.0
+        settings = runner.backend.settings
+        if level := settings.capture_logs if self.task.capture_logs is None else self.task.capture_logs:
+            capture()
+            self.log_book = LogBook(job, level, runner.note)
 
     @property
-    def is_coroutine(self) -> bool:
-        return Parameters.of(self.task.func, self.task.takes_context).is_coroutine
+    def job_id(self) -> UUID:
+        return self.job.id
+
+    @cached_property
+    def context(self) -> TaskContext:
+        return TaskContext(self)
+
+    @property
+    def reporter(self) -> Reporter:
+        if self._reporter is None:
+            self._reporter = Reporter(self.job, self.runner.note)
+        return self._reporter
+
+    @property
+    def keeps_result(self) -> bool:
+        stores = self.task.store_result
+        return self.runner.backend.settings.store_result if stores is None else stores
 
     def bind(self) -> Outcome | None:
         """Decode the arguments and see whether they fit the function. Answers an Outcome if not."""
         try:
             args, kwargs = codec.loads(self.job.arguments)
             self.task.check_arguments(args, kwargs)
-        except (TypeError, ValueError) as error:
+            if self.body.parameters.typed:
+                args, kwargs = self.body.parameters.decoded(args, kwargs)
+        except (TypeError, ValueError, ObjectDoesNotExist) as error:
             return endings.by_bad_arguments(self.job, error)
         if self.task.takes_context:
-            runner, job = self.runner, self.job
-            context = TaskContext(
-                job, self.task, runner.worker_id, self.control, lambda: runner.announcer.result(job)
-            )
-            args = [context, *args]
+            args = [self.context, *args]
         self.args, self.kwargs = args, kwargs
         return None
+
+    def call(self) -> Any:
+        """Call user code: answers what it returns, or an awaitable of that."""
+        if self.body.is_bare:
+            return self.runner.executor.call(self.task.func, self.args, self.kwargs)
+        return self.body.call(self)
 
     def outcome_of(self, call: Callable[[], Any]) -> Outcome:
         """The Outcome of user code, whether it returns or raises."""
@@ -93,10 +125,15 @@ class Attempt:
         return time.perf_counter() - self._begun
 
     def returned(self, value: Any) -> Outcome:
-        return endings.by_value(self.job, self.runner.backend.settings, value, self.duration)
+        settings, parameters = self.runner.backend.settings, self.body.parameters
+        outcome = endings.by_value(self.job, self.task, parameters, settings, value, self.duration)
+        if self.log_book is not None or self._reporter is not None:
+            self._close()
+        return outcome
 
     def raised(self, exception: BaseException) -> Outcome:
         duration, self.exception = self.duration, exception
+        self._close()
         return endings.by_exception(
             self.job,
             self.task,
@@ -105,3 +142,9 @@ class Attempt:
             duration,
             lambda: self.runner.announcer.result(self.job),
         )
+
+    def _close(self) -> None:
+        """Nothing more is told of it."""
+        self.log_book = None
+        if self._reporter is not None:
+            self._reporter.flush()

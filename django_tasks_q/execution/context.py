@@ -2,78 +2,190 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import logging
+from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator
 from functools import cached_property
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, overload
+
+from asgiref.sync import sync_to_async
 
 from .. import _framework as framework
+from .. import codec
+from ..backends import DatabaseBackend
 from ..definition import Task
-from ..exceptions import TaskCancelled
-from ..storage import ClaimedJob
-from .control import Control
+from ..exceptions import JobTaken, TaskCancelled
+from ..models import Job
+from ..results import TaskResult
+from ..sending import enqueue
+from ..storage import storage_for
+from ..task_options import checked_metadata
+from .logs import JobLogger
+
+if TYPE_CHECKING:
+    from .attempt import Attempt
+
+T = TypeVar("T")
 
 
 class TaskContext(framework.GenericTaskContext[Any, Any]):
     """The running attempt, as its task sees it."""
 
-    def __init__(
-        self,
-        job: ClaimedJob,
-        task: Task[..., Any],
-        worker_id: str,
-        control: Control,
-        result: Callable[[], framework.TaskResult[..., Any]],
-    ) -> None:
+    def __init__(self, attempt: Attempt) -> None:
         # Past the framework's class, which is frozen.
-        self.__dict__.update(_job=job, task=task, worker_id=worker_id, _control=control, _result=result)
+        self.__dict__["_attempt"] = attempt
 
-    task: Task[..., Any]
-    worker_id: str
+    if TYPE_CHECKING:
+        _attempt: Attempt
+
+    # What it is
 
     @property
     def job_id(self) -> str:
         """Id of the job: the same in every attempt, so it may serve as an idempotency key."""
-        return str(self.__dict__["_job"].id)
+        return str(self._attempt.job.id)
+
+    @property
+    def worker_id(self) -> str:
+        """Id of the worker's boot."""
+        return self._attempt.runner.worker_id
+
+    @property
+    def task(self) -> Task[..., Any]:
+        """The task under the options of this job."""
+        return self._attempt.task
+
+    @property
+    def backend(self) -> DatabaseBackend:
+        """The backend that the job was enqueued to; its settings are in ``backend.options``."""
+        return self._attempt.runner.backend
 
     @property
     def attempt(self) -> int:
         """Number of this run, counted from 1, crashed ones included."""
-        job: ClaimedJob = self.__dict__["_job"]
+        job = self._attempt.job
         return job.attempts + job.crashes
 
     @property
-    def _controls(self) -> Control:
-        control: Control = self.__dict__["_control"]
-        return control
+    def is_last_attempt(self) -> bool:
+        """Whether a failure of this attempt is the end of the job, whatever the retry rules say."""
+        job = self._attempt.job
+        return job.attempts >= job.max_attempts
+
+    @cached_property
+    def task_result(self) -> TaskResult[..., Any]:  # type: ignore[override]
+        """The job as a TaskResult, built when it is first asked for."""
+        attempt = self._attempt
+        return attempt.runner.announcer.result(attempt.job)
+
+    @cached_property
+    def logger(self) -> JobLogger:
+        """A logger named after the task's module, whose records carry job id, task and attempt."""
+        fields = {"job_id": self.job_id, "task_name": self.task.name, "attempt": self.attempt}
+        return JobLogger(logging.getLogger(self.task.func.__module__), fields, self._attempt.log_book)
+
+    # Its row
+
+    @cached_property
+    def job(self) -> Job:
+        """The job's row, read when it is first asked for. In a coroutine, await ``ajob()`` before."""
+        attempt = self._attempt
+        return Job.objects.using(attempt.runner.database).get(id=attempt.job.id)
+
+    async def ajob(self) -> Job:
+        """See job."""
+        return await sync_to_async(lambda: self.job)()
+
+    def refresh(self) -> None:
+        """Read the row anew, and with it the metadata. What was changed and not saved is gone."""
+        for name in ("job", "metadata", "task_result"):
+            self.__dict__.pop(name, None)
+        self.job  # noqa: B018 - reads it
+
+    async def arefresh(self) -> None:
+        """See refresh()."""
+        await sync_to_async(self.refresh)()
+
+    @cached_property
+    def metadata(self) -> dict[str, Any]:
+        """The job's metadata, to be changed in place and kept by ``save_metadata()``.
+
+        In a coroutine, await ``ajob()`` first.
+        """
+        text = self.job.metadata
+        return dict(codec.loads(text)) if text else {}
+
+    def save_metadata(self) -> None:
+        """Store the metadata, for later attempts and other readers of the job.
+
+        Raises TypeError or ValueError for what JSON cannot hold, JobTaken when the attempt has lost its
+        job to another one.
+        """
+        attempt = self._attempt
+        text = codec.dumps(checked_metadata(self.metadata), what="metadata")
+        if not storage_for(attempt.runner.database).save_metadata(attempt.job.id, attempt.job.fence, text):
+            raise JobTaken("Another worker has taken this job over.")
+
+    async def asave_metadata(self) -> None:
+        """See save_metadata()."""
+        await sync_to_async(self.save_metadata)()
+
+    # Its end
 
     @property
     def deadline(self) -> float | None:
         """When TaskTimeout will be raised, on ``time.monotonic()``; None without a timeout."""
-        return self._controls.deadline
+        return self._attempt.control.deadline
 
     def remaining(self) -> float:
         """Seconds left until the deadline; infinite without one."""
-        return self._controls.remaining
+        return self._attempt.control.remaining
 
     @property
     def cancel_requested(self) -> bool:
         """Whether somebody wants the job to end. A task in a thread ends only if it looks."""
-        return self._controls.cancel_requested
+        return self._attempt.control.cancel_requested
 
     def sleep(self, seconds: float) -> None:
         """Sleep. Raises TaskCancelled or TaskTimeout as soon as there is a reason, in every executor."""
-        self._controls.sleep(seconds)
+        self._attempt.control.sleep(seconds)
 
     async def asleep(self, seconds: float) -> None:
         """See sleep()."""
-        await self._controls.asleep(seconds)
+        await self._attempt.control.asleep(seconds)
 
     def cancel(self, reason: str = "") -> NoReturn:
         """End this job as CANCELLED, by raising TaskCancelled."""
         raise TaskCancelled(reason)
 
-    @cached_property
-    def task_result(self) -> framework.TaskResult[..., Any]:  # type: ignore[override]
-        """The job as a TaskResult, built when it is first asked for."""
-        result: framework.TaskResult[..., Any] = self.__dict__["_result"]()
-        return result
+    # What it tells and starts
+
+    def set_progress(self, current: float, total: float | None = None, message: str = "") -> None:
+        """Show how far the job is: ``current`` of ``total``, with up to 255 characters of text.
+
+        Written a few times a second at most, and outside of the task's transaction.
+        """
+        for value in (current, total):
+            if value is not None and (isinstance(value, bool) or not isinstance(value, int | float)):
+                raise TypeError(f"progress is told in numbers, not {value!r:.100}.")
+        self._attempt.reporter.set(current, total, codec.printable(str(message), 1000))
+
+    @overload
+    def progress(self, items: Iterable[T], total: float | None = None, message: str = "") -> Iterator[T]: ...
+    @overload
+    def progress(
+        self, items: AsyncIterable[T], total: float | None = None, message: str = ""
+    ) -> AsyncIterator[T]: ...
+    def progress(self, items: Any, total: float | None = None, message: str = "") -> Any:
+        """Go over items and show how many are done; of how many, if they have a length or ``total`` says."""
+        reporter = self._attempt.reporter
+        if isinstance(items, AsyncIterable):
+            return reporter.aover(items, total, message)
+        return reporter.over(items, total, message)
+
+    def enqueue(self, name: str, /, *args: Any, **kwargs: Any) -> TaskResult[..., Any]:
+        """Enqueue a call of the task of that name. Raises TaskNotRegistered and what ``enqueue`` raises."""
+        return enqueue(name, args, kwargs)
+
+    async def aenqueue(self, name: str, /, *args: Any, **kwargs: Any) -> TaskResult[..., Any]:
+        """See enqueue()."""
+        return await sync_to_async(self.enqueue)(name, *args, **kwargs)

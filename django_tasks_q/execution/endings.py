@@ -8,7 +8,7 @@ from functools import lru_cache
 from types import TracebackType
 from typing import Any
 
-from .. import codec
+from .. import codec, returns
 from .._framework import TaskResult
 from ..conf import Options
 from ..definition import Task
@@ -16,6 +16,7 @@ from ..exceptions import (
     AttemptCrashed,
     BadArguments,
     ResultUnstorable,
+    ReturnTypeMismatch,
     Snooze,
     TaskCancelled,
     TaskFailure,
@@ -23,15 +24,16 @@ from ..exceptions import (
     WorkerLost,
 )
 from ..outcomes import CANCELLED, AttemptOutcome, Failure, Outcome
-from ..policy import Backoff, OnLost, RetryRule
+from ..parameters import Parameters
+from ..policy import Backoff, OnLost, RetryRule, error_code
 from ..registry import registry
 from ..results import read_options
 from ..storage import ClaimedJob, LostJob
 
-UNHANDLED_EXCEPTION = "UNHANDLED_EXCEPTION"
 TASK_TIMEOUT = "TASK_TIMEOUT"
 BAD_ARGUMENTS = "BAD_ARGUMENTS"
 RESULT_UNSTORABLE = "RESULT_UNSTORABLE"
+RETURN_TYPE_MISMATCH = "RETURN_TYPE_MISMATCH"
 INTERNAL_ERROR = "INTERNAL_ERROR"
 SERIALIZATION_FAILURE = "SERIALIZATION_FAILURE"
 COMMIT_UNKNOWN = "COMMIT_UNKNOWN"
@@ -94,9 +96,16 @@ def by_exception(
         failure = Failure.of(exception, CANCELLED, formatted(exception))
         return Outcome.cancelled(job.id, job.fence, failure, duration)
     timed_out = isinstance(exception, TaskTimeout)
-    code = TASK_TIMEOUT if timed_out else UNHANDLED_EXCEPTION
-    if isinstance(exception, TaskFailure):
+    data, note = None, ""
+    if timed_out:
+        code = TASK_TIMEOUT
+    elif isinstance(exception, TaskFailure):
         code = exception.code
+        data, note = _data_of(exception)
+    else:
+        code = error_code(exception, task.error_codes, settings.error_codes) or (
+            task.default_error_code or settings.default_error_code
+        )
     backoff = task.backoff if task.backoff is not None else settings.backoff
     if result is None and not isinstance(backoff, Backoff):
         backoff = settings.backoff if isinstance(settings.backoff, Backoff) else Backoff()
@@ -112,9 +121,19 @@ def by_exception(
         # Both are shown: the rule's own error, raised while the task's was being handled.
         error.__context__ = exception
         delay, exception = None, error
-    failure = Failure.of(exception, code, formatted(exception))
+    failure = Failure.of(exception, code, formatted(exception) + note, data=data)
     kind = AttemptOutcome.TIMEOUT if timed_out else AttemptOutcome.FAILED
     return Outcome.failed(job.id, job.fence, failure, delay, duration, kind)
+
+
+def _data_of(failure: TaskFailure) -> tuple[str | None, str]:
+    """What a failure carries, as JSON, and a remark if that is not possible."""
+    if failure.data is None:
+        return None, ""
+    try:
+        return codec.dumps(failure.data, what="data", max_bytes=codec.MAX_TEXT_BYTES), ""
+    except Exception as error:
+        return None, f"\n(Its data was not stored: {error})\n"
 
 
 def by_bad_arguments(job: ClaimedJob, error: Exception) -> Outcome:
@@ -128,10 +147,20 @@ def by_internal_error(job: ClaimedJob, error: BaseException) -> Outcome:
     return Outcome.failed(job.id, job.fence, Failure.of(error, INTERNAL_ERROR, formatted(error)), None, None)
 
 
-def by_value(job: ClaimedJob, settings: Options, value: Any, duration: float) -> Outcome:
+def by_value(
+    job: ClaimedJob,
+    task: Task[..., Any],
+    parameters: Parameters,
+    settings: Options,
+    value: Any,
+    duration: float,
+) -> Outcome:
     """The attempt returned. A value that no database can store fails the job."""
     try:
-        result = codec.dumps(value, what="The return value", max_bytes=settings.max_result_bytes)
+        result = returns.encoded(task, parameters, settings, value)
+    except ReturnTypeMismatch as error:
+        failure = Failure.of(error, RETURN_TYPE_MISMATCH)
+        return Outcome.failed(job.id, job.fence, failure, None, duration)
     except Exception as error:
         failure = Failure.of(ResultUnstorable(str(error)), RESULT_UNSTORABLE)
         return Outcome.failed(job.id, job.fence, failure, None, duration)

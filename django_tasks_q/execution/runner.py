@@ -12,13 +12,18 @@ from typing import Any
 from asgiref.sync import sync_to_async
 
 from ..backends import DatabaseBackend
+from ..current import running
+from ..definition import Task
 from ..exceptions import TaskTimeout
 from ..executors import Executor, ProcessExecutor
 from ..outcomes import Outcome
-from ..storage import ClaimedJob, storage_for
+from ..registry import registry
+from ..resolver import Resolver
+from ..storage import ClaimedJob, Note, storage_for
 from . import endings
 from .announcer import Announcer
 from .attempt import Attempt
+from .body import Body
 from .connections import clean_connections, drop_dead_connections
 from .control import Control
 from .sessions import watch_sessions
@@ -35,6 +40,7 @@ class Runner:
     """Runs attempts for one backend and one worker. Threads may share it.
 
     With ``in_test`` the attempts use the caller's connections and transaction, which are not cleaned up.
+    ``note`` takes what attempts tell while they run; by default it is stored at once.
     """
 
     def __init__(
@@ -45,6 +51,8 @@ class Runner:
         executor: Executor | None = None,
         database: str | None = None,
         in_test: bool = False,
+        resolver: Resolver | None = None,
+        note: Callable[[Note], None] | None = None,
     ) -> None:
         self.backend = backend
         self.worker_id = worker_id
@@ -52,6 +60,10 @@ class Runner:
         self.database = database or backend.database
         self.in_test = in_test
         self.announcer = Announcer(backend, worker_id, self.database)
+        self.resolver = resolver or Resolver()
+        #: Takes what attempts tell while they run.
+        self.note = note or self._store_note
+        self._bodies: dict[tuple[int, Any], Body] = {}
         if not in_test:
             watch_sessions()
 
@@ -77,12 +89,10 @@ class Runner:
             return refusal
         if self.announcer.starts_are_heard:
             self.tell(hooks, lambda: self.announcer.started(job))
+        running.set(attempt)
 
         def call() -> Any:
-            return control.run(
-                lambda: self.executor.call(attempt.task.func, attempt.args, attempt.kwargs),
-                is_coroutine=attempt.is_coroutine,
-            )
+            return control.run(attempt.call, is_coroutine=attempt.body.is_coroutine)
 
         if attempt.task.atomic:
             return completed_in_transaction(storage_for(self.database), attempt, call)
@@ -97,16 +107,26 @@ class Runner:
 
     async def _arun(self, job: ClaimedJob, control: Control, threads: SyncThreads) -> Outcome:
         attempt = Attempt(self, job, control)
-        if (refusal := attempt.bind()) is not None:
+        reads = attempt.body.parameters.needs_database
+        if not reads and (refusal := attempt.bind()) is not None:
             return refusal
         if self.announcer.starts_are_heard:
             await self.atell(threads, lambda: self.announcer.started(job))
         async with threads.lend():
-            return await attempt.aoutcome_of(
-                lambda: control.awaited(
-                    lambda: self.executor.call(attempt.task.func, attempt.args, attempt.kwargs)
-                )
-            )
+            if reads and (refusal := await sync_to_async(attempt.bind)()) is not None:
+                return refusal
+            running.set(attempt)
+            return await attempt.aoutcome_of(lambda: control.awaited(attempt.call))
+
+    def body_of(self, task: Task[..., Any]) -> Body:
+        """What is called for the jobs of a task. Raises what unusable middleware raises."""
+        key = (registry.version, task.func)
+        if (body := self._bodies.get(key)) is None:
+            body = self._bodies[key] = Body(task, self.backend.settings, self.executor, self.resolver)
+        return body
+
+    def _store_note(self, note: Note) -> None:
+        storage_for(self.database).note([note])
 
     def _clean(self) -> None:
         if not self.in_test:

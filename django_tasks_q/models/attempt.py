@@ -20,6 +20,8 @@ class Attempt(models.Model):
     error_code = models.CharField(_("error code"), max_length=64, default="", blank=True)
     exception_class = models.CharField(_("exception"), max_length=600, default="", blank=True)
     message = models.TextField(_("message"), default="", blank=True)
+    #: What a ``TaskFailure`` carried, as JSON.
+    data = models.TextField(_("error data"), null=True, blank=True)
     traceback = models.TextField(_("traceback"), default="", blank=True)
 
     class Meta:

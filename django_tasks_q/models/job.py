@@ -21,9 +21,13 @@ class JobQuerySet(models.QuerySet["Job"]):
         """Waiting for another attempt after one that failed."""
         return self.filter(status=JobStatus.SCHEDULED, attempts__gt=0)
 
+    def tagged(self, tag: str) -> Self:
+        """Jobs that carry a tag. Reads every job that the rest of the query leaves."""
+        return self.filter(tags__contains=codec.dumps(tag, what="tag"))
+
     def without_payload(self) -> Self:
         """For lists: arguments and results can be large, and stay in the database."""
-        return self.defer("arguments", "options", "result")
+        return self.defer("arguments", "options", "result", "metadata")
 
 
 class Job(models.Model):
@@ -42,10 +46,19 @@ class Job(models.Model):
     arguments = models.TextField(_("arguments"))
     result = models.TextField(_("result"), null=True, blank=True)
     options = models.TextField(_("options"), default="", blank=True)
+    #: A JSON list of words that people find the job by.
+    tags = models.TextField(_("tags"), null=True, blank=True)
+    #: A JSON object for the project's own use.
+    metadata = models.TextField(_("metadata"), null=True, blank=True)
+    #: The job whose attempt enqueued this one. No foreign key: it may be gone before.
+    parent_id = models.UUIDField(_("enqueued by job"), null=True, blank=True)
 
     max_attempts = models.SmallIntegerField(_("attempts allowed"), default=1)
     timeout = models.FloatField(_("timeout in seconds"), null=True, blank=True)
     expires_at = models.DateTimeField(_("expires"), null=True, blank=True)
+    #: Seconds after its end at which the job is deleted, and its result cleared; null as the settings say.
+    retention = models.FloatField(_("kept for seconds"), null=True, blank=True)
+    result_ttl = models.FloatField(_("result kept for seconds"), null=True, blank=True)
     #: Grows with every claim; a write for an attempt must name the fence that attempt was given.
     fence = models.IntegerField(_("fence"), default=0)
     attempts = models.SmallIntegerField(_("attempts"), default=0)
@@ -107,10 +120,24 @@ class Job(models.Model):
                 name="dtq_job_cancelling",
                 condition=models.Q(cancel_requested_at__isnull=False, status=JobStatus.RUNNING),
             ),
+            # Jobs with a time of their own lie apart: a look for old ones would go over all that stay longer.
             models.Index(
                 fields=["finished_at"],
                 name="dtq_job_finished",
-                condition=models.Q(finished_at__isnull=False),
+                condition=models.Q(finished_at__isnull=False, retention__isnull=True),
+            ),
+            models.Index(
+                fields=["retention", "finished_at"],
+                name="dtq_job_retained",
+                condition=models.Q(finished_at__isnull=False, retention__isnull=False),
+            ),
+            models.Index(
+                fields=["result_ttl", "finished_at"],
+                name="dtq_job_result_ttl",
+                condition=models.Q(finished_at__isnull=False, result_ttl__isnull=False, result__isnull=False),
+            ),
+            models.Index(
+                fields=["parent_id"], name="dtq_job_parent", condition=models.Q(parent_id__isnull=False)
             ),
         ]
 

@@ -7,17 +7,22 @@ from django.core.exceptions import ImproperlyConfigured
 from django.db import connections
 
 from .base import Storage
-from .session import Exchange, Listener
-from .values import Cancelled, Claim, ClaimedJob, Hints, LostJob, Send
+from .session import REMEMBERED, Doorbell, Exchange, Listener
+from .values import Cancelled, Claim, ClaimedJob, Hints, LogNote, LostJob, Note, ProgressNote, Send
 
 __all__ = [
+    "REMEMBERED",
     "Cancelled",
     "Claim",
     "ClaimedJob",
+    "Doorbell",
     "Exchange",
     "Hints",
     "Listener",
+    "LogNote",
     "LostJob",
+    "Note",
+    "ProgressNote",
     "Send",
     "Storage",
     "before_fork",

@@ -16,12 +16,13 @@ from ..outcomes import CANCELLED, AttemptOutcome, Outcome
 from ..states import JobStatus
 from .clock import DatabaseNow
 from .leases import Leases
-from .session import Exchange, Exchanged, Listener, repeated
+from .notes import Notes
+from .session import Doorbell, Exchange, Exchanged, Listener, repeated
 from .upkeep import Upkeep
-from .values import SENT_COLUMNS, Cancelled, Claim, ClaimedJob, Send
+from .values import Cancelled, Claim, ClaimedJob, Send
 
 
-class Storage(Upkeep, Leases):
+class Storage(Upkeep, Leases, Notes):
     """The verbs. Each is one statement or one transaction, and tells time by the database."""
 
     # Coming in
@@ -29,7 +30,7 @@ class Storage(Upkeep, Leases):
     def enqueue(self, send: Send) -> None:
         """Insert jobs in the caller's transaction, all or none."""
         rows = [
-            Job(**dict(zip(SENT_COLUMNS, (*call, *send.shared), strict=True)))
+            Job(**dict(zip(send.columns, (*call, *send.shared), strict=True)))
             for call in zip(send.ids, send.arguments, strict=True)
         ]
         if len(rows) == 1:
@@ -42,6 +43,13 @@ class Storage(Upkeep, Leases):
 
     def listen(self, backend: str) -> Listener | None:
         """A listener for hints, or None where the database sends none."""
+        return None
+
+    def hint_ended(self, backend: str, ids: Collection[UUID]) -> None:
+        """Ring the doorbells of those who wait for these jobs."""
+
+    def doorbell(self, backend: str, id: UUID) -> Doorbell | None:
+        """A doorbell for the end of a job, or None where there is none. Raises a database Error."""
         return None
 
     # Running
@@ -243,5 +251,6 @@ def _attempt(outcome: Outcome, number: int, row: Mapping[str, Any]) -> Attempt:
         exception_class=failure.exception_class if failure else "",
         exit_status=failure.exit_status if failure else None,
         message=failure.message if failure else "",
+        data=failure.data if failure else None,
         traceback=failure.traceback if failure else "",
     )

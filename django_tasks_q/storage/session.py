@@ -34,6 +34,9 @@ S = TypeVar("S", bound="Session")
 #: What ``finish`` and ``claim`` answer.
 Exchanged = tuple[dict[UUID, JobStatus], list[ClaimedJob]]
 
+#: Seconds for which workers remember that somebody waits for a job.
+REMEMBERED = 60.0
+
 #: How often a statement is repeated that lost to a concurrent one without any fault of its own.
 MAX_REPEATS = 20
 
@@ -170,6 +173,24 @@ class Listener:
 
         Raises that one's Error. Once the hint has been drained, ``is_answered`` is true.
         """
+        raise NotImplementedError
+
+    def close(self) -> None:
+        raise NotImplementedError
+
+
+class Doorbell:
+    """Rings when a worker says that a job may have ended. One that never rings is as good, but slower."""
+
+    def fileno(self) -> int:
+        raise NotImplementedError
+
+    def ask(self) -> None:
+        """Tell the workers that somebody waits. To be repeated every ``REMEMBERED / 2`` seconds."""
+        raise NotImplementedError
+
+    def drain(self) -> None:
+        """Have it silent until it rings again. Raises a database Error when it cannot ring any more."""
         raise NotImplementedError
 
     def close(self) -> None:

@@ -9,7 +9,8 @@ from django.db.models import Exists, F, OuterRef
 from django.db.models.lookups import LessThanOrEqual
 
 from ..failpoints import failpoint
-from ..models import Attempt, Job, Worker
+from ..models import Attempt, Job, LogLine, Progress, Worker
+from ..models.job import JobQuerySet
 from ..outcomes import EXPIRED
 from ..states import FINAL, STARTABLE, JobStatus
 from .clock import DatabaseNow
@@ -94,16 +95,27 @@ class Upkeep(Session):
         rows = Job.objects.using(self.alias).filter(status=JobStatus.RUNNING, worker_id=worker_id)
         return list(rows.values_list("id", "fence"))
 
+    # What has ended
+
     @repeated
     def prune(
         self, backend: str, statuses: Collection[JobStatus], older_than: float, limit: int = 500
     ) -> int:
-        """Delete up to ``limit`` finished jobs, ended more than ``older_than`` seconds ago."""
-        old = Job.objects.using(self.alias).filter(
-            status__in=FINAL.intersection(statuses),
-            finished_at__lt=DatabaseNow(-older_than),
-            backend=backend,
-        )
+        """Delete up to ``limit`` finished jobs, ended more than ``older_than`` seconds ago.
+
+        Not those that have a retention of their own.
+        """
+        jobs = Job.objects.using(self.alias).filter(retention__isnull=True, backend=backend)
+        return self._prune(jobs.filter(status__in=FINAL.intersection(statuses)), older_than, limit)
+
+    @repeated
+    def prune_retained(self, backend: str, retention: float, limit: int = 500) -> int:
+        """The same of jobs whose own retention is that many seconds, however they ended."""
+        jobs = Job.objects.using(self.alias).filter(retention=retention, backend=backend)
+        return self._prune(jobs.filter(status__in=FINAL), retention, limit)
+
+    def _prune(self, jobs: JobQuerySet, older_than: float, limit: int) -> int:
+        old = jobs.filter(finished_at__lt=DatabaseNow(-older_than))
         ids = list(old.order_by("finished_at").values_list("id", flat=True)[:limit])
         if not ids:
             return 0
@@ -113,6 +125,40 @@ class Upkeep(Session):
             # Whoever deletes the same ones at the same time must not wait for this, nor this for it.
             rows = self.locked(Job.objects.using(self.alias).filter(id__in=ids, status__in=FINAL), skip=True)
             mine = list(rows.values_list("id", flat=True))
-            Attempt.objects.using(self.alias).filter(job_id__in=mine).delete()
+            for model in (Attempt, Progress, LogLine):
+                model._default_manager.using(self.alias).filter(job_id__in=mine).delete()
             Job.objects.using(self.alias).filter(id__in=mine).delete()
         return len(mine)
+
+    @repeated
+    def clear_results(self, backend: str, result_ttl: float, limit: int = 500) -> int:
+        """Clear up to ``limit`` results that were to be kept for that many seconds. Answers how many."""
+        old = Job.objects.using(self.alias).filter(
+            result_ttl=result_ttl,
+            result__isnull=False,
+            finished_at__lt=DatabaseNow(-result_ttl),
+            backend=backend,
+        )
+        ids = list(old.order_by("finished_at").values_list("id", flat=True)[:limit])
+        if not ids:
+            return 0
+        # Nobody writes to what has ended but who retries or deletes it.
+        return Job.objects.using(self.alias).filter(id__in=ids, status__in=FINAL).update(result=None)
+
+    def own_times(self, column: str) -> list[float]:
+        """The different values of ``retention`` or ``result_ttl`` among jobs that have ended.
+
+        One probe of an index each: there are as many as tasks that name one, and jobs without end.
+        """
+        rows = Job.objects.using(self.alias).filter(
+            **({"result__isnull": False} if column == "result_ttl" else {}),
+            **{f"{column}__isnull": False},
+            finished_at__isnull=False,
+        )
+        found: list[float] = []
+        while True:
+            further = rows.filter(**{f"{column}__gt": found[-1]}) if found else rows
+            value = further.order_by(column).values_list(column, flat=True).first()
+            if value is None:
+                return found
+            found.append(value)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, NamedTuple
@@ -25,15 +25,22 @@ class Send(NamedTuple):
     run_after: datetime | None
     expires_at: datetime | None
     enqueued_at: datetime
+    #: Columns that most jobs leave empty, by name.
+    more: Mapping[str, Any] = {}
 
     @property
     def shared(self) -> tuple[Any, ...]:
         """What is the same for all."""
-        return self[2:]
+        return (*self[2:-1], *self.more.values())
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The columns that this send fills. All others start empty."""
+        return (*SENT_COLUMNS, *self.more)
 
 
-#: The columns that a send fills. All others start empty.
-SENT_COLUMNS = ("id", *Send._fields[1:])
+#: The columns that every send fills.
+SENT_COLUMNS = ("id", *Send._fields[1:-1])
 
 
 class ClaimedJob(NamedTuple):
@@ -79,6 +86,11 @@ class Hints(NamedTuple):
 
     jobs: bool = False
     cancels: bool = False
+    #: Jobs whose end somebody waits for.
+    waited: frozenset[UUID] = frozenset()
+
+    def __or__(self, other: Hints) -> Hints:
+        return Hints(self.jobs or other.jobs, self.cancels or other.cancels, self.waited | other.waited)
 
 
 class Cancelled(NamedTuple):
@@ -98,3 +110,35 @@ class Claim:
     #: Only these queues; empty for all.
     queues: Sequence[str] = ()
     exclude_queues: Sequence[str] = ()
+
+
+class ProgressNote(NamedTuple):
+    """How far an attempt has come."""
+
+    job_id: UUID
+    fence: int
+    current: float
+    total: float | None
+    message: str
+    #: A value as JSON.
+    value: str | None = None
+
+    @property
+    def shown(self) -> dict[str, Any]:
+        """What people see of it, by column."""
+        return dict(zip(self._fields[2:], self[2:], strict=True))
+
+
+class LogNote(NamedTuple):
+    """A line that an attempt has logged."""
+
+    job_id: UUID
+    fence: int
+    level: int
+    logger: str
+    message: str
+    #: Seconds since 1970, by the clock of the process.
+    created: float
+
+
+Note = ProgressNote | LogNote

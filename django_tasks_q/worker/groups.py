@@ -7,11 +7,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from asgiref.sync import iscoroutinefunction
-
 from ..conf import Options
 from ..definition import Task
 from ..executors import Kind, executor_class
+from ..parameters import Parameters
 from ..storage import ClaimedJob
 from .config import WorkerConfig
 from .recycling import Recycling
@@ -68,7 +67,8 @@ class Group:
 
 def executor_of(task: Task[..., Any], settings: Options) -> str:
     """The name of the executor a task runs in: its own, or the one for functions of its kind."""
-    return task.executor or ("async" if iscoroutinefunction(task.func) else settings.executor)
+    is_coroutine = Parameters.of(task.func, task.takes_context).is_coroutine
+    return task.executor or ("async" if is_coroutine else settings.executor)
 
 
 def groups_of(tasks: Iterable[Task[..., Any]], config: WorkerConfig, settings: Options) -> dict[str, Group]:
@@ -82,6 +82,7 @@ def groups_of(tasks: Iterable[Task[..., Any]], config: WorkerConfig, settings: O
             size = config.processes if kind == "process" else 1
             capacity = {"process": 1, "thread": config.threads, "async": config.async_concurrency}[kind]
             groups[name] = Group(name, kind, settings, config.recycling, size, capacity)
-        groups[name].task_names.append(task.name)
-        by_task[task.name] = groups[name]
+        names = (task.name, *task.aliases)
+        groups[name].task_names += names
+        by_task |= dict.fromkeys(names, groups[name])
     return by_task

@@ -9,6 +9,7 @@ from ..failpoints import failpoint
 from ..outcomes import Outcome
 from ..states import JobStatus
 from ..storage import ClaimedJob, Exchange, Storage
+from .doorbells import Doorbells
 from .intake import Intake
 from .pool import Pool
 from .record import Written, record
@@ -21,10 +22,13 @@ LONG_FLIGHT = 1.0
 class Ledger:
     """Keeps every ending until it is known to be written, and then says so."""
 
-    def __init__(self, storage: Storage, intake: Intake, pool: Pool, report: Report) -> None:
+    def __init__(
+        self, storage: Storage, intake: Intake, pool: Pool, doorbells: Doorbells, report: Report
+    ) -> None:
         self.storage = storage
         self.intake = intake
         self.pool = pool
+        self.doorbells = doorbells
         self.report = report
         self.unwritten: list[Outcome] = []
         #: What is being written, and since when.
@@ -99,6 +103,7 @@ class Ledger:
         if JobStatus.READY in written.values() or not self.pool.held:
             self.intake.look_soon()
         self.pool.telling.confirm(outcomes, written)
+        self.doorbells.ended(written)
         self.report.ended(outcomes, written, self.intake.names)
 
     def forget(self) -> None:

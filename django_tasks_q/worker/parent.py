@@ -20,6 +20,7 @@ from ..storage import Hints, before_fork, storage_for
 from .cancellations import Cancellations
 from .children import main as child_main
 from .config import WorkerConfig
+from .doorbells import Doorbells
 from .duties import Duties
 from .forkserver import ForkServer
 from .groups import groups_of
@@ -65,7 +66,8 @@ class Parent:
         self.wakeup = Wakeup(self.storage, config.backend, self.signals, listen=self.settings.notify)
         self.cancellations = Cancellations(self.storage, listens=self.settings.notify)
         self.intake = Intake(self.storage, config, self.lease, self.pool, self.wakeup)
-        self.ledger = Ledger(self.storage, self.intake, self.pool, report)
+        self.doorbells = Doorbells(self.storage, config.backend)
+        self.ledger = Ledger(self.storage, self.intake, self.pool, self.doorbells, report)
         self.outage = Outage()
         #: Hints that came while the database was busy.
         self._heard = Hints()
@@ -108,7 +110,7 @@ class Parent:
 
     def _step(self) -> None:
         hints = self.wakeup.wait(self._sources(), self._sleep())
-        self._heard = Hints(self._heard.jobs or hints.jobs, self._heard.cancels or hints.cancels)
+        self._heard |= hints
         # Asked before anything else: after a freeze, whatever the children say comes too late.
         if self.lease.is_over and self.lease.is_taken:
             self._lose_lease()
@@ -136,7 +138,7 @@ class Parent:
             return min(due, self.ledger.seconds_to_collect)
         if self.ledger.unwritten:
             return 0.0
-        due = min(due, self.duties.seconds_to_next)
+        due = min(due, self.duties.seconds_to_next, self.pool.notes.seconds_to_next)
         if self.pool.held:
             due = min(due, self.cancellations.seconds_to_next)
         if self.intake.can_claim:
@@ -158,6 +160,11 @@ class Parent:
         """What a step does with the database."""
         self.ledger.collect()
         self._keep_lease()
+        if hints.waited:
+            self.doorbells.remember(hints.waited, self.intake.names)
+        self.doorbells.ring()
+        # What an attempt has told comes before its end.
+        self.pool.notes.write(self.storage, now=bool(self.ledger.unwritten))
         found = self.duties.perform(
             self.lease.id,
             self.intake.names,
@@ -168,6 +175,8 @@ class Parent:
         self.wakeup.listen()
         self._cancel(hints.cancels)
         self.ledger.send(hints.jobs or found.ready)
+        if self.ledger.exchange is None:
+            self.doorbells.ring()
 
     def _keep_lease(self) -> None:
         if not self.lease.is_taken:
@@ -202,6 +211,7 @@ class Parent:
         self.intake.forget()
         self.pool.abandon()
         self.ledger.forget()
+        self.pool.notes.forget()
         self.server.renew(float("inf"))
         self.lease = self.intake.lease = Lease(self.storage, self.config, self.settings.lease)
 
@@ -220,7 +230,9 @@ class Parent:
                 with self.patience:
                     self.ledger.collect()
                     self.ledger.release(self.pool.withdraw())
+                    self.pool.notes.write(self.storage, now=True)
                     self.ledger.write()
+                    self.doorbells.ring()
                     if self.lease.is_due and not self.lease.renew():
                         break
                 self.server.renew(self.lease.kill_at)

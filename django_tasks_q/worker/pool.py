@@ -13,6 +13,7 @@ from . import protocol
 from .forkserver import ForkServer
 from .groups import MAX_RETIRING, Group
 from .handle import Handle
+from .notepad import NotePad
 from .protocol import Channel
 from .several import Several
 from .single import Single
@@ -45,6 +46,7 @@ class Pool:
         self.child_config = child_config
         self.children: dict[int, Handle] = {}
         self.telling = Telling(self.children)
+        self.notes = NotePad()
         self._keys = 0
 
     # Children
@@ -219,6 +221,8 @@ class Pool:
                     self._answered(child, *protocol.unpack_success(body), outcomes)
                 elif kind == protocol.OUTCOME:
                     self._answered(child, *protocol.unpack_outcome(body), outcomes)
+                elif kind == protocol.NOTE:
+                    self.notes.append(protocol.unpack_note(body))
                 elif kind == protocol.STARTED:
                     child.started(UUID(bytes=body))
                 elif kind == protocol.READY:

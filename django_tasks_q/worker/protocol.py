@@ -11,13 +11,14 @@ import socket
 import struct
 import threading
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import astuple
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
 from ..outcomes import AttemptOutcome, Failure, Outcome
 from ..states import JobStatus
-from ..storage import ClaimedJob
+from ..storage import ClaimedJob, LogNote, Note, ProgressNote
 
 # Parent to child
 RUN = b"R"
@@ -33,6 +34,7 @@ TOLD = b"t"
 STARTED = b"b"
 PONG = b"p"
 TIRED = b"x"
+NOTE = b"n"
 # Parent to fork server
 SPAWN = b"S"
 LEASE = b"L"
@@ -175,6 +177,20 @@ def unpack_success(body: bytes) -> tuple[Outcome, bool]:
     return Outcome.successful(UUID(bytes=id), fence, body[_SUCCESS.size :].decode(), duration), told
 
 
+_NOTES: dict[str, type[Note]] = {kind.__name__: kind for kind in (ProgressNote, LogNote)}
+
+
+def pack_note(note: Note) -> bytes:
+    """Something that an attempt tells while it runs."""
+    id, *rest = note
+    return pack([[type(note).__name__, id.hex, *rest]])
+
+
+def unpack_note(body: bytes) -> Note:
+    [[name, id, *rest]] = unpack(body)
+    return _NOTES[name](UUID(hex=id), *rest)
+
+
 def pack_outcome(outcome: Outcome, told: bool) -> bytes:
     failure = outcome.failure
     header = [
@@ -183,9 +199,7 @@ def pack_outcome(outcome: Outcome, told: bool) -> bytes:
         outcome.status.value,
         outcome.delay,
         outcome.duration,
-        None
-        if failure is None
-        else [failure.code, failure.exception_class, failure.message, failure.traceback],
+        None if failure is None else astuple(failure),
         outcome.result,
         outcome.is_written,
         outcome.in_doubt,

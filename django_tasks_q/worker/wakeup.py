@@ -111,7 +111,7 @@ class Wakeup:
         except Error:
             self._lose_listener()
             return Hints(jobs=True, cancels=True)  # whatever was missed is found by looking
-        if hints.jobs or hints.cancels:
+        if any(hints):
             self._deaf_until = time.monotonic() + HINT_PAUSE
         return hints
 

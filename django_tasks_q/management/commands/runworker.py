@@ -10,12 +10,10 @@ from importlib import import_module
 from typing import Any
 
 from django.conf import settings
-from django.core.exceptions import ImproperlyConfigured
 from django.core.management.base import BaseCommand, CommandError
 from django.db import Error, ProgrammingError, connections
 from django.utils import autoreload
 
-from ... import _framework as framework
 from ... import migrations
 from ...backends import DatabaseBackend
 from ...registry import registry
@@ -27,6 +25,7 @@ from ...worker.patience import Patience
 from ...worker.recycling import Recycling
 from ...worker.report import Report
 from ..arguments import add_capacity, add_choice, add_ends
+from ..backends import stored
 
 #: Set in the environment of the worker that a reloader has started.
 RELOADED = "DJANGO_TASKS_Q_RELOADED"
@@ -48,7 +47,7 @@ class Command(BaseCommand):
         if options["reload"] and RELOADED not in os.environ:
             autoreload.run_with_reloader(_run_reloaded)
             return
-        backend = _backend(options["backend"])
+        backend = stored(options["backend"])
         config = self._config(options, backend)
         with Patience():
             _check_tables(config.database)
@@ -90,20 +89,6 @@ class Command(BaseCommand):
             max_jobs=options["max_jobs"],
             shutdown_timeout=options["shutdown_timeout"],
         )
-
-
-def _backend(alias: str) -> DatabaseBackend:
-    try:
-        backend = framework.task_backends[alias]
-        if isinstance(backend, DatabaseBackend):
-            backend.settings  # noqa: B018 - raises for unusable OPTIONS
-            return backend
-    except ImproperlyConfigured as error:
-        raise CommandError(str(error)) from error
-    raise CommandError(
-        f"TASKS[{alias!r}] is {type(backend).__module__}.{type(backend).__qualname__}, which stores no jobs "
-        "to run. Use django_tasks_q.backends.DatabaseBackend."
-    )
 
 
 def _check_tables(database: str) -> None:

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import hashlib
 import time
+from collections.abc import Iterable
+from contextlib import suppress
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 from django.db import InterfaceError, connections, transaction
 from psycopg import Error as PsycopgError
 
 from ...failpoints import failpoint
-from ..session import Listener
+from ..session import Doorbell, Listener
 from ..values import Hints
 
 #: What a hint says when it is not about new jobs. Anybody may send it: it only makes workers look.
 CANCEL = "cancel"
+#: The same about somebody who waits for a job; its id follows.
+WAIT = "wait "
 
 
 #: Seconds after a process's last job at which the next one is news. Workers that were woken look again on
@@ -48,6 +52,11 @@ class Hinter:
             # Where Django leaves transactions to the project, the server keeps it until the commit.
             self._send(backend, payload)
 
+    def ended(self, backend: str, ids: Iterable[UUID]) -> None:
+        """Ring for jobs that have ended, now."""
+        with connections[self._alias].cursor() as cursor:
+            cursor.executemany(NOTIFY, [(f"{channel(backend)}_ended", str(id)) for id in ids])
+
     def _send(self, backend: str, payload: str) -> None:
         if payload != CANCEL:
             failpoint("enqueue.committed")
@@ -70,13 +79,7 @@ class PostgreSQLListener(Listener):
         self._alias = alias
         self._channel = channel
         self._own_channel = f"{channel}_{uuid4().hex[:16]}"
-        wrapper: Any = connections[alias]
-        with wrapper.wrap_database_errors:
-            # Not by way of Django's pool, which would miss it for ever.
-            self._connection = wrapper.Database.connect(**wrapper.get_connection_params())
-            self._connection.autocommit = True
-            self._connection.execute(f'LISTEN "{channel}"')
-            self._connection.execute(f'LISTEN "{self._own_channel}"')
+        self._connection = _listening(alias, channel, self._own_channel)
 
     def fileno(self) -> int:
         return int(self._connection.fileno())
@@ -88,7 +91,9 @@ class PostgreSQLListener(Listener):
             raise InterfaceError(str(error)) from error
         self.is_answered |= any(channel == self._own_channel for channel, _ in heard)
         payloads = {payload for channel, payload in heard if channel == self._channel}
-        return Hints(jobs=bool(payloads - {CANCEL}), cancels=CANCEL in payloads)
+        waits = {payload for payload in payloads if payload.startswith(WAIT)}
+        waited = frozenset(id for id in map(_id, waits) if id is not None)
+        return Hints(bool(payloads - {CANCEL} - waits), CANCEL in payloads, waited)
 
     def ask(self) -> None:
         self.is_answered = False
@@ -98,6 +103,50 @@ class PostgreSQLListener(Listener):
 
     def close(self) -> None:
         self._connection.close()
+
+
+class PostgreSQLDoorbell(Doorbell):
+    """On a connection of its own, which also does the asking: the caller may be in a transaction."""
+
+    def __init__(self, alias: str, backend: str, id: UUID) -> None:
+        self._wrapper: Any = connections[alias]
+        self._backend, self._id = backend, id
+        self._connection = _listening(alias, f"{channel(backend)}_ended")
+
+    def fileno(self) -> int:
+        return int(self._connection.fileno())
+
+    def ask(self) -> None:
+        with self._wrapper.wrap_database_errors:
+            self._connection.execute(
+                "SELECT pg_notify(%s, %s)", (channel(self._backend), f"{WAIT}{self._id}")
+            )
+
+    def drain(self) -> None:
+        with self._wrapper.wrap_database_errors:
+            for _ in self._connection.notifies(timeout=0):
+                pass
+
+    def close(self) -> None:
+        self._connection.close()
+
+
+def _listening(alias: str, *channels: str) -> Any:
+    """A new connection that listens. Raises a database Error."""
+    wrapper: Any = connections[alias]
+    with wrapper.wrap_database_errors:
+        # Not by way of Django's pool, which would miss it for ever.
+        connection = wrapper.Database.connect(**wrapper.get_connection_params())
+        connection.autocommit = True
+        for name in channels:
+            connection.execute(f'LISTEN "{name}"')
+    return connection
+
+
+def _id(wait: str) -> UUID | None:
+    with suppress(ValueError):
+        return UUID(wait.removeprefix(WAIT))
+    return None
 
 
 def channel(backend: str) -> str:

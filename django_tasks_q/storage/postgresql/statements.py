@@ -90,9 +90,9 @@ WITH ending AS MATERIALIZED (
         %(id)s::uuid[], %(fence)s::int[], %(status)s::text[], %(final)s::bool[], %(delay)s::float8[],
         %(result)s::text[], %(duration)s::float8[], %(kind)s::text[], %(recorded)s::bool[],
         %(uncounted)s::bool[], %(crashed)s::bool[], %(code)s::text[], %(exception)s::text[],
-        %(message)s::text[], %(traceback)s::text[], %(exit_status)s::int[]
+        %(message)s::text[], %(traceback)s::text[], %(exit_status)s::int[], %(data)s::text[]
     ) AS ending(id, fence, status, final, delay, result, duration, kind, recorded, uncounted, crashed,
-                code, exception, message, traceback, exit_status)
+                code, exception, message, traceback, exit_status, data)
 ){owned}, ended AS (
     UPDATE {job} AS job
     SET status = CASE WHEN job.cancel_requested_at IS NULL OR ending.final THEN ending.status
@@ -114,10 +114,10 @@ WITH ending AS MATERIALIZED (
               job.last_attempted_at, job.worker_id
 ), attempt AS (
     INSERT INTO {attempt} (job_id, number, fence, worker_id, outcome, started_at, finished_at, duration,
-                           error_code, exception_class, message, traceback, exit_status)
+                           error_code, exception_class, message, traceback, exit_status, data)
     SELECT ended.id, ended.number, ending.fence, ended.worker_id, ending.kind, ended.last_attempted_at,
            STATEMENT_TIMESTAMP(), ending.duration, ending.code, ending.exception, ending.message,
-           ending.traceback, ending.exit_status
+           ending.traceback, ending.exit_status, ending.data
     FROM ended JOIN ending USING (id)
     WHERE ending.recorded OR (ended.number > 1 AND NOT ending.uncounted)
 )

@@ -18,12 +18,12 @@ from ...models import Attempt, Job
 from ...outcomes import AttemptOutcome, Outcome
 from ...states import FINAL, JobStatus
 from ..base import Storage, has_just_succeeded, is_recorded
-from ..session import Exchange, Exchanged, Listener, repeated
-from ..values import SENT_COLUMNS, Claim, ClaimedJob, Send
+from ..session import Doorbell, Exchange, Exchanged, Listener, repeated
+from ..values import Claim, ClaimedJob, Send
 from . import statements
 from .direct import Direct, is_watched
 from .flight import Flight
-from .hints import CANCEL, Hinter, PostgreSQLListener, channel
+from .hints import CANCEL, Hinter, PostgreSQLDoorbell, PostgreSQLListener, channel
 
 #: Seconds for which claims go on behind the last one. A job that comes in before it, because it is more
 #: urgent or has been given back, may wait that long while there is a backlog.
@@ -48,13 +48,13 @@ class PostgreSQLStorage(Storage):
     def __init__(self, alias: str) -> None:
         super().__init__(alias)
         quote = self.connection.ops.quote_name
-        column_of = {field.name: quote(str(field.column)) for field in Job._meta.concrete_fields}
+        self._column_of = {field.name: quote(str(field.column)) for field in Job._meta.concrete_fields}
         names = {
             "job": quote(Job._meta.db_table),
             "attempt": quote(Attempt._meta.db_table),
-            "columns": ", ".join(f"job.{column_of[name]}" for name in ClaimedJob._fields),
-            "inserted": ", ".join(column_of[name] for name in SENT_COLUMNS),
-            "values": ", ".join(["%s"] * len(SENT_COLUMNS)),
+            "columns": ", ".join(f"job.{self._column_of[name]}" for name in ClaimedJob._fields),
+            "inserted": "{inserted}",
+            "values": "{values}",
         }
         self._sql = {
             name: text.format(**names, owned="", of_owned="")
@@ -64,6 +64,8 @@ class PostgreSQLStorage(Storage):
         self._sql["RESCUE"] = statements.FINISH.format(
             **names, owned=statements.OWNED.format(**names), of_owned=" JOIN owned USING (id)"
         )
+        #: Statements that store jobs, by the kind and by the columns that a send fills.
+        self._storing: dict[tuple[str, tuple[str, ...]], str] = {}
         self._direct = Direct(alias)
         self._reached: _Reached | None = None
         self._hinter = Hinter(alias)
@@ -77,13 +79,23 @@ class PostgreSQLStorage(Storage):
         with self._direct.cursor() as cursor:
             if len(send.ids) == 1:
                 values = (*send.ids, *send.arguments, *send.shared)
-                self._direct.execute(cursor, self._sql["INSERT"], values)
+                self._direct.execute(cursor, self._stores("INSERT", send), values)
             elif isinstance(cursor, Cursor):
-                with cursor.copy(self._sql["COPY"]) as copy:
+                with cursor.copy(self._stores("COPY", send)) as copy:
                     for block in _blocks(send):
                         copy.write(block)
             else:
                 super().enqueue(send)
+
+    def _stores(self, kind: str, send: Send) -> str:
+        """The statement that stores a send, with its columns."""
+        columns = send.columns
+        if (statement := self._storing.get((kind, columns))) is None:
+            inserted = ", ".join(self._column_of[name] for name in columns)
+            values = ", ".join(["%s"] * len(columns))
+            statement = self._sql[kind].format(inserted=inserted, values=values)
+            self._storing[kind, columns] = statement
+        return statement
 
     # Running
 
@@ -183,6 +195,12 @@ class PostgreSQLStorage(Storage):
 
     def hint_cancel(self, backend: str) -> None:
         self._hinter.after_commit(backend, CANCEL)
+
+    def hint_ended(self, backend: str, ids: Collection[UUID]) -> None:
+        self._hinter.ended(backend, ids)
+
+    def doorbell(self, backend: str, id: UUID) -> Doorbell | None:
+        return PostgreSQLDoorbell(self.alias, backend, id)
 
     def listen(self, backend: str) -> Listener | None:
         return PostgreSQLListener(self.alias, channel(backend))
@@ -320,6 +338,7 @@ class _Ending(NamedTuple):
     message: str
     traceback: str
     exit_status: int | None
+    data: str | None
 
 
 def _ending(outcome: Outcome) -> _Ending:
@@ -341,4 +360,5 @@ def _ending(outcome: Outcome) -> _Ending:
         message=failure.message if failure else "",
         traceback=failure.traceback if failure else "",
         exit_status=failure.exit_status if failure else None,
+        data=failure.data if failure else None,
     )

@@ -8,7 +8,7 @@ import signal
 from ... import _framework as framework
 from ...backends import DatabaseBackend
 from ...execution.runner import Runner
-from ...executors import executor_class
+from ...executors import Executor, executor_class
 from ..forkserver import Pipes
 
 
@@ -20,6 +20,13 @@ def main(pipes: Pipes, config: dict[str, str]) -> None:
     executor = executor_class(config["executor"])()
     runner = Runner(backend, config["worker_id"], executor=executor, database=config["database"])
     executor.start()
+    try:
+        _run(pipes, runner, executor, int(config["capacity"]))
+    finally:
+        runner.resolver.close()
+
+
+def _run(pipes: Pipes, runner: Runner, executor: Executor, capacity: int) -> None:
     match executor.kind:
         case "process":
             from .process import ProcessChild
@@ -28,7 +35,7 @@ def main(pipes: Pipes, config: dict[str, str]) -> None:
         case "thread":
             from .thread import ThreadChild
 
-            ThreadChild(pipes, runner, int(config["capacity"])).run()
+            ThreadChild(pipes, runner, capacity).run()
         case "async":
             from .loop import LoopChild
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 
 from ...execution.runner import Runner
 from ...outcomes import AttemptOutcome, Outcome
-from ...storage import ClaimedJob
+from ...storage import ClaimedJob, Note
 from .. import protocol
 from ..forkserver import Pipes
 from ..protocol import Channel
@@ -21,8 +21,13 @@ class Child:
     def __init__(self, pipes: Pipes, runner: Runner) -> None:
         self.channel = Channel(pipes.sock, blocking=True)
         self.runner = runner
+        runner.note = self.note
         #: Outcomes to tell receivers of, whose guarded write has not been confirmed yet.
         self.unconfirmed: dict[str, tuple[ClaimedJob, Outcome]] = {}
+
+    def note(self, note: Note) -> None:
+        """Tell the parent what an attempt says while it runs."""
+        self.channel.send(protocol.NOTE, protocol.pack_note(note))
 
     def answer(self, job: ClaimedJob, outcome: Outcome) -> None:
         """Tell the parent how an attempt has ended."""

@@ -38,12 +38,14 @@ class LoopChild(Child):
     async def _main(self) -> None:
         loop = asyncio.get_running_loop()
         self.gone = loop.create_future()
+        self.runner.resolver.loop = loop
         self.ended: asyncio.Queue[bytes] = asyncio.Queue()
         self._keep(self._tell())
         self._keep(self._rest())
         loop.add_reader(self.channel, self._receive)
         self.channel.send(protocol.READY)
         await self.gone
+        await self.runner.resolver.aclose()
 
     def _keep(self, coroutine: Coroutine[Any, Any, None]) -> None:
         task = asyncio.get_running_loop().create_task(coroutine)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import select
+import signal
 import time
 from collections import deque
 
@@ -12,7 +13,7 @@ from django.db import close_old_connections
 from ...execution.alarm import Alarm, AlarmControl
 from ...execution.runner import HOOK_LIMIT, Runner
 from ...outcomes import AttemptOutcome
-from ...storage import ClaimedJob
+from ...storage import ClaimedJob, Note
 from .. import protocol
 from ..board import OVER, WAITING, Board
 from ..forkserver import Pipes
@@ -87,6 +88,14 @@ class ProcessChild(Child):
         # What was interrupted may have left anything behind: connections, locks, half-made objects.
         # They go with this process; the jobs it has not started go to another one.
         self.retired = control.has_interrupted or outcome.kind is AttemptOutcome.TIMEOUT
+
+    def note(self, note: Note) -> None:
+        # Nothing may be raised here by the alarm: half a frame on the pipe would be the end of this child.
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGALRM})
+        try:
+            super().note(note)
+        finally:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGALRM})
 
     def _begun(self) -> None:
         self.board.began = time.monotonic()

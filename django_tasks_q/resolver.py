@@ -18,7 +18,9 @@ from contextlib import (
 from inspect import iscoroutine
 from typing import Any
 
-from ..depends import Depends, Recipe, dependencies_of, needs_loop, placed
+from asgiref.sync import iscoroutinefunction
+
+from .depends import Depends, Recipe, dependencies_of, needs_loop, placed
 
 logger = logging.getLogger("django_tasks_q.execution")
 
@@ -180,6 +182,30 @@ class Resolver:
                     stack.close()
             except BaseException:
                 _log(depends)
+
+
+def called(
+    func: Callable[..., Any], takes_context: bool, args: Sequence[Any], kwargs: Mapping[str, Any]
+) -> Any:
+    """Call a function with all that it depends on, made for this call alone."""
+    context = args[0] if takes_context and args else kwargs.get("context") if takes_context else None
+    if iscoroutinefunction(func):
+        return _acalled(func, takes_context, context, args, kwargs)
+    resolver = Resolver()
+    try:
+        with resolver.task_scope(func, takes_context, context, args, kwargs) as (complete, named):
+            return func(*complete, **named)
+    finally:
+        resolver.close()
+
+
+async def _acalled(func: Callable[..., Any], takes_context: bool, context: Any, *call: Any) -> Any:
+    resolver = Resolver(asyncio.get_running_loop())
+    try:
+        async with resolver.atask_scope(func, takes_context, context, *call) as (complete, named):
+            return await func(*complete, **named)
+    finally:
+        await resolver.aclose()
 
 
 def _wanted(func: Callable[..., Any], takes_context: bool, given: Container[str]) -> dict[str, Depends]:

@@ -1,0 +1,29 @@
+from __future__ import annotations
+
+from argparse import ArgumentParser
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError
+from django.db import Error
+
+from ...maintenance.prune import prune
+from ..backends import chosen
+
+
+class Command(BaseCommand):
+    help = "Delete finished jobs whose retention is over, and clear results whose time is. Workers do it too."
+    requires_system_checks = ("tasks",)
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument("--backend", help="alias in TASKS (default: all that store jobs)")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        for backend in chosen(options["backend"]):
+            count = 0
+            try:
+                while found := prune(backend.storage, backend.alias, backend.settings):
+                    count += found
+            except Error as error:
+                raise CommandError(f"Database {backend.database!r} cannot be used: {error}") from error
+            if options["verbosity"] > 0:
+                self.stdout.write(f"{backend.alias}: {count} jobs deleted, or their results cleared.")

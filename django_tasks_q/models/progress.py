@@ -1,0 +1,32 @@
+from django.db import models
+from django.utils.translation import gettext_lazy as _
+
+from .job import Job
+
+
+class Progress(models.Model):
+    """How far a job has come, as its last attempt told. Apart from the job, whose row is busy enough."""
+
+    job = models.OneToOneField(Job, models.CASCADE, primary_key=True, verbose_name=_("job"))
+    fence = models.IntegerField(_("fence"))
+    current = models.FloatField(_("done"), default=0)
+    total = models.FloatField(_("of"), null=True, blank=True)
+    message = models.CharField(_("message"), max_length=255, default="", blank=True)
+    #: The value that a generator yielded last, as JSON.
+    value = models.TextField(_("value"), null=True, blank=True)
+    updated_at = models.DateTimeField(_("updated"))
+
+    class Meta:
+        # Explicit, so that a missing INSTALLED_APPS entry is met by a check and not by an import error.
+        app_label = "django_tasks_q"
+        verbose_name = _("progress")
+        verbose_name_plural = _("progress")
+        default_permissions = ()  # shown with its job
+
+    def __str__(self) -> str:
+        return f"{self.current:g}" if self.total is None else f"{self.current:g}/{self.total:g}"
+
+    @property
+    def share(self) -> float | None:
+        """Between 0 and 1; None where nobody knows how much there is to do."""
+        return min(1.0, max(0.0, self.current / self.total)) if self.total else None
