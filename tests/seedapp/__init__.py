@@ -1,0 +1,1 @@
+"""An app whose tasks use every option that a task can have."""
