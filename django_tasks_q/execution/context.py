@@ -107,11 +107,9 @@ class TaskContext(framework.GenericTaskContext[Any, Any]):
 
     @cached_property
     def metadata(self) -> dict[str, Any]:
-        """The job's metadata, to be changed in place and kept by ``save_metadata()``.
-
-        In a coroutine, await ``ajob()`` first.
-        """
-        text = self.job.metadata
+        """The job's metadata, to be changed in place and kept by ``save_metadata()``."""
+        row = self.__dict__.get("job")
+        text = self._attempt.job.metadata if row is None else row.metadata
         return dict(codec.loads(text)) if text else {}
 
     def save_metadata(self) -> None:

@@ -133,6 +133,8 @@ class SQLiteStorage(Storage):
         job = ClaimedJob._make(row)
         return job._replace(
             id=UUID(hex=row[0]),
+            # RETURNING gives a whole number as it is on the disk.
+            timeout=None if job.timeout is None else float(job.timeout),
             enqueued_at=self._moment(job.enqueued_at),
             last_attempted_at=self._moment(job.last_attempted_at),
             expires_at=self._moment(job.expires_at),

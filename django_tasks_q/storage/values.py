@@ -55,6 +55,7 @@ class ClaimedJob(NamedTuple):
     options: str
     max_attempts: int
     timeout: float | None
+    metadata: str | None
     attempts: int
     crashes: int
     enqueued_at: datetime

@@ -16,7 +16,8 @@ class Command(BaseCommand):
     requires_system_checks = ("tasks",)
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        commands = parser.add_subparsers(dest="verb", required=True, metavar="list|show")
+        commands = parser.add_subparsers(dest="verb", metavar="list|show")
+        parser.set_defaults(tag=None, json=False)
         listing = commands.add_parser("list", help="all tasks, with where and how they run")
         listing.add_argument("--tag", help="only tasks with this tag")
         show = commands.add_parser("show", help="one task: its signature and all its options")
@@ -25,10 +26,10 @@ class Command(BaseCommand):
             command.add_argument("--json", action="store_true", help="for programs to read")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        if options["verb"] == "list":
-            self._list(options["tag"], as_json=options["json"])
-        else:
+        if options["verb"] == "show":
             self._show(options["name"], as_json=options["json"])
+        else:
+            self._list(options["tag"], as_json=options["json"])
 
     def _list(self, tag: str | None, *, as_json: bool) -> None:
         found = sorted(
