@@ -9,7 +9,7 @@ from django.db.models import Exists, F, OuterRef
 from django.db.models.lookups import LessThanOrEqual
 
 from ..failpoints import failpoint
-from ..models import Attempt, Job, LogLine, Progress, Worker
+from ..models import Job, Worker
 from ..models.job import JobQuerySet
 from ..outcomes import EXPIRED
 from ..states import FINAL, STARTABLE, JobStatus
@@ -125,8 +125,6 @@ class Upkeep(Session):
             # Whoever deletes the same ones at the same time must not wait for this, nor this for it.
             rows = self.locked(Job.objects.using(self.alias).filter(id__in=ids, status__in=FINAL), skip=True)
             mine = list(rows.values_list("id", flat=True))
-            for model in (Attempt, Progress, LogLine):
-                model._default_manager.using(self.alias).filter(job_id__in=mine).delete()
             Job.objects.using(self.alias).filter(id__in=mine).delete()
         return len(mine)
 

@@ -151,7 +151,7 @@ def test_a_prune_reads_and_deletes_one_slice(storage, full):
     assert Job.objects.using(ALIAS).filter(status__in=FINAL).count() == before - 500
     assert "dtq_job_finished" in indexes(plans)
     assert dear(plans) == []
-    assert len(queries) <= 12
+    assert len(queries) <= 13
 
 
 def test_a_finish_finds_its_rows_by_their_ids(storage, full):
