@@ -1,7 +1,8 @@
 from .attempt import Attempt
+from .idempotency import IdempotencyKey
 from .job import Job
 from .log import LogLine
 from .progress import Progress
 from .worker import Worker
 
-__all__ = ["Attempt", "Job", "LogLine", "Progress", "Worker"]
+__all__ = ["Attempt", "IdempotencyKey", "Job", "LogLine", "Progress", "Worker"]
