@@ -21,7 +21,7 @@ Figures = Mapping[str, float]
 
 
 class Statistics(Session):
-    def _now(self) -> datetime:
+    def _clock(self) -> datetime:
         """The time by the clock of the database."""
         # Any row will do to ask by, and a worker always has one. In a table without, the host's clock will.
         row = Worker.objects.using(self.alias).order_by("id").annotate(now=DatabaseNow())
@@ -32,7 +32,7 @@ class Statistics(Session):
     def count(self, backend: str, counted: Mapping[Label, Figures]) -> None:
         """Add figures to those of this minute."""
         with self.transaction():
-            moment = self._now().replace(second=0, microsecond=0)
+            moment = self._clock().replace(second=0, microsecond=0)
             # In one order everywhere, so that two workers never wait for each other.
             for (queue, task), figures in sorted(counted.items()):
                 self._add(backend, moment, queue, task, figures)
@@ -51,7 +51,7 @@ class Statistics(Session):
         """Have one row a task and queue for the first hour that is past. Answers how many rows went."""
         rows = Statistic.objects.using(self.alias).filter(backend=backend)
         with self.transaction():
-            last = self._now().replace(minute=0, second=0, microsecond=0) - MINUTES_KEPT
+            last = self._clock().replace(minute=0, second=0, microsecond=0) - MINUTES_KEPT
             # Not in the project's time zone, whose hours may begin at half past the world's.
             minutes = rows.annotate(minute=ExtractMinute("moment", tzinfo=UTC)).filter(minute__gt=0)
             first = minutes.filter(moment__lt=last).aggregate(first=Min("moment"))["first"]
