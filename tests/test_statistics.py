@@ -122,8 +122,8 @@ def test_figures_are_bounded_however_many_queues_there_are(storage, rows, monkey
 
 def test_figures_that_the_database_refuses_stop_nobody(storage, rows, caplog):
     tally = Tally(storage, "default")
-    if storage.alias == "default":
-        pytest.skip("SQLite takes any length")
+    if storage.alias != "postgres":
+        pytest.skip("others take any length, or cut it")
     tally.claimed([claimed(queue="q" * 300)])
     tally.write(now=True)
     assert "Statistics were refused" in caplog.text

@@ -20,7 +20,7 @@ from django_tasks_q.models import Attempt, Job, Worker
 from django_tasks_q.models.identifiers import uuid7
 from django_tasks_q.outcomes import Outcome
 from django_tasks_q.states import JobStatus
-from django_tasks_q.storage import Claim, storage_for
+from django_tasks_q.storage import Claim, storage_for, upkeep
 
 from ..project import wait_for
 
@@ -91,8 +91,8 @@ def meet(first, second, *, blocks):
 
 
 def add(storage, **values):
-    values = {"status": JobStatus.READY, "enqueued_at": timezone.now(), **values}
-    job = Job(id=uuid7(), task_name="a", queue_name="d", backend="default", arguments="[[],{}]", **values)
+    values = {"task_name": "a", "status": JobStatus.READY, "enqueued_at": timezone.now(), **values}
+    job = Job(id=uuid7(), queue_name="d", backend="default", arguments="[[],{}]", **values)
     Job.objects.using(storage.alias).bulk_create([job])
     return job
 
@@ -472,6 +472,32 @@ def test_of_two_claims_under_a_limit_one_waits_for_the_other(storage):
 
     first, second = meet(claim(ONE), claim(TWO), blocks=True)
     assert (len(first), second) == (1, [])
+
+
+def test_a_limit_holds_where_a_transaction_sees_nothing_but_its_beginning(storage):
+    """It waits for another one, and would then count what ran before that."""
+    actions.limit("d", 1, using=ALIAS)
+    add(storage), add(storage, task_name="b")
+
+    def claim(worker_id, name):
+        terms = Claim(worker_id=worker_id, backend="default", task_names=[name])
+        return lambda: storage.claim_limited(terms, "d", 10)
+
+    options = connections[ALIAS].settings_dict["OPTIONS"]
+    options["isolation_level"] = psycopg.IsolationLevel.REPEATABLE_READ
+    try:
+        first, second = meet(claim(ONE, "a"), claim(TWO, "b"), blocks=True)
+    finally:
+        del options["isolation_level"]
+    assert (len(first), second) == (1, [])
+
+
+def test_a_job_that_was_chosen_to_be_pruned_and_pinned_since_stays(storage, monkeypatch):
+    job = failed(storage)
+    Job.objects.using(ALIAS).update(finished_at=timezone.now() - timedelta(days=9))
+    monkeypatch.setattr(upkeep, "failpoint", lambda name: actions.pin(job.id, using=ALIAS))
+    assert storage.prune("default", {JobStatus.FAILED}, 60.0) == 0
+    assert row().pinned_at is not None
 
 
 def test_a_pause_that_is_not_committed_is_waited_for_by_a_limited_claim(storage):
