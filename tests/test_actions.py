@@ -456,3 +456,45 @@ def test_workers_are_told_of_jobs_to_run(settings, verb, monkeypatch):
         wait_for(lambda: listener.drain().jobs)
     finally:
         listener.close()
+
+
+# What it takes
+
+
+def test_each_verb_has_its_permission():
+    from django.contrib.auth.management import _get_all_permissions
+
+    from django_tasks_q.models import Queue, Statistic
+
+    def codenames(model):
+        return {codename for codename, _ in _get_all_permissions(model._meta)}
+
+    verbs = {"retry_job", "cancel_job", "discard_job", "view_payload_job"}
+    assert codenames(Job) == verbs | {"add_job", "change_job", "delete_job", "view_job"}
+    assert codenames(Queue) == {"view_queue", "change_queue", "pause_queue"}
+    assert codenames(Worker) == {"view_worker", "stop_worker"}
+    assert codenames(Statistic) == set()
+
+
+def test_rows_of_the_release_before_are_taken(alias):
+    """It fills the columns that it knows."""
+    from django.db import connections
+
+    new = {
+        Job: ("dismissed_at", "pinned_at"),
+        Worker: ("exclude_queues", "running_jobs", "memory", "stop_requested_at"),
+    }
+    now = timezone.now()
+    worker = Worker(id=ME, name="w", hostname="h", pid=1, backend="default", processes=1, version="0")
+    worker.started_at = worker.heartbeat_at = worker.lease_expires_at = now
+    job = Job(id=uuid7(), task_name="t", queue_name="q", backend="b", arguments="", enqueued_at=now)
+    connection = connections[alias]
+    for row_ in (worker, job):
+        fields = [field for field in row_._meta.concrete_fields if field.name not in new[type(row_)]]
+        columns = ", ".join(connection.ops.quote_name(field.column) for field in fields)
+        marks = ", ".join(["%s"] * len(fields))
+        values = [field.get_db_prep_save(getattr(row_, field.attname), connection) for field in fields]
+        with connection.cursor() as cursor:
+            cursor.execute(f"INSERT INTO {row_._meta.db_table} ({columns}) VALUES ({marks})", values)
+    assert Worker.objects.using(alias).get().running_jobs == 0
+    assert Job.objects.using(alias).get().pinned_at is None

@@ -195,15 +195,16 @@ class Parent:
             self.lease.take()
         elif not self.lease.is_due:
             return
-        elif not self.lease.renew(running_jobs=self.pool.held, memory=self._memory()):
+        elif not self._renew():
             self._lose_lease()
             self.lease.take()
         self.server.renew(self.lease.kill_at)
 
-    def _memory(self) -> int | None:
-        """Bytes that the worker's processes have in use. What they share is counted for each."""
+    def _renew(self) -> bool:
+        """Prolong the lease, and say how much there is to do. What processes share is counted for each."""
         children = [child.pid for child in self.pool.children.values() if child.pid is not None]
-        return sum(map(resident_memory, [os.getpid(), self.server.pid, *children])) or None
+        memory = sum(map(resident_memory, [os.getpid(), self.server.pid, *children]))
+        return self.lease.renew(running_jobs=self.pool.held, memory=memory or None)
 
     def _heed(self, hinted: bool) -> None:
         """Know which queues to leave alone, and whether to stop."""
@@ -262,7 +263,7 @@ class Parent:
                     self.ledger.write()
                     self.tally.write(now=True)
                     self.doorbells.ring()
-                    if self.lease.is_due and not self.lease.renew():
+                    if self.lease.is_due and not self._renew():
                         break
                 self.server.renew(self.lease.kill_at)
                 self.outage.over()
