@@ -3,7 +3,7 @@ from django.db import migrations, models
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("django_tasks_q", "0004_capabilities"),
+        ("django_tasks_q", "0005_actions"),
     ]
 
     operations = [

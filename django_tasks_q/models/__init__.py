@@ -3,6 +3,8 @@ from .idempotency import IdempotencyKey
 from .job import Job
 from .log import LogLine
 from .progress import Progress
+from .queue import Queue
+from .statistic import Statistic
 from .worker import Worker
 
-__all__ = ["Attempt", "IdempotencyKey", "Job", "LogLine", "Progress", "Worker"]
+__all__ = ["Attempt", "IdempotencyKey", "Job", "LogLine", "Progress", "Queue", "Statistic", "Worker"]
