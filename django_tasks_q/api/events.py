@@ -55,7 +55,7 @@ class JobEvents(JobView):
     Under WSGI the stream ends after one look, and browsers ask anew by themselves.
     """
 
-    renderer_classes: Any = (EventStream, JSONRenderer)
+    renderer_classes: Any = (JSONRenderer, EventStream)
 
     @described(
         "jobs_events",

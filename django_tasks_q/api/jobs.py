@@ -71,7 +71,7 @@ class JobView(TasksView, GenericAPIView):
     queryset = Job.objects.none()
     serializer_class: Any = JobDetailSerializer
 
-    def detail(self, job: Job) -> dict[str, Any]:
+    def whole(self, job: Job) -> dict[str, Any]:
         """All that this request may be told of a job."""
         data: dict[str, Any] = JobDetailSerializer(job, context=self.payload_of(job)).data
         return data
@@ -102,7 +102,7 @@ class JobDetail(JobView):
         if seconds and job.status not in FINAL:
             wait_for(job, seconds, self.jobs())
             job = self.job(self.jobs().select_related("progress"))
-        response = answer_if_changed(request, self.detail(job))
+        response = answer_if_changed(request, self.whole(job))
         if (pause := retry_after(job)) is not None:
             response.headers["Retry-After"] = str(pause)
         return response

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from drf_spectacular.renderers import OpenApiJsonRenderer2, OpenApiYamlRenderer
 from drf_spectacular.views import SpectacularAPIView
 
 from .. import __version__
@@ -26,6 +27,7 @@ SETTINGS: dict[str, Any] = {
 class SchemaView(TasksView, SpectacularAPIView):
     """The OpenAPI document of this API."""
 
+    renderer_classes: Any = (OpenApiJsonRenderer2, OpenApiYamlRenderer)
     custom_settings = SETTINGS
     serve_public = True
     schema: Any = None

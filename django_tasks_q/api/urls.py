@@ -2,7 +2,7 @@ from typing import Any
 
 from django.urls import include, path
 
-from . import events, jobs, openapi, tasks, workers
+from . import events, jobs, openapi, queues, stats, tasks, verbs, workers
 
 app_name = "django_tasks_q"
 
@@ -10,13 +10,30 @@ app_name = "django_tasks_q"
 # Names of tasks and queues may hold a slash.
 _v1: list[Any] = [
     path("jobs/", jobs.JobList.as_view(), name="job-list"),
+    path("jobs/bulk/retry/", verbs.BulkRetry.as_view(), name="bulk-retry"),
+    path("jobs/bulk/cancel/", verbs.BulkCancel.as_view(), name="bulk-cancel"),
+    path("jobs/bulk/discard/", verbs.BulkDiscard.as_view(), name="bulk-discard"),
+    path("jobs/bulk/reschedule/", verbs.BulkReschedule.as_view(), name="bulk-reschedule"),
     path("jobs/<str:pk>/", jobs.JobDetail.as_view(), name="job-detail"),
     path("jobs/<str:pk>/attempts/", jobs.JobAttempts.as_view(), name="job-attempts"),
     path("jobs/<str:pk>/logs/", jobs.JobLogs.as_view(), name="job-logs"),
     path("jobs/<str:pk>/progress/", jobs.JobProgress.as_view(), name="job-progress"),
     path("jobs/<str:pk>/events/", events.JobEvents.as_view(), name="job-events"),
+    path("jobs/<str:pk>/retry/", verbs.JobRetry.as_view(), name="job-retry"),
+    path("jobs/<str:pk>/cancel/", verbs.JobCancel.as_view(), name="job-cancel"),
+    path("jobs/<str:pk>/discard/", verbs.JobDiscard.as_view(), name="job-discard"),
+    path("jobs/<str:pk>/reschedule/", verbs.JobReschedule.as_view(), name="job-reschedule"),
+    path("jobs/<str:pk>/run-again/", verbs.JobRunAgain.as_view(), name="job-run-again"),
+    path("queues/", queues.QueueList.as_view(), name="queue-list"),
+    path("queues/<path:name>/pause/", queues.QueuePause.as_view(), name="queue-pause"),
+    path("queues/<path:name>/resume/", queues.QueueResume.as_view(), name="queue-resume"),
+    path("queues/<path:name>/limit/", queues.QueueLimit.as_view(), name="queue-limit"),
+    path("queues/<path:name>/", queues.QueueDetail.as_view(), name="queue-detail"),
     path("workers/", workers.WorkerList.as_view(), name="worker-list"),
     path("workers/<str:pk>/", workers.WorkerDetail.as_view(), name="worker-detail"),
+    path("workers/<str:pk>/stop/", workers.WorkerStop.as_view(), name="worker-stop"),
+    path("stats/", stats.Stats.as_view(), name="stats"),
+    path("health/", stats.Health.as_view(), name="health"),
     path("tasks/", tasks.TaskList.as_view(), name="task-list"),
     path("tasks/<path:name>/enqueue/", tasks.TaskEnqueue.as_view(), name="task-enqueue"),
     path("tasks/<path:name>/", tasks.TaskDetail.as_view(), name="task-detail"),

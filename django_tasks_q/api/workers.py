@@ -4,19 +4,25 @@ from __future__ import annotations
 
 from typing import Any
 
+from django.db import transaction
 from django.http import Http404
 from django.utils import timezone
+from django.utils.translation import gettext as _
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from .. import actions
 from ..models import Worker
 from ..scope import database
 from .base import TasksView
+from .errors import Conflict
 from .jobs import GenericAPIView, ListAPIView
 from .openapi import described
 from .pagination import JobPagination
-from .permissions import CanViewWorkers
+from .permissions import CanStopWorkers, CanViewWorkers
+from .queues import ReasonSerializer, validated
 from .serializers import WorkerSerializer
+from .throttling import ActionThrottle
 
 ID = ("pk", str, "path", "The id of the worker.")
 
@@ -42,7 +48,7 @@ class WorkerList(TasksView, ListAPIView):
 class WorkerDetail(TasksView, GenericAPIView):
     """One worker."""
 
-    permission_classes = (CanViewWorkers,)
+    permission_classes: Any = (CanViewWorkers,)
     serializer_class: Any = WorkerSerializer
     queryset = Worker.objects.none()
 
@@ -58,3 +64,29 @@ class WorkerDetail(TasksView, GenericAPIView):
 
     def shown(self, worker: Worker) -> Any:
         return WorkerSerializer(worker, context={"now": timezone.now()}).data
+
+
+class WorkerStop(WorkerDetail):
+    """Ask a worker to finish what it runs, and to end."""
+
+    permission_classes = (CanStopWorkers,)
+    throttle_classes = (ActionThrottle,)
+    serializer_class = ReasonSerializer
+    http_method_names = ("post", "options")
+
+    @described(
+        "workers_stop",
+        request=ReasonSerializer,
+        responses={200: WorkerSerializer},
+        errors=(400, 409, 413, 415),
+        parameters=(ID,),
+        tag="workers",
+    )
+    def post(self, request: Request, *args: Any, **kwargs: Any) -> Response:
+        values = validated(self.serializer_class, request)
+        worker = self.worker()
+        with transaction.atomic(using=database()):
+            answer = actions.stop_worker(worker.id, user=request.user, **values)
+        if answer.skipped.get(actions.Reason.ENDED):
+            raise Conflict(_("The worker has ended."), state="STOPPED")
+        return Response(self.shown(self.worker()))
