@@ -100,10 +100,10 @@ class Look:
         is_whole = True
         if self._payload:
             lines = LogLine.objects.using(job._state.db).filter(job_id=job.id, id__gt=self._line)
-            for line in list(lines.order_by("id")[:LINES]):
-                self._line = line.id
-                found.append(event("log", LogLineSerializer(line, context=context).data, line.id))
-                is_whole = False
+            new = list(lines.order_by("id")[:LINES])
+            found += [event("log", LogLineSerializer(line, context=context).data, line.id) for line in new]
+            if new:
+                self._line, is_whole = new[-1].id, len(new) < LINES
         if job.status in FINAL and is_whole:
             self.is_over = True
             found.append(event("end", {"status": job.status}))
