@@ -38,6 +38,17 @@ LINES = 100
 AGAIN, POLL = 1000, 2000
 
 
+EVENT = {
+    "type": "object",
+    "properties": {
+        "event": {"type": "string", "description": "status, progress, log or end."},
+        "data": {"type": "string", "description": "JSON."},
+        "id": {"type": "string"},
+        "retry": {"type": ["string", "integer"]},
+    },
+}
+
+
 class EventStream(BaseRenderer):
     """For the negotiation only: what is streamed is no data to be rendered. Errors are, as JSON."""
 
@@ -59,7 +70,7 @@ class JobEvents(JobView):
 
     @described(
         "jobs_events",
-        responses={(200, "text/event-stream"): str},  # type: ignore[dict-item]  # of drf-spectacular's own
+        responses={(200, "text/event-stream"): EVENT},  # type: ignore[dict-item]  # of drf-spectacular's own
         parameters=(
             ID,
             ("Last-Event-ID", str, "header", "The id of the last event that was received."),

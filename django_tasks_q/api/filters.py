@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from django.apps import apps
+from django.core.validators import RegexValidator
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 from rest_framework.exceptions import ValidationError
@@ -21,6 +22,8 @@ except ImportError:
     HAS_FILTERS = False
 else:
     HAS_FILTERS = True
+
+_UUID = r"^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}\Z"
 
 if TYPE_CHECKING or HAS_FILTERS:
 
@@ -46,8 +49,10 @@ if TYPE_CHECKING or HAS_FILTERS:
             strip=False,
             help_text=gettext_lazy("A tag of the job. Only together with enqueued_after."),
         )
-        parent = django_filters.UUIDFilter(
-            "parent_id", help_text=gettext_lazy("The id of the job whose attempt enqueued it.")
+        parent = django_filters.CharFilter(
+            "parent_id",
+            validators=[RegexValidator(_UUID)],
+            help_text=gettext_lazy("The id of the job whose attempt enqueued it."),
         )
         enqueued_after = django_filters.IsoDateTimeFilter(
             method="after", help_text=gettext_lazy("Jobs enqueued at this time or later.")

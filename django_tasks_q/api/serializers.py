@@ -108,7 +108,7 @@ class AttemptSerializer(serializers.ModelSerializer[Attempt]):
     def get_traceback(self, attempt: Attempt) -> Any:
         return self._shown(lambda payload: payload.text(attempt.traceback))
 
-    @typed({"nullable": True})
+    @typed({})
     def get_error_data(self, attempt: Attempt) -> Any:
         return self._shown(lambda payload: payload.json(attempt.data))
 
@@ -175,7 +175,7 @@ class ProgressSerializer(serializers.ModelSerializer[Progress]):
     def get_share(self, progress: Progress) -> float | None:
         return progress.share
 
-    @typed({"nullable": True})
+    @typed({})
     def get_yielded(self, progress: Progress) -> Any:
         payload = self.context.get("payload")
         return None if payload is None else payload.json(progress.value)
@@ -219,7 +219,7 @@ class JobDetailSerializer(JobSerializer):
     def get_kwargs(self, job: Job) -> Any:
         return self._payload and self._payload.arguments[1]
 
-    @typed({"nullable": True})
+    @typed({})
     def get_return_value(self, job: Job) -> Any:
         return self._payload and self._payload.json(job.result)
 

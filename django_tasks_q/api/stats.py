@@ -93,7 +93,6 @@ class Stats(TasksView, GenericAPIView):
     @described(
         "stats",
         responses={200: StatsSerializer},
-        errors=(400,),
         parameters=(("hours", int, "query", "How far back figures go: 1 to 168, by default 24."),),
         tag="stats",
     )

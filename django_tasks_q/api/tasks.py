@@ -29,10 +29,18 @@ from .throttling import EnqueueThrottle
 NAME = ("name", str, "path", "The name of the task.")
 KEY = (
     "Idempotency-Key",
-    str,
+    {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[ -~]+$"},
     "header",
     "Up to 255 printable characters: a repeated request with the same key is answered with the same job.",
 )
+
+
+#: Of every task; the arguments of one are told by ``tasks/{name}/``.
+BODY = {
+    "type": "object",
+    "additionalProperties": {},
+    "propertyNames": {"pattern": "^[a-zA-Z][a-zA-Z0-9_]*$", "not": {"const": "context"}},
+}
 
 
 class TaskSerializer(serializers.Serializer[Any]):
@@ -73,6 +81,7 @@ class TaskList(TasksView, GenericAPIView):
 
     permission_classes = (CanViewJobs,)
     serializer_class = TaskSerializer
+    pagination_class = None
     queryset = Job.objects.none()
 
     @described("tasks_list", responses={200: TaskSerializer(many=True)}, tag="tasks")
@@ -103,9 +112,9 @@ class TaskEnqueue(TasksView, GenericAPIView):
 
     @described(
         "tasks_enqueue",
-        request={"application/json": {"type": "object", "additionalProperties": {}}},
+        request={"application/json": BODY},
         responses={200: EnqueuedSerializer, 202: EnqueuedSerializer},
-        errors=(400, 409, 413, 415),
+        errors=(409, 413, 415),
         parameters=(NAME, KEY),
         tag="tasks",
     )
