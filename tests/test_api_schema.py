@@ -1,13 +1,12 @@
 """The OpenAPI schema says what the API does: it validates, it is fuzzed, and the documentation knows it."""
 
 import base64
-from datetime import timedelta
 from collections.abc import Iterator
+from datetime import timedelta
 from typing import Any
 
 import pytest
 import schemathesis
-from schemathesis import GenerationMode
 from django.core.cache import cache
 from django.utils import timezone
 from drf_spectacular.drainage import GENERATOR_STATS
@@ -15,6 +14,7 @@ from drf_spectacular.validation import validate_schema
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis.errors import Unsatisfiable
 from rest_framework.settings import api_settings
+from schemathesis import GenerationMode
 
 from django_tasks_q import task
 from django_tasks_q.api.errors import CODES
@@ -28,7 +28,7 @@ from .test_api_matrix import ALL, RULES
 pytestmark = pytest.mark.django_db
 PAGE = (ROOT / "docs" / "reference" / "rest.md").read_text()
 #: Examples for each operation: about half a minute in all.
-EXAMPLES = 12
+EXAMPLES = 5
 
 
 @task(name="fuzz.anything", api=True)
@@ -141,7 +141,7 @@ def test_nothing_that_the_schema_allows_or_forbids_breaks_the_server(
                 suppress_health_check=list(HealthCheck),
             )
             @given(case=operation.as_strategy(generation_mode=mode))
-            def ask(case: Any) -> None:
+            def ask(case: Any, mode: GenerationMode = mode) -> None:
                 nonlocal tried
                 tried += 1
                 if mode == GenerationMode.POSITIVE and tried % 2:  # else hardly any would exist
@@ -156,14 +156,4 @@ def test_nothing_that_the_schema_allows_or_forbids_breaks_the_server(
                 ask()
             except Unsatisfiable:  # nothing about an operation without parameters can be wrong
                 continue
-            except BaseException as error:
-                import sys
-
-                print(
-                    "FAIL",
-                    operation.label,
-                    mode,
-                    "".join(str(e) for e in getattr(error, "exceptions", [error]))[:1500],
-                    file=sys.__stderr__,
-                )
     assert tried > 2 * len(schema.raw_schema["paths"])

@@ -43,6 +43,21 @@ class Whole(serializers.IntegerField):
     """A whole number. Its text is none."""
 
     def to_internal_value(self, data: Any) -> int:
-        if isinstance(data, bool) or not isinstance(data, int):
+        # JSON Schema has it that 5.0 is one.
+        is_whole = isinstance(data, int) or (isinstance(data, float) and data.is_integer())
+        if isinstance(data, bool) or not is_whole:
             self.fail("invalid")
-        return super().to_internal_value(data)
+        return super().to_internal_value(int(data))
+
+
+#: Of every task; the arguments of one are told by ``tasks/{name}/``.
+ARGUMENTS: dict[str, Any] = {
+    "type": "object",
+    "additionalProperties": {},
+    "propertyNames": {"pattern": "^[a-zA-Z][a-zA-Z0-9_]*$", "not": {"const": "context"}},
+}
+
+
+@typed({"anyOf": [ARGUMENTS, {"type": "null"}]})
+class Arguments(serializers.DictField):
+    """Arguments of a task by name."""

@@ -15,6 +15,7 @@ from rest_framework.exceptions import ValidationError
 from ..models.job import JobQuerySet
 from ..states import JobStatus
 from ..task_options import MAX_NAME, MAX_QUEUE_NAME
+from .openapi import typed
 
 try:
     import django_filters.rest_framework as django_filters
@@ -27,29 +28,37 @@ _UUID = r"^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}\Z"
 
 if TYPE_CHECKING or HAS_FILTERS:
 
+    @typed({"type": "string", "minLength": 1, "pattern": "^[^\\x00]*$"})
+    class TextFilter(django_filters.CharFilter):  # type: ignore[misc]  # it has no types
+        """Text exactly as it is given."""
+
+    @typed({"type": "string", "format": "uuid"})
+    class IdFilter(django_filters.CharFilter):  # type: ignore[misc]  # it has no types
+        """An id in its usual form."""
+
     class JobFilter(django_filters.FilterSet):  # type: ignore[misc]  # it has no types
         """What the list of jobs, and verbs on many of them, choose by."""
 
         status = django_filters.ChoiceFilter(choices=JobStatus.choices, help_text=gettext_lazy("The status."))
-        queue = django_filters.CharFilter(
+        queue = TextFilter(
             "queue_name",
             max_length=MAX_QUEUE_NAME,
             strip=False,
             help_text=gettext_lazy("The exact name of the queue."),
         )
-        task = django_filters.CharFilter(
+        task = TextFilter(
             "task_name",
             max_length=MAX_NAME,
             strip=False,
             help_text=gettext_lazy("The exact name of the task."),
         )
-        tag = django_filters.CharFilter(
+        tag = TextFilter(
             method="tagged",
             max_length=64,
             strip=False,
             help_text=gettext_lazy("A tag of the job. Only together with enqueued_after."),
         )
-        parent = django_filters.CharFilter(
+        parent = IdFilter(
             "parent_id",
             validators=[RegexValidator(_UUID)],
             help_text=gettext_lazy("The id of the job whose attempt enqueued it."),

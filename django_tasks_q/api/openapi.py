@@ -94,6 +94,9 @@ def closed(result: Any, **kwargs: Any) -> Any:
     for name, component in result["components"].get("schemas", {}).items():
         if name.endswith("Request") and component.get("type") == "object":
             component["additionalProperties"] = False
+            for field in component.get("properties", {}).values():
+                if field.get("type") == "string" and "format" not in field:
+                    field.setdefault("pattern", "^[^\\x00]*$")  # no database takes it
         if name == "FilterRequest":
             component |= {"minProperties": 1, "dependentRequired": {"tag": ["enqueued_after"]}}
     return result

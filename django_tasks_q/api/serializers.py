@@ -288,9 +288,12 @@ class WorkerSerializer(serializers.ModelSerializer[Worker]):
             "async_concurrency",
             "version",
             "is_alive",
+            "running_jobs",
+            "memory",
             "started_at",
             "heartbeat_at",
             "lease_expires_at",
+            "stop_requested_at",
             "stopped_at",
         )
         read_only_fields = fields

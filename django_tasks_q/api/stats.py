@@ -28,6 +28,9 @@ MAX_HOURS = 24 * 7
 MAX_TASKS = 50
 
 
+HOURS = {"type": "integer", "minimum": 1, "maximum": MAX_HOURS, "default": 24}
+
+
 class StatsParameters(serializers.Serializer[Any]):
     """How far back figures go."""
 
@@ -93,7 +96,7 @@ class Stats(TasksView, GenericAPIView):
     @described(
         "stats",
         responses={200: StatsSerializer},
-        parameters=(("hours", int, "query", "How far back figures go: 1 to 168, by default 24."),),
+        parameters=(("hours", HOURS, "query", "How far back figures go: 1 to 168, by default 24."),),
         tag="stats",
     )
     def get(self, request: Request, *args: Any, **kwargs: Any) -> Response:

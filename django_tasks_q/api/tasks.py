@@ -20,6 +20,7 @@ from ..models import Job
 from ..registry import registry
 from ..schemas import ArgumentErrors, arguments_schema, bound
 from .base import TasksView
+from .fields import ARGUMENTS
 from .idempotency import Keys
 from .jobs import GenericAPIView
 from .openapi import described, typed
@@ -33,14 +34,6 @@ KEY = (
     "header",
     "Up to 255 printable characters: a repeated request with the same key is answered with the same job.",
 )
-
-
-#: Of every task; the arguments of one are told by ``tasks/{name}/``.
-BODY = {
-    "type": "object",
-    "additionalProperties": {},
-    "propertyNames": {"pattern": "^[a-zA-Z][a-zA-Z0-9_]*$", "not": {"const": "context"}},
-}
 
 
 class TaskSerializer(serializers.Serializer[Any]):
@@ -112,7 +105,7 @@ class TaskEnqueue(TasksView, GenericAPIView):
 
     @described(
         "tasks_enqueue",
-        request={"application/json": BODY},
+        request={"application/json": ARGUMENTS},
         responses={200: EnqueuedSerializer, 202: EnqueuedSerializer},
         errors=(409, 413, 415),
         parameters=(NAME, KEY),

@@ -24,7 +24,7 @@ from ..states import JobStatus
 from ..task_options import MAX_NAME, MAX_QUEUE_NAME
 from .base import TasksView
 from .errors import Conflict
-from .fields import Flag, Text
+from .fields import Arguments, Flag, Text
 from .filters import FILTERS, filtered
 from .jobs import ID, GenericAPIView, JobView
 from .openapi import described
@@ -52,7 +52,7 @@ class RescheduleSerializer(ReasonSerializer):
 class RunAgainSerializer(ReasonSerializer):
     """The arguments of the new job by name; those of the old one, without any."""
 
-    arguments = serializers.DictField(required=False, allow_null=True, default=None)
+    arguments = Arguments(required=False, allow_null=True, default=None)
 
 
 class FilterSerializer(serializers.Serializer[Any]):
