@@ -178,16 +178,8 @@ def test_jobs_of_one_worker_are_found_by_it(storage, full):
 @pytest.mark.django_db(transaction=True, databases=["mariadb"])
 @pytest.mark.parametrize("alias", ["mariadb"])
 def test_a_claim_passes_over_what_has_ended_where_indexes_are_whole(alias):
-    ended = [
-        Job(
-            task_name="task1",
-            queue_name="a",
-            backend="default",
-            arguments="[[],{}]",
-            enqueued_at=timezone.now(),
-        )
-        for _ in range(5000)
-    ]
+    job = {"task_name": "task1", "backend": "default", "arguments": "[[],{}]", "enqueued_at": timezone.now()}
+    ended = [Job(**job) for _ in range(5000)]
     Job.objects.using(alias).bulk_create(ended)
     Job.objects.using(alias).update(status="SUCCESSFUL", priority=5)
     ready = [Job(**job)]
