@@ -111,7 +111,8 @@ def test_a_half_open_listener_costs_a_poll_and_is_replaced(project):
             proxy.stall(listens)
             asked_at = time.monotonic()
             tasks.noop.enqueue().get(timeout=5)
-            assert time.monotonic() - asked_at < 1.5
+            # Two halves of a second until it is found out, and then a look; by itself it would come after five.
+            assert time.monotonic() - asked_at < 4
             project.wait_for(lambda: "Lost the connection that wake-up hints come by" in worker.output)
             project.wait_for(lambda: any(listens(link) and not link.stalled for link in proxy.links), 10)
             assert "cannot be used" not in worker.output
@@ -319,10 +320,9 @@ def _run_out_of_space(project, disk, tmp_path, chunk):
     with started(project) as worker:
         result = tasks.wait_for_file.enqueue(str(go), str(mark))
         project.wait_for(mark.exists)
-        with filler.open("wb") as file, suppress(OSError):
+        with filler.open("wb", buffering=0) as file, suppress(OSError):
             while True:
                 file.write(b"x" * chunk)
-                file.flush()
         with pytest.raises(OperationalError, match=r"space|full"):
             while True:
                 tasks.noop.using(queue_name="q" * 100).enqueue_many([()] * 20)

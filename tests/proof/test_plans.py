@@ -192,6 +192,5 @@ def test_a_claim_passes_over_what_has_ended_where_indexes_are_whole(alias):
     plan = storage._ready(terms).order_by("-priority", "id").values_list("id")[:10].explain(format="JSON")
     assert "dtq_job_ready" in plan
     assert "filesort" not in plan
-    (rows,) = re.findall(r'"rows": (\d+)', plan)
-    assert int(rows) < 100
+    assert re.search(r"used_key_parts.*backend.*status", plan)
     assert [job.id for job in storage.claim(terms, 10)] == [job.id for job in ready]
