@@ -111,7 +111,7 @@ def test_a_half_open_listener_costs_a_poll_and_is_replaced(project):
             proxy.stall(listens)
             asked_at = time.monotonic()
             tasks.noop.enqueue().get(timeout=5)
-            # Two halves of a second until it is found out, and then a look; by itself it would come after five.
+            # Two halves of a second until it is found out, and then a look. By itself that comes after five.
             assert time.monotonic() - asked_at < 4
             project.wait_for(lambda: "Lost the connection that wake-up hints come by" in worker.output)
             project.wait_for(lambda: any(listens(link) and not link.stalled for link in proxy.links), 10)
