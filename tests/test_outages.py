@@ -108,6 +108,7 @@ def test_a_half_open_listener_costs_a_poll_and_is_replaced(project):
         project.env["DATABASE_URL"] = proxy.url
         with started(project) as worker:
             project.wait_for(lambda: any(listens(link) for link in proxy.links))
+            time.sleep(1.5)  # until it is sure of its hints, and rests: nothing tells of that
             proxy.stall(listens)
             tasks.noop.enqueue().get(timeout=15)
             project.wait_for(lambda: "Lost the connection that wake-up hints come by" in worker.output)

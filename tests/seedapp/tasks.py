@@ -529,7 +529,7 @@ def tell_without_end(context: Any, mark: str) -> None:
     Path(mark).touch()
     while True:
         for number in range(1000):
-            reporter.set(number, None, "x" * 255)
+            reporter.set(number, None, "x" * 255, "y" * 1_000_000)
             reporter.flush()
 
 
