@@ -49,7 +49,8 @@ def calls(work) -> float:
 def claimed():
     now = timezone.now()
     return ClaimedJob(
-        id=uuid7(), fence=1, task_name=tasks.add.name, queue_name="default", priority=0, arguments="[[5],{}]", metadata=None,
+        id=uuid7(), fence=1, task_name=tasks.add.name, queue_name="default", priority=0, arguments="[[5],{}]",
+        metadata=None,
         options="", max_attempts=1, timeout=1800.0, attempts=1, crashes=0, enqueued_at=now,
         last_attempted_at=now, expires_at=None, run_after=None,
     )  # fmt: skip

@@ -32,7 +32,8 @@ def claimed(**values):
     now = timezone.now()
     defaults = {
         "id": uuid.uuid4(), "fence": 1, "task_name": "a", "queue_name": "default", "priority": 0,
-        "arguments": "[[],{}]", "options": "", "max_attempts": 1, "timeout": None, "metadata": None, "attempts": 1,
+        "arguments": "[[],{}]", "options": "", "max_attempts": 1, "timeout": None, "metadata": None,
+        "attempts": 1,
         "crashes": 0, "enqueued_at": now, "last_attempted_at": now, "run_after": None,
         "expires_at": None,
     }  # fmt: skip

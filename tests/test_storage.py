@@ -10,7 +10,9 @@ from django.core.exceptions import ImproperlyConfigured
 from django.db import connections
 from django.utils import timezone
 
+from django_tasks_q.conf import Options
 from django_tasks_q.exceptions import AttemptCrashed, WorkerLost
+from django_tasks_q.maintenance import prune as prune_module
 from django_tasks_q.models import Attempt, Job, Worker
 from django_tasks_q.models.identifiers import uuid7
 from django_tasks_q.outcomes import Failure, Outcome
@@ -525,3 +527,50 @@ def test_options_name_what_is_wrong(storage_alias, settings):
     ]:
         with pytest.raises(ImproperlyConfigured, match=words):
             _ = DatabaseBackend("default", {"OPTIONS": options}).settings
+
+
+# Times of their own
+
+
+def test_jobs_are_kept_as_long_as_they_say(storage):
+    old = timezone.now() - timedelta(hours=2)
+    for retention, status in (
+        (None, "SUCCESSFUL"),
+        (3600.0, "FAILED"),
+        (7200.5, "CANCELLED"),
+        (60.0, "READY"),
+    ):
+        add(storage, status=status, retention=retention, finished_at=None if status == "READY" else old)
+    add(storage, status="SUCCESSFUL", retention=3600.0, finished_at=timezone.now())
+    assert storage.own_times("retention") == [3600.0, 7200.5]
+    assert storage.prune("default", FINAL, 60.0) == 1  # those without a time of their own
+    assert storage.prune_retained("default", 7200.5) == 0
+    assert storage.prune_retained("default", 3600.0) == 1
+    assert storage.prune_retained("other", 3600.0) == 0
+    assert storage.own_times("retention") == [3600.0, 7200.5]
+
+
+def test_results_are_kept_as_long_as_they_say(storage):
+    old, new = timezone.now() - timedelta(hours=2), timezone.now()
+    for ttl, ended, result in ((60.0, old, "1"), (60.0, new, "2"), (None, old, "3"), (9000.0, old, "4")):
+        add(storage, status="SUCCESSFUL", result_ttl=ttl, finished_at=ended, result=result)
+    assert storage.own_times("result_ttl") == [60.0, 9000.0]
+    assert storage.clear_results("default", 60.0) == 1
+    assert storage.clear_results("default", 60.0) == 0
+    assert storage.clear_results("other", 9000.0) == 0
+    results = Job.objects.using(storage.alias).order_by("id").values_list("result", flat=True)
+    assert list(results) == [None, "2", "3", "4"]
+
+
+def test_pruning_deals_with_every_sort_in_slices(storage, monkeypatch):
+    monkeypatch.setattr(prune_module, "SLICE", 2)
+    old = timezone.now() - timedelta(days=90)
+    for _ in range(3):
+        add(storage, status="SUCCESSFUL", finished_at=old)
+        add(storage, status="FAILED", retention=60.0, finished_at=old)
+        add(storage, status="SUCCESSFUL", retention=1e9, result_ttl=60.0, result="1", finished_at=old)
+    settings = Options()
+    assert prune_module.prune(storage, "default", settings) == 6
+    assert prune_module.prune(storage, "default", settings, slices=5) == 3
+    assert prune_module.prune(storage, "default", settings) == 0
+    assert Job.objects.using(storage.alias).count() == 3

@@ -1,16 +1,24 @@
 """Wake-up hints, and what happens without them."""
 
+import itertools
 import json
 import select
 import statistics
+import threading
 import time
+import uuid
 
 import pytest
+from asgiref.sync import async_to_sync
 from django.db import connections, transaction
 
+from django_tasks_q import waiting
 from django_tasks_q.models import Job, Worker
-from django_tasks_q.storage import storage_for
+from django_tasks_q.states import JobStatus
+from django_tasks_q.storage import Hints, storage_for
 from django_tasks_q.storage.postgresql import hints
+from django_tasks_q.worker import doorbells
+from django_tasks_q.worker.doorbells import Doorbells
 
 from .tasksapp import tasks
 
@@ -135,3 +143,119 @@ def test_a_worker_outlives_the_end_of_its_sessions(project, kind):
         assert tasks.add.enqueue(1, 2).get(timeout=20) == 3
         assert worker.stop() == 0
         assert "Traceback" not in worker.output
+
+
+# Waiting for a result
+
+
+@pytest.fixture
+def doorbell(listener):
+    storage = storage_for("postgres")
+    id = uuid.uuid4()
+    bell = storage.doorbell("default", id)
+    yield storage, id, bell
+    bell.close()
+
+
+def ring_soon(id):
+    def ring():
+        storage_for("postgres").hint_ended("default", [id])
+        connections.close_all()
+
+    timer = threading.Timer(0.1, ring)
+    timer.start()
+    return timer
+
+
+@on_postgres
+def test_who_waits_is_heard_by_workers_and_told_of_the_end(listener, doorbell):
+    storage, id, bell = doorbell
+    bell.ask()
+    assert hinted(listener) == Hints(waited=frozenset({id}))  # no reason to look for jobs
+    storage.hint_ended("default", [uuid.uuid4(), id])
+    assert select.select([bell], [], [], 2.0)[0]
+    bell.drain()
+    assert not select.select([bell], [], [], 0.05)[0]
+
+
+@on_postgres
+def test_a_wait_ends_when_the_bell_rings(listener, monkeypatch):
+    monkeypatch.setattr(waiting, "LOOKING", 0.0)
+    storage, id = storage_for("postgres"), uuid.uuid4()
+    with waiting.Waiting(storage, "default", str(id), None) as wait:
+        wait.sleep(0.01)  # now it listens
+        began = time.monotonic()
+        for sleep in (wait.sleep, async_to_sync(wait.asleep)):
+            timer = ring_soon(id)
+            sleep(20)
+            timer.join()
+        assert time.monotonic() - began < 10
+
+
+@on_postgres
+def test_a_bell_that_breaks_costs_nothing_but_time(listener, monkeypatch):
+    monkeypatch.setattr(waiting, "LOOKING", 0.0)
+    storage = storage_for("postgres")
+    with waiting.Waiting(storage, "default", str(uuid.uuid4()), None) as wait:
+        wait.sleep(0.01)
+        wait._bell._connection.close()
+        wait._asked_at = float("-inf")  # it would ask again
+        wait.sleep(0.01)
+        assert wait._bell is None
+        wait.sleep(0.01)
+
+
+def test_doorbells_ring_for_what_has_ended_here_or_is_not_here():
+    rung = []
+
+    class Storage:
+        def hint_ended(self, backend, ids):
+            rung.append(set(ids))
+
+    bells = Doorbells(Storage(), "default")
+    mine, others, unknown = uuid.uuid4(), uuid.uuid4(), uuid.uuid4()
+    bells.ended({mine: JobStatus.SUCCESSFUL})
+    bells.ring()
+    assert rung == []  # nobody waits
+    bells.remember([mine, others, unknown], {mine, others})
+    bells.ring()
+    assert rung == [{unknown}]  # who waits for it had better look
+    bells.ended({mine: JobStatus.SUCCESSFUL, others: JobStatus.SCHEDULED})
+    bells.ring()
+    bells.ring()
+    assert rung == [{unknown}, {mine}]
+    bells.ended({others: JobStatus.FAILED})
+    bells.ring()
+    assert rung[-1] == {others}
+
+
+def test_doorbells_forget_and_are_bounded(monkeypatch):
+    monkeypatch.setattr(doorbells, "REMEMBERED", -1.0)
+    bells = Doorbells(None, "default")
+    old, new = uuid.uuid4(), uuid.uuid4()
+    bells.remember([old], {old})
+    monkeypatch.setattr(doorbells, "REMEMBERED", 60.0)
+    monkeypatch.setattr(doorbells, "MOST", 2)
+    for _ in range(2):
+        bells.remember([new], {new})
+        bells.remember([uuid.uuid4()], {new})
+    assert old not in bells._waited
+    assert len(bells._waited) == 2
+
+
+def test_the_end_of_a_job_is_told_at_once_to_who_waits(project, tmp_path, monkeypatch):
+    """By a look alone it would be seen half a minute later."""
+    if project.alias != "postgres":
+        pytest.skip("nobody rings elsewhere")
+    monkeypatch.setattr(waiting, "LOOKING", 0.0)
+    monkeypatch.setattr(waiting.Waiting, "pauses", lambda self: itertools.repeat(30.0))
+    gate = tmp_path / "gate"
+    result = tasks.wait_for_file.enqueue(str(gate))
+    with project.worker("--processes", "1"):
+        project.wait_for(lambda: Job.objects.get(id=result.id).status == "RUNNING")
+        timer = threading.Timer(0.5, gate.touch)
+        timer.start()
+        began = time.monotonic()
+        result.get(timeout=60)
+        assert time.monotonic() - began < 10
+        timer.join()

@@ -22,7 +22,7 @@ from ..proof.audit import leave_effect
 
 def run(context: TaskContext) -> dict[str, int]:
     """Do the work of a job. Answers under which fence, for the checker to compare."""
-    job = context.__dict__["_job"]
+    job = context._attempt.job
     leave_effect("default", job.id, job.fence)
     return {"fence": job.fence}
 

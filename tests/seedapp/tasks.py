@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from enum import Enum
+from pathlib import Path
 from typing import Annotated, Any
 from uuid import UUID
 
@@ -485,3 +486,90 @@ def use_shared(shared: Annotated[int, Depends(open_shared, scope="worker")]) -> 
 @task
 async def use_async(word: str, opened: Annotated[str, Depends(open_async)]) -> str:
     return f"{word} {opened}"
+
+
+# Progress and logs
+
+
+@task(takes_context=True)
+def count_to(context: Any, number: int, gate: str) -> int:
+    """Go half of the way, wait to be seen, and go on."""
+    done = 0
+    for step in context.progress(range(number), message="steps"):
+        done += 1
+        if step == number // 2:
+            while not Path(gate).exists():
+                context.sleep(0.01)
+    return done
+
+
+@task(takes_context=True)
+async def count_to_async(context: Any, number: int) -> int:
+    async def steps() -> AsyncIterator[int]:
+        for step in range(number):
+            yield step
+
+    return sum([step async for step in context.progress(steps(), total=number)])
+
+
+@task(takes_context=True, atomic=True)
+def tell_of_it(context: Any) -> None:
+    context.set_progress(3, 4, "nearly there")
+
+
+@task(takes_context=True)
+def tell_nonsense(context: Any, value: Any) -> None:
+    context.set_progress(value)
+
+
+@task(takes_context=True, timeout=0.5)
+def tell_without_end(context: Any, mark: str) -> None:
+    """Tell more than a pipe holds, until the time is over."""
+    reporter = context._attempt.reporter
+    Path(mark).touch()
+    while True:
+        for number in range(1000):
+            reporter.set(number, None, "x" * 255, "y" * 1_000_000)
+            reporter.flush()
+
+
+@task(takes_context=True, capture_logs=True)
+def say_much(context: Any, lines: int = 0) -> None:
+    context.logger.debug("too quiet")
+    context.logger.info("in %s", "words", extra={"more": 1})
+    logging.getLogger("elsewhere").warning("of another")
+    logging.getLogger("elsewhere").info("dropped by its own level")
+    try:
+        raise ValueError("caught")
+    except ValueError:
+        context.logger.exception("with a traceback")
+    for number in range(lines):
+        context.logger.info("line %d", number)
+
+
+@task(takes_context=True, executor="thread", capture_logs="ERROR", max_attempts=2, backoff=0)
+def say_twice(context: Any) -> None:
+    context.logger.info("not this")
+    context.logger.error("attempt %d", context.attempt)
+    if not context.is_last_attempt:
+        raise ValueError("again")
+
+
+@task(takes_context=True)
+def say_nothing(context: Any) -> None:
+    context.logger.error("not kept")
+
+
+@task(takes_context=True)
+def forget(context: Any) -> str:
+    """Change what is stored by way of another writer, and look."""
+    type(context.job).objects.filter(pk=context.job_id).update(metadata='{"from": "outside"}')
+    before = dict(context.metadata)
+    context.refresh()
+    return f"{before} {context.metadata}"
+
+
+@task(takes_context=True)
+def spoil_metadata(context: Any) -> None:
+    context.metadata["set"] = {1, 2}
+    context.save_metadata()
