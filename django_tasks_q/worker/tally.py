@@ -59,7 +59,7 @@ class Tally:
         """These are the worker's now."""
         for job in jobs:
             label = self._labels[job.id] = (job.queue_name, job.task_name)
-            figures = self._of(label)
+            figures = self._figures.get(label) or self._of(label)
             figures["started"] += 1
             if job.attempts + job.crashes == 1:
                 due = job.enqueued_at if job.run_after is None else max(job.enqueued_at, job.run_after)
@@ -69,13 +69,18 @@ class Tally:
         """These states stand in the database; what has none was others' already."""
         for outcome in outcomes:
             label, status = self._labels.pop(outcome.job_id, None), written.get(outcome.job_id)
-            if label is None or status is None or (outcome.is_uncounted and status is JobStatus.READY):
+            if label is None or status is None:
                 continue
-            figures = self._of(label)
-            if not (outcome.is_uncounted and status is JobStatus.SCHEDULED):
-                figures[_ENDED[status]] += 1
-            if outcome.is_crash:
-                figures["crashed"] += 1
+            figures = self._figures.get(label) or self._of(label)
+            if status is JobStatus.SUCCESSFUL:  # as nearly all are
+                figures["successful"] += 1
+            elif outcome.is_uncounted and status is JobStatus.READY:
+                continue
+            else:
+                if not (outcome.is_uncounted and status is JobStatus.SCHEDULED):
+                    figures[_ENDED[status]] += 1
+                if outcome.is_crash:
+                    figures["crashed"] += 1
             if outcome.duration is not None:
                 figures["seconds_run"] += outcome.duration
                 figures[BUCKETS[bisect_left(BOUNDS, outcome.duration)]] += 1
