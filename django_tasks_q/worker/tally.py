@@ -57,13 +57,23 @@ class Tally:
 
     def claimed(self, jobs: Iterable[ClaimedJob]) -> None:
         """These are the worker's now."""
+        label, count, waited = ("", ""), 0, 0.0
         for job in jobs:
-            label = self._labels[job.id] = (job.queue_name, job.task_name)
-            figures = self._figures.get(label) or self._of(label)
-            figures["started"] += 1
+            if label != (mine := (job.queue_name, job.task_name)):
+                self._add_claims(label, count, waited)
+                label, count, waited = mine, 0, 0.0
+            self._labels[job.id] = label
+            count += 1
             if job.attempts + job.crashes == 1:
                 due = job.enqueued_at if job.run_after is None else max(job.enqueued_at, job.run_after)
-                figures["seconds_waited"] += max(0.0, (job.last_attempted_at - due).total_seconds())
+                waited += max(0.0, (job.last_attempted_at - due).total_seconds())
+        self._add_claims(label, count, waited)
+
+    def _add_claims(self, label: Label, count: int, waited: float) -> None:
+        if count:
+            figures = self._of(label)
+            figures["started"] += count
+            figures["seconds_waited"] += waited
 
     def ended(self, outcomes: Iterable[Outcome], written: Mapping[UUID, JobStatus]) -> None:
         """These states stand in the database; what has none was others' already."""
