@@ -78,6 +78,11 @@ class Wakeup:
         self._missed = False
 
     @property
+    def hears(self) -> bool:
+        """Whether hints are known to come through."""
+        return self._hears
+
+    @property
     def longest_pause(self) -> float:
         """Seconds after which an idle worker looks for jobs although no hint came: some may be lost."""
         return LOST_HINT if self._hears else self.storage.longest_pause
@@ -95,7 +100,7 @@ class Wakeup:
         listener = self._listener
         if self._missed:
             self._missed, timeout = False, 0.0
-            missed = Hints(jobs=True, cancels=True)  # whatever was missed is found by looking
+            missed = Hints(jobs=True, cancels=True, orders=True)  # whatever was missed is found by looking
         else:
             missed = Hints()
         if (deaf := self._deaf_until - time.monotonic()) > 0:
