@@ -2,6 +2,7 @@
 
 import base64
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import timedelta
 from typing import Any
 
@@ -12,6 +13,7 @@ from django.utils import timezone
 from drf_spectacular.drainage import GENERATOR_STATS
 from drf_spectacular.validation import validate_schema
 from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
 from hypothesis.errors import Unsatisfiable
 from rest_framework.settings import api_settings
 from schemathesis import GenerationMode
@@ -128,32 +130,35 @@ def test_nothing_that_the_schema_allows_or_forbids_breaks_the_server(
     }
     tried = 0
 
+    def check(case: Any, mode: GenerationMode) -> None:
+        nonlocal tried
+        tried += 1
+        if mode == GenerationMode.POSITIVE and tried % 2:  # else hardly any would exist
+            if "id" in case.path_parameters:
+                case.path_parameters["id"] = known[case.operation.path.split("/")[4]]
+            if "name" in case.path_parameters:
+                is_task = "/tasks/{name}" in case.operation.path
+                case.path_parameters["name"] = "fuzz.anything" if is_task else "default"
+        case.call_and_validate()
+
+    limits = settings(
+        max_examples=EXAMPLES,
+        deadline=None,
+        derandomize=True,
+        database=None,
+        phases=[Phase.explicit, Phase.generate],
+        suppress_health_check=list(HealthCheck),
+    )
     for result in schema.get_all_operations():
-        operation = result.ok()
         for mode in (GenerationMode.POSITIVE, GenerationMode.NEGATIVE):
-
-            @settings(
-                max_examples=EXAMPLES,
-                deadline=None,
-                derandomize=True,
-                database=None,
-                phases=[Phase.explicit, Phase.generate],
-                suppress_health_check=list(HealthCheck),
-            )
-            @given(case=operation.as_strategy(generation_mode=mode))
-            def ask(case: Any, mode: GenerationMode = mode) -> None:
-                nonlocal tried
-                tried += 1
-                if mode == GenerationMode.POSITIVE and tried % 2:  # else hardly any would exist
-                    if "id" in case.path_parameters:
-                        case.path_parameters["id"] = known[case.operation.path.split("/")[4]]
-                    if "name" in case.path_parameters:
-                        is_task = "/tasks/{name}" in case.operation.path
-                        case.path_parameters["name"] = "fuzz.anything" if is_task else "default"
-                case.call_and_validate()
-
-            try:
-                ask()
-            except Unsatisfiable:  # nothing about an operation without parameters can be wrong
-                continue
+            cases = result.ok().as_strategy(generation_mode=mode)
+            # About an operation without parameters nothing can be wrong.
+            with suppress(Unsatisfiable):
+                limits(given(case=cases, mode=st.just(mode))(check))()
     assert tried > 2 * len(schema.raw_schema["paths"])
+
+
+def test_the_page_about_progress_bars_shows_the_files_of_the_shop() -> None:
+    text = (ROOT / "docs" / "how-to" / "progress-bar.md").read_text()
+    for name in ("templates/shop/progress.html", "static/shop/progress.js", "views.py"):
+        assert (ROOT / "testproject" / "shop" / name).read_text().strip() in text, name
