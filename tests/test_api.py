@@ -282,6 +282,8 @@ def test_times_parents_and_tags_choose(viewer: Client) -> None:
     assert found(enqueued_before=late) == ["child", "parent"]
     assert found(tag="b", enqueued_after=early) == ["child"]
     assert viewer.get(f"{JOBS}{child.id}/").json()["tags"] == ["a", "b"]
+    for moment in ("0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-12:00"):
+        assert viewer.get(JOBS, {"enqueued_after": moment, "enqueued_before": moment}).status_code < 500
     for parameters in ({"tag": "b"}, {"parent": "x"}, {"enqueued_after": "yesterday"}):
         response = viewer.get(JOBS, parameters)
         assert response.status_code == 400

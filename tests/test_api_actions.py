@@ -73,7 +73,6 @@ def test_a_verb_does_it_or_tells_the_state(verb: str, status: str, client: Clien
         ("retry/", {"at": "x"}, "at"),
         ("retry/", {"when": 1}, "when"),
         ("cancel/", {"reason": "x" * 256}, "reason"),
-        ("cancel/", {"reason": "a\nb"}, "non_field_errors"),
         ("cancel/", {"reason": ["x"]}, "reason"),
         ("reschedule/", {}, "at"),
         ("reschedule/", {"at": None}, "at"),
@@ -175,7 +174,7 @@ def test_a_queue_is_paused_resumed_and_limited(client: Client) -> None:
     until = timezone.now() + timedelta(hours=1)
     paused = post(client, f"{url}pause/", reason="repairs", until=until.isoformat()).json()
     assert (paused["is_paused"], paused["paused_by"], paused["pause_reason"]) == (True, "user", "repairs")
-    assert post(client, f"{url}pause/", until="2001-01-01T00:00:00Z").status_code == 400
+    assert post(client, f"{url}pause/", until="2001-01-01T00:00:00Z").status_code == 409
     assert post(client, f"{url}resume/").json()["is_paused"] is False
     assert post(client, f"{url}limit/", max_running=3).json()["max_running"] == 3
     assert post(client, f"{url}limit/", max_running=None).json()["max_running"] is None

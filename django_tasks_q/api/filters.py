@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
@@ -118,5 +118,5 @@ def filtered(jobs: JobQuerySet, given: Any, request: Any) -> JobQuerySet:
 
 def first_id(moment: datetime) -> UUID:
     """The least id that a job enqueued at that time has: ids begin with their time, in milliseconds."""
-    milliseconds = int(moment.astimezone(UTC).timestamp() * 1000)
+    milliseconds = int(moment.timestamp() * 1000)
     return UUID(int=min(max(milliseconds, 0), 2**48 - 1) << 80)

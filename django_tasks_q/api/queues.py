@@ -22,6 +22,7 @@ from ..scope import backend, database
 from ..states import JobStatus
 from .base import TasksView
 from .counting import Count, counts
+from .errors import Conflict
 from .fields import Line, Whole
 from .jobs import GenericAPIView
 from .openapi import described
@@ -190,8 +191,8 @@ class QueueAction(QueueView):
         try:
             with transaction.atomic(using=database()):
                 self.perform(name, values | {"backend": self.alias, "user": request.user})
-        except ValueError as error:
-            raise serializers.ValidationError({"non_field_errors": [str(error)]}) from None
+        except ValueError as error:  # a time that is past: what is wrong with it is only the present
+            raise Conflict(str(error)) from None
         return Response(self.shown([name])[0])
 
 
@@ -208,7 +209,7 @@ class QueuePause(QueueAction):
         "queues_pause",
         request=PauseSerializer,
         responses={200: QueueSerializer},
-        errors=(413, 415),
+        errors=(409, 413, 415),
         parameters=(NAME,),
         tag="queues",
     )
@@ -229,7 +230,7 @@ class QueueResume(QueueAction):
         "queues_resume",
         request=ReasonSerializer,
         responses={200: QueueSerializer},
-        errors=(413, 415),
+        errors=(409, 413, 415),
         parameters=(NAME,),
         tag="queues",
     )
@@ -250,7 +251,7 @@ class QueueLimit(QueueAction):
         "queues_limit",
         request=LimitSerializer,
         responses={200: QueueSerializer},
-        errors=(413, 415),
+        errors=(409, 413, 415),
         parameters=(NAME,),
         tag="queues",
     )
