@@ -24,6 +24,8 @@ from .permissions import CanViewJobs, CanViewWorkers
 
 #: How far back figures go, in hours.
 MAX_HOURS = 24 * 7
+#: The statuses that have an index of their own. To count another one may take a look at every job there is.
+COUNTED = (JobStatus.READY, JobStatus.SCHEDULED, JobStatus.RUNNING, JobStatus.FAILED)
 #: Tasks that are told of, the busiest first.
 MAX_TASKS = 50
 
@@ -70,7 +72,7 @@ class StatsSerializer(serializers.Serializer[Any]):
     ``totals`` and ``tasks`` are null where SCOPE_JOBS hides jobs: they are over those of everybody.
     """
 
-    jobs = serializers.DictField(child=CountedSerializer(), help_text="By status.")
+    jobs = serializers.DictField(child=CountedSerializer(), help_text="By status: those that are READY, SCHEDULED, RUNNING and FAILED.")
     oldest_ready_age = serializers.FloatField(allow_null=True, help_text="In seconds.")
     hours = serializers.IntegerField(help_text="How far back the rest goes.")
     totals = FiguresSerializer(allow_null=True)
@@ -104,7 +106,7 @@ class Stats(TasksView, GenericAPIView):
         asked.is_valid(raise_exception=True)
         hours = asked.validated_data["hours"]
         jobs, alias = self.jobs(), database()
-        counted = counts({status: jobs.filter(status=status) for status in JobStatus}, "enqueued_at", alias)
+        counted = counts({status: jobs.filter(status=status) for status in COUNTED}, "enqueued_at", alias)
         oldest = counted[JobStatus.READY].least
         data: dict[str, Any] = {
             "jobs": {status.value: count for status, count in counted.items()},
