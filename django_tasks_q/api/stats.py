@@ -72,7 +72,9 @@ class StatsSerializer(serializers.Serializer[Any]):
     ``totals`` and ``tasks`` are null where SCOPE_JOBS hides jobs: they are over those of everybody.
     """
 
-    jobs = serializers.DictField(child=CountedSerializer(), help_text="By status: those that are READY, SCHEDULED, RUNNING and FAILED.")
+    jobs = serializers.DictField(
+        child=CountedSerializer(), help_text="By status: those that are READY, SCHEDULED, RUNNING and FAILED."
+    )
     oldest_ready_age = serializers.FloatField(allow_null=True, help_text="In seconds.")
     hours = serializers.IntegerField(help_text="How far back the rest goes.")
     totals = FiguresSerializer(allow_null=True)
