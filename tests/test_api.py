@@ -252,7 +252,9 @@ def test_secrets_are_masked_wherever_they_are() -> None:
         metadata=json.dumps({"key": canary}),
     )
     make_attempt(job, message=f"no {canary}", traceback=f"in {canary}", data=json.dumps([canary]))
-    Progress.objects.create(job=job, fence=1, value=json.dumps(canary), updated_at=timezone.now())
+    Progress.objects.create(
+        job=job, fence=1, message=f"at {canary}", value=json.dumps(canary), updated_at=timezone.now()
+    )
     LogLine.objects.create(
         job=job, fence=1, level=20, logger="x", message=f"with {canary}", created_at=timezone.now()
     )
@@ -264,6 +266,9 @@ def test_secrets_are_masked_wherever_they_are() -> None:
         assert canary not in text
         assert MASK in text
     assert client.get(f"{JOBS}{job.id}/").json()["kwargs"] == {"api_token": MASK, "plain": 1}
+    other = login("view_job", name="other")
+    for path in ("", "attempts/", "progress/", "events/"):
+        assert canary not in other.get(f"{JOBS}{job.id}/{path}").getvalue().decode()
 
 
 def test_times_parents_and_tags_choose(viewer: Client) -> None:

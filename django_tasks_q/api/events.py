@@ -98,12 +98,14 @@ class Look:
 
     def events(self) -> list[str]:
         """The events to send now. None follow once ``is_over`` is true."""
-        jobs = self._jobs.select_related("progress")
-        job = (jobs if self._payload else jobs.without_payload()).filter(id=self._id).first()
+        # The arguments are read for the secrets that are in them.
+        jobs = self._jobs.defer("options", "result", "metadata").select_related("progress")
+        job = jobs.filter(id=self._id).first()
         if job is None:
             self.is_over = True
             return [event("end", {"status": None})]
-        context = {"payload": Payload(job)} if self._payload else {}
+        payload = Payload(job)
+        context = {"masks": payload, **({"payload": payload} if self._payload else {})}
         found = self._news("status", JobSerializer(job).data)
         progress = getattr(job, "progress", None)
         if progress is not None:

@@ -78,7 +78,8 @@ class JobView(TasksView, GenericAPIView):
         return data
 
     def payload_of(self, job: Job) -> dict[str, Any]:
-        return {"payload": Payload(job)} if may_see_payload(self.request) else {}
+        payload = Payload(job)
+        return {"masks": payload, **({"payload": payload} if may_see_payload(self.request) else {})}
 
 
 class JobDetail(JobView):
@@ -145,7 +146,7 @@ class JobProgress(JobView):
         tag="jobs",
     )
     def get(self, request: Request, *args: Any, **kwargs: Any) -> Response:
-        job = self.job(self.jobs().without_payload().select_related("progress"))
+        job = self.job(self.jobs().defer("options", "result", "metadata").select_related("progress"))
         response = answer_if_changed(request, self.state(job))
         if (pause := retry_after(job)) is not None:
             response.headers["Retry-After"] = str(pause)

@@ -162,9 +162,13 @@ class JobSerializer(serializers.ModelSerializer[Job]):
 
 
 class ProgressSerializer(serializers.ModelSerializer[Progress]):
-    """How far a job has come; ``payload`` in the context shows the value that it yielded last."""
+    """How far a job has come; ``payload`` in the context shows the value that it yielded last.
+
+    Needs ``masks`` in the context, which hides the job's secrets in the message.
+    """
 
     share = serializers.SerializerMethodField()
+    message = serializers.SerializerMethodField()
     value = serializers.SerializerMethodField("get_yielded")
 
     class Meta:
@@ -174,6 +178,10 @@ class ProgressSerializer(serializers.ModelSerializer[Progress]):
 
     def get_share(self, progress: Progress) -> float | None:
         return progress.share
+
+    def get_message(self, progress: Progress) -> str:
+        masks: Payload = self.context["masks"]
+        return masks.text(progress.message)
 
     @typed({})
     def get_yielded(self, progress: Progress) -> Any:
@@ -230,7 +238,8 @@ class JobDetailSerializer(JobSerializer):
     @typed(ProgressSerializer(allow_null=True))
     def get_progress(self, job: Job) -> Any:
         progress = getattr(job, "progress", None)
-        return None if progress is None else ProgressSerializer(progress, context=self.context).data
+        context = {"masks": Payload(job), **self.context}
+        return None if progress is None else ProgressSerializer(progress, context=context).data
 
     @typed(AttemptSerializer(many=True))
     def get_attempt_history(self, job: Job) -> list[dict[str, Any]]:

@@ -11,6 +11,7 @@ from django.db import transaction
 from django.http import Http404
 from django.utils.translation import gettext as _
 from rest_framework import serializers
+from rest_framework.exceptions import PermissionDenied
 from rest_framework.request import Request
 from rest_framework.response import Response
 
@@ -220,8 +221,13 @@ class JobRunAgain(JobView):
     def _bound(self, job: Job, given: dict[str, Any]) -> dict[str, Any]:
         if job.task_name not in registry:
             raise Conflict(_("Nobody here knows the task of this job."), state=job.status)
+        task = registry.get(job.task_name)
+        # With other arguments it is a call like any other: only of tasks that are open, by their own rule.
+        is_open = task.api(self.request, task, dict(given)) if callable(task.api) else task.api
+        if is_open is not True:
+            raise PermissionDenied
         try:
-            args, kwargs = bound(registry.get(job.task_name), given)
+            args, kwargs = bound(task, given)
         except ArgumentErrors as error:
             raise serializers.ValidationError({"arguments": error.errors}) from None
         return {"args": args, "kwargs": kwargs}
