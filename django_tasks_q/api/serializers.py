@@ -12,6 +12,7 @@ from rest_framework import serializers
 from .. import codec
 from ..masking import masked, masked_arguments, redacted, secrets_of, sensitive_names
 from ..models import Attempt, Job, LogLine, Progress, Worker
+from ..states import JobStatus
 from .openapi import typed
 
 #: A job may have had thousands of attempts, each with a long traceback.
@@ -253,6 +254,10 @@ class JobDetailSerializer(JobSerializer):
 
 def attempts_of(job: Job, context: Any) -> list[dict[str, Any]]:
     """The latest of a job's recorded attempts, in their order."""
+    # A first run has a record of its own only once it has ended badly.
+    is_first = job.fence == 1 and job.status in {JobStatus.RUNNING, JobStatus.SUCCESSFUL}
+    if job.fence == 0 or is_first:
+        return []
     rows = Attempt.objects.using(job._state.db).filter(job_id=job.id).order_by("-fence")
     attempts: Any = AttemptSerializer(list(rows[:MAX_ATTEMPTS])[::-1], many=True, context=context).data
     return list(attempts)
