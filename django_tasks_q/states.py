@@ -24,18 +24,19 @@ STARTABLE = (JobStatus.READY, JobStatus.SCHEDULED, JobStatus.WAITING)
 #: From a state to the states it may become, each with the verb that takes it there.
 TRANSITIONS: dict[JobStatus, dict[JobStatus, str]] = {
     JobStatus.SCHEDULED: {
-        JobStatus.READY: "promote",
-        JobStatus.CANCELLED: "cancel",
+        JobStatus.READY: "promote, run now, reschedule",
+        JobStatus.CANCELLED: "cancel, discard",
         JobStatus.EXPIRED: "expire",
     },
     JobStatus.WAITING: {
         JobStatus.READY: "admit",
-        JobStatus.CANCELLED: "cancel",
+        JobStatus.CANCELLED: "cancel, discard",
         JobStatus.EXPIRED: "expire",
     },
     JobStatus.READY: {
         JobStatus.RUNNING: "claim",
-        JobStatus.CANCELLED: "cancel",
+        JobStatus.SCHEDULED: "reschedule",
+        JobStatus.CANCELLED: "cancel, discard",
         JobStatus.EXPIRED: "expire",
     },
     JobStatus.RUNNING: {
@@ -45,8 +46,8 @@ TRANSITIONS: dict[JobStatus, dict[JobStatus, str]] = {
         JobStatus.SCHEDULED: "retry later",
         JobStatus.READY: "retry now, release, rescue",
     },
-    JobStatus.FAILED: {JobStatus.READY: "retry"},
-    JobStatus.CANCELLED: {JobStatus.READY: "retry"},
-    JobStatus.EXPIRED: {JobStatus.READY: "retry"},
+    JobStatus.FAILED: {JobStatus.READY: "retry", JobStatus.SCHEDULED: "retry"},
+    JobStatus.CANCELLED: {JobStatus.READY: "retry", JobStatus.SCHEDULED: "retry"},
+    JobStatus.EXPIRED: {JobStatus.READY: "retry", JobStatus.SCHEDULED: "retry"},
     JobStatus.SUCCESSFUL: {},
 }

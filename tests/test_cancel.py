@@ -11,7 +11,7 @@ import pytest
 from django.db import transaction
 
 from django_tasks_q import _framework as framework
-from django_tasks_q.actions import cancel
+from django_tasks_q.actions import Reason, cancel
 from django_tasks_q.exceptions import WorkerLost
 from django_tasks_q.execution.alarm import Alarm, AlarmControl
 from django_tasks_q.execution.control import Control
@@ -80,14 +80,15 @@ def test_a_cancellation_is_part_of_the_callers_transaction(storage_alias, told):
 def test_an_ended_job_is_left_alone(storage_alias, told):
     storage, found, result = claimed(storage_alias)
     storage.finish([Outcome.successful(found.id, found.fence, "1", 0.1)])
-    assert cancel(result.id, using=storage_alias) == (set(), set())
+    assert cancel(result.id, using=storage_alias) == (set(), set(), {Reason.ENDED: {found.id}})
     assert (row(storage_alias, result).status, row(storage_alias, result).cancel_requested_at) == (
         "SUCCESSFUL",
         None,
     )
     first = tasks.noop.enqueue()
     assert cancel(first.id, using=storage_alias).done
-    assert cancel(first.id, reason="again", using=storage_alias) == (set(), set())
+    again = cancel(first.id, reason="again", using=storage_alias)
+    assert again == (set(), set(), {Reason.ENDED: {uuid.UUID(first.id)}})
     assert row(storage_alias, first).cancel_reason == ""
 
 
@@ -129,7 +130,8 @@ def test_a_retry_in_waiting_is_cancelled(storage_alias):
 def test_what_is_no_id_is_refused(storage_alias):
     with pytest.raises(ValueError, match="badly formed"):
         cancel("nonsense", using=storage_alias)
-    assert cancel(uuid.uuid4(), using=storage_alias) == (set(), set())
+    unknown = uuid.uuid4()
+    assert cancel(unknown, using=storage_alias) == (set(), set(), {Reason.GONE: {unknown}})
     with pytest.raises(ValueError, match="reason must be 1 to 255 printable characters"):
         cancel(uuid.uuid4(), reason="a\nb", using=storage_alias)
 

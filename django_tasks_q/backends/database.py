@@ -101,9 +101,9 @@ class DatabaseBackend(framework.BaseTaskBackend):
         database = self.database
         if arguments and (elsewhere := open_elsewhere(database)):
             # Stored now, a job would outlive a rollback there, and could run before the commit.
-            transaction.on_commit(partial(self._store, database, send, results), using=elsewhere)
+            transaction.on_commit(partial(self.store, database, send, results), using=elsewhere)
         elif arguments:
-            self._store(database, send, results)
+            self.store(database, send, results)
         return results
 
     def _columns(self, task: Task[..., Any], now: datetime) -> tuple[Any, ...]:
@@ -140,7 +140,8 @@ class DatabaseBackend(framework.BaseTaskBackend):
             more["parent_id"] = parent.job_id
         return more
 
-    def _store(self, database: str, send: Send, results: Sequence[TaskResult[..., Any]]) -> None:
+    def store(self, database: str, send: Send, results: Sequence[TaskResult[..., Any]]) -> None:
+        """Store jobs in the caller's transaction, and tell who is to know of them."""
         storage = storage_for(database)
         storage.enqueue(send)
         failpoint("enqueue.inserted")

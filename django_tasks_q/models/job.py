@@ -21,6 +21,10 @@ class JobQuerySet(models.QuerySet["Job"]):
         """Waiting for another attempt after one that failed."""
         return self.filter(status=JobStatus.SCHEDULED, attempts__gt=0)
 
+    def undismissed(self) -> Self:
+        """Failures that nobody has dealt with."""
+        return self.filter(status=JobStatus.FAILED, dismissed_at__isnull=True)
+
     def tagged(self, tag: str) -> Self:
         """Jobs that carry a tag. Reads every job that the rest of the query leaves."""
         return self.filter(tags__contains=codec.dumps(tag, what="tag"))
@@ -78,6 +82,11 @@ class Job(models.Model):
         _("reason to cancel"), max_length=255, default="", db_default="", blank=True
     )
 
+    #: Set when somebody has seen a failure and wants to see no more of it.
+    dismissed_at = models.DateTimeField(_("dismissed"), null=True, blank=True)
+    #: Set while the job is to be kept, however long ago it has ended.
+    pinned_at = models.DateTimeField(_("pinned"), null=True, blank=True)
+
     objects = JobQuerySet.as_manager()
 
     class Meta:
@@ -85,7 +94,14 @@ class Job(models.Model):
         app_label = "django_tasks_q"
         verbose_name = _("job")
         verbose_name_plural = _("jobs")
-        default_permissions = ("view",)
+        # What the verbs of ``actions`` ask for, at every door.
+        default_permissions = ("add", "change", "delete", "view")
+        permissions = (
+            ("retry_job", _("Can retry job")),
+            ("cancel_job", _("Can cancel job")),
+            ("discard_job", _("Can discard job")),
+            ("view_payload_job", _("Can view arguments, results and tracebacks of job")),
+        )
         # Each holds the rows of one duty and no others, so that jobs scheduled for later and finished
         # ones cost a claim nothing.
         indexes = [
@@ -120,22 +136,32 @@ class Job(models.Model):
                 name="dtq_job_cancelling",
                 condition=models.Q(cancel_requested_at__isnull=False, status=JobStatus.RUNNING),
             ),
-            # Jobs with a time of their own lie apart: a look for old ones would go over all that stay longer.
+            # Pinned jobs are in none of these three. Those with a time of their own lie apart: a look for old
+            # ones would go over all that stay longer.
             models.Index(
                 fields=["finished_at"],
                 name="dtq_job_finished",
-                condition=models.Q(finished_at__isnull=False, retention__isnull=True),
+                condition=models.Q(finished_at__isnull=False, retention__isnull=True, pinned_at__isnull=True),
             ),
             models.Index(
                 fields=["retention", "finished_at"],
                 name="dtq_job_retained",
-                condition=models.Q(finished_at__isnull=False, retention__isnull=False),
+                condition=models.Q(
+                    finished_at__isnull=False, retention__isnull=False, pinned_at__isnull=True
+                ),
             ),
             models.Index(
                 fields=["result_ttl", "finished_at"],
                 name="dtq_job_result_ttl",
-                condition=models.Q(finished_at__isnull=False, result_ttl__isnull=False, result__isnull=False),
+                condition=models.Q(
+                    finished_at__isnull=False,
+                    result_ttl__isnull=False,
+                    result__isnull=False,
+                    pinned_at__isnull=True,
+                ),
             ),
+            # For those who look at failures, which are few among what has ended.
+            models.Index(fields=["id"], name="dtq_job_failed", condition=models.Q(status=JobStatus.FAILED)),
             models.Index(
                 fields=["parent_id"], name="dtq_job_parent", condition=models.Q(parent_id__isnull=False)
             ),

@@ -15,6 +15,7 @@ class Worker(models.Model):
     pid = models.IntegerField(_("process id"))
     backend = models.CharField(_("backend"), max_length=128)
     queues = models.TextField(_("queues"), default="[]")
+    exclude_queues = models.TextField(_("queues left out"), null=True, blank=True)
     processes = models.SmallIntegerField(_("processes"))
     threads = models.SmallIntegerField(_("threads"), default=0, db_default=0)
     async_concurrency = models.IntegerField(_("coroutines at a time"), default=0, db_default=0)
@@ -22,6 +23,11 @@ class Worker(models.Model):
     started_at = models.DateTimeField(_("started"))
     heartbeat_at = models.DateTimeField(_("last heartbeat"))
     lease_expires_at = models.DateTimeField(_("lease expires"))
+    #: As of the last heartbeat: claimed jobs without an end, and the bytes of the worker and its children.
+    running_jobs = models.IntegerField(_("jobs at hand"), default=0, db_default=0)
+    memory = models.BigIntegerField(_("bytes of memory"), null=True, blank=True)
+    #: Set when somebody wants the worker to end. It sees that within a heartbeat.
+    stop_requested_at = models.DateTimeField(_("stop asked for"), null=True, blank=True)
     stopped_at = models.DateTimeField(_("stopped"), null=True, blank=True)
 
     class Meta:
@@ -30,6 +36,7 @@ class Worker(models.Model):
         verbose_name = _("worker")
         verbose_name_plural = _("workers")
         default_permissions = ("view",)
+        permissions = (("stop_worker", _("Can stop worker")),)
 
     def __str__(self) -> str:
         return self.name

@@ -8,7 +8,19 @@ from django.db import connections
 
 from .base import Storage
 from .session import REMEMBERED, Doorbell, Exchange, Listener
-from .values import Cancelled, Claim, ClaimedJob, Hints, LogNote, LostJob, Note, ProgressNote, Send
+from .values import (
+    Cancelled,
+    Claim,
+    ClaimedJob,
+    Hints,
+    LogNote,
+    LostJob,
+    Moved,
+    Note,
+    Orders,
+    ProgressNote,
+    Send,
+)
 
 __all__ = [
     "REMEMBERED",
@@ -21,7 +33,9 @@ __all__ = [
     "Listener",
     "LogNote",
     "LostJob",
+    "Moved",
     "Note",
+    "Orders",
     "ProgressNote",
     "Send",
     "Storage",

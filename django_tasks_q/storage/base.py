@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 from uuid import UUID
@@ -17,12 +18,14 @@ from ..states import JobStatus
 from .clock import DatabaseNow
 from .leases import Leases
 from .notes import Notes
+from .queues import Queues
 from .session import Doorbell, Exchange, Exchanged, Listener, repeated
+from .statistics import Statistics
 from .upkeep import Upkeep
 from .values import Cancelled, Claim, ClaimedJob, Send
 
 
-class Storage(Upkeep, Leases, Notes):
+class Storage(Upkeep, Leases, Notes, Queues, Statistics):
     """The verbs. Each is one statement or one transaction, and tells time by the database."""
 
     # Coming in
@@ -80,6 +83,17 @@ class Storage(Upkeep, Leases, Notes):
             return [
                 ClaimedJob(*row) for row in won.order_by("-priority", "id").values_list(*ClaimedJob._fields)
             ]
+
+    @repeated
+    def claim_limited(self, claim: Claim, queue: str, limit: int) -> list[ClaimedJob]:
+        """``claim`` from one queue, and no more than may run of it at a time over all workers."""
+        claim = replace(claim, queues=(queue,), exclude_queues=())
+        # Without a lock first: while a queue is full, or empty, nobody has to wait or to write.
+        if not self.has_ready(claim) or not self.vacancies(claim.backend, queue):
+            return []
+        with self.transaction():
+            limit = min(limit, self.vacancies(claim.backend, queue, locked=True))
+            return self.claim(claim, limit) if limit else []
 
     def _ready(self, claim: Claim) -> JobQuerySet:
         return self._takeable(claim).filter(status=JobStatus.READY)
@@ -202,6 +216,9 @@ class Storage(Upkeep, Leases, Notes):
 
     def hint_cancel(self, backend: str) -> None:
         """Have workers look for cancellations once the caller's transaction has committed."""
+
+    def hint_orders(self, backend: str) -> None:
+        """Have workers look what is wanted of queues and of them, once the transaction has committed."""
 
 
 def has_just_succeeded(outcome: Outcome) -> bool:

@@ -20,8 +20,10 @@ class Leases(Session):
         worker.save(force_insert=True, using=self.alias)
 
     @repeated
-    def heartbeat(self, worker_id: UUID, lease: float) -> bool:
+    def heartbeat(self, /, worker_id: UUID, lease: float, **told: int | None) -> bool:
         """Renew a lease that still holds. False means that it is over and its jobs are others' now.
+
+        ``told`` are columns for people to read, written in passing.
 
         What is left of it must be a twelfth at least: a commit that is slow to come could else be read
         by nobody until others have found the jobs lost. The worker gives up by then too.
@@ -31,7 +33,7 @@ class Leases(Session):
             return bool(
                 Worker.objects.using(self.alias)
                 .filter(id=worker_id, lease_expires_at__gt=DatabaseNow(lease / 12), stopped_at__isnull=True)
-                .update(heartbeat_at=DatabaseNow(), lease_expires_at=DatabaseNow(lease))
+                .update(heartbeat_at=DatabaseNow(), lease_expires_at=DatabaseNow(lease), **told)
             )
 
     @repeated

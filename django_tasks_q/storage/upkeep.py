@@ -14,11 +14,12 @@ from ..models.job import JobQuerySet
 from ..outcomes import EXPIRED
 from ..states import FINAL, STARTABLE, JobStatus
 from .clock import DatabaseNow
-from .session import Session, repeated
+from .operations import Operations
+from .session import repeated
 from .values import LostJob
 
 
-class Upkeep(Session):
+class Upkeep(Operations):
     @repeated
     def promote(self, backend: str, limit: int = 1000) -> int:
         """Make up to ``limit`` scheduled jobs ready that are due. Answers how many."""
@@ -103,7 +104,7 @@ class Upkeep(Session):
     ) -> int:
         """Delete up to ``limit`` finished jobs, ended more than ``older_than`` seconds ago.
 
-        Not those that have a retention of their own.
+        Not those that have a retention of their own, and none that is pinned.
         """
         jobs = Job.objects.using(self.alias).filter(retention__isnull=True, backend=backend)
         return self._prune(jobs.filter(status__in=FINAL.intersection(statuses)), older_than, limit)
@@ -115,7 +116,7 @@ class Upkeep(Session):
         return self._prune(jobs.filter(status__in=FINAL), retention, limit)
 
     def _prune(self, jobs: JobQuerySet, older_than: float, limit: int) -> int:
-        old = jobs.filter(finished_at__lt=DatabaseNow(-older_than))
+        old = jobs.filter(finished_at__lt=DatabaseNow(-older_than), pinned_at__isnull=True)
         ids = list(old.order_by("finished_at").values_list("id", flat=True)[:limit])
         if not ids:
             return 0
@@ -123,10 +124,9 @@ class Upkeep(Session):
         with self.transaction():
             # Again, now that nobody can change them: Django deletes by id alone.
             # Whoever deletes the same ones at the same time must not wait for this, nor this for it.
-            rows = self.locked(Job.objects.using(self.alias).filter(id__in=ids, status__in=FINAL), skip=True)
-            mine = list(rows.values_list("id", flat=True))
-            Job.objects.using(self.alias).filter(id__in=mine).delete()
-        return len(mine)
+            same = Job.objects.using(self.alias).filter(id__in=ids, status__in=FINAL, pinned_at__isnull=True)
+            rows = self.locked(same, skip=True)
+            return len(self.delete_locked(rows.values_list("id", flat=True)))
 
     @repeated
     def clear_results(self, backend: str, result_ttl: float, limit: int = 500) -> int:
@@ -135,13 +135,15 @@ class Upkeep(Session):
             result_ttl=result_ttl,
             result__isnull=False,
             finished_at__lt=DatabaseNow(-result_ttl),
+            pinned_at__isnull=True,
             backend=backend,
         )
         ids = list(old.order_by("finished_at").values_list("id", flat=True)[:limit])
         if not ids:
             return 0
         # Nobody writes to what has ended but who retries or deletes it.
-        return Job.objects.using(self.alias).filter(id__in=ids, status__in=FINAL).update(result=None)
+        same = Job.objects.using(self.alias).filter(id__in=ids, status__in=FINAL, pinned_at__isnull=True)
+        return same.update(result=None)
 
     def own_times(self, column: str) -> list[float]:
         """The different values of ``retention`` or ``result_ttl`` among jobs that have ended.
@@ -152,6 +154,7 @@ class Upkeep(Session):
             **({"result__isnull": False} if column == "result_ttl" else {}),
             **{f"{column}__isnull": False},
             finished_at__isnull=False,
+            pinned_at__isnull=True,
         )
         found: list[float] = []
         while True:

@@ -8,6 +8,8 @@ from datetime import datetime
 from typing import Any, NamedTuple
 from uuid import UUID
 
+from ..states import JobStatus
+
 
 class Send(NamedTuple):
     """Calls of one task under the same options: an id and arguments for each, the rest for all."""
@@ -89,9 +91,39 @@ class Hints(NamedTuple):
     cancels: bool = False
     #: Jobs whose end somebody waits for.
     waited: frozenset[UUID] = frozenset()
+    #: What people want of queues and workers.
+    orders: bool = False
 
     def __or__(self, other: Hints) -> Hints:
-        return Hints(self.jobs or other.jobs, self.cancels or other.cancels, self.waited | other.waited)
+        return Hints(
+            self.jobs or other.jobs,
+            self.cancels or other.cancels,
+            self.waited | other.waited,
+            self.orders or other.orders,
+        )
+
+
+class Orders(NamedTuple):
+    """What people want of a worker."""
+
+    #: Whether it is to end.
+    stop: bool = False
+    #: Queues to claim nothing from.
+    paused: frozenset[str] = frozenset()
+    #: How many jobs of a queue may run at a time, over all workers.
+    limited: Mapping[str, int] = {}
+    #: Seconds until the first of the pauses is over.
+    changes_in: float = float("inf")
+
+
+class Moved(NamedTuple):
+    """What a verb has done to jobs."""
+
+    done: set[UUID]
+    #: The states of those it did nothing to. What is in neither is gone.
+    others: dict[UUID, JobStatus]
+    #: The backends of those it did something to.
+    backends: set[str]
 
 
 class Cancelled(NamedTuple):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Collection
 from uuid import UUID
 
 from ..failpoints import failpoint
@@ -10,7 +11,9 @@ from ..registry import registry
 from ..storage import Claim, ClaimedJob, Storage
 from .config import WorkerConfig
 from .lease import Lease
+from .orders import OrderBook
 from .pool import Pool
+from .tally import Tally
 from .wakeup import Wakeup
 
 #: Most jobs claimed by one statement.
@@ -21,7 +24,14 @@ class Intake:
     """Claims as much as the children will soon get round to, and no more than the worker may."""
 
     def __init__(
-        self, storage: Storage, config: WorkerConfig, lease: Lease, pool: Pool, wakeup: Wakeup
+        self,
+        storage: Storage,
+        config: WorkerConfig,
+        lease: Lease,
+        pool: Pool,
+        wakeup: Wakeup,
+        orders: OrderBook,
+        tally: Tally,
     ) -> None:
         self.storage = storage
         self.config = config
@@ -29,11 +39,14 @@ class Intake:
         self.lease = lease
         self.pool = pool
         self.wakeup = wakeup
+        self.orders = orders
+        self.tally = tally
         #: The task of each job that was claimed and whose ending is not written yet.
         self.names: dict[UUID, str] = {}
         #: Jobs claimed so far, less those that were let go.
         self.taken = 0
         self._drained = False
+        self._limited_first = False
         #: When there last was something to claim.
         self._found_at = 0.0
         self._look_at = 0.0
@@ -78,7 +91,27 @@ class Intake:
         """Claim jobs, if it is time to."""
         if not self._is_due(hinted):
             return
+        looks = [self._look_at_all]
+        if self.limits:
+            # By turns, so that neither can keep the other from the room there is.
+            looks.insert(self._limited_first, self._look_at_limited)
+            self._limited_first = not self._limited_first
+        found, full = 0, False
+        for look in looks:
+            claimed, more = look()
+            found += claimed
+            full |= more
+        if self.config.batch and not found and not self.pool.held:
+            # What is paused may stay so for ever. What is limited has its turn.
+            terms = self._terms(registry.names(), self.orders.current.paused)
+            self._drained = not self.storage.has_work(terms)
+        self._look_again(found, full=full)
+
+    def _look_at_all(self) -> tuple[int, bool]:
+        """Claim from all queues but those with a limit. Answers how many jobs, and if there may be more."""
         names, limit = self._common_wish()
+        if not limit:
+            return 0, False
         found = self._claim(names, limit)
         full = found == limit
         if full and len(self.pool.groups) > 1:
@@ -89,9 +122,20 @@ class Intake:
                     claimed = self._claim(names, limit)
                     found += claimed
                     full |= claimed == limit
-        if self.config.batch and not found and not self.pool.held:
-            self._drained = not self.storage.has_work(self._terms(registry.names()))
-        self._look_again(found, full=full)
+        return found, full
+
+    def _look_at_limited(self) -> tuple[int, bool]:
+        """The same for each queue with a limit."""
+        found, full = 0, False
+        for queue in self.limits:
+            names, limit = self._common_wish()
+            if limit:
+                failpoint("claim.sending")
+                jobs = self.storage.claim_limited(self._terms(names), queue, limit)
+                self._took(jobs)
+                found += len(jobs)
+                full |= len(jobs) == limit
+        return found, full
 
     def wish(self, hinted: bool) -> tuple[Claim, int]:
         """A claim to be sent along with endings, and its limit, which is 0 if it is not time to claim."""
@@ -110,6 +154,7 @@ class Intake:
         """The jobs that the worker has are others' now."""
         self.taken -= self.pool.held
         self.names.clear()
+        self.tally.forget()
 
     def _claim(self, names: list[str], limit: int) -> int:
         failpoint("claim.sending")
@@ -121,6 +166,7 @@ class Intake:
         failpoint("claim.committed")
         self.taken += len(jobs)
         self.names.update((job.id, job.task_name) for job in jobs)
+        self.tally.claimed(jobs)
         self.pool.add(jobs)
 
     def _common_wish(self) -> tuple[list[str], int]:
@@ -132,11 +178,28 @@ class Intake:
         """How many more jobs this worker may claim in its life."""
         return BATCH if self.config.max_jobs is None else max(0, self.config.max_jobs - self.taken)
 
-    def _terms(self, names: list[str]) -> Claim:
+    @property
+    def limits(self) -> list[str]:
+        """The queues of this worker of which only so many jobs may run at a time."""
+        if not (limited := self.orders.current.limited):
+            return []
+        return sorted(
+            queue
+            for queue in limited
+            if queue not in self.config.exclude_queues
+            and (not self.config.queues or queue in self.config.queues)
+        )
+
+    def _terms(self, names: list[str], closed: Collection[str] | None = None) -> Claim:
+        """A claim of jobs from all queues of the worker, but those that are paused or limited."""
+        if closed is None:
+            orders = self.orders.current
+            closed = orders.paused.union(orders.limited)
         return Claim(
             worker_id=self.lease.id,
             backend=self.config.backend,
             task_names=names,
             queues=self.config.queues,
-            exclude_queues=self.config.exclude_queues,
+            # Without orders the very same as ever, for which there are shorter statements.
+            exclude_queues=(*self.config.exclude_queues, *sorted(closed)),
         )

@@ -41,6 +41,7 @@ class Lease:
                 pid=os.getpid(),
                 backend=self.config.backend,
                 queues=codec.dumps(list(self.config.queues), what="queues"),
+                exclude_queues=codec.dumps(list(self.config.exclude_queues), what="queues"),
                 processes=self.config.processes,
                 threads=self.config.threads,
                 async_concurrency=self.config.async_concurrency,
@@ -50,12 +51,15 @@ class Lease:
         )
         self.renewed_at = asked_at
 
-    def renew(self) -> bool:
-        """Prolong the lease. False means that it is over, and the jobs are others' now."""
+    def renew(self, *, running_jobs: int = 0, memory: int | None = None) -> bool:
+        """Prolong the lease. False means that it is over, and the jobs are others' now.
+
+        The rest is for people to read.
+        """
         # Counted from before the question: however long the answer takes, the database's lease is longer.
         asked_at = boot_time()
         failpoint("heartbeat.sending")
-        if not self.storage.heartbeat(self.id, self.seconds):
+        if not self.storage.heartbeat(self.id, self.seconds, running_jobs=running_jobs, memory=memory):
             return False
         self.renewed_at = asked_at
         return True

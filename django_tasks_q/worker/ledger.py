@@ -46,7 +46,7 @@ class Ledger:
     def send(self, hinted: bool) -> None:
         """Have endings written and jobs claimed, while this process sees to its children."""
         unwritten = [outcome for outcome in self.unwritten if not outcome.is_written]
-        if not unwritten or len(self.pool.groups) > 1:
+        if not unwritten or len(self.pool.groups) > 1 or self.intake.limits:
             self.write()
             self.intake.look(hinted)
             return
@@ -100,10 +100,11 @@ class Ledger:
         self._confirm(*recorded)
 
     def _confirm(self, outcomes: list[Outcome], written: Written) -> None:
-        if JobStatus.READY in written.values() or not self.pool.held:
+        if JobStatus.READY in written.values() or not self.pool.held or self.intake.limits:
             self.intake.look_soon()
         self.pool.telling.confirm(outcomes, written)
         self.doorbells.ended(written)
+        self.intake.tally.ended(outcomes, written)
         self.report.ended(outcomes, written, self.intake.names)
 
     def forget(self) -> None:

@@ -6,6 +6,7 @@ It is one thread around one selector. Every database call of the worker is made 
 from __future__ import annotations
 
 import logging
+import os
 import threading
 import time
 from collections.abc import Iterator
@@ -27,10 +28,13 @@ from .groups import groups_of
 from .intake import Intake
 from .lease import Lease
 from .ledger import Ledger
+from .orders import OrderBook
 from .outage import Outage
 from .patience import Patience
 from .pool import Pool, PoolBroken
 from .report import Report
+from .system import resident_memory
+from .tally import Tally
 from .wakeup import Signals, Wakeup
 
 if TYPE_CHECKING:
@@ -65,7 +69,11 @@ class Parent:
         self.duties = Duties(self.storage, config.backend, self.settings, registry.names())
         self.wakeup = Wakeup(self.storage, config.backend, self.signals, listen=self.settings.notify)
         self.cancellations = Cancellations(self.storage, listens=self.settings.notify)
-        self.intake = Intake(self.storage, config, self.lease, self.pool, self.wakeup)
+        self.orders = OrderBook(self.storage, config.backend)
+        self.tally = Tally(self.storage, config.backend)
+        self.intake = Intake(
+            self.storage, config, self.lease, self.pool, self.wakeup, self.orders, self.tally
+        )
         self.doorbells = Doorbells(self.storage, config.backend)
         self.ledger = Ledger(self.storage, self.intake, self.pool, self.doorbells, report)
         self.outage = Outage()
@@ -139,6 +147,7 @@ class Parent:
         if self.ledger.unwritten:
             return 0.0
         due = min(due, self.duties.seconds_to_next, self.pool.notes.seconds_to_next)
+        due = min(due, self.orders.seconds_to_next, self.tally.seconds_to_next)
         if self.pool.held:
             due = min(due, self.cancellations.seconds_to_next)
         if self.intake.can_claim:
@@ -160,6 +169,7 @@ class Parent:
         """What a step does with the database."""
         self.ledger.collect()
         self._keep_lease()
+        self._heed(hints.orders)
         if hints.waited:
             self.doorbells.remember(hints.waited, self.intake.names)
         self.doorbells.ring()
@@ -172,6 +182,8 @@ class Parent:
             pause=1.0 if self.pool.held else self.wakeup.longest_pause,
         )
         self.pool.telling.ended(found.ended)
+        self.tally.found(found.expired, found.rescued)
+        self.tally.write()
         self.wakeup.listen()
         self._cancel(hints.cancels)
         self.ledger.send(hints.jobs or found.ready)
@@ -183,10 +195,26 @@ class Parent:
             self.lease.take()
         elif not self.lease.is_due:
             return
-        elif not self.lease.renew():
+        elif not self._renew():
             self._lose_lease()
             self.lease.take()
         self.server.renew(self.lease.kill_at)
+
+    def _renew(self) -> bool:
+        """Prolong the lease, and say how much there is to do. What processes share is counted for each."""
+        children = [child.pid for child in self.pool.children.values() if child.pid is not None]
+        memory = sum(map(resident_memory, [os.getpid(), self.server.pid, *children]))
+        return self.lease.renew(running_jobs=self.pool.held, memory=memory or None)
+
+    def _heed(self, hinted: bool) -> None:
+        """Know which queues to leave alone, and whether to stop."""
+        if not self.orders.are_due(hinted):
+            return
+        if self.orders.look(self.lease.id, hears=self.wakeup.hears):
+            self.intake.look_soon()
+            if self.orders.current.stop:
+                self.report.line("Somebody has asked this worker to stop.")
+                self.signals.stops += 1
 
     def _cancel(self, hinted: bool) -> None:
         """End what somebody wants cancelled."""
@@ -209,6 +237,7 @@ class Parent:
             "Worker %s has lost its lease; its %d jobs are left to others.", self.lease.id, self.pool.held
         )
         self.intake.forget()
+        self.orders.forget()
         self.pool.abandon()
         self.ledger.forget()
         self.pool.notes.forget()
@@ -232,8 +261,9 @@ class Parent:
                     self.ledger.release(self.pool.withdraw())
                     self.pool.notes.write(self.storage, now=True)
                     self.ledger.write()
+                    self.tally.write(now=True)
                     self.doorbells.ring()
-                    if self.lease.is_due and not self.lease.renew():
+                    if self.lease.is_due and not self._renew():
                         break
                 self.server.renew(self.lease.kill_at)
                 self.outage.over()

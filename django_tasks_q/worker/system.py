@@ -90,8 +90,10 @@ def resident_memory(pid: int) -> int:
     with suppress(OSError):
         pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
         return pages * os.sysconf("SC_PAGE_SIZE")
-    psutil = _psutil()
-    return 0 if psutil is None else int(psutil.Process(pid).memory_info().rss)
+    if (psutil := _psutil()) is not None:
+        with suppress(psutil.Error):
+            return int(psutil.Process(pid).memory_info().rss)
+    return 0
 
 
 def _psutil() -> Any:

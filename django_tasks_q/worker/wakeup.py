@@ -76,6 +76,11 @@ class Wakeup:
         self._deaf_until = 0.0
 
     @property
+    def hears(self) -> bool:
+        """Whether hints are known to come through."""
+        return self._hears
+
+    @property
     def longest_pause(self) -> float:
         """Seconds after which an idle worker looks for jobs although no hint came: some may be lost."""
         return LOST_HINT if self._hears else self.storage.longest_pause
@@ -110,7 +115,7 @@ class Wakeup:
             hints = listener.drain()
         except Error:
             self._lose_listener()
-            return Hints(jobs=True, cancels=True)  # whatever was missed is found by looking
+            return Hints(jobs=True, cancels=True, orders=True)  # whatever was missed is found by looking
         if any(hints):
             self._deaf_until = time.monotonic() + HINT_PAUSE
         return hints

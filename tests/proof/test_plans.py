@@ -3,13 +3,16 @@
 import json
 import uuid
 from contextlib import contextmanager
+from datetime import timedelta
 
 import pytest
 from django.db import connections
 from django.test.utils import CaptureQueriesContext
 
-from django_tasks_q.models import Attempt, Job, Worker
-from django_tasks_q.states import FINAL
+from django_tasks_q import actions
+from django_tasks_q.models import Attempt, Job, Queue, Worker
+from django_tasks_q.outcomes import Outcome
+from django_tasks_q.states import FINAL, JobStatus
 from django_tasks_q.storage import Claim, storage_for
 
 ALIAS = "postgres"
@@ -155,8 +158,6 @@ def test_a_prune_reads_and_deletes_one_slice(storage, full):
 
 
 def test_a_finish_finds_its_rows_by_their_ids(storage, full):
-    from django_tasks_q.outcomes import Outcome
-
     jobs = claim(storage)
     with explained(full) as plans:
         won = storage.finish([Outcome.successful(job.id, job.fence, "1", 0.1) for job in jobs])
@@ -169,3 +170,71 @@ def test_jobs_of_one_worker_are_found_by_it(storage, full):
     with explained(full) as plans:
         assert len(storage.held(worker_id)) == ROWS // 1000
     assert indexes(plans) == {"dtq_job_running"}
+
+
+SEVEN = timedelta(days=7)
+
+
+@pytest.mark.parametrize(
+    ("verb", "status"),
+    [
+        (actions.retry, "FAILED"),
+        (actions.cancel, "READY"),
+        (actions.discard, "SCHEDULED"),
+        (actions.dismiss, "FAILED"),
+        (actions.delete, "SUCCESSFUL"),
+        (actions.run_now, "SCHEDULED"),
+        (actions.pin, "SUCCESSFUL"),
+        (lambda ids, using: actions.reschedule(ids, SEVEN, using=using), "READY"),
+        (lambda ids, using: actions.change(ids, priority=3, using=using), "READY"),
+    ],
+)
+def test_a_verb_finds_its_jobs_by_their_ids(full, verb, status):
+    ids = list(Job.objects.using(ALIAS).filter(status=status).values_list("id", flat=True)[:100])
+    with explained(full) as plans, CaptureQueriesContext(full) as queries:
+        assert len(verb(ids, using=ALIAS).done) == 100
+    assert dear(plans) == []
+    assert len(queries) <= 12
+
+
+def test_all_failures_are_found_by_their_own_index(full):
+    failed = Job.objects.using(ALIAS).filter(status=JobStatus.FAILED)
+    with explained(full) as plans:
+        assert actions.matching(failed, 1000).more
+    assert indexes(plans) == {"dtq_job_failed"}
+    assert dear(plans) == []
+
+
+def test_pinned_jobs_cost_a_prune_nothing(storage, full):
+    """They are not in its index: the first thing it reads is what it deletes."""
+    old = Job.objects.using(ALIAS).filter(status="SUCCESSFUL").order_by("finished_at")
+    actions.pin(list(old.values_list("id", flat=True)[:1000]), using=ALIAS)
+    with explained(full) as plans:
+        assert storage.prune("default", {"SUCCESSFUL"}, 86_400.0, 500) == 500
+    assert "dtq_job_finished" in indexes(plans)
+    assert dear(plans) == []
+    assert Job.objects.using(ALIAS).filter(pinned_at__isnull=False).count() == 1000
+
+
+def test_a_claim_under_a_limit_reads_what_runs_and_its_queue(storage, full):
+    actions.limit("queue1", 1000, using=ALIAS)
+    names = [f"task{number}" for number in range(20)]
+    terms = Claim(worker_id=uuid.uuid4(), backend="default", task_names=names)
+    with explained(full) as plans:
+        assert len(storage.claim_limited(terms, "queue1", 50)) == 50
+    assert indexes(plans) >= {"dtq_job_ready_in_queue", "dtq_job_running"}
+    assert dear(plans) == []
+
+
+def test_orders_and_statistics_do_not_look_at_jobs(storage, full):
+    Queue.objects.using(ALIAS).create(backend="default", name="q", max_running=1)
+    with explained(full) as plans:
+        storage.orders("default", uuid.uuid4())
+        storage.count("default", {("q", "t"): {"started": 1}})
+        storage.fold("default")
+        storage.forget_statistics("default", 60.0)
+    assert JOB not in {plan.get("Relation Name") for plan in plans}
+    ids = list(Job.objects.using(ALIAS).values_list("id", flat=True)[:100])
+    with explained(full) as plans:
+        assert len(storage.labels(ids)) == 100
+    assert dear(plans) == []

@@ -13,12 +13,14 @@ import pytest
 from django.db import connections, transaction
 from django.utils import timezone
 
+from django_tasks_q import actions
+from django_tasks_q.actions import Reason
 from django_tasks_q.exceptions import WorkerLost
 from django_tasks_q.models import Attempt, Job, Worker
 from django_tasks_q.models.identifiers import uuid7
 from django_tasks_q.outcomes import Outcome
 from django_tasks_q.states import JobStatus
-from django_tasks_q.storage import Claim, storage_for
+from django_tasks_q.storage import Claim, storage_for, upkeep
 
 from ..project import wait_for
 
@@ -89,8 +91,8 @@ def meet(first, second, *, blocks):
 
 
 def add(storage, **values):
-    values = {"status": JobStatus.READY, "enqueued_at": timezone.now(), **values}
-    job = Job(id=uuid7(), task_name="a", queue_name="d", backend="default", arguments="[[],{}]", **values)
+    values = {"task_name": "a", "status": JobStatus.READY, "enqueued_at": timezone.now(), **values}
+    job = Job(id=uuid7(), queue_name="d", backend="default", arguments="[[],{}]", **values)
     Job.objects.using(storage.alias).bulk_create([job])
     return job
 
@@ -370,3 +372,139 @@ def test_a_lease_is_not_renewed_by_a_heartbeat_that_began_before_its_end(storage
         rescue.thread.join(20)
     assert [lost.id for lost in found] == [job.id]
     assert not (alive and rescue.result()), "renewed, and rescued as well"
+
+
+# What people do, while workers are at it
+
+
+def acting(verb, job, **values):
+    return lambda: verb(job.id, using=ALIAS, **values)
+
+
+HOUR = timedelta(hours=1)
+ON_READY = {
+    "discard": (actions.discard, {}, "CANCELLED"),
+    "cancel": (actions.cancel, {}, "CANCELLED"),
+    "reschedule": (actions.reschedule, {"at": HOUR}, "SCHEDULED"),
+}
+
+
+@pytest.mark.parametrize("verb", ON_READY)
+def test_a_job_that_is_being_claimed_is_not_taken_away(storage, verb):
+    perform, values, _ = ON_READY[verb]
+    job = add(storage)
+    (claimed,), answer = meet(claiming(storage), acting(perform, job, **values), blocks=True)
+    assert claimed.id == job.id
+    assert (answer.done, row().status) == (set(), "RUNNING")
+    if verb == "cancel":
+        assert answer.requested == {job.id}
+    else:
+        assert answer.skipped == {Reason.RUNNING: {job.id}}
+
+
+@pytest.mark.parametrize("verb", ON_READY)
+def test_a_job_that_is_being_taken_away_is_not_claimed(storage, verb):
+    perform, values, status = ON_READY[verb]
+    job = add(storage)
+    answer, claimed = meet(acting(perform, job, **values), claiming(storage), blocks=False)
+    assert (answer.done, claimed, row().status) == ({job.id}, [], status)
+
+
+def test_a_job_whose_priority_changes_is_claimed_with_either(storage):
+    job = add(storage)
+    answer, claimed = meet(acting(actions.change, job, priority=7), claiming(storage), blocks=False)
+    assert (answer.done, claimed, row().priority) == ({job.id}, [], 7)
+    assert [found.priority for found in claiming(storage)()] == [7]
+
+
+@pytest.mark.parametrize("verb", [actions.delete, actions.retry, actions.dismiss, actions.discard])
+def test_a_verb_for_what_has_ended_neither_waits_for_a_finish_nor_breaks_it(storage, verb):
+    job = take(storage)
+    won, answer = meet(finishing(storage, job), acting(verb, job), blocks=False)
+    assert (won, answer.done, answer.skipped) == ({job.id}, set(), {Reason.RUNNING: {job.id}})
+    assert row().status == "SUCCESSFUL"
+
+
+def failed(storage):
+    job = take(storage)
+    storage.finish([Outcome.crashed(job.id, job.fence, WorkerLost("gone"), again=False, poison=True)])
+    return job
+
+
+def test_of_two_retries_the_first_counts(storage):
+    job = failed(storage)
+    first, second = meet(acting(actions.retry, job), acting(actions.retry, job), blocks=True)
+    assert (first.done, second.done, second.skipped) == ({job.id}, set(), {Reason.WAITING: {job.id}})
+    assert (row().status, row().fence) == ("READY", 1)
+
+
+def test_a_job_that_is_being_deleted_is_not_retried(storage):
+    job = failed(storage)
+    first, second = meet(acting(actions.delete, job), acting(actions.retry, job), blocks=True)
+    assert (first.done, second.skipped) == ({job.id}, {Reason.GONE: {job.id}})
+
+
+def test_a_job_that_is_being_retried_is_not_deleted(storage):
+    job = failed(storage)
+    first, second = meet(acting(actions.retry, job), acting(actions.delete, job), blocks=True)
+    assert (first.done, second.skipped, row().status) == ({job.id}, {Reason.WAITING: {job.id}}, "READY")
+    assert kinds() == ["lost"]
+
+
+@pytest.mark.parametrize("verb", [actions.pin, actions.retry])
+def test_a_job_that_is_being_kept_is_not_pruned(storage, verb):
+    job = failed(storage)
+    Job.objects.using(ALIAS).update(finished_at=timezone.now() - timedelta(days=9))
+    first, pruned = meet(
+        acting(verb, job), lambda: storage.prune("default", {JobStatus.FAILED}, 60.0), blocks=False
+    )
+    assert (first.done, pruned, Job.objects.using(ALIAS).count()) == ({job.id}, 0, 1)
+    assert storage.prune("default", {JobStatus.FAILED}, 60.0) == 0
+
+
+def test_of_two_claims_under_a_limit_one_waits_for_the_other(storage):
+    actions.limit("d", 1, using=ALIAS)
+    add(storage), add(storage)
+
+    def claim(worker_id):
+        terms = Claim(worker_id=worker_id, backend="default", task_names=["a"])
+        return lambda: storage.claim_limited(terms, "d", 10)
+
+    first, second = meet(claim(ONE), claim(TWO), blocks=True)
+    assert (len(first), second) == (1, [])
+
+
+def test_a_limit_holds_where_a_transaction_sees_nothing_but_its_beginning(storage):
+    """It waits for another one, and would then count what ran before that."""
+    actions.limit("d", 1, using=ALIAS)
+    add(storage), add(storage, task_name="b")
+
+    def claim(worker_id, name):
+        terms = Claim(worker_id=worker_id, backend="default", task_names=[name])
+        return lambda: storage.claim_limited(terms, "d", 10)
+
+    options = connections[ALIAS].settings_dict["OPTIONS"]
+    options["isolation_level"] = psycopg.IsolationLevel.REPEATABLE_READ
+    try:
+        first, second = meet(claim(ONE, "a"), claim(TWO, "b"), blocks=True)
+    finally:
+        del options["isolation_level"]
+    assert (len(first), second) == (1, [])
+
+
+def test_a_job_that_was_chosen_to_be_pruned_and_pinned_since_stays(storage, monkeypatch):
+    job = failed(storage)
+    Job.objects.using(ALIAS).update(finished_at=timezone.now() - timedelta(days=9))
+    monkeypatch.setattr(upkeep, "failpoint", lambda name: actions.pin(job.id, using=ALIAS))
+    assert storage.prune("default", {JobStatus.FAILED}, 60.0) == 0
+    assert row().pinned_at is not None
+
+
+def test_a_pause_that_is_not_committed_is_waited_for_by_a_limited_claim(storage):
+    actions.limit("d", 1, using=ALIAS)
+    add(storage)
+    terms = Claim(worker_id=ONE, backend="default", task_names=["a"])
+    _, claimed = meet(
+        lambda: actions.pause("d", using=ALIAS), lambda: storage.claim_limited(terms, "d", 10), blocks=True
+    )
+    assert claimed == []

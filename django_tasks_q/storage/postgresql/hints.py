@@ -18,6 +18,8 @@ from ..values import Hints
 
 #: What a hint says when it is not about new jobs. Anybody may send it: it only makes workers look.
 CANCEL = "cancel"
+#: The same about queues that are paused, resumed or limited, and about workers that are to stop.
+ORDERS = "queues"
 #: The same about somebody who waits for a job; its id follows.
 WAIT = "wait "
 
@@ -58,7 +60,7 @@ class Hinter:
             cursor.executemany(NOTIFY, [(f"{channel(backend)}_ended", str(id)) for id in ids])
 
     def _send(self, backend: str, payload: str) -> None:
-        if payload != CANCEL:
+        if not payload:
             failpoint("enqueue.committed")
             now, long_ago = time.monotonic(), float("-inf")
             quiet = now - self.asked_at.get(backend, long_ago)
@@ -93,7 +95,9 @@ class PostgreSQLListener(Listener):
         payloads = {payload for channel, payload in heard if channel == self._channel}
         waits = {payload for payload in payloads if payload.startswith(WAIT)}
         waited = frozenset(id for id in map(_id, waits) if id is not None)
-        return Hints(bool(payloads - {CANCEL} - waits), CANCEL in payloads, waited)
+        return Hints(
+            bool(payloads - {CANCEL, ORDERS} - waits), CANCEL in payloads, waited, ORDERS in payloads
+        )
 
     def ask(self) -> None:
         self.is_answered = False

@@ -23,7 +23,7 @@ from ..values import Claim, ClaimedJob, Send
 from . import statements
 from .direct import Direct, is_watched
 from .flight import Flight
-from .hints import CANCEL, Hinter, PostgreSQLDoorbell, PostgreSQLListener, channel
+from .hints import CANCEL, ORDERS, Hinter, PostgreSQLDoorbell, PostgreSQLListener, channel
 
 #: Seconds for which claims go on behind the last one. A job that comes in before it, because it is more
 #: urgent or has been given back, may wait that long while there is a backlog.
@@ -195,6 +195,9 @@ class PostgreSQLStorage(Storage):
 
     def hint_cancel(self, backend: str) -> None:
         self._hinter.after_commit(backend, CANCEL)
+
+    def hint_orders(self, backend: str) -> None:
+        self._hinter.after_commit(backend, ORDERS)
 
     def hint_ended(self, backend: str, ids: Collection[UUID]) -> None:
         self._hinter.ended(backend, ids)

@@ -1,0 +1,30 @@
+"""Verbs for workers."""
+
+from __future__ import annotations
+
+from typing import Any
+from uuid import UUID
+
+from ..models import Worker
+from ..scope import database
+from ..storage import storage_for
+from .answers import Done, Reason
+from .telling import tell, text
+
+
+def stop_worker(id: str | UUID, *, reason: str = "", using: str | None = None, user: Any = None) -> Done:
+    """Ask a worker to end as by a first SIGTERM. It knows at once by a hint, else within ten seconds."""
+    worker_id, alias = UUID(str(id)), using or database()
+    storage = storage_for(alias)
+    backend = storage.stop_worker(worker_id)
+    if backend is not None:
+        storage.hint_orders(backend)
+        tell(Worker, "stop_worker", {worker_id}, using=alias, user=user, reason=text(reason, "reason"))
+        return Done({worker_id}, {})
+    row = Worker.objects.using(alias).filter(id=worker_id).first()
+    if row is None:
+        why = Reason.GONE
+    else:
+        is_asked = row.stop_requested_at is not None and row.stopped_at is None
+        why = Reason.UNCHANGED if is_asked else Reason.ENDED
+    return Done(set(), {why: {worker_id}})

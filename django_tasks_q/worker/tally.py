@@ -1,0 +1,113 @@
+"""Counts what becomes of jobs, for charts: in memory, and every few seconds in the table."""
+
+from __future__ import annotations
+
+import logging
+import time
+from bisect import bisect_left
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from uuid import UUID
+
+from django.db import DatabaseError
+
+from ..models.statistic import BOUNDS, BUCKETS
+from ..outcomes import Outcome
+from ..states import JobStatus
+from ..storage import ClaimedJob, Storage
+
+logger = logging.getLogger("django_tasks_q.worker")
+
+#: Seconds that figures may wait to be written.
+EVERY = 10.0
+#: Most queues and tasks that are told apart between two writes; those beyond are counted as one without name.
+MOST = 1000
+
+Label = tuple[str, str]
+_ENDED = {
+    JobStatus.SUCCESSFUL: "successful",
+    JobStatus.FAILED: "failed",
+    JobStatus.CANCELLED: "cancelled",
+    JobStatus.EXPIRED: "expired",
+    JobStatus.SCHEDULED: "retried",
+    JobStatus.READY: "retried",
+}
+
+
+class Tally:
+    """Nothing here asks the database for a job, except for those that this worker did not run."""
+
+    def __init__(self, storage: Storage, backend: str) -> None:
+        self.storage = storage
+        self.backend = backend
+        #: Queue and task of each job that was claimed and whose ending is not written yet.
+        self._labels: dict[UUID, Label] = {}
+        self._figures: dict[Label, defaultdict[str, float]] = {}
+        self._since = 0.0
+
+    def _of(self, label: Label) -> defaultdict[str, float]:
+        figures = self._figures.get(label)
+        if figures is None:
+            if not self._figures:
+                self._since = time.monotonic()
+            if len(self._figures) >= MOST:
+                label = ("", "")
+            figures = self._figures.setdefault(label, defaultdict(float))
+        return figures
+
+    def claimed(self, jobs: Iterable[ClaimedJob]) -> None:
+        """These are the worker's now."""
+        for job in jobs:
+            label = self._labels[job.id] = (job.queue_name, job.task_name)
+            figures = self._of(label)
+            figures["started"] += 1
+            if job.attempts + job.crashes == 1:
+                due = job.enqueued_at if job.run_after is None else max(job.enqueued_at, job.run_after)
+                figures["seconds_waited"] += max(0.0, (job.last_attempted_at - due).total_seconds())
+
+    def ended(self, outcomes: Iterable[Outcome], written: Mapping[UUID, JobStatus]) -> None:
+        """These states stand in the database; what has none was others' already."""
+        for outcome in outcomes:
+            label, status = self._labels.pop(outcome.job_id, None), written.get(outcome.job_id)
+            if label is None or status is None or (outcome.is_uncounted and status is JobStatus.READY):
+                continue
+            figures = self._of(label)
+            if not (outcome.is_uncounted and status is JobStatus.SCHEDULED):
+                figures[_ENDED[status]] += 1
+            if outcome.is_crash:
+                figures["crashed"] += 1
+            if outcome.duration is not None:
+                figures["seconds_run"] += outcome.duration
+                figures[BUCKETS[bisect_left(BOUNDS, outcome.duration)]] += 1
+
+    def found(self, expired: Iterable[UUID], rescued: Mapping[UUID, JobStatus]) -> None:
+        """Jobs that expired, and others' that were rescued. Raises a database Error."""
+        states = dict.fromkeys(expired, JobStatus.EXPIRED) | dict(rescued)
+        if not states:
+            return
+        for id, queue, task in self.storage.labels(states):
+            figures = self._of((queue, task))
+            figures[_ENDED[states[id]]] += 1
+            if id in rescued:
+                figures["crashed"] += 1
+
+    @property
+    def seconds_to_next(self) -> float:
+        """Seconds until figures should be written; infinite without any."""
+        return max(0.0, self._since + EVERY - time.monotonic()) if self._figures else float("inf")
+
+    def write(self, *, now: bool = False) -> None:
+        """Write what is due, or with ``now`` all. Raises a database Error that is not about the figures."""
+        if not self._figures or not (now or not self.seconds_to_next):
+            return
+        try:
+            self.storage.count(self.backend, self._figures)
+        except DatabaseError as error:
+            if not self.storage.refuses(error):
+                raise
+            logger.warning("Statistics were refused: %s", error)
+        self._figures = {}
+
+    def forget(self) -> None:
+        """The jobs that the worker has are others' now."""
+        self._labels.clear()
