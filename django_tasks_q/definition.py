@@ -87,6 +87,10 @@ class Task(framework.GenericTask[P, R]):
     middleware: tuple[Any, ...] = ()
     on_yield: Callable[[Any], Any] | None = None
     capture_logs: int | None = None
+    #: Whether the REST API enqueues it, or who decides that.
+    api: bool | Callable[..., Any] = False
+    #: Names of arguments that are masked wherever jobs are shown.
+    sensitive: tuple[str, ...] = ()
 
     # Not slotted: zero-argument super() fails in slotted dataclasses, and options live in __dict__.
 

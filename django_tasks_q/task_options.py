@@ -111,6 +111,10 @@ class TaskOptions(SendOptions, total=False):
     on_yield: Callable[[Any], Any] | None
     #: From which level on log lines are kept with the job: a level, or True for INFO.
     capture_logs: str | int | bool | None
+    #: Whether the REST API enqueues it: a flag, or ``(request, task, arguments) -> bool``.
+    api: bool | Callable[..., Any]
+    #: Names of arguments that are shown to nobody, beside those that sound like secrets.
+    sensitive: Sequence[str] | None
 
 
 def refuse_unknown(options: Mapping[str, Any], known: Iterable[str]) -> None:
@@ -211,6 +215,10 @@ def _checked_extras(options: Mapping[str, Any]) -> dict[str, Any]:
         kept["middleware"] = checked_middleware(options["middleware"], "middleware")
     if "capture_logs" in options:
         kept["capture_logs"] = log_level(options["capture_logs"], "capture_logs")
+    if "sensitive" in options:
+        kept["sensitive"] = words(options["sensitive"], "sensitive", maximum=MAX_NAME)
+    if "api" in options and not callable(options["api"]) and not isinstance(options["api"], bool):
+        raise TypeError(f"api must be True, False or a callable, not {options['api']!r:.100}.")
     return kept
 
 

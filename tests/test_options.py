@@ -56,6 +56,8 @@ async def asynchronous():
         ({"middleware": [5]}, TypeError, "middleware takes callables and dotted paths"),
         ({"capture_logs": "LOUD"}, ValueError, "capture_logs must be True, False or a level"),
         ({"on_yield": print}, TypeError, "on_yield"),
+        ({"sensitive": "token"}, TypeError, "sensitive must be a list of strings"),
+        ({"api": "yes"}, TypeError, "api must be True, False or a callable"),
         ({"tag": ["a"]}, TypeError, "Did you mean 'tags'"),
     ],
 )

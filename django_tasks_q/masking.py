@@ -1,0 +1,108 @@
+"""Secrets are shown to nobody: values are masked by the names that they go by."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import Any
+
+from .exceptions import TaskNotRegistered
+from .parameters import Parameters
+from .registry import registry
+
+#: What is shown in place of a secret.
+MASK = "********"
+
+# "key" is a word of its own, or of a well-known pair: monkeys and keyboards are no secrets.
+_SECRET = re.compile(
+    r"passw(or)?d|passphrase|secret|token|credential|authori[sz]ation|api[_-]?key|private[_-]?key"
+    r"|(^|[^a-z])keys?($|[^a-z])",
+    re.IGNORECASE,
+)
+_HUMP = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
+
+#: Shorter ones are not looked for in texts, where they would hide half of every word.
+MIN_REDACTED = 4
+
+
+def is_secret(name: object, names: Collection[str] = ()) -> bool:
+    """Whether what goes by that name is not to be shown, by the pattern or by one of ``names``."""
+    if not isinstance(name, str):
+        return False
+    return name.lower() in {each.lower() for each in names} or bool(_SECRET.search(_HUMP.sub("_", name)))
+
+
+def masked(value: Any, names: Collection[str] = ()) -> Any:
+    """A JSON value in which all that dicts hold under secret names is masked; the value stays as it is."""
+    if isinstance(value, Mapping):
+        return {
+            key: MASK if is_secret(key, names) and item is not None else masked(item, names)
+            for key, item in value.items()
+        }
+    if isinstance(value, list | tuple):
+        return [masked(item, names) for item in value]
+    return value
+
+
+def masked_arguments(
+    task_name: str, args: Sequence[Any], kwargs: Mapping[str, Any]
+) -> tuple[list[Any], dict[str, Any]]:
+    """The arguments of a job of that task with its secrets masked, those given by position too.
+
+    Where this process does not know the task, positions have no names, and only the pattern counts.
+    """
+    names, parameters = sensitive_names(task_name), _names_of_positions(task_name, len(args))
+    shown = [
+        MASK if is_secret(name, names) and value is not None else masked(value, names)
+        for name, value in zip(parameters, args, strict=True)
+    ]
+    return shown, masked(dict(kwargs), names)
+
+
+def sensitive_names(task_name: str) -> tuple[str, ...]:
+    """What the task of that name has declared as ``sensitive``; nothing where nobody knows it."""
+    try:
+        return registry.get(task_name).sensitive
+    except TaskNotRegistered:
+        return ()
+
+
+def secrets_of(task_name: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> set[str]:
+    """The texts that ``masked_arguments()`` hides, for ``redacted()``."""
+    names, parameters = sensitive_names(task_name), _names_of_positions(task_name, len(args))
+    return set(_secrets([*zip(parameters, args, strict=True), *kwargs.items()], names, False))
+
+
+def redacted(text: str, secrets: Iterable[str]) -> str:
+    """A text, such as an error's, without the secrets that somebody has put into it."""
+    for secret in sorted(secrets, key=len, reverse=True):
+        text = text.replace(secret, MASK)
+    return text
+
+
+def _secrets(items: Iterable[tuple[Any, Any]], names: Collection[str], inside: bool) -> Iterable[str]:
+    for name, value in items:
+        hidden = inside or is_secret(name, names)
+        if isinstance(value, Mapping):
+            yield from _secrets(value.items(), names, hidden)
+        elif isinstance(value, list | tuple):
+            yield from _secrets([(None, item) for item in value], names, hidden)
+        elif hidden and not isinstance(value, bool) and value is not None and len(str(value)) >= MIN_REDACTED:
+            yield str(value)
+
+
+def _names_of_positions(task_name: str, count: int) -> list[str]:
+    """The parameter that takes each of so many positional arguments; an empty name where none does."""
+    try:
+        task = registry.get(task_name)
+    except TaskNotRegistered:
+        return [""] * count
+    names: list[str] = []
+    rest = ""
+    for parameter in Parameters.of(task.func, task.takes_context).signature.parameters.values():
+        if parameter.kind in (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD):
+            names.append(parameter.name)
+        elif parameter.kind == inspect.Parameter.VAR_POSITIONAL:
+            rest = parameter.name
+    return (names + [rest] * max(0, count - len(names)))[:count]
