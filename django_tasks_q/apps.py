@@ -26,3 +26,4 @@ class DjangoTasksQConfig(AppConfig):
         django_checks.register(checks.check_backends, "tasks")
         django_checks.register(checks.check_names, "tasks")
         django_checks.register(checks.check_command_clash, "tasks")
+        django_checks.register(checks.check_api, "tasks")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import sys
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -11,6 +12,7 @@ from django.apps import AppConfig, apps
 from django.conf import settings
 from django.core.checks import CheckMessage, Error, Warning
 from django.db import connections
+from django.utils.module_loading import import_string
 
 Apps = Sequence[AppConfig] | None
 
@@ -44,6 +46,7 @@ def check_backends(app_configs: Apps, **kwargs: Any) -> list[CheckMessage]:
                 *_signature_problems(backend),
                 *_middleware_problems(backend),
                 *_encoder_problems(backend),
+                *_scope_problems(backend),
                 *_database_problems(backend.database),
             ]
     return messages
@@ -180,11 +183,45 @@ def _encoder_problems(backend: Any) -> Iterator[CheckMessage]:
             yield Error(f"The encoder {encoder!r} cannot be used: {error}", id="django_tasks_q.E013")
 
 
+def _scope_problems(backend: Any) -> Iterator[CheckMessage]:
+    scope = backend.settings.scope_jobs
+    try:
+        if isinstance(scope, str) and not callable(import_string(scope)):
+            raise ImportError(f"{scope!r} is no function.")
+    except ImportError as error:
+        yield Error(
+            f"TASKS[{backend.alias!r}]['OPTIONS']['SCOPE_JOBS'] cannot be used: {error}",
+            hint="Name a function (request, jobs) by its dotted path.",
+            id="django_tasks_q.E014",
+        )
+
+
 def _database_problems(alias: str) -> Iterator[CheckMessage]:
     from .storage import storage_for
 
     for advice in storage_for(alias).advice():
         yield Warning(advice.problem, hint=advice.remedy, id=f"django_tasks_q.{advice.id}")
+
+
+def check_api(app_configs: Apps, **kwargs: Any) -> list[CheckMessage]:
+    """The REST API does without its extra, but with less."""
+    if "django_tasks_q.api.urls" not in sys.modules:
+        return []
+    missing = [
+        name
+        for name, module in {"django-filter": "django_filters", "drf-spectacular": "drf_spectacular"}.items()
+        if importlib.util.find_spec(module) is None
+    ]
+    if not missing:
+        return []
+    return [
+        Warning(
+            f"The REST API is included, but {' and '.join(missing)} cannot be imported: "
+            "its lists have no filters without the first, and it has no OpenAPI schema without the second.",
+            hint="pip install 'django-tasks-q[api]'",
+            id="django_tasks_q.W004",
+        )
+    ]
 
 
 def check_command_clash(app_configs: Apps, **kwargs: Any) -> list[CheckMessage]:

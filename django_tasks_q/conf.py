@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, Self
 
@@ -70,6 +70,8 @@ class Options:
     middleware: tuple[Any, ...] = ()
     #: Level from which log lines are kept with the job; 0 for none.
     capture_logs: int = 0
+    #: ``(request, jobs) -> jobs``, or its dotted path: those that a request may see, at every door.
+    scope_jobs: Callable[..., Any] | str | None = None
     #: Largest encoded arguments of a job, in bytes.
     max_arguments_bytes: int = 256 * 1024
     #: Largest encoded return value, in bytes.
@@ -121,6 +123,10 @@ def _checked(key: str, value: Any) -> Any:
             if value is not None and not isinstance(value, str):
                 raise TypeError(f"DATABASE must be the alias of a database, not {value!r}.")
             return value
+        case "SCOPE_JOBS":
+            if value is None or callable(value) or (isinstance(value, str) and "." in value):
+                return value
+            raise TypeError(f"SCOPE_JOBS must be a callable or the dotted path of one, not {value!r:.100}.")
         case "NOTIFY" | "STORE_RESULT" | "STRICT" | "STRICT_SIGNATURES":
             return flag(value, key)
         case "EXECUTOR":

@@ -1,17 +1,52 @@
 """What admin, REST and commands look at, decided once for all of them."""
 
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
 from django.db import router
+from django.utils.module_loading import import_string
 
 from .models import Job
 
+if TYPE_CHECKING:
+    from django.http import HttpRequest
 
-def database() -> str:
-    """Alias of the database that the default backend of ours writes jobs to."""
+    from .backends import DatabaseBackend
+    from .models.job import JobQuerySet
+
+
+def backend() -> DatabaseBackend | None:
+    """The default backend if it is one of ours, else the first that is."""
     # Not at the top: without the framework there are no backends, and a system check says so.
     from . import _framework as framework
     from .backends import DatabaseBackend
 
     ours = {b.alias: b for b in framework.task_backends.all() if isinstance(b, DatabaseBackend)}
     if not ours:  # a test project's jobs may run where they are sent
-        return router.db_for_write(Job)
-    return ours.get(framework.DEFAULT_TASK_BACKEND_ALIAS, next(iter(ours.values()))).database
+        return None
+    return ours.get(framework.DEFAULT_TASK_BACKEND_ALIAS, next(iter(ours.values())))
+
+
+def database() -> str:
+    """Alias of the database that the default backend of ours writes jobs to."""
+    known = backend()
+    return router.db_for_write(Job) if known is None else known.database
+
+
+def scope_jobs(request: HttpRequest, jobs: JobQuerySet) -> JobQuerySet:
+    """Those jobs that whoever sent a request may see: all, unless OPTIONS ``SCOPE_JOBS`` says otherwise."""
+    scope = _scope()
+    return jobs if scope is None else scope(request, jobs)
+
+
+def is_scoped() -> bool:
+    """Whether some jobs may be hidden from some people, so that figures over all of them are too."""
+    return _scope() is not None
+
+
+def _scope() -> Callable[..., Any] | None:
+    known = backend()
+    scope = None if known is None else known.settings.scope_jobs
+    return import_string(scope) if isinstance(scope, str) else scope

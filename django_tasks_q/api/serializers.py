@@ -1,18 +1,87 @@
-"""Jobs as JSON. Names in rows are text: nothing is looked up or imported by them."""
+"""Rows as JSON. Names in them are text: nothing is looked up or imported by them, and secrets are masked."""
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Callable
+from functools import cached_property
 from typing import Any
 
 from rest_framework import serializers
 
-from ..models import Attempt, Job
+from .. import codec
+from ..masking import masked, masked_arguments, redacted, secrets_of, sensitive_names
+from ..models import Attempt, Job, LogLine, Progress, Worker
+from .openapi import typed
 
 #: A job may have had thousands of attempts, each with a long traceback.
 MAX_ATTEMPTS = 100
 
 
+class ErrorSerializer(serializers.Serializer[Any]):
+    """What all errors but those of fields look like."""
+
+    detail = serializers.CharField(help_text="A sentence for people.")
+    code = serializers.CharField(help_text="A stable code for programs.")
+    status = serializers.CharField(required=False, help_text="With a conflict: the present state.")
+
+
+class Payload:
+    """What a job was given and what it answered, fit to be shown."""
+
+    def __init__(self, job: Job) -> None:
+        self._job = job
+
+    @cached_property
+    def _stored(self) -> tuple[list[Any], dict[str, Any]] | None:
+        """Null where the column cannot be read."""
+        try:
+            args, kwargs = codec.loads(self._job.arguments)
+        except (LookupError, TypeError, ValueError):
+            return None
+        return (args, kwargs) if isinstance(args, list) and isinstance(kwargs, dict) else None
+
+    @cached_property
+    def arguments(self) -> tuple[Any, Any]:
+        if self._stored is None:
+            return None, None
+        return masked_arguments(self._job.task_name, *self._stored)
+
+    @cached_property
+    def _secrets(self) -> set[str]:
+        return set() if self._stored is None else secrets_of(self._job.task_name, *self._stored)
+
+    def json(self, stored: str | None) -> Any:
+        """Stored JSON without secrets; None for what cannot be read."""
+        try:
+            value = None if stored is None else codec.loads(stored)
+        except ValueError:
+            return None
+        return self._clean(masked(value, sensitive_names(self._job.task_name)))
+
+    def _clean(self, value: Any) -> Any:
+        """The same without the texts that were given as secrets."""
+        if not self._secrets:
+            return value
+        if isinstance(value, str):
+            return self.text(value)
+        if isinstance(value, list):
+            return [self._clean(item) for item in value]
+        if isinstance(value, dict):
+            return {key: self._clean(item) for key, item in value.items()}
+        return value
+
+    def text(self, text: str) -> str:
+        return redacted(text, self._secrets)
+
+
 class AttemptSerializer(serializers.ModelSerializer[Attempt]):
+    """An attempt; ``payload`` in the context shows its texts, which are null without it."""
+
+    message = serializers.SerializerMethodField()
+    traceback = serializers.SerializerMethodField()
+    error_data = serializers.SerializerMethodField()
+
     class Meta:
         model = Attempt
         fields = (
@@ -27,8 +96,25 @@ class AttemptSerializer(serializers.ModelSerializer[Attempt]):
             "exception_class",
             "message",
             "traceback",
+            "error_data",
         )
         read_only_fields = fields
+
+    @typed({"type": "string", "nullable": True})
+    def get_message(self, attempt: Attempt) -> Any:
+        return self._shown(lambda payload: payload.text(attempt.message))
+
+    @typed({"type": "string", "nullable": True})
+    def get_traceback(self, attempt: Attempt) -> Any:
+        return self._shown(lambda payload: payload.text(attempt.traceback))
+
+    @typed({"nullable": True})
+    def get_error_data(self, attempt: Attempt) -> Any:
+        return self._shown(lambda payload: payload.json(attempt.data))
+
+    def _shown(self, show: Callable[[Payload], Any]) -> Any:
+        payload = self.context.get("payload")
+        return None if payload is None else show(payload)
 
 
 class JobSerializer(serializers.ModelSerializer[Job]):
@@ -36,6 +122,7 @@ class JobSerializer(serializers.ModelSerializer[Job]):
 
     task = serializers.CharField(source="task_name", read_only=True)
     queue = serializers.CharField(source="queue_name", read_only=True)
+    tags = serializers.SerializerMethodField()
 
     class Meta:
         model = Job
@@ -46,6 +133,8 @@ class JobSerializer(serializers.ModelSerializer[Job]):
             "backend",
             "priority",
             "status",
+            "tags",
+            "parent_id",
             "attempts",
             "max_attempts",
             "crashes",
@@ -64,28 +153,154 @@ class JobSerializer(serializers.ModelSerializer[Job]):
         )
         read_only_fields = fields
 
-
-class StoredJSON(serializers.JSONField):
-    """A value from a column of JSON; null if that cannot be read."""
-
-    def get_attribute(self, instance: Job) -> Any:
+    def get_tags(self, job: Job) -> list[str]:
         try:
-            return super().get_attribute(instance)
-        except (LookupError, TypeError, ValueError):
-            return None
+            tags = codec.loads(job.tags) if job.tags else []
+        except ValueError:
+            return []
+        return tags if isinstance(tags, list) else []
+
+
+class ProgressSerializer(serializers.ModelSerializer[Progress]):
+    """How far a job has come; ``payload`` in the context shows the value that it yielded last."""
+
+    share = serializers.SerializerMethodField()
+    value = serializers.SerializerMethodField("get_yielded")
+
+    class Meta:
+        model = Progress
+        fields = ("current", "total", "share", "message", "value", "updated_at")
+        read_only_fields = fields
+
+    def get_share(self, progress: Progress) -> float | None:
+        return progress.share
+
+    @typed({"nullable": True})
+    def get_yielded(self, progress: Progress) -> Any:
+        payload = self.context.get("payload")
+        return None if payload is None else payload.json(progress.value)
 
 
 class JobDetailSerializer(JobSerializer):
-    args = StoredJSON(read_only=True, allow_null=True)
-    kwargs = StoredJSON(read_only=True, allow_null=True)
-    return_value = StoredJSON(read_only=True, allow_null=True)
+    """A job with all that is known of it.
+
+    Without ``payload`` in the context, arguments, result, metadata and errors are null.
+    """
+
+    payload_visible = serializers.SerializerMethodField()
+    args = serializers.SerializerMethodField()
+    kwargs = serializers.SerializerMethodField()
+    return_value = serializers.SerializerMethodField()
+    metadata = serializers.SerializerMethodField()
+    progress = serializers.SerializerMethodField()
     attempt_history = serializers.SerializerMethodField()
 
     class Meta(JobSerializer.Meta):
-        fields = (*JobSerializer.Meta.fields, "args", "kwargs", "return_value", "attempt_history")
+        fields = (
+            *JobSerializer.Meta.fields,
+            "payload_visible",
+            "args",
+            "kwargs",
+            "return_value",
+            "metadata",
+            "progress",
+            "attempt_history",
+        )
         read_only_fields = fields
 
+    def get_payload_visible(self, job: Job) -> bool:
+        return self._payload is not None
+
+    @typed({"type": "array", "items": {}, "nullable": True})
+    def get_args(self, job: Job) -> Any:
+        return self._payload and self._payload.arguments[0]
+
+    @typed({"type": "object", "additionalProperties": {}, "nullable": True})
+    def get_kwargs(self, job: Job) -> Any:
+        return self._payload and self._payload.arguments[1]
+
+    @typed({"nullable": True})
+    def get_return_value(self, job: Job) -> Any:
+        return self._payload and self._payload.json(job.result)
+
+    @typed({"type": "object", "additionalProperties": {}, "nullable": True})
+    def get_metadata(self, job: Job) -> Any:
+        return self._payload and self._payload.json(job.metadata)
+
+    @typed(ProgressSerializer(allow_null=True))
+    def get_progress(self, job: Job) -> Any:
+        progress = getattr(job, "progress", None)
+        return None if progress is None else ProgressSerializer(progress, context=self.context).data
+
+    @typed(AttemptSerializer(many=True))
     def get_attempt_history(self, job: Job) -> list[dict[str, Any]]:
-        rows = Attempt.objects.using(job._state.db).filter(job_id=job.id).order_by("-fence")
-        attempts: Any = AttemptSerializer(list(rows[:MAX_ATTEMPTS])[::-1], many=True).data
-        return list(attempts)
+        return attempts_of(job, self.context)
+
+    @property
+    def _payload(self) -> Payload | None:
+        payload: Payload | None = self.context.get("payload")
+        return payload
+
+
+def attempts_of(job: Job, context: Any) -> list[dict[str, Any]]:
+    """The latest of a job's recorded attempts, in their order."""
+    rows = Attempt.objects.using(job._state.db).filter(job_id=job.id).order_by("-fence")
+    attempts: Any = AttemptSerializer(list(rows[:MAX_ATTEMPTS])[::-1], many=True, context=context).data
+    return list(attempts)
+
+
+class LogLineSerializer(serializers.ModelSerializer[LogLine]):
+    """A line that an attempt has logged. Needs ``payload`` in the context."""
+
+    level = serializers.SerializerMethodField()
+    message = serializers.SerializerMethodField()
+
+    class Meta:
+        model = LogLine
+        fields = ("id", "level", "logger", "message", "created_at")
+        read_only_fields = fields
+
+    def get_level(self, line: LogLine) -> str:
+        return logging.getLevelName(line.level)
+
+    def get_message(self, line: LogLine) -> str:
+        payload: Payload = self.context["payload"]
+        return payload.text(line.message)
+
+
+class WorkerSerializer(serializers.ModelSerializer[Worker]):
+    """A worker, with what its last heartbeat told."""
+
+    is_alive = serializers.SerializerMethodField()
+    queues = serializers.SerializerMethodField()
+
+    class Meta:
+        model = Worker
+        fields: tuple[str, ...] = (
+            "id",
+            "name",
+            "hostname",
+            "pid",
+            "backend",
+            "queues",
+            "processes",
+            "threads",
+            "async_concurrency",
+            "version",
+            "is_alive",
+            "started_at",
+            "heartbeat_at",
+            "lease_expires_at",
+            "stopped_at",
+        )
+        read_only_fields = fields
+
+    def get_is_alive(self, worker: Worker) -> bool:
+        return worker.stopped_at is None and worker.lease_expires_at > self.context["now"]
+
+    def get_queues(self, worker: Worker) -> list[str]:
+        try:
+            queues = codec.loads(worker.queues)
+        except ValueError:
+            return []
+        return queues if isinstance(queues, list) else []

@@ -1,11 +1,51 @@
-from django.urls import path
+from typing import Any
 
-from .views import JobDetail, JobList
+from django.urls import include, path
+
+from . import events, jobs, openapi, queues, stats, tasks, verbs, workers
 
 app_name = "django_tasks_q"
 
+# Ids are any text: one of the wrong form gets the same answer as an unknown one, by the same rules.
+# Names of tasks and queues may hold a slash.
+_v1: list[Any] = [
+    path("jobs/", jobs.JobList.as_view(), name="job-list"),
+    path("jobs/bulk/retry/", verbs.BulkRetry.as_view(), name="bulk-retry"),
+    path("jobs/bulk/cancel/", verbs.BulkCancel.as_view(), name="bulk-cancel"),
+    path("jobs/bulk/discard/", verbs.BulkDiscard.as_view(), name="bulk-discard"),
+    path("jobs/bulk/reschedule/", verbs.BulkReschedule.as_view(), name="bulk-reschedule"),
+    path("jobs/<str:pk>/", jobs.JobDetail.as_view(), name="job-detail"),
+    path("jobs/<str:pk>/attempts/", jobs.JobAttempts.as_view(), name="job-attempts"),
+    path("jobs/<str:pk>/logs/", jobs.JobLogs.as_view(), name="job-logs"),
+    path("jobs/<str:pk>/progress/", jobs.JobProgress.as_view(), name="job-progress"),
+    path("jobs/<str:pk>/events/", events.JobEvents.as_view(), name="job-events"),
+    path("jobs/<str:pk>/retry/", verbs.JobRetry.as_view(), name="job-retry"),
+    path("jobs/<str:pk>/cancel/", verbs.JobCancel.as_view(), name="job-cancel"),
+    path("jobs/<str:pk>/discard/", verbs.JobDiscard.as_view(), name="job-discard"),
+    path("jobs/<str:pk>/reschedule/", verbs.JobReschedule.as_view(), name="job-reschedule"),
+    path("jobs/<str:pk>/run-again/", verbs.JobRunAgain.as_view(), name="job-run-again"),
+    path("queues/", queues.QueueList.as_view(), name="queue-list"),
+    path("queues/<path:name>/pause/", queues.QueuePause.as_view(), name="queue-pause"),
+    path("queues/<path:name>/resume/", queues.QueueResume.as_view(), name="queue-resume"),
+    path("queues/<path:name>/limit/", queues.QueueLimit.as_view(), name="queue-limit"),
+    path("queues/<path:name>/", queues.QueueDetail.as_view(), name="queue-detail"),
+    path("workers/", workers.WorkerList.as_view(), name="worker-list"),
+    path("workers/<str:pk>/", workers.WorkerDetail.as_view(), name="worker-detail"),
+    path("workers/<str:pk>/stop/", workers.WorkerStop.as_view(), name="worker-stop"),
+    path("stats/", stats.Stats.as_view(), name="stats"),
+    path("health/", stats.Health.as_view(), name="health"),
+    path("tasks/", tasks.TaskList.as_view(), name="task-list"),
+    path("tasks/<path:name>/enqueue/", tasks.TaskEnqueue.as_view(), name="task-enqueue"),
+    path("tasks/<path:name>/", tasks.TaskDetail.as_view(), name="task-detail"),
+]
+if openapi.HAS_SCHEMA:
+    from .schema import SchemaView
+
+    _v1.append(path("schema/", SchemaView.as_view(), name="schema"))
+
 urlpatterns = [
-    path("jobs/", JobList.as_view(), name="job-list"),
-    # Any text: an id of the wrong form gets the same answer as an unknown one, by the same rules.
-    path("jobs/<str:pk>/", JobDetail.as_view(), name="job-detail"),
+    # The first addresses of these two, which are not in the schema.
+    path("jobs/", jobs.JobList.as_view(schema=None), name="job-list"),
+    path("jobs/<str:pk>/", jobs.JobDetail.as_view(schema=None), name="job-detail"),
+    path("v1/", include(_v1)),  # last: it is this one that names are reversed to
 ]

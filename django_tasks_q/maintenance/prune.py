@@ -23,6 +23,9 @@ def prune(storage: Storage, backend: str, settings: Options, slices: int = 1) ->
             if count < SLICE:
                 break
     storage.forget_workers()
+    for _ in range(slices):
+        if storage.forget_keys(limit=SLICE) < SLICE:
+            break
     return done
 
 

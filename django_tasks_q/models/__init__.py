@@ -1,4 +1,5 @@
 from .attempt import Attempt
+from .idempotency import IdempotencyKey
 from .job import Job
 from .log import LogLine
 from .progress import Progress
@@ -6,4 +7,4 @@ from .queue import Queue
 from .statistic import Statistic
 from .worker import Worker
 
-__all__ = ["Attempt", "Job", "LogLine", "Progress", "Queue", "Statistic", "Worker"]
+__all__ = ["Attempt", "IdempotencyKey", "Job", "LogLine", "Progress", "Queue", "Statistic", "Worker"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 from uuid import UUID
 
-from ..models import Worker
+from ..models import IdempotencyKey, Worker
 from .clock import DatabaseNow
 from .session import Session, repeated
 
@@ -49,3 +49,9 @@ class Leases(Session):
         return (
             Worker.objects.using(self.alias).filter(lease_expires_at__lt=DatabaseNow(-older_than)).delete()[0]
         )
+
+    def forget_keys(self, older_than: float = timedelta(days=1).total_seconds(), limit: int = 500) -> int:
+        """Delete up to ``limit`` idempotency keys of requests that were answered that long ago."""
+        keys = IdempotencyKey.objects.using(self.alias)
+        old = keys.filter(created_at__lt=DatabaseNow(-older_than)).order_by("created_at")
+        return keys.filter(id__in=list(old.values_list("id", flat=True)[:limit])).delete()[0]

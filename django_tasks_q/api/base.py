@@ -1,0 +1,82 @@
+"""What all views of the API have in common."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+from uuid import UUID
+
+from django.http import Http404
+from django.utils.translation import gettext as _
+from rest_framework.exceptions import ValidationError
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.settings import api_settings
+from rest_framework.views import APIView
+
+from ..models import Job
+from ..models.job import JobQuerySet
+from ..scope import database, scope_jobs
+from .bodies import JSONBody, largest_body
+from .errors import TooLarge, handler
+from .openapi import view_schema
+from .pagination import JobPagination
+from .permissions import CanViewJobs
+from .throttling import JobsThrottle
+
+
+class TasksView(APIView):
+    """What must not depend on a project's defaults for its own views."""
+
+    permission_classes: Any = (CanViewJobs,)
+    throttle_classes: Any = (JobsThrottle,)
+    parser_classes: Any = (JSONBody,)
+    filter_backends: Any = ()
+    pagination_class: Any = JobPagination
+    versioning_class = None
+    schema = view_schema()
+
+    #: Query parameters that mean something here.
+    parameters: tuple[str, ...] = ()
+
+    def get_exception_handler(self) -> Callable[[Exception, dict[str, Any]], Response | None]:
+        return handler
+
+    def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
+        super().initial(request, *args, **kwargs)
+        length = request.META.get("CONTENT_LENGTH") or "0"
+        if length.isdecimal() and int(length) > largest_body():
+            raise TooLarge
+        self.refuse_unknown(request)
+
+    def refuse_unknown(self, request: Request) -> None:
+        """Raises ValidationError for a query parameter that is unknown here, or given twice."""
+        known = {*self.parameters, api_settings.URL_FORMAT_OVERRIDE}
+        given = request.query_params
+        errors = {name: [_("Unknown parameter.")] for name in given if name not in known}
+        errors |= {name: [_("Given more than once.")] for name, values in given.lists() if len(values) > 1}
+        if errors:
+            raise ValidationError(errors)
+
+    def finalize_response(self, request: Request, response: Any, *args: Any, **kwargs: Any) -> Any:
+        response = super().finalize_response(request, response, *args, **kwargs)
+        # What is shown belongs to one person, and is out of date at once.
+        response.headers.setdefault("Cache-Control", "private, no-store")
+        return response
+
+    def jobs(self) -> JobQuerySet:
+        """The jobs that this request may know of."""
+        return scope_jobs(self.request, Job.objects.using(database()))
+
+    def job_id(self) -> UUID:
+        """The id in the path. What is no id is not found, like one that is unknown."""
+        try:
+            return UUID(str(self.kwargs["pk"]))
+        except ValueError:
+            raise Http404 from None
+
+    def job(self, jobs: JobQuerySet | None = None) -> Job:
+        found = (self.jobs() if jobs is None else jobs).filter(id=self.job_id()).first()
+        if found is None:
+            raise Http404
+        return found

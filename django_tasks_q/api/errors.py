@@ -1,0 +1,58 @@
+"""What the API answers when it does not do what was asked: one shape, with codes that stay."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.utils.translation import gettext_lazy as _
+from rest_framework import status
+from rest_framework.exceptions import APIException, ValidationError
+from rest_framework.response import Response
+from rest_framework.views import exception_handler
+
+
+class Conflict(APIException):
+    """What was asked for is not possible in the present state, which is told."""
+
+    status_code = status.HTTP_409_CONFLICT
+    default_detail = _("This is not possible in the present state.")
+    default_code = "conflict"
+
+    def __init__(self, detail: Any = None, code: str | None = None, state: str | None = None) -> None:
+        super().__init__(detail, code)
+        self.state = state
+
+
+class TooLarge(APIException):
+    status_code = status.HTTP_413_REQUEST_ENTITY_TOO_LARGE
+    default_detail = _("The body is too large.")
+    default_code = "too_large"
+
+
+#: Every code that an answer may have, with its HTTP status. Field errors (400) are told by field instead.
+CODES = {
+    "parse_error": 400,
+    "not_authenticated": 401,
+    "authentication_failed": 401,
+    "permission_denied": 403,
+    "not_found": 404,
+    "method_not_allowed": 405,
+    "not_acceptable": 406,
+    "conflict": 409,
+    "idempotency_conflict": 409,
+    "too_large": 413,
+    "unsupported_media_type": 415,
+    "throttled": 429,
+}
+
+
+def handler(error: Exception, context: dict[str, Any]) -> Response | None:
+    """DRF's answers, with the error's code beside its sentence."""
+    response = exception_handler(error, context)
+    if response is None or isinstance(error, ValidationError):
+        return response
+    if isinstance(response.data, dict) and "detail" in response.data:
+        response.data["code"] = getattr(response.data["detail"], "code", "error")
+        if getattr(error, "state", None) is not None:
+            response.data["status"] = error.state  # type: ignore[attr-defined]
+    return response

@@ -1,0 +1,93 @@
+"""The OpenAPI schema of these views, where drf-spectacular is installed; else nothing of it is needed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TypeVar
+
+Decorated = TypeVar("Decorated")
+
+try:
+    import drf_spectacular
+except ImportError:
+    HAS_SCHEMA = False
+else:
+    HAS_SCHEMA = bool(drf_spectacular)
+
+if TYPE_CHECKING or HAS_SCHEMA:
+    from drf_spectacular.openapi import AutoSchema
+    from drf_spectacular.utils import (
+        OpenApiParameter,
+        OpenApiResponse,
+        extend_schema,
+        extend_schema_field,
+    )
+
+#: What goes wrong at every path; what one path adds is named there.
+COMMON_ERRORS = (401, 403, 404, 406, 429)
+
+
+def view_schema() -> Any:
+    """The ``schema`` of our views, whatever the project's DEFAULT_SCHEMA_CLASS is."""
+    return AutoSchema() if HAS_SCHEMA else None
+
+
+def described(
+    operation_id: str,
+    *,
+    request: Any = None,
+    responses: dict[int, Any] | None = None,
+    errors: tuple[int, ...] = (),
+    parameters: tuple[tuple[str, Any, Any, str], ...] = (),
+    tag: str,
+) -> Callable[[Decorated], Decorated]:
+    """Describe a view's method in the schema. ``parameters`` are name, type, place, and what it is."""
+    if not HAS_SCHEMA:
+        return lambda method: method
+    from .serializers import ErrorSerializer
+
+    error = OpenApiResponse(ErrorSerializer, description="What went wrong, under a stable code.")
+    answers: dict[Any, Any] = dict.fromkeys((*COMMON_ERRORS, *errors), error)
+    if 400 in answers:
+        answers[400] = OpenApiResponse(
+            {"type": "object", "additionalProperties": {}},
+            description="Sentences by the field or parameter that is wrong, or what is wrong with all of it.",
+        )
+    extended: Any = extend_schema(
+        operation_id=operation_id,
+        tags=[tag],
+        request=request,
+        responses=answers | (responses or {}),
+        parameters=[
+            OpenApiParameter(name, type_, place, description=text, required=place == "path")
+            for name, type_, place, text in parameters
+        ],
+    )
+
+    def describe(method: Any) -> Any:
+        # What it extends would else be the project's DEFAULT_SCHEMA_CLASS, of whatever package.
+        method.kwargs = {"schema": AutoSchema}
+        return extended(method)
+
+    return describe
+
+
+def typed(type_: Any) -> Callable[[Decorated], Decorated]:
+    """Tell the schema what a computed field is."""
+    if not HAS_SCHEMA:
+        return lambda field: field
+    extended: Any = extend_schema_field(type_)
+    return extended  # type: ignore[no-any-return]
+
+
+def only_ours(endpoints: list[tuple[str, str, str, Any]], **kwargs: Any) -> list[tuple[str, str, str, Any]]:
+    """A preprocessing hook: of a whole project, the versioned endpoints of this API."""
+    package = __name__.rpartition(".")[0] + "."
+    return [
+        endpoint
+        for endpoint in endpoints
+        if endpoint[3].cls.__module__.startswith(package) and "/v1/" in endpoint[0]
+    ]
+
+
+__all__ = ["HAS_SCHEMA", "described", "only_ours", "typed", "view_schema"]

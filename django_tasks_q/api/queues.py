@@ -1,0 +1,256 @@
+"""Queues over HTTP."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from django.db import transaction
+from django.http import Http404
+from django.utils import timezone
+from django.utils.translation import gettext as _
+from rest_framework import serializers
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from .. import _framework as framework
+from .. import actions
+from ..models import Queue
+from ..models.job import JobQuerySet
+from ..registry import registry
+from ..scope import backend, database
+from ..states import JobStatus
+from .base import TasksView
+from .counting import Count, counts
+from .jobs import GenericAPIView
+from .openapi import described
+from .permissions import CanChangeQueues, CanPauseQueues, CanViewQueues
+from .throttling import ActionThrottle
+
+NAME = ("name", str, "path", "The name of the queue.")
+
+#: What is counted of each queue.
+COUNTED = (JobStatus.READY, JobStatus.SCHEDULED, JobStatus.RUNNING)
+
+
+class QueueSerializer(serializers.Serializer[Any]):
+    """A queue: what waits in it, and what somebody has settled about it."""
+
+    name = serializers.CharField()
+    ready = serializers.IntegerField(help_text="Jobs that could be started now, counted up to 10,000.")
+    scheduled = serializers.IntegerField(help_text="Jobs for later, counted up to 10,000.")
+    running = serializers.IntegerField(help_text="Jobs that run, counted up to 10,000.")
+    is_capped = serializers.BooleanField(help_text="Whether there are more of a sort than were counted.")
+    oldest_ready_age = serializers.FloatField(
+        allow_null=True,
+        help_text="Seconds since the oldest of the ready jobs that were counted was enqueued.",
+    )
+    is_paused = serializers.BooleanField()
+    paused_at = serializers.DateTimeField(allow_null=True)
+    paused_by = serializers.CharField(allow_blank=True)
+    pause_reason = serializers.CharField(allow_blank=True)
+    paused_until = serializers.DateTimeField(allow_null=True)
+    max_running = serializers.IntegerField(allow_null=True)
+
+
+class PauseSerializer(serializers.Serializer[Any]):
+    """How to pause a queue."""
+
+    reason = serializers.CharField(max_length=255, required=False, default="", allow_blank=True)
+    until = serializers.DateTimeField(required=False, allow_null=True, default=None)
+
+
+class ReasonSerializer(serializers.Serializer[Any]):
+    """Why something is done, for whoever reads it later."""
+
+    reason = serializers.CharField(max_length=255, required=False, default="", allow_blank=True)
+
+
+class LimitSerializer(ReasonSerializer):
+    """How many jobs of a queue may run at a time."""
+
+    max_running = serializers.IntegerField(min_value=1, max_value=2**31 - 1, allow_null=True)
+
+
+class QueueView(TasksView, GenericAPIView):
+    """What the views of queues have in common."""
+
+    permission_classes: Any = (CanViewQueues,)
+    serializer_class: Any = QueueSerializer
+    queryset = Queue.objects.none()
+
+    def shown(self, names: Iterable[str]) -> list[dict[str, Any]]:
+        """What there is to tell of queues, in two queries for all of them."""
+        names, alias = list(names), database()
+        jobs: JobQuerySet = self.jobs().filter(backend=self.alias)
+        counted = counts(
+            {
+                (name, status): jobs.filter(queue_name=name, status=status)
+                for name in names
+                for status in COUNTED
+            },
+            "enqueued_at",
+            alias,
+        )
+        rows = {row.name: row for row in Queue.objects.using(alias).filter(backend=self.alias)}
+        return [
+            self._shown(name, {status: counted[name, status] for status in COUNTED}, rows.get(name))
+            for name in names
+        ]
+
+    def _shown(self, name: str, counted: dict[JobStatus, Count], row: Queue | None) -> dict[str, Any]:
+        oldest = counted[JobStatus.READY].least
+        queue = row if row is not None else Queue(name=name)
+        data: dict[str, Any] = QueueSerializer(
+            {
+                "name": name,
+                "ready": counted[JobStatus.READY].number,
+                "scheduled": counted[JobStatus.SCHEDULED].number,
+                "running": counted[JobStatus.RUNNING].number,
+                "is_capped": any(each.is_capped for each in counted.values()),
+                "oldest_ready_age": oldest and max(0.0, (timezone.now() - oldest).total_seconds()),
+                "is_paused": queue.is_paused,
+                "paused_at": queue.paused_at,
+                "paused_by": queue.paused_by,
+                "pause_reason": queue.pause_reason,
+                "paused_until": queue.paused_until,
+                "max_running": queue.max_running,
+            }
+        ).data
+        return data
+
+    @property
+    def alias(self) -> str:
+        """The backend whose queues they are."""
+        known = backend()
+        return framework.DEFAULT_TASK_BACKEND_ALIAS if known is None else known.alias
+
+    def known(self) -> list[str]:
+        """The queues that settings, registered tasks, or people have named."""
+        named = backend()
+        names = {task.queue_name for task in registry if task.backend == self.alias}
+        names.update(named.queues if named else ())
+        names.update(
+            Queue.objects.using(database()).filter(backend=self.alias).values_list("name", flat=True)
+        )
+        return sorted(names)
+
+    def queue_name(self) -> str:
+        """The queue in the path. Raises Http404 for one that nothing names, and no job is in."""
+        name: str = self.kwargs["name"]
+        if name in self.known():
+            return name
+        if "\x00" in name or not self.jobs().filter(backend=self.alias, queue_name=name).exists():
+            raise Http404
+        return name
+
+    def validated(self, request: Request) -> dict[str, Any]:
+        """The body. Raises ValidationError, for fields that are unknown as well."""
+        return validated(self.serializer_class, request)
+
+
+def validated(kind: Any, request: Request) -> dict[str, Any]:
+    """The body of a request. Raises ValidationError naming the fields that are wrong or unknown."""
+    serializer = kind(data=request.data)
+    serializer.is_valid(raise_exception=True)
+    if unknown := [name for name in request.data if name not in serializer.fields]:
+        raise serializers.ValidationError({name: [_("Unknown field.")] for name in unknown})
+    data: dict[str, Any] = serializer.validated_data
+    return data
+
+
+class QueueList(QueueView):
+    """All queues that are known, with what waits in them."""
+
+    @described("queues_list", responses={200: QueueSerializer(many=True)}, tag="queues")
+    def get(self, request: Request, *args: Any, **kwargs: Any) -> Response:
+        return Response(self.shown(self.known()))
+
+
+class QueueDetail(QueueView):
+    """One queue."""
+
+    @described("queues_retrieve", responses={200: QueueSerializer}, parameters=(NAME,), tag="queues")
+    def get(self, request: Request, *args: Any, **kwargs: Any) -> Response:
+        return Response(self.shown([self.queue_name()])[0])
+
+
+class QueueAction(QueueView):
+    """Something that is done to a queue."""
+
+    throttle_classes = (ActionThrottle,)
+
+    def perform(self, name: str, values: dict[str, Any]) -> None:
+        raise NotImplementedError
+
+    def done(self, request: Request) -> Response:
+        name, values = self.queue_name(), self.validated(request)
+        try:
+            with transaction.atomic(using=database()):
+                self.perform(name, values | {"backend": self.alias, "user": request.user})
+        except ValueError as error:
+            raise serializers.ValidationError({"non_field_errors": [str(error)]}) from None
+        return Response(self.shown([name])[0])
+
+
+class QueuePause(QueueAction):
+    """Have workers claim nothing more from a queue."""
+
+    permission_classes = (CanPauseQueues,)
+    serializer_class = PauseSerializer
+
+    def perform(self, name: str, values: dict[str, Any]) -> None:
+        actions.pause(name, by=self.request.user.get_username()[:255], **values)
+
+    @described(
+        "queues_pause",
+        request=PauseSerializer,
+        responses={200: QueueSerializer},
+        errors=(400, 413, 415),
+        parameters=(NAME,),
+        tag="queues",
+    )
+    def post(self, request: Request, *args: Any, **kwargs: Any) -> Response:
+        return self.done(request)
+
+
+class QueueResume(QueueAction):
+    """Have workers claim from a queue again."""
+
+    permission_classes = (CanPauseQueues,)
+    serializer_class = ReasonSerializer
+
+    def perform(self, name: str, values: dict[str, Any]) -> None:
+        actions.resume(name, **values)
+
+    @described(
+        "queues_resume",
+        request=ReasonSerializer,
+        responses={200: QueueSerializer},
+        errors=(400, 413, 415),
+        parameters=(NAME,),
+        tag="queues",
+    )
+    def post(self, request: Request, *args: Any, **kwargs: Any) -> Response:
+        return self.done(request)
+
+
+class QueueLimit(QueueAction):
+    """Let only so many jobs of a queue run at a time, or any number."""
+
+    permission_classes = (CanChangeQueues,)
+    serializer_class = LimitSerializer
+
+    def perform(self, name: str, values: dict[str, Any]) -> None:
+        actions.limit(name, values.pop("max_running"), **values)
+
+    @described(
+        "queues_limit",
+        request=LimitSerializer,
+        responses={200: QueueSerializer},
+        errors=(400, 413, 415),
+        parameters=(NAME,),
+        tag="queues",
+    )
+    def post(self, request: Request, *args: Any, **kwargs: Any) -> Response:
+        return self.done(request)

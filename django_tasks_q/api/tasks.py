@@ -1,0 +1,168 @@
+"""What can be enqueued, and enqueueing it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.core.exceptions import ImproperlyConfigured
+from django.http import Http404
+from django.urls import reverse
+from django.utils.translation import gettext_lazy as _
+from rest_framework import serializers
+from rest_framework.exceptions import PermissionDenied, ValidationError
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from .. import _framework as framework
+from ..definition import Task
+from ..exceptions import TaskNotRegistered, UnserializableValue, UnstorableValue
+from ..models import Job
+from ..registry import registry
+from ..schemas import ArgumentErrors, arguments_schema, bound
+from .base import TasksView
+from .idempotency import Keys
+from .jobs import GenericAPIView
+from .openapi import described, typed
+from .permissions import CanViewJobs, MayEnqueue
+from .throttling import EnqueueThrottle
+
+NAME = ("name", str, "path", "The name of the task.")
+KEY = (
+    "Idempotency-Key",
+    str,
+    "header",
+    "Up to 255 printable characters: a repeated request with the same key is answered with the same job.",
+)
+
+
+class TaskSerializer(serializers.Serializer[Any]):
+    """A task as its definition tells it."""
+
+    name = serializers.CharField()
+    description = serializers.CharField()
+    queue = serializers.CharField(source="queue_name")
+    backend = serializers.CharField()
+    priority = serializers.IntegerField()
+    tags = serializers.ListField(child=serializers.CharField())
+    can_enqueue = serializers.SerializerMethodField()
+    arguments = serializers.SerializerMethodField()
+
+    def get_can_enqueue(self, task: Task[..., Any]) -> bool:
+        """Whether the API enqueues it at all."""
+        return bool(task.api)
+
+    @typed({"type": "object", "additionalProperties": {}, "description": "A JSON Schema."})
+    def get_arguments(self, task: Task[..., Any]) -> Any:
+        return arguments_schema(task)
+
+
+class EnqueuedSerializer(serializers.Serializer[Any]):
+    """The job of a request to enqueue: the same for all requests of one idempotency key."""
+
+    id = serializers.UUIDField()
+    task = serializers.CharField()
+    url = serializers.URLField(help_text="The address of the job.")
+
+
+class ArgumentsSerializer(serializers.Serializer[Any]):
+    """The arguments of a task by name. The schema of those is told by ``tasks/{name}/``."""
+
+
+class TaskList(TasksView, GenericAPIView):
+    """All tasks that this process knows, with the JSON Schema of their arguments."""
+
+    permission_classes = (CanViewJobs,)
+    serializer_class = TaskSerializer
+    queryset = Job.objects.none()
+
+    @described("tasks_list", responses={200: TaskSerializer(many=True)}, tag="tasks")
+    def get(self, request: Request, *args: Any, **kwargs: Any) -> Response:
+        tasks = sorted(registry, key=lambda task: task.name)
+        return Response(TaskSerializer(tasks, many=True).data)
+
+
+class TaskDetail(TasksView, GenericAPIView):
+    """One task, with the JSON Schema of its arguments."""
+
+    permission_classes = (CanViewJobs,)
+    serializer_class = TaskSerializer
+    queryset = Job.objects.none()
+
+    @described("tasks_retrieve", responses={200: TaskSerializer}, parameters=(NAME,), tag="tasks")
+    def get(self, request: Request, *args: Any, **kwargs: Any) -> Response:
+        return Response(TaskSerializer(known(self.kwargs["name"])).data)
+
+
+class TaskEnqueue(TasksView, GenericAPIView):
+    """Enqueue a task that says ``api=True``. The body holds its arguments by name."""
+
+    permission_classes = (MayEnqueue,)
+    throttle_classes = (EnqueueThrottle,)
+    serializer_class = ArgumentsSerializer
+    queryset = Job.objects.none()
+
+    @described(
+        "tasks_enqueue",
+        request={"application/json": {"type": "object", "additionalProperties": {}}},
+        responses={200: EnqueuedSerializer, 202: EnqueuedSerializer},
+        errors=(400, 409, 413, 415),
+        parameters=(NAME, KEY),
+        tag="tasks",
+    )
+    def post(self, request: Request, *args: Any, **kwargs: Any) -> Response:
+        task = self.permitted(request, self.kwargs["name"])
+        given = request.data
+        if not isinstance(given, dict):
+            raise ValidationError({"non_field_errors": [_("The body must be an object of arguments.")]})
+        if callable(task.api) and task.api(request, task, dict(given)) is not True:
+            raise PermissionDenied
+        try:
+            args_, kwargs_ = bound(task, given)
+        except ArgumentErrors as error:
+            raise ValidationError(error.errors) from None
+        keys = Keys(request, task.name, given)
+        with keys:
+            if (id := keys.replayed()) is None:
+                id = keys.keep(enqueued(task, args_, kwargs_))
+                return self.answer(task.name, id, 202)
+        return self.answer(task.name, id, 200)
+
+    def permitted(self, request: Request, name: str) -> Task[..., Any]:
+        """The task, if it is open to this user, as far as its arguments do not matter.
+
+        Whoever may enqueue no task at all gets the same answer for every name, and so does whoever may
+        for all that are not open. Raises PermissionDenied and Http404.
+        """
+        task = registry.get(name) if name in registry else None
+        if task is not None and callable(task.api):
+            return task
+        if not request.user.has_perm("django_tasks_q.add_job"):
+            raise PermissionDenied
+        if task is None or task.api is not True:
+            raise Http404
+        return task
+
+    def answer(self, name: str, id: str, status: int) -> Response:
+        match = self.request.resolver_match
+        namespace = match.namespace if match else "django_tasks_q"
+        url = self.request.build_absolute_uri(reverse(f"{namespace}:job-detail", args=[id]))
+        data = {"id": id, "task": name, "url": url}
+        return Response(data, status, headers={"Location": url, "Retry-After": "1"})
+
+
+def known(name: str) -> Task[..., Any]:
+    """The task of that name. Nothing is imported from it."""
+    try:
+        return registry.get(name)
+    except TaskNotRegistered:
+        raise Http404 from None
+
+
+def enqueued(task: Task[..., Any], args: list[Any], kwargs: dict[str, Any]) -> str:
+    """The id of the new job. Raises ValidationError for what cannot be stored."""
+    try:
+        return str(task.enqueue(*args, **kwargs).id)
+    except (TypeError, UnserializableValue, UnstorableValue, framework.InvalidTask) as error:
+        raise ValidationError({"non_field_errors": [str(error)]}) from None
+    except framework.InvalidTaskBackend as error:
+        raise ImproperlyConfigured(str(error)) from None

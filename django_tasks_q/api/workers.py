@@ -1,0 +1,92 @@
+"""Workers over HTTP."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.db import transaction
+from django.http import Http404
+from django.utils import timezone
+from django.utils.translation import gettext as _
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from .. import actions
+from ..models import Worker
+from ..scope import database
+from .base import TasksView
+from .errors import Conflict
+from .jobs import GenericAPIView, ListAPIView
+from .openapi import described
+from .pagination import JobPagination
+from .permissions import CanStopWorkers, CanViewWorkers
+from .queues import ReasonSerializer, validated
+from .serializers import WorkerSerializer
+from .throttling import ActionThrottle
+
+ID = ("pk", str, "path", "The id of the worker.")
+
+
+class WorkerList(TasksView, ListAPIView):
+    """Workers that are alive, or were until a day ago."""
+
+    permission_classes = (CanViewWorkers,)
+    serializer_class: Any = WorkerSerializer
+    parameters = JobPagination.parameters
+
+    def get_queryset(self) -> Any:
+        return Worker.objects.using(database()).order_by("-id")
+
+    def get_serializer_context(self) -> dict[str, Any]:
+        return {**super().get_serializer_context(), "now": timezone.now()}
+
+    @described("workers_list", errors=(400,), tag="workers")
+    def get(self, request: Request, *args: Any, **kwargs: Any) -> Response:
+        return super().get(request, *args, **kwargs)
+
+
+class WorkerDetail(TasksView, GenericAPIView):
+    """One worker."""
+
+    permission_classes: Any = (CanViewWorkers,)
+    serializer_class: Any = WorkerSerializer
+    queryset = Worker.objects.none()
+
+    @described("workers_retrieve", responses={200: WorkerSerializer}, parameters=(ID,), tag="workers")
+    def get(self, request: Request, *args: Any, **kwargs: Any) -> Response:
+        return Response(self.shown(self.worker()))
+
+    def worker(self) -> Worker:
+        found = Worker.objects.using(database()).filter(id=self.job_id()).first()
+        if found is None:
+            raise Http404
+        return found
+
+    def shown(self, worker: Worker) -> Any:
+        return WorkerSerializer(worker, context={"now": timezone.now()}).data
+
+
+class WorkerStop(WorkerDetail):
+    """Ask a worker to finish what it runs, and to end."""
+
+    permission_classes = (CanStopWorkers,)
+    throttle_classes = (ActionThrottle,)
+    serializer_class = ReasonSerializer
+    http_method_names = ("post", "options")
+
+    @described(
+        "workers_stop",
+        request=ReasonSerializer,
+        responses={200: WorkerSerializer},
+        errors=(400, 409, 413, 415),
+        parameters=(ID,),
+        tag="workers",
+    )
+    def post(self, request: Request, *args: Any, **kwargs: Any) -> Response:
+        values = validated(self.serializer_class, request)
+        worker = self.worker()
+        with transaction.atomic(using=database()):
+            answer = actions.stop_worker(worker.id, user=request.user, **values)
+        if answer.skipped.get(actions.Reason.ENDED):
+            raise Conflict(_("The worker has ended."), state="STOPPED")
+        return Response(self.shown(self.worker()))

@@ -1,0 +1,245 @@
+"""Verbs over HTTP: what they do, what they refuse, and what they leave whole."""
+
+import json
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.core.cache import cache
+from django.test import Client
+from django.utils import timezone
+
+from django_tasks_q.api import verbs
+from django_tasks_q.models import Job, Queue
+from django_tasks_q.signals import action_performed
+from django_tasks_q.states import JobStatus
+
+from .api_support import API, JOBS, login, make_job, make_worker
+from .test_api_matrix import ALL
+
+pytestmark = pytest.mark.django_db
+ADD = "tests.tasksapp.tasks.add"
+
+
+@pytest.fixture(autouse=True)
+def no_requests_yet() -> None:
+    cache.clear()
+
+
+@pytest.fixture
+def client() -> Client:
+    return login(*ALL)
+
+
+def post(client: Client, url: str, **body: Any) -> Any:
+    return client.post(url, json.dumps(body), content_type="application/json")
+
+
+def soon(seconds: float = 60) -> str:
+    return (timezone.now() + timedelta(seconds=seconds)).isoformat()
+
+
+#: By verb: the states that it takes, its body, and the state it leaves.
+VERBS: dict[str, tuple[set[str], dict[str, Any], set[str]]] = {
+    "retry": ({"FAILED", "CANCELLED", "EXPIRED"}, {}, {"READY"}),
+    "cancel": ({"READY", "SCHEDULED", "WAITING", "RUNNING"}, {"reason": "why"}, {"CANCELLED", "RUNNING"}),
+    "discard": ({"READY", "SCHEDULED", "WAITING"}, {"reason": "why"}, {"CANCELLED"}),
+    "reschedule": ({"READY", "SCHEDULED"}, {"at": True}, {"SCHEDULED"}),
+}
+#: Left alone without a word: asked for already.
+UNCHANGED: dict[str, set[str]] = {"retry": set()}
+
+
+@pytest.mark.parametrize("status", JobStatus.values)
+@pytest.mark.parametrize("verb", VERBS)
+def test_a_verb_does_it_or_tells_the_state(verb: str, status: str, client: Client) -> None:
+    takes, body, leaves = VERBS[verb]
+    job = make_job(status=status)
+    before = Job.objects.filter(id=job.id).values().get()
+    response = post(client, f"{JOBS}{job.id}/{verb}/", **body | ({"at": soon()} if "at" in body else {}))
+    if status in takes:
+        assert response.status_code == 200
+        assert response.json()["status"] in leaves
+        assert response.json()["status"] == Job.objects.get(id=job.id).status
+    else:
+        assert response.status_code == 409
+        assert (response.json()["code"], response.json()["status"]) == ("conflict", status)
+        assert Job.objects.filter(id=job.id).values().get() == before
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "field"),
+    [
+        ("retry/", {"at": "x"}, "at"),
+        ("retry/", {"when": 1}, "when"),
+        ("cancel/", {"reason": "x" * 256}, "reason"),
+        ("cancel/", {"reason": "a\nb"}, "non_field_errors"),
+        ("cancel/", {"reason": ["x"]}, "reason"),
+        ("reschedule/", {}, "at"),
+        ("reschedule/", {"at": None}, "at"),
+        ("run-again/", {"arguments": [1]}, "arguments"),
+        ("run-again/", {"arguments": {"a": "x"}}, "arguments"),
+        ("run-again/", {"arguments": {"a": 1, "c": 1}}, "arguments"),
+    ],
+)
+def test_a_bad_body_is_told_by_field_and_changes_nothing(
+    path: str, body: dict[str, Any], field: str, client: Client
+) -> None:
+    job = make_job(task_name=ADD, status="FAILED")
+    before = list(Job.objects.values())
+    response = post(client, f"{JOBS}{job.id}/{path}", **body)
+    assert (response.status_code, list(response.json())) == (400, [field])
+    assert list(Job.objects.values()) == before
+
+
+def test_a_job_is_run_again_with_its_arguments_or_with_others(client: Client) -> None:
+    job = make_job(task_name=ADD, status="SUCCESSFUL", arguments='[[1],{"b":2}]')
+    same = post(client, f"{JOBS}{job.id}/run-again/")
+    assert same.status_code == 202
+    assert (Job.objects.get(id=same.json()["id"]).args, same.json()["parent_id"]) == ([1], str(job.id))
+    other = post(client, f"{JOBS}{job.id}/run-again/", arguments={"a": 5})
+    assert Job.objects.get(id=other.json()["id"]).kwargs == {"a": 5}
+    unknown = make_job(task_name="nobody.knows", status="FAILED")
+    refused = post(client, f"{JOBS}{unknown.id}/run-again/", arguments={"a": 5})
+    assert (refused.status_code, refused.json()["code"]) == (409, "conflict")
+
+
+def test_receivers_hear_who_did_what(client: Client, django_capture_on_commit_callbacks: Any) -> None:
+    heard: list[Any] = []
+
+    def receive(sender: Any, **told: Any) -> None:
+        heard.append((told["action"], told["ids"], told["user"].username, told["reason"]))
+
+    action_performed.connect(receive)
+    try:
+        job = make_job()
+        with django_capture_on_commit_callbacks(execute=True):
+            post(client, f"{JOBS}{job.id}/cancel/", reason="no more")
+        assert heard == [("cancel", [job.id], "user", "no more")]
+    finally:
+        action_performed.disconnect(receive)
+
+
+def test_many_jobs_by_a_filter(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(verbs, "CAP", 3)
+    for _ in range(4):
+        make_job(status="FAILED", queue_name="a")
+    make_job(status="FAILED", queue_name="b")
+    make_job(status="RUNNING", queue_name="a")
+    body: dict[str, Any] = {"filter": {"queue": "a", "status": "FAILED"}}
+    dry = post(client, f"{JOBS}bulk/retry/", **body, dry_run=True).json()
+    assert dry == {
+        "matched": 3,
+        "more": True,
+        "dry_run": True,
+        "done": 0,
+        "requested": 0,
+        "skipped": {},
+    }
+    assert Job.objects.filter(status="FAILED").count() == 5
+    assert post(client, f"{JOBS}bulk/retry/", **body).json()["done"] == 3
+    rest = post(client, f"{JOBS}bulk/retry/", **body).json()
+    assert (rest["done"], rest["more"]) == (1, False)
+    assert Job.objects.get(queue_name="b").status == "FAILED"
+    monkeypatch.setattr(verbs, "CAP", 10)
+    left = post(client, f"{JOBS}bulk/discard/", filter={"queue": "a"}).json()
+    assert (left["done"], left["skipped"]) == (4, {"running": 1})
+    asked = post(client, f"{JOBS}bulk/cancel/", filter={"queue": "a"}, reason="x").json()
+    assert (asked["done"], asked["requested"], asked["skipped"]) == (0, 1, {"ended": 4})
+
+
+@pytest.mark.parametrize(
+    ("body", "field"),
+    [
+        ({}, "filter"),
+        ({"filter": {}}, "filter"),
+        ({"filter": {"arguments": "x"}}, "filter"),
+        ({"filter": {"status": "NONE"}}, "filter"),
+        ({"filter": {"status": ""}}, "filter"),
+        ({"filter": {"status": {"x": 1}}}, "filter"),
+        ({"filter": {"tag": "x"}}, "filter"),
+        ({"filter": "all"}, "filter"),
+        ({"filter": {"queue": "a"}, "dry_run": "perhaps"}, "dry_run"),
+        ({"filter": {"queue": "a"}, "cap": 5}, "cap"),
+    ],
+)
+def test_a_bad_filter_does_nothing_to_any(body: dict[str, Any], field: str, client: Client) -> None:
+    make_job(queue_name="a")
+    response = post(client, f"{JOBS}bulk/cancel/", **body)
+    assert (response.status_code, list(response.json())) == (400, [field])
+    assert Job.objects.get().status == "READY"
+
+
+def test_a_queue_is_paused_resumed_and_limited(client: Client) -> None:
+    url = f"{API}queues/default/"
+    until = timezone.now() + timedelta(hours=1)
+    paused = post(client, f"{url}pause/", reason="repairs", until=until.isoformat()).json()
+    assert (paused["is_paused"], paused["paused_by"], paused["pause_reason"]) == (True, "user", "repairs")
+    assert post(client, f"{url}pause/", until="2001-01-01T00:00:00Z").status_code == 400
+    assert post(client, f"{url}resume/").json()["is_paused"] is False
+    assert post(client, f"{url}limit/", max_running=3).json()["max_running"] == 3
+    assert post(client, f"{url}limit/", max_running=None).json()["max_running"] is None
+    for wrong in (0, -1, "x", 2**40, [1]):
+        response = post(client, f"{url}limit/", max_running=wrong)
+        assert (response.status_code, list(response.json())) == (400, ["max_running"])
+    assert post(client, f"{API}queues/nobody/pause/").status_code == 404
+    assert not Queue.objects.filter(name="nobody").exists()
+
+
+def test_queues_tell_what_waits_in_few_queries(client: Client, django_assert_max_num_queries: Any) -> None:
+    for _ in range(3):
+        make_job(queue_name="named", enqueued_at=timezone.now() - timedelta(minutes=5))
+    make_job(queue_name="named", status="SCHEDULED")
+    make_job(queue_name="named", status="RUNNING")
+    make_job(queue_name="named", status="FAILED")
+    with django_assert_max_num_queries(7):  # the first four are for the session, the user and permissions
+        queues = {queue["name"]: queue for queue in client.get(f"{API}queues/").json()}
+    assert len(queues) > 3
+    named = queues["named"]
+    assert (named["ready"], named["scheduled"], named["running"]) == (3, 1, 1)
+    assert 299 <= named["oldest_ready_age"] <= 400
+    assert named["is_capped"] is False
+    assert queues["default"]["oldest_ready_age"] is None
+
+
+def test_counts_stop_at_their_cap(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    from django_tasks_q.api import counting
+
+    monkeypatch.setattr(counting.counts, "__defaults__", (2,))
+    for _ in range(4):
+        make_job()
+    shown = client.get(f"{API}queues/default/").json()
+    assert (shown["ready"], shown["is_capped"]) == (2, True)
+    assert client.get(f"{API}stats/").json()["jobs"]["READY"] == {"count": 2, "is_capped": True}
+
+
+def test_a_worker_is_asked_to_stop(client: Client) -> None:
+    worker = make_worker()
+    url = f"{API}workers/{worker.id}/"
+    assert client.get(url).json()["is_alive"] is True
+    assert client.get(f"{API}workers/").json()["results"][0]["id"] == str(worker.id)
+    assert post(client, f"{url}stop/", reason="enough").status_code == 200
+    assert post(client, f"{url}stop/").status_code == 200
+    worker.refresh_from_db()
+    assert worker.stop_requested_at is not None
+    gone = make_worker(stopped_at=timezone.now())
+    refused = post(client, f"{API}workers/{gone.id}/stop/")
+    assert (refused.status_code, refused.json()["status"]) == (409, "STOPPED")
+
+
+def test_health_and_figures(client: Client) -> None:
+    sick = client.get(f"{API}health/")
+    assert (sick.status_code, sick.json()["healthy"]) == (503, False)
+    make_worker()
+    make_worker(lease_expires_at=timezone.now() - timedelta(minutes=1))
+    assert client.get(f"{API}health/").json() == {"healthy": True, "workers_alive": 1, "workers_late": 1}
+    make_job(enqueued_at=timezone.now() - timedelta(seconds=30))
+    make_job(status="FAILED")
+    stats = client.get(f"{API}stats/?hours=1").json()
+    assert stats["jobs"]["READY"] == stats["jobs"]["FAILED"] == {"count": 1, "is_capped": False}
+    assert stats["oldest_ready_age"] >= 30
+    assert stats["totals"]["failed"] == 0
+    assert stats["tasks"] == []
+    for wrong in ("0", "x", "169", ""):
+        response = client.get(f"{API}stats/?hours={wrong}")
+        assert (response.status_code, list(response.json())) == (400, ["hours"])
