@@ -6,9 +6,9 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 
+from ...descriptions import described, line
 from ...exceptions import TaskNotRegistered
 from ...registry import registry
-from ..definitions import described, line
 
 
 class Command(BaseCommand):
