@@ -213,9 +213,7 @@ def test_unregistered_names_are_shown_and_not_imported(viewer: Client) -> None:
     assert not {"antigravity", "this", "x"} & before
 
 
-@pytest.mark.parametrize(
-    "most, url", [(6, DASHBOARD), (6, JOBS), (6, FAILED), (6, TASKS), (6, QUEUES), (6, WORKERS)]
-)
+@pytest.mark.parametrize("url", SCREENS)
 def test_screen_costs_the_same_for_any_number_of_rows(url: str, viewer: Client) -> None:
     viewer.get(url)
     counts = []

@@ -24,7 +24,7 @@ def until(page: Any, text: str, seconds: int = 20) -> None:
     """Reload until the page says so: that needs no JavaScript."""
 
     def said() -> bool:
-        page.reload()
+        page.reload(wait_until="domcontentloaded")
         return text in page.locator("#content-main").inner_text()
 
     wait_for(said, seconds)
@@ -277,7 +277,7 @@ def test_everything_by_keyboard(open_page: Any, site: Site) -> None:
 
 def tab_to(page: Any, name: str, tag: str) -> None:
     """Press Tab until the element of that name has the focus."""
-    script = "[document.activeElement.tagName, document.activeElement.ariaLabel || document.activeElement.innerText]"
+    script = "(({tagName, ariaLabel, innerText}) => [tagName, ariaLabel || innerText])(document.activeElement)"
     for _ in range(80):
         page.keyboard.press("Tab")
         found, text = page.evaluate(script)
