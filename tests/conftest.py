@@ -16,6 +16,7 @@ from django_tasks_q.registry import registry
 
 from . import databases
 from .project import Project
+from .ran import Ran
 
 
 def on_every_database() -> list[object]:
@@ -35,6 +36,7 @@ def pytest_configure(config: pytest.Config) -> None:
     # The databases are removed by exit handlers, which a plain SIGTERM would not run.
     if not hasattr(config, "workerinput"):
         signal.signal(signal.SIGTERM, signal.default_int_handler)
+        config.pluginmanager.register(Ran(config))
 
 
 @cache

@@ -14,10 +14,13 @@ from django.core.management.base import BaseCommand
 
 import django_tasks_q
 from django_tasks_q import Backoff, actions, exceptions, outcomes
+from django_tasks_q import _framework as framework
 from django_tasks_q.conf import Options
 from django_tasks_q.definition import Task
 from django_tasks_q.demo.cli import parser as demo_parser
 from django_tasks_q.execution import endings
+from django_tasks_q.execution.context import TaskContext
+from django_tasks_q.management.commands.prune_tasks import Command as PruneTasks
 from django_tasks_q.management.commands.runworker import Command
 from django_tasks_q.policy import OnLost
 from django_tasks_q.results import STATUS
@@ -192,3 +195,26 @@ def test_every_promise_names_the_tests_that_prove_it():
         assert named, fault
         assert promise
         assert set(named) <= known, fault
+
+
+def test_every_flag_of_prune_tasks_is_there():
+    usual = set(flags(BaseCommand().create_parser("manage.py", "any"), set())) | {"--help"}
+    expected = flags(PruneTasks().create_parser("manage.py", "prune_tasks"), usual)
+    table = first_column(section("reference/commands.md", "## `manage.py prune_tasks`"))
+    assert [cell.split()[0] for cell in table] == list(expected)
+
+
+def test_every_signal_is_there():
+    table = first_column(section("reference/tasks.md", "## Signals"))
+    assert set(table) == {name for name in framework.__all__ if name.startswith("task_")} - {"task_backends"}
+
+
+def test_every_name_of_the_package_is_told_of():
+    pages = "".join(page.read_text() for page in (DOCS / "reference").glob("*.md"))
+    for name in set(django_tasks_q.__all__) - {"__version__", "Task"}:
+        assert f"`{name}" in pages or f"import {name}" in pages or f", {name}" in pages, name
+
+
+def test_every_attribute_of_a_context_is_there():
+    table = set(re.findall(r"\w+", " ".join(first_column(section("reference/tasks.md", "## The context")))))
+    assert {name for name in vars(TaskContext) if not name.startswith("_")} <= table

@@ -21,6 +21,7 @@ from ..definition import P, R, Task
 from ..failpoints import failpoint
 from ..models import Attempt, Job
 from ..models.identifiers import uuid7_texts
+from ..parameters import Parameters
 from ..results import Results, TaskResult, task_result
 from ..routes import routed
 from ..states import JobStatus
@@ -92,10 +93,13 @@ class DatabaseBackend(framework.BaseTaskBackend):
         if self.settings.routes:
             ours = ours.routed(routed(ours.name, self.settings.routes))
         limit = self.settings.max_arguments_bytes
+        typed = bool(Parameters.of(ours.func, ours.takes_context).typed)
         arguments: list[str] = []
         for args, kwargs in calls:
             ours.check_arguments(args, kwargs)
-            arguments.append(codec.dump_arguments(*ours.encoded(args, kwargs), limit))
+            if typed:
+                args, kwargs = ours.encoded(args, kwargs)  # noqa: PLW2901
+            arguments.append(codec.dump_arguments(args, kwargs, limit))
         send = Send(uuid7_texts(len(arguments)), arguments, *self._columns(ours, timezone.now()))
         results = Results(ours, send)
         database = self.database

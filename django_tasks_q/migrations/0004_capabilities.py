@@ -1,5 +1,34 @@
+from typing import Any
+
 import django.db.models.deletion
 from django.db import migrations, models
+
+# MySQL and MariaDB have no partial indexes: Django makes whole ones there, in which what has ended lies between
+# what is looked for. With the state in them it does not.
+WHOLE = {
+    "dtq_job_ready": ("backend, status, priority DESC, id", "backend, priority DESC, id"),
+    "dtq_job_ready_in_queue": (
+        "backend, status, queue_name, priority DESC, id",
+        "backend, queue_name, priority DESC, id",
+    ),
+    "dtq_job_scheduled": ("status, run_after", "run_after"),
+    "dtq_job_running": ("status, worker_id", "worker_id"),
+}
+
+
+def index_states(apps: Any, schema_editor: Any) -> None:
+    _index(schema_editor, {name: columns for name, (columns, _) in WHOLE.items()})
+
+
+def forget_states(apps: Any, schema_editor: Any) -> None:
+    _index(schema_editor, {name: columns for name, (_, columns) in WHOLE.items()})
+
+
+def _index(schema_editor: Any, wanted: dict[str, str]) -> None:
+    if schema_editor.connection.vendor == "mysql":
+        for name, columns in wanted.items():
+            schema_editor.execute(f"DROP INDEX {name} ON django_tasks_q_job")
+            schema_editor.execute(f"CREATE INDEX {name} ON django_tasks_q_job ({columns})")
 
 
 class Migration(migrations.Migration):
@@ -129,4 +158,5 @@ class Migration(migrations.Migration):
                 on_delete=django.db.models.deletion.CASCADE, to="django_tasks_q.job", verbose_name="job"
             ),
         ),
+        migrations.RunPython(index_states, forget_states, atomic=False, elidable=False),
     ]

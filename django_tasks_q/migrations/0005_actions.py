@@ -1,4 +1,21 @@
+from typing import Any
+
 from django.db import migrations, models
+
+
+def index_state(apps: Any, schema_editor: Any) -> None:
+    _index(schema_editor, "status, id")
+
+
+def forget_state(apps: Any, schema_editor: Any) -> None:
+    _index(schema_editor, "id")
+
+
+def _index(schema_editor: Any, columns: str) -> None:
+    # MySQL and MariaDB have no partial indexes, and without the state this would be the primary key again.
+    if schema_editor.connection.vendor == "mysql":
+        schema_editor.execute("DROP INDEX dtq_job_failed ON django_tasks_q_job")
+        schema_editor.execute(f"CREATE INDEX dtq_job_failed ON django_tasks_q_job ({columns})")
 
 
 class Migration(migrations.Migration):
@@ -199,4 +216,5 @@ class Migration(migrations.Migration):
                 condition=models.Q(("status", "FAILED")), fields=["id"], name="dtq_job_failed"
             ),
         ),
+        migrations.RunPython(index_state, forget_state, atomic=False, elidable=False),
     ]

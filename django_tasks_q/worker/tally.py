@@ -57,25 +57,40 @@ class Tally:
 
     def claimed(self, jobs: Iterable[ClaimedJob]) -> None:
         """These are the worker's now."""
+        label, count, waited = ("", ""), 0, 0.0
         for job in jobs:
-            label = self._labels[job.id] = (job.queue_name, job.task_name)
-            figures = self._of(label)
-            figures["started"] += 1
+            if label != (mine := (job.queue_name, job.task_name)):
+                self._add_claims(label, count, waited)
+                label, count, waited = mine, 0, 0.0
+            self._labels[job.id] = label
+            count += 1
             if job.attempts + job.crashes == 1:
                 due = job.enqueued_at if job.run_after is None else max(job.enqueued_at, job.run_after)
-                figures["seconds_waited"] += max(0.0, (job.last_attempted_at - due).total_seconds())
+                waited += max(0.0, (job.last_attempted_at - due).total_seconds())
+        self._add_claims(label, count, waited)
+
+    def _add_claims(self, label: Label, count: int, waited: float) -> None:
+        if count:
+            figures = self._of(label)
+            figures["started"] += count
+            figures["seconds_waited"] += waited
 
     def ended(self, outcomes: Iterable[Outcome], written: Mapping[UUID, JobStatus]) -> None:
         """These states stand in the database; what has none was others' already."""
         for outcome in outcomes:
             label, status = self._labels.pop(outcome.job_id, None), written.get(outcome.job_id)
-            if label is None or status is None or (outcome.is_uncounted and status is JobStatus.READY):
+            if label is None or status is None:
                 continue
-            figures = self._of(label)
-            if not (outcome.is_uncounted and status is JobStatus.SCHEDULED):
-                figures[_ENDED[status]] += 1
-            if outcome.is_crash:
-                figures["crashed"] += 1
+            figures = self._figures.get(label) or self._of(label)
+            if status is JobStatus.SUCCESSFUL:  # as nearly all are
+                figures["successful"] += 1
+            elif outcome.is_uncounted and status is JobStatus.READY:
+                continue
+            else:
+                if not (outcome.is_uncounted and status is JobStatus.SCHEDULED):
+                    figures[_ENDED[status]] += 1
+                if outcome.is_crash:
+                    figures["crashed"] += 1
             if outcome.duration is not None:
                 figures["seconds_run"] += outcome.duration
                 figures[BUCKETS[bisect_left(BOUNDS, outcome.duration)]] += 1

@@ -74,6 +74,8 @@ class Wakeup:
         self._due = 0.0
         self._asked = self._proven = self._hears = False
         self._deaf_until = 0.0
+        #: Hints may have been lost since the last look.
+        self._missed = False
 
     @property
     def hears(self) -> bool:
@@ -96,6 +98,11 @@ class Wakeup:
 
         At most ``timeout`` seconds. Answers the hints that have come."""
         listener = self._listener
+        if self._missed:
+            self._missed, timeout = False, 0.0
+            missed = Hints(jobs=True, cancels=True, orders=True)  # whatever was missed is found by looking
+        else:
+            missed = Hints()
         if (deaf := self._deaf_until - time.monotonic()) > 0:
             listener, timeout = None, min(timeout, deaf)
         with selectors.DefaultSelector() as selector:
@@ -108,14 +115,14 @@ class Wakeup:
             ready = {key.fileobj for key, _ in selector.select(timeout)}
         if self.signals in ready:
             self.signals.drain()
-        return self._drained(listener) if listener is not None and listener in ready else Hints()
+        return missed | self._drained(listener) if listener is not None and listener in ready else missed
 
     def _drained(self, listener: Listener) -> Hints:
         try:
             hints = listener.drain()
         except Error:
             self._lose_listener()
-            return Hints(jobs=True, cancels=True, orders=True)  # whatever was missed is found by looking
+            return Hints()
         if any(hints):
             self._deaf_until = time.monotonic() + HINT_PAUSE
         return hints
@@ -172,6 +179,7 @@ class Wakeup:
     def _lose_listener(self) -> None:
         logger.warning("Lost the connection that wake-up hints come by; polling until it is back.")
         self.close()
+        self._missed = True
         self._due = time.monotonic() + self._pause
         self._pause = min(LONGEST_RELISTEN, self._pause * 2)
 

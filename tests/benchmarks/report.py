@@ -15,7 +15,7 @@ from .contenders.ours import OURS
 from .figures import Figures, Key, shown
 
 #: Rows of ours under several conditions, of which the first is the plain one.
-ALONE = frozenset({"P7", "P8", "P9", "P13"})
+ALONE = frozenset({"P7", "P8", "P9", "P13", "P14"})
 
 
 def table(figures: Figures) -> Iterator[str]:
@@ -29,14 +29,14 @@ def table(figures: Figures) -> Iterator[str]:
         medians = figures.medians(key)
         for name, median in medians.items():
             spread = f"{shown(min(values[name]))} to {shown(max(values[name]))}"
-            better = to_first(figures, key) if key.row in ALONE else ratio(key, name, medians)
+            better = to_first(figures, key, name) if key.row in ALONE else ratio(key, name, medians)
             yield f"| {key.row} | {key.what} | {name} | {shown(median)} {key.unit} | {spread} | {better} |"
 
 
-def to_first(figures: Figures, key: Key) -> str:
+def to_first(figures: Figures, key: Key, name: str) -> str:
     verb = key.what.split()[0]
     first = next(one for one in figures.values if one.row == key.row and one.what.startswith(verb))
-    share = figures.medians(key)[OURS.name] / figures.medians(first)[OURS.name]
+    share = figures.medians(key)[name] / figures.medians(first)[name]
     return "" if key == first else f"{share:.2f} of {first.what}"
 
 

@@ -1,13 +1,16 @@
 """What the statements cost on a full table, by the plans that PostgreSQL makes for them."""
 
 import json
+import re
 import uuid
 from contextlib import contextmanager
 from datetime import timedelta
 
 import pytest
+from django.conf import settings
 from django.db import connections
 from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
 
 from django_tasks_q import actions
 from django_tasks_q.models import Attempt, Job, Queue, Worker
@@ -238,3 +241,25 @@ def test_orders_and_statistics_do_not_look_at_jobs(storage, full):
     with explained(full) as plans:
         assert len(storage.labels(ids)) == 100
     assert dear(plans) == []
+
+
+@pytest.mark.skipif("mariadb" not in settings.DATABASES, reason="MariaDB is not there")
+@pytest.mark.django_db(transaction=True, databases=["mariadb"])
+@pytest.mark.parametrize("alias", ["mariadb"])
+def test_a_claim_passes_over_what_has_ended_where_indexes_are_whole(alias):
+    job = {"task_name": "task1", "backend": "default", "arguments": "[[],{}]", "enqueued_at": timezone.now()}
+    ended = [Job(**job) for _ in range(5000)]
+    Job.objects.using(alias).bulk_create(ended)
+    Job.objects.using(alias).update(status="SUCCESSFUL", priority=5)
+    ready = [Job(**job)]
+    Job.objects.using(alias).bulk_create(ready)
+    with connections[alias].cursor() as cursor:
+        cursor.execute(f"ANALYZE TABLE {JOB}")
+        cursor.fetchall()
+    storage = storage_for(alias)
+    terms = Claim(worker_id=uuid.uuid4(), backend="default", task_names=["task1"])
+    plan = storage._ready(terms).order_by("-priority", "id").values_list("id")[:10].explain(format="JSON")
+    assert "dtq_job_ready" in plan
+    assert "filesort" not in plan
+    assert re.search(r"used_key_parts.*backend.*status", plan)
+    assert [job.id for job in storage.claim(terms, 10)] == [job.id for job in ready]

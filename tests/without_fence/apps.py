@@ -19,4 +19,4 @@ class WithoutFence(AppConfig):
         for storage in (base.Storage, postgresql.PostgreSQLStorage, sqlite.SQLiteStorage):
             storage.finish, storage.finish_and_claim = finish, base.Storage.finish_and_claim
         lease.KILL = lease.STOP_CLAIMING = float("inf")
-        base.Storage.heartbeat = lambda self, worker_id, seconds: True
+        base.Storage.heartbeat = lambda self, worker_id, seconds, **told: True

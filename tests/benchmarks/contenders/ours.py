@@ -50,6 +50,14 @@ SILENT = replace(
     rows=frozenset({"P6"}),
 )
 
+BRIEF = replace(
+    OURS,
+    name="django-tasks-q-brief",
+    setting='`"RETENTION": 0.001`: jobs are deleted as soon as somebody looks',
+    backend={"default": {"BACKEND": BACKEND, "OPTIONS": {"RETENTION": 0.001}}},
+    rows=frozenset(),
+)
+
 ON_SQLITE = replace(
     OURS,
     name="django-tasks-q-sqlite",

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from ..bench import Bench
-from . import crowded, drain, enqueue, hosts, idle, latency, strained, verbs
+from . import churn, crowded, drain, enqueue, hosts, idle, latency, strained, verbs
 
 ROWS: dict[str, Callable[[Bench], None]] = {
     "P1": drain.noop,
@@ -19,4 +19,5 @@ ROWS: dict[str, Callable[[Bench], None]] = {
     "P11": drain.sqlite,
     "P12": verbs.verbs,
     "P13": hosts.hosts,
+    "P14": churn.churn,
 }
