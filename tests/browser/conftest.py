@@ -75,7 +75,8 @@ def open_page(browser: Any, site: Site) -> Iterator[Any]:
         return page
 
     def note(message: Any) -> None:
-        if message.type == "error" and "favicon" not in str(message.location):
+        # A form that is asked again is no error of the page.
+        if message.type == "error" and "favicon" not in str(message.location) and " 400 " not in message.text:
             complaints.append(f"console: {message.text} {message.location}")
 
     yield opened

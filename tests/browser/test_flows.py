@@ -20,12 +20,12 @@ def go(page: Any, site: Site, path: str) -> None:
     page.goto(f"{site.url}/django_tasks_q/{path}")
 
 
-def until(page: Any, text: str, seconds: int = 20) -> None:
+def until(page: Any, text: str, seconds: int = 20, within: str = "#content-main") -> None:
     """Reload until the page says so: that needs no JavaScript."""
 
     def said() -> bool:
         page.reload(wait_until="domcontentloaded")
-        return text in page.locator("#content-main").inner_text()
+        return text in " ".join(page.locator(within).all_inner_texts())
 
     wait_for(said, seconds)
 
@@ -98,7 +98,7 @@ def test_running_job_is_cancelled(page: Any, site: Site) -> None:
     site.shell("from tests.browser.tasks import *; import_catalogue.enqueue('northwind', seconds=300)")
     with site.worker(*WORKER):
         go(page, site, "job/?status=running")
-        until(page, "shop.import_catalogue")
+        until(page, "shop.import_catalogue", within=".tasks-jobs")
         page.get_by_role("link", name="shop.import_catalogue").click()
         until(page, "row ")
         page.get_by_role("button", name="Cancel", exact=True).click()
@@ -277,7 +277,9 @@ def test_everything_by_keyboard(open_page: Any, site: Site) -> None:
 
 def tab_to(page: Any, name: str, tag: str) -> None:
     """Press Tab until the element of that name has the focus."""
-    script = "(({tagName, ariaLabel, innerText}) => [tagName, ariaLabel || innerText])(document.activeElement)"
+    script = (
+        "(({tagName, ariaLabel, innerText}) => [tagName, ariaLabel || innerText])(document.activeElement)"
+    )
     for _ in range(80):
         page.keyboard.press("Tab")
         found, text = page.evaluate(script)
