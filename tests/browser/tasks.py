@@ -11,6 +11,7 @@ from typing import Any
 from django_tasks_q import task
 
 log = logging.getLogger("shop.import")
+log.setLevel(logging.INFO)
 
 
 class PaymentDeclined(Exception):
