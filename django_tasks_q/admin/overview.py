@@ -39,11 +39,11 @@ class Overview:
     def of(cls, jobs: JobQuerySet) -> Overview:
         found = cls()
         for status, backend, queue, task, worker, again, count, first in tally(database(), jobs, CAP + 1):
-            found._add(JobStatus(status), (backend, queue), task, worker, bool(again), count, UUID(first))
+            found._add(JobStatus(status), (backend, queue), task, worker, bool(again), count, first)
         return found
 
     def _add(
-        self, status: JobStatus, queue: Queue, task: str, worker: Any, again: bool, count: int, first: UUID
+        self, status: JobStatus, queue: Queue, task: str, worker: Any, again: bool, count: int, first: str
     ) -> None:
         self.total[status.value.lower()] += count
         self.total["all"] += count
@@ -51,7 +51,7 @@ class Overview:
             case JobStatus.READY:
                 self.ready[queue] += count
                 self.ready_tasks[task] += count
-                moment = moment_of(first)
+                moment = moment_of(UUID(first))
                 self.oldest[queue] = min(moment, self.oldest.get(queue, moment))
             case JobStatus.RUNNING:
                 self.running[queue] += count

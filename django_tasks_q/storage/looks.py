@@ -14,7 +14,7 @@ from ..models.job import JobQuerySet
 from ..states import JobStatus
 
 #: By which jobs are told apart when they are counted.
-KINDS = ("status", "backend", "queue_name", "task_name", "worker_id", "again")
+KINDS = ("status", "kind_backend", "kind_queue", "kind_task", "kind_worker", "kind_again")
 #: Per state, the order of the index that holds its jobs and no others.
 INDEXED = {
     JobStatus.READY: ("backend", "-priority", "id"),
@@ -25,16 +25,16 @@ INDEXED = {
 
 
 def tally(alias: str, jobs: JobQuerySet, cap: int) -> list[tuple[Any, ...]]:
-    """How many jobs of each kind there are, and the text of the first id: one statement.
+    """How many jobs of each kind there are, and the text of the first ready one's id: one statement.
 
     Of each state with an index, at most ``cap`` jobs are read, in the order of the index; of the others
     those that are among the ``cap`` newest.
     """
     sources = [
-        _kinds(jobs.filter(_open(status), status=status).order_by(*order), cap)
+        _kinds(jobs.filter(_open(status), status=status).order_by(*order), cap, status)
         for status, order in INDEXED.items()
     ]
-    return _counted(alias, [*sources, _kinds(jobs.order_by("-id"), cap)], skip=tuple(INDEXED))
+    return _counted(alias, [*sources, _kinds(jobs.order_by("-id"), cap, None)], skip=tuple(INDEXED))
 
 
 def horizon(alias: str, jobs: JobQuerySet, reach: int) -> str | None:
@@ -48,13 +48,22 @@ def _open(status: JobStatus) -> Q:
     return Q(dismissed_at__isnull=True) if status is JobStatus.FAILED else Q()
 
 
-def _kinds(jobs: JobQuerySet, cap: int) -> Any:
-    again = Case(
-        When(Q(attempts__gt=0) | Q(crashes__gt=0), then=Value(1)),
-        default=Value(0),
-        output_field=IntegerField(),
-    )
-    return jobs.annotate(again=again, first=Cast(F("id"), TextField())).values(*KINDS, "first")[:cap]
+def _kinds(jobs: JobQuerySet, cap: int, status: JobStatus | None) -> Any:
+    """The columns that are of interest in a state; the others are alike, which is quicker to group by."""
+    is_ready, is_running = status is JobStatus.READY, status is JobStatus.RUNNING
+    text, number = TextField(), IntegerField()
+    nothing = Value("", output_field=text)
+    runs = When(Q(attempts__gt=0) | Q(crashes__gt=0), then=Value(1))
+    again = Case(runs, default=Value(0), output_field=number)
+    columns: dict[str, Any] = {
+        "kind_backend": nothing if status is None else F("backend"),
+        "kind_queue": nothing if status is None else F("queue_name"),
+        "kind_task": F("task_name") if is_ready else nothing,
+        "kind_worker": Cast(F("worker_id"), text) if is_running else nothing,
+        "kind_again": again if status is JobStatus.SCHEDULED else Value(0, output_field=number),
+        "kind_first": Cast(F("id"), text) if is_ready else nothing,
+    }
+    return jobs.annotate(**columns).values("status", *columns)[:cap]
 
 
 def _counted(alias: str, sources: Iterable[Any], skip: Sequence[str]) -> list[tuple[Any, ...]]:
@@ -69,7 +78,7 @@ def _counted(alias: str, sources: Iterable[Any], skip: Sequence[str]) -> list[tu
             continue
         # Names are the model's own, values are parameters.
         parts.append(
-            f"SELECT {number}, {kinds}, COUNT(*), MIN({quote('first')}) FROM ({sql}) AS "  # noqa: S608
+            f"SELECT {number}, {kinds}, COUNT(*), MIN({quote('kind_first')}) FROM ({sql}) AS "  # noqa: S608
             f"{quote(f'part_{number}')} GROUP BY {kinds}"
         )
         values += parameters
