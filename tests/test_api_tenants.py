@@ -9,7 +9,6 @@ from django.core.checks import run_checks
 
 from django_tasks_q.models import LogLine
 from django_tasks_q.scope import is_scoped
-from django_tasks_q.states import JobStatus
 
 from .api_support import API, JOBS, login, make_attempt, make_job
 from .test_api_matrix import ALL, RULES
@@ -83,7 +82,7 @@ def test_a_scope_may_be_a_function_and_may_be_empty(settings: Any) -> None:
     assert is_scoped()
     assert client.get(JOBS).json()["results"] == []
     assert all(each["count"] == 0 for each in client.get(f"{API}stats/").json()["jobs"].values())
-    assert set(client.get(f"{API}stats/").json()["jobs"]) == set(JobStatus.values)
+    assert set(client.get(f"{API}stats/").json()["jobs"]) == {"READY", "SCHEDULED", "RUNNING", "FAILED"}
     assert all(queue["ready"] == 0 for queue in client.get(f"{API}queues/").json())
 
 

@@ -257,8 +257,8 @@ def unreachable_replica(queue_on_postgres, settings):
 def test_nothing_of_the_queue_is_read_from_a_replica(unreachable_replica, settings, named, rf):
     from django.contrib import admin
 
-    from django_tasks_q.api.serializers import JobSerializer
-    from django_tasks_q.api.views import JobView
+    from django_tasks_q.api.jobs import JobList
+    from django_tasks_q.api.serializers import JobSerializer, attempts_of
 
     if not named:  # the router alone says where jobs are written
         settings.TASKS = {"default": settings.TASKS["default"] | {"OPTIONS": {}}}
@@ -278,7 +278,11 @@ def test_nothing_of_the_queue_is_read_from_a_replica(unreachable_replica, settin
     for model in (Job, Worker):
         model_admin = admin.site._registry[model]
         list(model_admin.get_queryset(rf.get("/")))
-    assert JobSerializer(JobView().get_queryset().get()).data["status"] == "FAILED"
+    view = JobList()
+    view.request = rf.get("/")
+    found = view.get_queryset().get()
+    assert JobSerializer(found).data["status"] == "FAILED"
+    assert len(attempts_of(found, {})) == 1
 
 
 # Clocks

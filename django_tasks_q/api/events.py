@@ -38,6 +38,17 @@ LINES = 100
 AGAIN, POLL = 1000, 2000
 
 
+EVENT = {
+    "type": "object",
+    "properties": {
+        "event": {"type": "string", "description": "status, progress, log or end."},
+        "data": {"type": "string", "description": "JSON."},
+        "id": {"type": "string"},
+        "retry": {"type": ["string", "integer"]},
+    },
+}
+
+
 class EventStream(BaseRenderer):
     """For the negotiation only: what is streamed is no data to be rendered. Errors are, as JSON."""
 
@@ -59,7 +70,7 @@ class JobEvents(JobView):
 
     @described(
         "jobs_events",
-        responses={(200, "text/event-stream"): str},  # type: ignore[dict-item]  # of drf-spectacular's own
+        responses={(200, "text/event-stream"): EVENT},  # type: ignore[dict-item]  # of drf-spectacular's own
         parameters=(
             ID,
             ("Last-Event-ID", str, "header", "The id of the last event that was received."),
@@ -87,12 +98,14 @@ class Look:
 
     def events(self) -> list[str]:
         """The events to send now. None follow once ``is_over`` is true."""
-        jobs = self._jobs.select_related("progress")
-        job = (jobs if self._payload else jobs.without_payload()).filter(id=self._id).first()
+        # The arguments are read for the secrets that are in them.
+        jobs = self._jobs.defer("options", "result", "metadata").select_related("progress")
+        job = jobs.filter(id=self._id).first()
         if job is None:
             self.is_over = True
             return [event("end", {"status": None})]
-        context = {"payload": Payload(job)} if self._payload else {}
+        payload = Payload(job)
+        context = {"masks": payload, **({"payload": payload} if self._payload else {})}
         found = self._news("status", JobSerializer(job).data)
         progress = getattr(job, "progress", None)
         if progress is not None:

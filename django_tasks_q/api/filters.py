@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from django.apps import apps
+from django.core.validators import RegexValidator
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 from rest_framework.exceptions import ValidationError
@@ -14,6 +15,7 @@ from rest_framework.exceptions import ValidationError
 from ..models.job import JobQuerySet
 from ..states import JobStatus
 from ..task_options import MAX_NAME, MAX_QUEUE_NAME
+from .openapi import typed
 
 try:
     import django_filters.rest_framework as django_filters
@@ -22,32 +24,44 @@ except ImportError:
 else:
     HAS_FILTERS = True
 
+_UUID = r"^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}\Z"
+
 if TYPE_CHECKING or HAS_FILTERS:
+
+    @typed({"type": "string", "minLength": 1, "pattern": "^[^\\x00]*$"})
+    class TextFilter(django_filters.CharFilter):  # type: ignore[misc]  # it has no types
+        """Text exactly as it is given."""
+
+    @typed({"type": "string", "format": "uuid"})
+    class IdFilter(django_filters.CharFilter):  # type: ignore[misc]  # it has no types
+        """An id in its usual form."""
 
     class JobFilter(django_filters.FilterSet):  # type: ignore[misc]  # it has no types
         """What the list of jobs, and verbs on many of them, choose by."""
 
         status = django_filters.ChoiceFilter(choices=JobStatus.choices, help_text=gettext_lazy("The status."))
-        queue = django_filters.CharFilter(
+        queue = TextFilter(
             "queue_name",
             max_length=MAX_QUEUE_NAME,
             strip=False,
             help_text=gettext_lazy("The exact name of the queue."),
         )
-        task = django_filters.CharFilter(
+        task = TextFilter(
             "task_name",
             max_length=MAX_NAME,
             strip=False,
             help_text=gettext_lazy("The exact name of the task."),
         )
-        tag = django_filters.CharFilter(
+        tag = TextFilter(
             method="tagged",
             max_length=64,
             strip=False,
             help_text=gettext_lazy("A tag of the job. Only together with enqueued_after."),
         )
-        parent = django_filters.UUIDFilter(
-            "parent_id", help_text=gettext_lazy("The id of the job whose attempt enqueued it.")
+        parent = IdFilter(
+            "parent_id",
+            validators=[RegexValidator(_UUID)],
+            help_text=gettext_lazy("The id of the job whose attempt enqueued it."),
         )
         enqueued_after = django_filters.IsoDateTimeFilter(
             method="after", help_text=gettext_lazy("Jobs enqueued at this time or later.")
@@ -104,5 +118,5 @@ def filtered(jobs: JobQuerySet, given: Any, request: Any) -> JobQuerySet:
 
 def first_id(moment: datetime) -> UUID:
     """The least id that a job enqueued at that time has: ids begin with their time, in milliseconds."""
-    milliseconds = int(moment.astimezone(UTC).timestamp() * 1000)
+    milliseconds = int(moment.timestamp() * 1000)
     return UUID(int=min(max(milliseconds, 0), 2**48 - 1) << 80)

@@ -33,7 +33,8 @@ class Keys:
         if key is not None and not (0 < len(key) <= MAX_KEY and key.isprintable()):
             raise ValidationError({HEADER: [_("Must be 1 to 255 printable characters.")]})
         self._key = key
-        self._owner = str(request.user.pk)
+        # Not every authentication has users with a primary key.
+        self._owner = str(getattr(request.user, "pk", None) or request.user)[:255]
         text = json.dumps([task_name, body], sort_keys=True)
         self._digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
         self._alias = database()

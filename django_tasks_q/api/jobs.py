@@ -46,6 +46,7 @@ else:
 
 #: Longest long poll, in seconds: below the 30 after which common proxies give up.
 MAX_WAIT = 25.0
+SECONDS = {"type": "number", "minimum": 0, "maximum": 1e6}
 ID = ("pk", str, "path", "The id of the job.")
 
 
@@ -60,7 +61,7 @@ class JobList(TasksView, ListAPIView):
     def get_queryset(self) -> JobQuerySet:
         return self.jobs().without_payload()
 
-    @described("jobs_list", errors=(400,), tag="jobs")
+    @described("jobs_list", responses={200: JobSerializer(many=True)}, tag="jobs")
     def get(self, request: Request, *args: Any, **kwargs: Any) -> Response:
         return super().get(request, *args, **kwargs)
 
@@ -77,7 +78,8 @@ class JobView(TasksView, GenericAPIView):
         return data
 
     def payload_of(self, job: Job) -> dict[str, Any]:
-        return {"payload": Payload(job)} if may_see_payload(self.request) else {}
+        payload = Payload(job)
+        return {"masks": payload, **({"payload": payload} if may_see_payload(self.request) else {})}
 
 
 class JobDetail(JobView):
@@ -88,10 +90,9 @@ class JobDetail(JobView):
     @described(
         "jobs_retrieve",
         responses={200: JobDetailSerializer, 304: None},
-        errors=(400,),
         parameters=(
             ID,
-            ("wait", float, "query", "Seconds to wait for the end of the job, at most 25."),
+            ("wait", SECONDS, "query", "Seconds to wait for the end of the job, at most 25."),
             ("If-None-Match", str, "header", "The ETag of an earlier answer: 304 if nothing has changed."),
         ),
         tag="jobs",
@@ -112,6 +113,7 @@ class JobAttempts(JobView):
     """The latest recorded attempts of a job, in their order."""
 
     serializer_class = AttemptSerializer
+    pagination_class = None
 
     @described("jobs_attempts", responses={200: AttemptSerializer(many=True)}, parameters=(ID,), tag="jobs")
     def get(self, request: Request, *args: Any, **kwargs: Any) -> Response:
@@ -144,7 +146,7 @@ class JobProgress(JobView):
         tag="jobs",
     )
     def get(self, request: Request, *args: Any, **kwargs: Any) -> Response:
-        job = self.job(self.jobs().without_payload().select_related("progress"))
+        job = self.job(self.jobs().defer("options", "result", "metadata").select_related("progress"))
         response = answer_if_changed(request, self.state(job))
         if (pause := retry_after(job)) is not None:
             response.headers["Retry-After"] = str(pause)
@@ -174,7 +176,7 @@ class JobLogs(TasksView, ListAPIView):
     def get_serializer_context(self) -> dict[str, Any]:
         return {**super().get_serializer_context(), "payload": Payload(self._job)}
 
-    @described("jobs_logs", errors=(400,), parameters=(ID,), tag="jobs")
+    @described("jobs_logs", responses={200: LogLineSerializer(many=True)}, parameters=(ID,), tag="jobs")
     def get(self, request: Request, *args: Any, **kwargs: Any) -> Response:
         return super().get(request, *args, **kwargs)
 

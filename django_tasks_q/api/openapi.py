@@ -24,7 +24,7 @@ if TYPE_CHECKING or HAS_SCHEMA:
     )
 
 #: What goes wrong at every path; what one path adds is named there.
-COMMON_ERRORS = (401, 403, 404, 406, 429)
+COMMON_ERRORS = (400, 401, 403, 404, 406, 429)
 
 
 def view_schema() -> Any:
@@ -48,11 +48,10 @@ def described(
 
     error = OpenApiResponse(ErrorSerializer, description="What went wrong, under a stable code.")
     answers: dict[Any, Any] = dict.fromkeys((*COMMON_ERRORS, *errors), error)
-    if 400 in answers:
-        answers[400] = OpenApiResponse(
-            {"type": "object", "additionalProperties": {}},
-            description="Sentences by the field or parameter that is wrong, or what is wrong with all of it.",
-        )
+    answers[400] = OpenApiResponse(
+        {"type": "object", "additionalProperties": {}},
+        description="Sentences by the field or parameter that is wrong, or what is wrong with all of it.",
+    )
     extended: Any = extend_schema(
         operation_id=operation_id,
         tags=[tag],
@@ -90,4 +89,17 @@ def only_ours(endpoints: list[tuple[str, str, str, Any]], **kwargs: Any) -> list
     ]
 
 
-__all__ = ["HAS_SCHEMA", "described", "only_ours", "typed", "view_schema"]
+def closed(result: Any, **kwargs: Any) -> Any:
+    """A postprocessing hook: bodies have no fields but those that are named."""
+    for name, component in result["components"].get("schemas", {}).items():
+        if name.endswith("Request") and component.get("type") == "object":
+            component["additionalProperties"] = False
+            for field in component.get("properties", {}).values():
+                if field.get("type") == "string" and "format" not in field:
+                    field.setdefault("pattern", "^[^\\x00]*$")  # no database takes it
+        if name == "FilterRequest":
+            component |= {"minProperties": 1, "dependentRequired": {"tag": ["enqueued_after"]}}
+    return result
+
+
+__all__ = ["HAS_SCHEMA", "closed", "described", "only_ours", "typed", "view_schema"]

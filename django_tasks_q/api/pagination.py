@@ -50,7 +50,7 @@ class JobPagination(CursorPagination):
         parameters: list[dict[str, Any]] = super().get_schema_operation_parameters(view)
         for parameter in parameters:
             if parameter["name"] == "page_size":
-                parameter["schema"] |= {"minimum": 1}
+                parameter["schema"] |= {"minimum": 1, "maximum": 999_999_999}
         return parameters
 
 

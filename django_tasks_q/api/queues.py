@@ -22,6 +22,8 @@ from ..scope import backend, database
 from ..states import JobStatus
 from .base import TasksView
 from .counting import Count, counts
+from .errors import Conflict
+from .fields import Line, Whole
 from .jobs import GenericAPIView
 from .openapi import described
 from .permissions import CanChangeQueues, CanPauseQueues, CanViewQueues
@@ -53,23 +55,22 @@ class QueueSerializer(serializers.Serializer[Any]):
     max_running = serializers.IntegerField(allow_null=True)
 
 
-class PauseSerializer(serializers.Serializer[Any]):
-    """How to pause a queue."""
-
-    reason = serializers.CharField(max_length=255, required=False, default="", allow_blank=True)
-    until = serializers.DateTimeField(required=False, allow_null=True, default=None)
-
-
 class ReasonSerializer(serializers.Serializer[Any]):
     """Why something is done, for whoever reads it later."""
 
-    reason = serializers.CharField(max_length=255, required=False, default="", allow_blank=True)
+    reason = Line(max_length=255, required=False, default="", allow_blank=True)
+
+
+class PauseSerializer(ReasonSerializer):
+    """How to pause a queue."""
+
+    until = serializers.DateTimeField(required=False, allow_null=True, default=None)
 
 
 class LimitSerializer(ReasonSerializer):
     """How many jobs of a queue may run at a time."""
 
-    max_running = serializers.IntegerField(min_value=1, max_value=2**31 - 1, allow_null=True)
+    max_running = Whole(min_value=1, max_value=2**31 - 1, allow_null=True)
 
 
 class QueueView(TasksView, GenericAPIView):
@@ -162,6 +163,8 @@ def validated(kind: Any, request: Request) -> dict[str, Any]:
 class QueueList(QueueView):
     """All queues that are known, with what waits in them."""
 
+    pagination_class = None
+
     @described("queues_list", responses={200: QueueSerializer(many=True)}, tag="queues")
     def get(self, request: Request, *args: Any, **kwargs: Any) -> Response:
         return Response(self.shown(self.known()))
@@ -188,8 +191,8 @@ class QueueAction(QueueView):
         try:
             with transaction.atomic(using=database()):
                 self.perform(name, values | {"backend": self.alias, "user": request.user})
-        except ValueError as error:
-            raise serializers.ValidationError({"non_field_errors": [str(error)]}) from None
+        except ValueError as error:  # a time that is past: what is wrong with it is only the present
+            raise Conflict(str(error)) from None
         return Response(self.shown([name])[0])
 
 
@@ -206,7 +209,7 @@ class QueuePause(QueueAction):
         "queues_pause",
         request=PauseSerializer,
         responses={200: QueueSerializer},
-        errors=(400, 413, 415),
+        errors=(409, 413, 415),
         parameters=(NAME,),
         tag="queues",
     )
@@ -227,7 +230,7 @@ class QueueResume(QueueAction):
         "queues_resume",
         request=ReasonSerializer,
         responses={200: QueueSerializer},
-        errors=(400, 413, 415),
+        errors=(409, 413, 415),
         parameters=(NAME,),
         tag="queues",
     )
@@ -248,7 +251,7 @@ class QueueLimit(QueueAction):
         "queues_limit",
         request=LimitSerializer,
         responses={200: QueueSerializer},
-        errors=(400, 413, 415),
+        errors=(409, 413, 415),
         parameters=(NAME,),
         tag="queues",
     )

@@ -16,6 +16,11 @@ SETTINGS: dict[str, Any] = {
     "VERSION": __version__,
     "OAS_VERSION": "3.1.0",
     "PREPROCESSING_HOOKS": ["django_tasks_q.api.openapi.only_ours"],
+    "POSTPROCESSING_HOOKS": [
+        "drf_spectacular.hooks.postprocess_schema_enums",
+        "django_tasks_q.api.openapi.closed",
+    ],
+    "COMPONENT_SPLIT_REQUEST": True,
     "ENUM_NAME_OVERRIDES": {
         "JobStatus": "django_tasks_q.states.JobStatus",
         "AttemptOutcome": "django_tasks_q.outcomes.AttemptOutcome",

@@ -12,6 +12,7 @@ from rest_framework import serializers
 from .. import codec
 from ..masking import masked, masked_arguments, redacted, secrets_of, sensitive_names
 from ..models import Attempt, Job, LogLine, Progress, Worker
+from ..states import JobStatus
 from .openapi import typed
 
 #: A job may have had thousands of attempts, each with a long traceback.
@@ -108,7 +109,7 @@ class AttemptSerializer(serializers.ModelSerializer[Attempt]):
     def get_traceback(self, attempt: Attempt) -> Any:
         return self._shown(lambda payload: payload.text(attempt.traceback))
 
-    @typed({"nullable": True})
+    @typed({})
     def get_error_data(self, attempt: Attempt) -> Any:
         return self._shown(lambda payload: payload.json(attempt.data))
 
@@ -162,9 +163,13 @@ class JobSerializer(serializers.ModelSerializer[Job]):
 
 
 class ProgressSerializer(serializers.ModelSerializer[Progress]):
-    """How far a job has come; ``payload`` in the context shows the value that it yielded last."""
+    """How far a job has come; ``payload`` in the context shows the value that it yielded last.
+
+    Needs ``masks`` in the context, which hides the job's secrets in the message.
+    """
 
     share = serializers.SerializerMethodField()
+    message = serializers.SerializerMethodField()
     value = serializers.SerializerMethodField("get_yielded")
 
     class Meta:
@@ -175,7 +180,11 @@ class ProgressSerializer(serializers.ModelSerializer[Progress]):
     def get_share(self, progress: Progress) -> float | None:
         return progress.share
 
-    @typed({"nullable": True})
+    def get_message(self, progress: Progress) -> str:
+        masks: Payload = self.context["masks"]
+        return masks.text(progress.message)
+
+    @typed({})
     def get_yielded(self, progress: Progress) -> Any:
         payload = self.context.get("payload")
         return None if payload is None else payload.json(progress.value)
@@ -219,7 +228,7 @@ class JobDetailSerializer(JobSerializer):
     def get_kwargs(self, job: Job) -> Any:
         return self._payload and self._payload.arguments[1]
 
-    @typed({"nullable": True})
+    @typed({})
     def get_return_value(self, job: Job) -> Any:
         return self._payload and self._payload.json(job.result)
 
@@ -230,7 +239,8 @@ class JobDetailSerializer(JobSerializer):
     @typed(ProgressSerializer(allow_null=True))
     def get_progress(self, job: Job) -> Any:
         progress = getattr(job, "progress", None)
-        return None if progress is None else ProgressSerializer(progress, context=self.context).data
+        context = {"masks": Payload(job), **self.context}
+        return None if progress is None else ProgressSerializer(progress, context=context).data
 
     @typed(AttemptSerializer(many=True))
     def get_attempt_history(self, job: Job) -> list[dict[str, Any]]:
@@ -244,6 +254,10 @@ class JobDetailSerializer(JobSerializer):
 
 def attempts_of(job: Job, context: Any) -> list[dict[str, Any]]:
     """The latest of a job's recorded attempts, in their order."""
+    # A first run has a record of its own only once it has ended badly.
+    is_first = job.fence == 1 and job.status in {JobStatus.RUNNING, JobStatus.SUCCESSFUL}
+    if job.fence == 0 or is_first:
+        return []
     rows = Attempt.objects.using(job._state.db).filter(job_id=job.id).order_by("-fence")
     attempts: Any = AttemptSerializer(list(rows[:MAX_ATTEMPTS])[::-1], many=True, context=context).data
     return list(attempts)
@@ -288,9 +302,12 @@ class WorkerSerializer(serializers.ModelSerializer[Worker]):
             "async_concurrency",
             "version",
             "is_alive",
+            "running_jobs",
+            "memory",
             "started_at",
             "heartbeat_at",
             "lease_expires_at",
+            "stop_requested_at",
             "stopped_at",
         )
         read_only_fields = fields

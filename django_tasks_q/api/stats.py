@@ -24,8 +24,13 @@ from .permissions import CanViewJobs, CanViewWorkers
 
 #: How far back figures go, in hours.
 MAX_HOURS = 24 * 7
+#: The statuses that have an index of their own. To count another one may take a look at every job there is.
+COUNTED = (JobStatus.READY, JobStatus.SCHEDULED, JobStatus.RUNNING, JobStatus.FAILED)
 #: Tasks that are told of, the busiest first.
 MAX_TASKS = 50
+
+
+HOURS = {"type": "integer", "minimum": 1, "maximum": MAX_HOURS, "default": 24}
 
 
 class StatsParameters(serializers.Serializer[Any]):
@@ -67,7 +72,9 @@ class StatsSerializer(serializers.Serializer[Any]):
     ``totals`` and ``tasks`` are null where SCOPE_JOBS hides jobs: they are over those of everybody.
     """
 
-    jobs = serializers.DictField(child=CountedSerializer(), help_text="By status.")
+    jobs = serializers.DictField(
+        child=CountedSerializer(), help_text="By status: those that are READY, SCHEDULED, RUNNING and FAILED."
+    )
     oldest_ready_age = serializers.FloatField(allow_null=True, help_text="In seconds.")
     hours = serializers.IntegerField(help_text="How far back the rest goes.")
     totals = FiguresSerializer(allow_null=True)
@@ -93,8 +100,7 @@ class Stats(TasksView, GenericAPIView):
     @described(
         "stats",
         responses={200: StatsSerializer},
-        errors=(400,),
-        parameters=(("hours", int, "query", "How far back figures go: 1 to 168, by default 24."),),
+        parameters=(("hours", HOURS, "query", "How far back figures go: 1 to 168, by default 24."),),
         tag="stats",
     )
     def get(self, request: Request, *args: Any, **kwargs: Any) -> Response:
@@ -102,7 +108,7 @@ class Stats(TasksView, GenericAPIView):
         asked.is_valid(raise_exception=True)
         hours = asked.validated_data["hours"]
         jobs, alias = self.jobs(), database()
-        counted = counts({status: jobs.filter(status=status) for status in JobStatus}, "enqueued_at", alias)
+        counted = counts({status: jobs.filter(status=status) for status in COUNTED}, "enqueued_at", alias)
         oldest = counted[JobStatus.READY].least
         data: dict[str, Any] = {
             "jobs": {status.value: count for status, count in counted.items()},

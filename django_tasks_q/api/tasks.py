@@ -20,6 +20,7 @@ from ..models import Job
 from ..registry import registry
 from ..schemas import ArgumentErrors, arguments_schema, bound
 from .base import TasksView
+from .fields import ARGUMENTS
 from .idempotency import Keys
 from .jobs import GenericAPIView
 from .openapi import described, typed
@@ -29,7 +30,7 @@ from .throttling import EnqueueThrottle
 NAME = ("name", str, "path", "The name of the task.")
 KEY = (
     "Idempotency-Key",
-    str,
+    {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[ -~]+$"},
     "header",
     "Up to 255 printable characters: a repeated request with the same key is answered with the same job.",
 )
@@ -73,6 +74,7 @@ class TaskList(TasksView, GenericAPIView):
 
     permission_classes = (CanViewJobs,)
     serializer_class = TaskSerializer
+    pagination_class = None
     queryset = Job.objects.none()
 
     @described("tasks_list", responses={200: TaskSerializer(many=True)}, tag="tasks")
@@ -103,9 +105,9 @@ class TaskEnqueue(TasksView, GenericAPIView):
 
     @described(
         "tasks_enqueue",
-        request={"application/json": {"type": "object", "additionalProperties": {}}},
+        request={"application/json": ARGUMENTS},
         responses={200: EnqueuedSerializer, 202: EnqueuedSerializer},
-        errors=(400, 409, 413, 415),
+        errors=(409, 413, 415),
         parameters=(NAME, KEY),
         tag="tasks",
     )

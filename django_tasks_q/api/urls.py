@@ -1,13 +1,27 @@
 from typing import Any
 
-from django.urls import include, path
+from django.urls import include, path, register_converter
 
 from . import events, jobs, openapi, queues, stats, tasks, verbs, workers
 
 app_name = "django_tasks_q"
 
+
+class Name:
+    """Any text at all: what is no name is answered by the view."""
+
+    regex = r"(?s:.+)"
+
+    def to_python(self, value: str) -> str:
+        return value
+
+    def to_url(self, value: str) -> str:
+        return value
+
+
+register_converter(Name, "django_tasks_q_name")
+
 # Ids are any text: one of the wrong form gets the same answer as an unknown one, by the same rules.
-# Names of tasks and queues may hold a slash.
 _v1: list[Any] = [
     path("jobs/", jobs.JobList.as_view(), name="job-list"),
     path("jobs/bulk/retry/", verbs.BulkRetry.as_view(), name="bulk-retry"),
@@ -25,18 +39,18 @@ _v1: list[Any] = [
     path("jobs/<str:pk>/reschedule/", verbs.JobReschedule.as_view(), name="job-reschedule"),
     path("jobs/<str:pk>/run-again/", verbs.JobRunAgain.as_view(), name="job-run-again"),
     path("queues/", queues.QueueList.as_view(), name="queue-list"),
-    path("queues/<path:name>/pause/", queues.QueuePause.as_view(), name="queue-pause"),
-    path("queues/<path:name>/resume/", queues.QueueResume.as_view(), name="queue-resume"),
-    path("queues/<path:name>/limit/", queues.QueueLimit.as_view(), name="queue-limit"),
-    path("queues/<path:name>/", queues.QueueDetail.as_view(), name="queue-detail"),
+    path("queues/<django_tasks_q_name:name>/pause/", queues.QueuePause.as_view(), name="queue-pause"),
+    path("queues/<django_tasks_q_name:name>/resume/", queues.QueueResume.as_view(), name="queue-resume"),
+    path("queues/<django_tasks_q_name:name>/limit/", queues.QueueLimit.as_view(), name="queue-limit"),
+    path("queues/<django_tasks_q_name:name>/", queues.QueueDetail.as_view(), name="queue-detail"),
     path("workers/", workers.WorkerList.as_view(), name="worker-list"),
     path("workers/<str:pk>/", workers.WorkerDetail.as_view(), name="worker-detail"),
     path("workers/<str:pk>/stop/", workers.WorkerStop.as_view(), name="worker-stop"),
     path("stats/", stats.Stats.as_view(), name="stats"),
     path("health/", stats.Health.as_view(), name="health"),
     path("tasks/", tasks.TaskList.as_view(), name="task-list"),
-    path("tasks/<path:name>/enqueue/", tasks.TaskEnqueue.as_view(), name="task-enqueue"),
-    path("tasks/<path:name>/", tasks.TaskDetail.as_view(), name="task-detail"),
+    path("tasks/<django_tasks_q_name:name>/enqueue/", tasks.TaskEnqueue.as_view(), name="task-enqueue"),
+    path("tasks/<django_tasks_q_name:name>/", tasks.TaskDetail.as_view(), name="task-detail"),
 ]
 if openapi.HAS_SCHEMA:
     from .schema import SchemaView

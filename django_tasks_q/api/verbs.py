@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -10,6 +11,7 @@ from django.db import transaction
 from django.http import Http404
 from django.utils.translation import gettext as _
 from rest_framework import serializers
+from rest_framework.exceptions import PermissionDenied
 from rest_framework.request import Request
 from rest_framework.response import Response
 
@@ -19,8 +21,11 @@ from ..models import Job
 from ..registry import registry
 from ..schemas import ArgumentErrors, bound
 from ..scope import database
+from ..states import JobStatus
+from ..task_options import MAX_NAME, MAX_QUEUE_NAME
 from .base import TasksView
 from .errors import Conflict
+from .fields import Arguments, Flag, Text
 from .filters import FILTERS, filtered
 from .jobs import ID, GenericAPIView, JobView
 from .openapi import described
@@ -48,16 +53,39 @@ class RescheduleSerializer(ReasonSerializer):
 class RunAgainSerializer(ReasonSerializer):
     """The arguments of the new job by name; those of the old one, without any."""
 
-    arguments = serializers.DictField(required=False, allow_null=True, default=None)
+    arguments = Arguments(required=False, allow_null=True, default=None)
+
+
+class FilterSerializer(serializers.Serializer[Any]):
+    """Which jobs: the filters of the list by name, at least one of them."""
+
+    status = serializers.ChoiceField(choices=JobStatus.choices, required=False)
+    queue = Text(max_length=MAX_QUEUE_NAME, required=False)
+    task = Text(max_length=MAX_NAME, required=False)
+    tag = Text(max_length=64, required=False)
+    parent = serializers.UUIDField(required=False)  # type: ignore[assignment]  # a field, and no attribute
+    enqueued_after = serializers.DateTimeField(required=False)
+    enqueued_before = serializers.DateTimeField(required=False)
+
+    def to_internal_value(self, data: Any) -> Any:
+        if isinstance(data, dict) and (unknown := [name for name in data if name not in FILTERS]):
+            raise serializers.ValidationError({name: [_("Unknown filter.")] for name in unknown})
+        if data == {}:  # of all jobs there are, nobody means that by accident
+            raise serializers.ValidationError([_("Name at least one filter.")])
+        values = super().to_internal_value(data)
+        # As text again: it is read the way the list reads it.
+        return {name: value if isinstance(value, str) else _text(value) for name, value in values.items()}
+
+
+def _text(value: Any) -> str:
+    return value.isoformat() if isinstance(value, datetime) else str(value)
 
 
 class BulkSerializer(ReasonSerializer):
     """Which jobs something is done to, and whether it is only to be told how many those are."""
 
-    filter = serializers.DictField(
-        child=serializers.CharField(trim_whitespace=False), help_text="The filters of the list, by name."
-    )
-    dry_run = serializers.BooleanField(required=False, default=False)
+    filter = FilterSerializer()
+    dry_run = Flag(required=False, default=False)
 
 
 class BulkRetrySerializer(BulkSerializer, RetrySerializer):
@@ -140,7 +168,7 @@ def of_one(name: str, kind: type, body: Any, doc: str) -> type[JobAction]:
             f"jobs_{name}",
             request=body,
             responses={200: JobDetailSerializer},
-            errors=(400, 409, 413, 415),
+            errors=(409, 413, 415),
             parameters=(ID,),
             tag="jobs",
         )
@@ -168,7 +196,7 @@ class JobRunAgain(JobView):
         "jobs_run_again",
         request=RunAgainSerializer,
         responses={202: JobSerializer},
-        errors=(400, 409, 413, 415),
+        errors=(409, 413, 415),
         parameters=(ID,),
         tag="jobs",
     )
@@ -193,8 +221,13 @@ class JobRunAgain(JobView):
     def _bound(self, job: Job, given: dict[str, Any]) -> dict[str, Any]:
         if job.task_name not in registry:
             raise Conflict(_("Nobody here knows the task of this job."), state=job.status)
+        task = registry.get(job.task_name)
+        # With other arguments it is a call like any other: only of tasks that are open, by their own rule.
+        is_open = task.api(self.request, task, dict(given)) if callable(task.api) else task.api
+        if is_open is not True:
+            raise PermissionDenied
         try:
-            args, kwargs = bound(registry.get(job.task_name), given)
+            args, kwargs = bound(task, given)
         except ArgumentErrors as error:
             raise serializers.ValidationError({"arguments": error.errors}) from None
         return {"args": args, "kwargs": kwargs}
@@ -226,10 +259,6 @@ class BulkAction(TasksView, GenericAPIView):
         return Response(BulkDoneSerializer(data).data)
 
     def chosen(self, request: Request, given: dict[str, str]) -> Any:
-        if unknown := [name for name in given if name not in FILTERS]:
-            raise serializers.ValidationError({"filter": {name: [_("Unknown filter.")] for name in unknown}})
-        if not given:  # of all jobs there are, nobody means that by accident
-            raise serializers.ValidationError({"filter": [_("Name at least one filter.")]})
         try:
             return filtered(self.jobs(), given, request)
         except serializers.ValidationError as error:
@@ -246,7 +275,7 @@ def of_many(name: str, kind: type, body: Any, doc: str) -> type[BulkAction]:
             f"jobs_bulk_{name}",
             request=body,
             responses={200: BulkDoneSerializer},
-            errors=(400, 413, 415),
+            errors=(413, 415),
             tag="jobs",
         )
         def post(self, request: Request, *args: Any, **kwargs: Any) -> Response:

@@ -40,7 +40,7 @@ class WorkerList(TasksView, ListAPIView):
     def get_serializer_context(self) -> dict[str, Any]:
         return {**super().get_serializer_context(), "now": timezone.now()}
 
-    @described("workers_list", errors=(400,), tag="workers")
+    @described("workers_list", responses={200: WorkerSerializer(many=True)}, tag="workers")
     def get(self, request: Request, *args: Any, **kwargs: Any) -> Response:
         return super().get(request, *args, **kwargs)
 
@@ -78,7 +78,7 @@ class WorkerStop(WorkerDetail):
         "workers_stop",
         request=ReasonSerializer,
         responses={200: WorkerSerializer},
-        errors=(400, 409, 413, 415),
+        errors=(409, 413, 415),
         parameters=(ID,),
         tag="workers",
     )

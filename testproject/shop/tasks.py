@@ -97,3 +97,13 @@ async def expire_carts(hours: float = 24) -> int:
         status=Order.Status.CART, created_at__lt=timezone.now() - timedelta(hours=hours)
     )
     return await stale.aupdate(status=Order.Status.EXPIRED)
+
+
+@task(queue_name="prices", takes_context=True, api=True)
+def change_prices(context: Any, percent: int) -> int:
+    """Change the price of every product, a row at a time. Answers how many."""
+    products = list(Product.objects.order_by("pk"))
+    for product in context.progress(products, message="products"):
+        Product.objects.filter(pk=product.pk).update(price=F("price") * (100 + percent) / 100)
+        context.sleep(0.05)
+    return len(products)

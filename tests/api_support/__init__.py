@@ -30,7 +30,9 @@ def make_job(**fields: Any) -> Job:
 
 def make_attempt(job: Job, **fields: Any) -> Attempt:
     defaults = {"number": 1, "fence": 1, "outcome": "failed", "finished_at": timezone.now()}
-    return Attempt.objects.create(job=job, **defaults | fields)
+    attempt = Attempt.objects.create(job=job, **defaults | fields)
+    Job.objects.filter(id=job.id).update(fence=attempt.fence)
+    return attempt
 
 
 def make_worker(**fields: Any) -> Worker:
