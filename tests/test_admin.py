@@ -127,8 +127,10 @@ def test_secrets_are_shown_nowhere(viewer: Client) -> None:
     )
     make_attempt(job, fence=2, message=f"bad {secret}", traceback=f"bad {secret}", exception_class="x.Y")
     LogLine.objects.create(job=job, fence=2, level=20, logger="x", message=secret, created_at=timezone.now())
+    running = make_job(status="RUNNING", arguments=json.dumps([[], {"password": secret}]))
+    Progress.objects.create(job=running, fence=1, message=f"with {secret}", updated_at=timezone.now())
     again = staff(*VIEWER, "add_job", name="again")
-    for url in (*SCREENS, page(job), f"{JOBS}?export=csv", f"{JOBS}{job.pk}/again/"):
+    for url in (*SCREENS, page(job), page(running), f"{JOBS}?export=csv", f"{JOBS}{job.pk}/again/"):
         response = again.get(url)
         assert response.status_code == 200
         assert secret not in response.content.decode(), url

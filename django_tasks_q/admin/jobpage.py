@@ -63,7 +63,7 @@ def context(request: HttpRequest, job: Job) -> dict[str, Any]:
         "result": payload.result_of(job) if job.result is not None else "",
         "has_result": job.result is not None,
         "metadata": text.pretty(masked(text.parsed(job.metadata))) if job.metadata else "",
-        "progress": _progress(job),
+        "progress": _progress(job, data),
         "lines": _lines(job, data) if is_open else [],
         "parent": parent,
         "children": children[:MAX_CHILDREN],
@@ -194,16 +194,17 @@ def _between(start: datetime, end: datetime) -> float:
     return max(0.0, (end - start).total_seconds())
 
 
-def _progress(job: Job) -> dict[str, Any] | None:
+def _progress(job: Job, data: payload.Payload) -> dict[str, Any] | None:
     found = getattr(job, "progress", None)
-    return progress_of(found) if found is not None else None
+    return progress_of(found, data) if found is not None else None
 
 
-def progress_of(found: Any) -> dict[str, Any]:
-    """How far a job has come."""
+def progress_of(found: Any, data: payload.Payload | None) -> dict[str, Any]:
+    """How far a job has come. Its message is left out where nobody knows which secrets to look for."""
     share = found.share
     return {
         "row": found,
+        "message": data.told(found.message) if data is not None else "",
         "percent": None if share is None else round(share * 100),
         "updated": text.since(found.updated_at),
     }

@@ -168,7 +168,8 @@ def _tabs(filters: Filters, overview: Overview) -> list[dict[str, Any]]:
 
 def _line(job: Any, is_open: bool) -> dict[str, Any]:
     """A job as a row of the list."""
-    data = payload.Payload.of(job.task_name, job.preview) if is_open and job.preview else None
+    known = payload.Payload.of(job.task_name, job.preview) if job.preview else None
+    data = known if is_open else None
     error = job.last_class.rpartition(".")[2] if job.last_class else job.error_code
     if job.status == "SUCCESSFUL":
         error = ""
@@ -191,7 +192,7 @@ def _line(job: Any, is_open: bool) -> dict[str, Any]:
         "enqueued": text.since(job.enqueued_at),
         "took": took,
         "error": error[:200],
-        "progress": jobpage.progress_of(found) if found is not None else None,
+        "progress": jobpage.progress_of(found, known) if found is not None else None,
     }
 
 
