@@ -8,4 +8,3 @@ INSTALLED_APPS = [*INSTALLED_APPS, "tests.browser"]
 MIDDLEWARE = ["tests.browser.policy.Policy", *MIDDLEWARE]
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 LANGUAGES = [("en", "English"), ("de", "Deutsch"), ("fr", "Français")]
-EMAIL_BACKEND = "django.core.mail.backends.dummy.EmailBackend"
