@@ -152,4 +152,4 @@ def test_screens_are_quick(client, url):
         times.append(time.perf_counter() - began)
         cpu.append(time.process_time() - ours)
     print(f"{min(times) * 1000:.0f} ms, of which {min(cpu) * 1000:.0f} ms of Python: {url}")
-    assert min(times) < 1.0  # of a busy machine; docs/how-to/admin-tour.md has figures of a quiet one
+    assert min(times) < 1.0  # of a busy machine; docs/reference/admin.md has figures
