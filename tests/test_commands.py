@@ -1,15 +1,21 @@
 """The commands beside the worker."""
 
 import json
+import os
+import uuid
 from datetime import timedelta
 
 import pytest
 from django.core.management import CommandError, call_command
+from django.db import OperationalError
 from django.utils import timezone
 
-from django_tasks_q.models import Job
+from django_tasks_q.management import looks
+from django_tasks_q.models import Job, Queue, Statistic, Worker
 from django_tasks_q.registry import registry
+from django_tasks_q.worker.beat import Beat
 
+from .admin_support import make_failed, make_job, make_worker
 from .test_storage import add
 
 
@@ -82,3 +88,180 @@ def test_a_prune_of_nothing_that_stores_is_one_line(settings):
         call_command("prune_tasks")
     with pytest.raises(CommandError, match="which stores no jobs"):
         call_command("prune_tasks", "--backend", "default")
+
+
+# Jobs, queues and workers
+
+
+def ended(capsys, *args):
+    """The exit status of a command, and what it wrote."""
+    status = 0
+    try:
+        call_command(*args)
+    except SystemExit as end:
+        status = end.code
+    return status, capsys.readouterr().out
+
+
+@pytest.mark.django_db
+def test_jobs_are_listed_and_one_is_shown(capsys):
+    failed = make_failed(task_name="a.task", arguments='[[1],{"password":"hunter2"}]', queue_name="mail")
+    make_job(task_name="b.task", tags='["blue"]')
+    assert len(output(capsys, "tasks", "jobs").splitlines()) == 3
+    for chosen in (["--status", "failed"], ["--task", "a.task"], ["--queue", "mail"]):
+        (found,) = json.loads(output(capsys, "tasks", "jobs", *chosen, "--since", "1h", "--json"))
+        assert found["id"] == str(failed.pk)
+    assert [
+        row["task"] for row in json.loads(output(capsys, "tasks", "jobs", "--tag", "blue", "--json"))
+    ] == ["b.task"]
+    shown = json.loads(output(capsys, "tasks", "show", str(failed.pk), "--json"))
+    assert (shown["status"], shown["kwargs"]) == ("FAILED", {"password": "********"})
+    assert shown["attempt_records"][0]["exception"] == "builtins.ValueError"
+    assert "hunter2" not in output(capsys, "tasks", "show", str(failed.pk))
+    with pytest.raises(CommandError, match="No job has the id"):
+        call_command("tasks", "show", str(uuid.uuid4()))
+
+
+@pytest.mark.django_db
+def test_terminals_are_not_obeyed(capsys):
+    make_job(task_name="a\x1b[2Jtask\nb")
+    shown = output(capsys, "tasks", "jobs")
+    assert "\x1b" not in shown
+    assert len(shown.splitlines()) == 2
+
+
+@pytest.mark.django_db
+def test_jobs_are_retried_cancelled_and_discarded(capsys):
+    ids = [make_failed(task_name="a.task").pk for _ in range(3)]
+    waiting, running = make_job(), make_job(status="RUNNING", fence=1)
+    answer = json.loads(output(capsys, "tasks", "retry", str(ids[0]), str(running.pk), "--json"))
+    assert (answer["done"], answer["skipped"]) == ([str(ids[0])], {"running": [str(running.pk)]})
+    shown = output(capsys, "tasks", "retry", "--status", "failed", "--task", "a.task", "--limit", "1")
+    assert shown == "retry: 1 done, there are more.\n"
+    assert ended(capsys, "tasks", "retry", str(running.pk))[0] == 1
+    output(capsys, "tasks", "retry", str(ids[2]), "--at", "2h")
+    assert Job.objects.get(pk=ids[2]).status == "SCHEDULED"
+    assert output(capsys, "tasks", "discard", str(waiting.pk), "--reason", "old") == "discard: 1 done.\n"
+    assert Job.objects.get(pk=waiting.pk).cancel_reason == "old"
+    assert "1 asked to end" in output(capsys, "tasks", "cancel", "--status", "running")
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(
+    "args",
+    [
+        ["retry"],
+        ["retry", "x"],
+        ["cancel", str(uuid.uuid4()), "--status", "failed"],
+        ["retry", "--status", "failed", "--limit", "0"],
+        ["retry", "--status", "failed", "--at", "soon"],
+        ["jobs", "--since", "yesterday"],
+        ["jobs", "--limit", "0"],
+        ["jobs", "--status", "nonsense"],
+        ["pause", "a\nb"],
+        ["pause", "mail", "--until", "2001-01-01T00:00"],
+    ],
+)
+def test_bad_arguments_are_one_line(args):
+    with pytest.raises(CommandError) as error:
+        call_command("tasks", *args)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.django_db
+def test_queues_are_paused_and_resumed(capsys):
+    output(capsys, "tasks", "pause", "mail", "--reason", "broken", "--until", "2h")
+    row = Queue.objects.get()
+    assert (row.is_paused, row.pause_reason, "shell" in row.paused_by) == (True, "broken", True)
+    assert json.loads(output(capsys, "tasks", "pause", "mail", "--json"))["news"] is False
+    (queue,) = json.loads(output(capsys, "tasks", "stats", "--json"))["queues"]
+    assert (queue["queue"], queue["paused"]) == ("mail", True)
+    assert "is resumed" in output(capsys, "tasks", "resume", "mail")
+    assert "was not paused" in output(capsys, "tasks", "resume", "mail")
+
+
+@pytest.mark.django_db
+def test_statistics_and_workers_are_told(capsys):
+    make_failed(), make_job(queue_name="mail")
+    Statistic.objects.create(
+        backend="default",
+        moment=timezone.now(),
+        queue_name="mail",
+        task_name="a.task",
+        successful=4,
+        took_3=4,
+    )
+    told = json.loads(output(capsys, "tasks", "stats", "--json"))
+    assert (told["jobs"]["failed"], told["jobs"]["ready"]) == (1, 1)
+    assert told["last_hour"][0]["task"] == "a.task"
+    assert "a.task" in output(capsys, "tasks", "stats")
+    make_worker(name="w-1")
+    (worker,) = json.loads(output(capsys, "tasks", "workers", "--json"))
+    assert (worker["name"], worker["state"]) == ("w-1", "alive")
+    assert "w-1" in output(capsys, "tasks", "workers")
+
+
+@pytest.mark.django_db
+def test_prune_is_a_verb_too(capsys):
+    make_failed(status="SUCCESSFUL", finished_at=timezone.now() - timedelta(days=60))
+    assert json.loads(output(capsys, "tasks", "prune", "--json")) == {"default": 1}
+
+
+@pytest.mark.django_db
+def test_health_has_exit_codes(capsys, monkeypatch):
+    assert ended(capsys, "tasks", "health")[0] == 1
+    worker = make_worker(queues='["mail"]')
+    assert ended(capsys, "tasks", "health") == (0, "well: workers are alive\n")
+    assert ended(capsys, "tasks", "health", "--queue", "mail")[0] == 0
+    assert ended(capsys, "tasks", "health", "--queue", "other")[0] == 1
+    assert ended(capsys, "tasks", "health", "--backend", "other")[0] == 1
+    make_job(enqueued_at=timezone.now() - timedelta(minutes=9))
+    assert ended(capsys, "tasks", "health", "--max-age", "3600")[0] == 0
+    status, shown = ended(capsys, "tasks", "health", "--max-age", "60", "--json")
+    assert (status, json.loads(shown)["well"]) == (1, False)
+    Worker.objects.filter(pk=worker.pk).update(lease_expires_at=timezone.now())
+    assert ended(capsys, "tasks", "health")[0] == 1
+
+    def broken():
+        raise OperationalError("the server is\ngone")
+
+    monkeypatch.setattr(looks, "_workers", broken)
+    status, shown = ended(capsys, "tasks", "health", "--json")
+    assert (status, json.loads(shown)["well"]) == (2, None)
+
+
+def test_health_by_a_file_asks_no_database(tmp_path, capsys, monkeypatch):
+    path = tmp_path / "beat"
+    args = ("tasks", "health", "--heartbeat-file", str(path))
+    assert ended(capsys, *args)[0] == 1  # pytest-django forbids the database to this test
+    beat = Beat(str(path))
+    beat.write("w-1", 60)
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert ended(capsys, *args)[0] == 0
+    told = json.loads(path.read_text())
+    path.write_text(json.dumps(told | {"at": told["at"] - 61}))
+    assert ended(capsys, *args)[0] == 1
+    for bad in ("", "{", "[]", '{"at": "x"}', '{"at": NaN, "good_for": 60}'):
+        path.write_text(bad)
+        assert ended(capsys, *args)[0] == 1, bad
+    beat.write("w-1", 60)
+    beat.remove()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_heartbeat_file_is_written_through_no_link(tmp_path):
+    target = tmp_path / "precious"
+    target.write_text("precious")
+    (tmp_path / f".beat.{os.getpid()}").symlink_to(target)
+    (tmp_path / "beat").symlink_to(target)
+    Beat(str(tmp_path / "beat")).write("w-1", 60)
+    assert target.read_text() == "precious"
+
+
+def test_a_worker_writes_its_heartbeat_file(project, tmp_path):
+    path = tmp_path / "beat"
+    with project.worker("--processes", "1", "--heartbeat-file", str(path)) as worker:
+        project.wait_for(path.exists)
+        assert project.run("tasks", "health", "--heartbeat-file", str(path)).returncode == 0
+        assert worker.stop() == 0
+    assert not path.exists()

@@ -1,6 +1,7 @@
-"""Jobs and workers in Django's admin, to look at."""
+"""Jobs, queues and workers in Django's admin: to look at, and to act on."""
 
-from .jobs import JobAdmin
-from .workers import WorkerAdmin
+from .jobs import JobAdmin, JobScreens
+from .queues import QueueAdmin, QueueScreens
+from .workers import WorkerAdmin, WorkerScreens
 
-__all__ = ["JobAdmin", "WorkerAdmin"]
+__all__ = ["JobAdmin", "JobScreens", "QueueAdmin", "QueueScreens", "WorkerAdmin", "WorkerScreens"]

@@ -1,24 +1,28 @@
-"""The list of jobs, and the page of one."""
+"""The list of jobs, the page of one, and the screens about all of them."""
 
 from __future__ import annotations
 
+import csv
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from django.contrib import admin
-from django.contrib.admin.views.main import ChangeList
-from django.db.models import QuerySet
-from django.http import HttpRequest
-from django.utils.safestring import SafeString
-from django.utils.translation import gettext
-from django.utils.translation import gettext_lazy as _
+from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpResponseRedirect, QueryDict
+from django.urls import URLPattern, path
+from django.utils.translation import gettext as _
 
 from ..models import Job
-from ..states import JobStatus
-from . import text
-from .attempts import AttemptInline
-from .filters import QueueFilter, known_queues
-from .readonly import CappedPaginator, FixedOrder, ReadOnly
+from . import choices, jobpage, payload, text
+from .again import again
+from .base import Screens, jobs_of, leave, require, url
+from .dashboard import dashboard
+from .failed import failed
+from .joblist import TABS, WINDOWS, Filters, page_of
+from .overview import Overview
+from .performing import act
+from .registered import registered
+from .verbs import BULK, Verb, offered
 
 if TYPE_CHECKING:
     ModelAdmin = admin.ModelAdmin[Job]
@@ -26,109 +30,193 @@ else:
     ModelAdmin = admin.ModelAdmin
 
 
-class JobList(FixedOrder):
-    def get_queryset(self, request: HttpRequest, exclude_parameters: Any = None) -> Any:
-        queryset: Any = super().get_queryset(request, exclude_parameters)
-        return queryset.without_payload()
+class JobScreens(Screens):
+    """Mixin: everything about jobs."""
+
+    list_per_page = 50
+
+    def get_urls(self) -> list[URLPattern]:
+        def own(route: str, view: Callable[..., HttpResponse], name: str) -> URLPattern:
+            def called(request: HttpRequest, **more: Any) -> HttpResponse:
+                return view(self, request, **more)
+
+            wrapped = self.admin_site.admin_view(called)
+            return path(route, wrapped, name=f"django_tasks_q_{name}")
+
+        return [
+            own("dashboard/", dashboard, "dashboard"),
+            own("failed/", failed, "failed"),
+            own("tasks/", registered, "tasks"),
+            own("actions/<slug:name>/", act, "job_action"),
+            own("<str:id>/again/", again, "job_again"),
+            *super().get_urls(),
+        ]
+
+    def get_object(self, request: HttpRequest, object_id: str, from_field: str | None = None) -> Any:
+        """What a page of one job is about; nothing for an id that is none, or of a job of others."""
+        try:
+            id = UUID(object_id)
+        except ValueError:
+            return None
+        return jobs_of(request).select_related("progress").filter(pk=id).first()
+
+    def changelist_view(self, request: HttpRequest, extra_context: Any = None) -> HttpResponse:
+        require(request, "view_job")
+        if request.method == "POST":
+            return HttpResponseNotAllowed(["GET", "HEAD"])
+        if "id" in request.GET:
+            return self._found(request, request.GET["id"])
+        filters = Filters.parse(_known(request))
+        page = page_of(jobs_of(request), filters, request.GET.get("after", ""), self.list_per_page)
+        is_open = payload.is_open(request)
+        rows = [_line(job, is_open) for job in page.rows]
+        if request.GET.get("export") == "csv":
+            return _export(rows)
+        overview = Overview.of(jobs_of(request))
+        context = {
+            "filters": filters,
+            "problems": [*filters.problems, *filter(None, [page.problem])],
+            "tabs": _tabs(filters, overview),
+            "rows": rows,
+            "tasks": _choices(choices.known_tasks(), filters.task),
+            "queues": _choices(choices.known_queues(), filters.queue),
+            "tags": choices.known_tags(),
+            "windows": [
+                (name, label, name == filters.shown_window) for name, (label, _length) in WINDOWS.items()
+            ],
+            "since": _query_value(filters, "since"),
+            "until": _query_value(filters, "until"),
+            "is_filtered": bool(filters.query(status="")),
+            "is_first": "after" not in request.GET,
+            "first_url": f"?{filters.query()}",
+            "next_url": f"?{filters.query(after=page.after)}" if page.after else "",
+            "export_url": f"?{filters.query(after=request.GET.get('after', ''), export='csv')}",
+            "searched_to": text.moment(page.searched_to) if page.searched_to else "",
+            "matching": filters.query(),
+            "verbs": [verb for verb in offered(request, BULK) if _fits(verb, filters)],
+            "is_open": is_open,
+            "live": True,
+            **(extra_context or {}),
+        }
+        return self.page(request, "jobs", _("Jobs"), context, fragment="jobs_live")
+
+    def _found(self, request: HttpRequest, given: str) -> HttpResponse:
+        job = self.get_object(request, given.strip())
+        if job is None:
+            return leave(request, _("No job has this id."), url("job_changelist"))
+        return HttpResponseRedirect(url("job_change", job.pk))
+
+    def change_view(
+        self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: Any = None
+    ) -> HttpResponse:
+        require(request, "view_job")
+        if request.method == "POST":
+            return HttpResponseNotAllowed(["GET", "HEAD"])
+        job = self.get_object(request, object_id)
+        if job is None:
+            return leave(request, _("No job has this id. It may be gone."), url("job_changelist"))
+        context = {
+            **jobpage.context(request, job),
+            "live": not job.is_finished,
+            "original": job,
+            **(extra_context or {}),
+        }
+        return self.page(request, "job", job.task_name, context, fragment="job_live")
+
+    def history_view(self, request: HttpRequest, object_id: str, extra_context: Any = None) -> HttpResponse:
+        require(request, "view_job")
+        job = self.get_object(request, object_id)
+        target = url("job_changelist") if job is None else f"{url('job_change', job.pk)}#history"
+        return HttpResponseRedirect(target)
+
+
+def _fits(verb: Verb, filters: Filters) -> bool:
+    """Whether a verb can do something to the jobs of a tab."""
+    status = TABS[filters.tab][1]
+    return status is None or status in verb.states
+
+
+def _known(request: HttpRequest) -> Any:
+    """The query without what is not a filter."""
+    query = request.GET.copy()
+    for name in ("export", "after"):
+        query.pop(name, None)
+    return query
+
+
+def _choices(known: list[str], chosen: str) -> list[str]:
+    return known if not chosen or chosen in known else sorted([*known, chosen])
+
+
+def _query_value(filters: Filters, name: str) -> str:
+    return QueryDict(filters.query()).get(name, "")
+
+
+def _tabs(filters: Filters, overview: Overview) -> list[dict[str, Any]]:
+    return [
+        {
+            "name": name,
+            "label": label,
+            "count": overview.shown(name) if name != "all" else "",
+            "is_chosen": name == filters.tab,
+            "url": f"?{filters.query(status='' if name == 'all' else name, window='')}",
+        }
+        for name, (label, _status) in TABS.items()
+        if name != "waiting" or overview.total[name] or filters.tab == name
+    ]
+
+
+def _line(job: Any, is_open: bool) -> dict[str, Any]:
+    """A job as a row of the list."""
+    known = payload.Payload.of(job.task_name, job.preview) if job.preview else None
+    data = known if is_open else None
+    error = job.last_class.rpartition(".")[2] if job.last_class else job.error_code
+    if job.status == "SUCCESSFUL":
+        error = ""
+    elif data is not None and job.last_message and job.last_class:
+        error = f"{error}: {data.told(job.last_message).strip().partition(chr(10))[0]}"
+    found = getattr(job, "progress", None) if job.status == "RUNNING" else None
+    took = ""
+    if job.duration is not None and job.is_finished:
+        took = text.duration(job.duration)
+    elif job.status == "RUNNING" and job.last_attempted_at:
+        took = text.since(job.last_attempted_at)
+    elif job.status == "SCHEDULED" and job.run_after:
+        took = text.since(job.run_after)
+    return {
+        "job": job,
+        "url": url("job_change", job.pk),
+        "badge": text.state(job),
+        "args": text.preview(data.args, data.kwargs) if data else "",
+        "too_long": is_open and not job.preview,
+        "enqueued": text.since(job.enqueued_at),
+        "took": took,
+        "error": error[:200],
+        "progress": jobpage.progress_of(found, known) if found is not None else None,
+    }
+
+
+def _export(rows: list[dict[str, Any]]) -> HttpResponse:
+    response = HttpResponse(
+        content_type="text/csv; charset=utf-8",
+        headers={"Content-Disposition": 'attachment; filename="jobs.csv"', "Cache-Control": "no-store"},
+    )
+    writer = csv.writer(response)
+    columns = ("id", "task_name", "queue_name", "priority", "status", "attempts", "max_attempts")
+    writer.writerow([*columns, "enqueued_at", "finished_at", "duration", "arguments", "error"])
+    for row in rows:
+        job = row["job"]
+        values = [getattr(job, column) for column in columns]
+        times = [moment.isoformat() if moment else "" for moment in (job.enqueued_at, job.finished_at)]
+        writer.writerow(map(_cell, [*values, *times, job.duration, row["args"], row["error"]]))
+    return response
+
+
+def _cell(value: Any) -> Any:
+    """Text that a spreadsheet does not take for a formula."""
+    return f"'{value}" if isinstance(value, str) and value[:1] in ("=", "+", "-", "@", "\t") else value
 
 
 @admin.register(Job)
-class JobAdmin(ReadOnly, ModelAdmin):
-    list_display = (
-        "state",
-        "task_name",
-        "queue_name",
-        "priority",
-        "runs_of",
-        "enqueued_at",
-        "seconds",
-        "error_code",
-    )
-    list_display_links = ("task_name",)
-    list_filter = ("status", QueueFilter)
-    list_per_page = 50
-    paginator = CappedPaginator
-    show_full_result_count = False
-    show_facets = admin.ShowFacets.NEVER
-    actions = None
-    # Newest first, by the primary key: no other order has an index.
-    ordering = ("-id",)
-    sortable_by = ()
-    search_fields = ("id",)
-    search_help_text = _("The id of a job.")
-
-    inlines = (AttemptInline,)
-    readonly_fields = ("state", "runs_of", "seconds", "args_text", "kwargs_text", "result_text")
-    fieldsets = (
-        (None, {"fields": ("id", "state", "task_name", ("queue_name", "priority", "backend"), "error_code")}),
-        (
-            _("Times"),
-            {
-                "fields": (
-                    ("enqueued_at", "run_after", "expires_at"),
-                    ("started_at", "last_attempted_at"),
-                    ("finished_at", "seconds"),
-                )
-            },
-        ),
-        (_("Runs"), {"fields": (("runs_of", "crashes", "timeout"), "worker_id")}),
-        (_("Cancellation"), {"fields": (("cancel_requested_at", "cancel_reason"),)}),
-        (_("Data"), {"fields": ("args_text", "kwargs_text", "result_text")}),
-    )
-
-    class Media:
-        css = {"all": ("django_tasks_q/admin.css",)}
-
-    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
-        return JobList
-
-    def lookup_allowed(self, lookup: str, value: str, request: HttpRequest) -> bool:
-        # Django allows every lookup on the model's own columns, a scan of all arguments among them.
-        match lookup:
-            case "status__exact":
-                return value in JobStatus.values
-            case QueueFilter.parameter_name:
-                return value in known_queues()
-        return False
-
-    def get_search_results(
-        self, request: HttpRequest, queryset: QuerySet[Job], search_term: str
-    ) -> tuple[QuerySet[Job], bool]:
-        if not search_term.strip():
-            return queryset, False
-        try:
-            return queryset.filter(id=UUID(search_term.strip())), False
-        except ValueError:
-            return queryset.none(), False
-
-    def get_inlines(self, request: HttpRequest, obj: Job | None) -> Any:
-        # A first run has a record of its own only once it has ended badly.
-        if obj is None or obj.fence == 0:
-            return ()
-        first_run = obj.fence == 1 and obj.status in {JobStatus.RUNNING, JobStatus.SUCCESSFUL}
-        return () if first_run else self.inlines
-
-    @admin.display(description=_("status"))
-    def state(self, job: Job) -> SafeString:
-        label = gettext("Retrying") if job.is_retrying else str(job.get_status_display())
-        return text.badge(label, job.status.lower())
-
-    @admin.display(description=_("attempts"))
-    def runs_of(self, job: Job) -> str:
-        return f"{job.attempts}/{job.max_attempts}"
-
-    @admin.display(description=_("duration"))
-    def seconds(self, job: Job) -> str:
-        return self.get_empty_value_display() if job.duration is None else text.duration(job.duration)
-
-    @admin.display(description=_("positional arguments"))
-    def args_text(self, job: Job) -> SafeString:
-        return text.json_block(job.arguments, 0)
-
-    @admin.display(description=_("keyword arguments"))
-    def kwargs_text(self, job: Job) -> SafeString:
-        return text.json_block(job.arguments, 1)
-
-    @admin.display(description=_("result"))
-    def result_text(self, job: Job) -> str:
-        return self.get_empty_value_display() if job.result is None else text.json_block(job.result)
+class JobAdmin(JobScreens, ModelAdmin):
+    pass

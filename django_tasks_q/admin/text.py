@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import json
+from datetime import datetime
+from typing import Any
 
+from django.utils import timezone
+from django.utils.formats import date_format
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
 from .. import codec
+from ..models import Job
 
 #: Characters that are shown of one value; laying JSON out multiplies what is nested in it.
 MAX_SHOWN = 20_000
@@ -24,21 +29,28 @@ def shortened(text: str) -> str:
     return f"{text[:MAX_SHOWN]}\n… {more % {'count': f'{hidden:,}'}}"
 
 
-def json_block(stored: str, *path: int) -> SafeString:
-    """Stored JSON, or the item of it that ``path`` leads to, over several lines.
-
-    What is no JSON is shown as it is, what is too long in one piece and cut.
-    """
-    try:
-        value = codec.loads(stored)
-        for key in path:
-            value = value[key]
-    except (LookupError, TypeError, ValueError):
-        return block(shortened(stored))
+def pretty(value: Any) -> str:
+    """A JSON value over several lines; what is too long in one piece, and cut."""
     flat = json.dumps(value, ensure_ascii=False)
-    return block(
-        shortened(flat) if len(flat) > MAX_SHOWN else json.dumps(value, indent=2, ensure_ascii=False)
-    )
+    return shortened(flat) if len(flat) > MAX_SHOWN else json.dumps(value, indent=2, ensure_ascii=False)
+
+
+def parsed(stored: str | None) -> Any:
+    """Stored JSON; what is none, as the text it is."""
+    if stored is None:
+        return None
+    try:
+        return codec.loads(stored)
+    except (RecursionError, ValueError):
+        return stored
+
+
+def preview(args: list[Any], kwargs: dict[str, Any], maximum: int = 90) -> str:
+    """Arguments on one line, as in a call."""
+    shown = [json.dumps(value, ensure_ascii=False) for value in args]
+    shown += [f"{name}={json.dumps(value, ensure_ascii=False)}" for name, value in kwargs.items()]
+    line = ", ".join(shown)
+    return line if len(line) <= maximum else f"{line[:maximum]}…"
 
 
 def block(text: str) -> SafeString:
@@ -54,6 +66,64 @@ def folded(summary: str, text: str) -> SafeString:
 def badge(label: str, kind: str) -> SafeString:
     """A label in the colour of its kind."""
     return format_html('<span class="tasks-badge tasks-{}">{}</span>', kind, label)
+
+
+def state_label(job: Job) -> str:
+    """What a job's state is called for people."""
+    if job.is_retrying:
+        return _("Retrying")
+    if job.status == "RUNNING" and job.cancel_requested_at:
+        return _("Cancelling")
+    return str(job.get_status_display())
+
+
+def state(job: Job) -> SafeString:
+    """A job's state as a badge."""
+    return badge(state_label(job), "retrying" if job.is_retrying else job.status.lower())
+
+
+def moment(value: datetime) -> SafeString:
+    """A time for people and for programs."""
+    local = timezone.localtime(value) if timezone.is_aware(value) else value
+    return format_html(
+        '<time datetime="{}" title="{}">{}</time>',
+        value.isoformat(),
+        local.isoformat(sep=" ", timespec="milliseconds"),
+        f"{date_format(local, 'SHORT_DATE_FORMAT')} {date_format(local, 'H:i:s')}",
+    )
+
+
+def since(value: datetime) -> SafeString:
+    """How long ago a time is, or how far ahead, with the time itself as a title."""
+    seconds = (timezone.now() - value).total_seconds()
+    local = timezone.localtime(value) if timezone.is_aware(value) else value
+    shape = _("%(time)s ago") if seconds >= 0 else _("in %(time)s")
+    return format_html(
+        '<time datetime="{}" title="{}">{}</time>',
+        value.isoformat(),
+        date_format(local, "DATETIME_FORMAT"),
+        shape % {"time": roughly(abs(seconds))},
+    )
+
+
+def roughly(seconds: float) -> str:
+    """A length of time in one unit."""
+    if seconds < 1:
+        return _("%(number)s s") % {"number": f"{seconds:.1f}"}
+    for size, shape in (
+        (86_400, _("%(number)s d")),
+        (3600, _("%(number)s h")),
+        (60, _("%(number)s min")),
+        (1, _("%(number)s s")),
+    ):
+        if seconds >= size:
+            return shape % {"number": int(seconds // size)}
+    return ""
+
+
+def bytes_of(number: int) -> str:
+    """An amount of memory."""
+    return _("%(number)s MB") % {"number": f"{number / 1_000_000:,.0f}"}
 
 
 def duration(seconds: float) -> str:

@@ -1,94 +1,120 @@
-"""The list of workers, and the page of one."""
+"""The workers: which there are, how they are, and a way to have one end."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
+from uuid import UUID
 
-from django.contrib import admin
-from django.contrib.admin.views.main import ChangeList
-from django.db.models import BooleanField, Case, Q, QuerySet, Value, When
-from django.http import HttpRequest
-from django.utils.safestring import SafeString
-from django.utils.translation import gettext
-from django.utils.translation import gettext_lazy as _
+from django.contrib import admin, messages
+from django.db import transaction
+from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpResponseRedirect
+from django.urls import URLPattern, path
+from django.utils.translation import gettext as _
 
-from .. import codec
+from .. import actions
 from ..models import Worker
-from ..storage.clock import DatabaseNow
-from . import text
-from .readonly import CappedPaginator, FixedOrder, ReadOnly
+from ..scope import database
+from ..states import JobStatus
+from . import audit, staff, text
+from .base import Screens, jobs_of, leave, may, require, url
+from .performing import summary
 
 if TYPE_CHECKING:
     ModelAdmin = admin.ModelAdmin[Worker]
 else:
     ModelAdmin = admin.ModelAdmin
 
+MAX_JOBS = 50
 
-@admin.register(Worker)
-class WorkerAdmin(ReadOnly, ModelAdmin):
-    list_display = (
-        "state",
-        "name",
-        "hostname",
-        "pid",
-        "backend",
-        "queue_names",
-        "processes",
-        "version",
-        "started_at",
-        "heartbeat_at",
-    )
-    list_display_links = ("name",)
-    list_per_page = 50
-    paginator = CappedPaginator
-    show_full_result_count = False
-    show_facets = admin.ShowFacets.NEVER
-    actions = None
-    ordering = ("-started_at",)
-    sortable_by = ()
 
-    readonly_fields = ("state", "queue_names")
-    fields = (
-        "id",
-        "state",
-        "name",
-        ("hostname", "pid"),
-        ("backend", "queue_names"),
-        ("processes", "threads", "async_concurrency"),
-        "version",
-        ("started_at", "stopped_at"),
-        ("heartbeat_at", "lease_expires_at"),
-    )
+class WorkerScreens(Screens):
+    """Mixin: everything about workers."""
 
-    class Media:
-        css = {"all": ("django_tasks_q/admin.css",)}
+    def get_urls(self) -> list[URLPattern]:
+        view = self.admin_site.admin_view(self.stop_view)
+        return [path("<str:id>/stop/", view, name="django_tasks_q_worker_stop"), *super().get_urls()]
 
-    def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
-        # The database decides whether a lease still holds; so it must here, whatever our clock says.
-        holds = When(Q(lease_expires_at__gt=DatabaseNow()), then=Value(True))
-        alive = Case(holds, default=Value(False), output_field=BooleanField())
-        workers: QuerySet[Any] = super().get_queryset(request).annotate(is_alive=alive)
-        return workers
+    def get_object(self, request: HttpRequest, object_id: str, from_field: str | None = None) -> Any:
+        try:
+            id = UUID(object_id)
+        except ValueError:
+            return None
+        return staff.with_life(Worker._default_manager.using(database())).filter(pk=id).first()
 
-    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
-        return FixedOrder
+    def changelist_view(self, request: HttpRequest, extra_context: Any = None) -> HttpResponse:
+        """One query of its own."""
+        require(request, "view_worker")
+        if request.method == "POST":
+            return HttpResponseNotAllowed(["GET", "HEAD"])
+        everyone = staff.with_life(Worker._default_manager.using(database())).order_by("-started_at", "-pk")
+        workers = list(everyone[:201])
+        context = {
+            "rows": [staff.line(worker) for worker in workers[:200]],
+            "more": len(workers) > 200,
+            "may_stop": may(request, "stop_worker"),
+            "live": True,
+            **(extra_context or {}),
+        }
+        return self.page(request, "workers", _("Workers"), context, fragment="workers_live")
 
-    def lookup_allowed(self, lookup: str, value: str, request: HttpRequest) -> bool:
-        return False
+    def change_view(
+        self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: Any = None
+    ) -> HttpResponse:
+        """Two queries of its own."""
+        require(request, "view_worker")
+        if request.method == "POST":
+            return HttpResponseNotAllowed(["GET", "HEAD"])
+        worker = self.get_object(request, object_id)
+        if worker is None:
+            return leave(request, _("No worker has this id. It may be gone."), url("worker_changelist"))
+        jobs: list[Any] = []
+        if may(request, "view_job"):
+            running = jobs_of(request).filter(worker_id=worker.pk, status=JobStatus.RUNNING)
+            jobs = list(running.without_payload().select_related("progress").order_by("-id")[:MAX_JOBS])
+        context = {
+            "worker": staff.line(worker),
+            "lease": text.since(worker.lease_expires_at),
+            "jobs": [
+                {
+                    "row": job,
+                    "badge": text.state(job),
+                    "url": url("job_change", job.pk),
+                    "since": text.since(job.last_attempted_at) if job.last_attempted_at else "",
+                }
+                for job in jobs
+            ],
+            "may_stop": may(request, "stop_worker"),
+            "live": worker.stopped_at is None,
+            **(extra_context or {}),
+        }
+        return self.page(request, "worker", worker.name, context, fragment="worker_live")
 
-    @admin.display(description=_("status"))
-    def state(self, worker: Any) -> SafeString:
-        if worker.stopped_at is not None:
-            return text.badge(gettext("Stopped"), "cancelled")
-        return (
-            text.badge(gettext("Alive"), "successful")
-            if worker.is_alive
-            else text.badge(gettext("Late"), "failed")
+    def history_view(self, request: HttpRequest, object_id: str, extra_context: Any = None) -> HttpResponse:
+        require(request, "view_worker")
+        worker = self.get_object(request, object_id)
+        return HttpResponseRedirect(
+            url("worker_changelist") if worker is None else url("worker_change", worker.pk)
         )
 
-    @admin.display(description=_("queues"))
-    def queue_names(self, worker: Worker) -> str:
-        try:
-            return ", ".join(map(str, codec.loads(worker.queues))) or gettext("all")
-        except (TypeError, ValueError):
-            return worker.queues
+    def stop_view(self, request: HttpRequest, id: str) -> HttpResponse:
+        """Ask, and have the worker end as by SIGTERM."""
+        require(request, "stop_worker")
+        worker = self.get_object(request, id)
+        if worker is None:
+            return leave(request, _("No worker has this id. It may be gone."), url("worker_changelist"))
+        if request.method != "POST":
+            return leave(request, _("Choose what to do on this page."), url("worker_changelist"))
+        if "confirmed" not in request.POST:
+            return self.page(request, "worker_stop", _("Stop a worker"), {"worker": staff.line(worker)})
+        with transaction.atomic(using=database()):
+            done = actions.stop_worker(worker.pk, user=request.user)
+            if done.done:
+                audit.record(request, Worker, [(worker.pk, worker.name)], str(_("Stop")))
+        level = messages.SUCCESS if done.done else messages.WARNING
+        messages.add_message(request, level, summary(_("Stop"), done))
+        return HttpResponseRedirect(url("worker_changelist"))
+
+
+@admin.register(Worker)
+class WorkerAdmin(WorkerScreens, ModelAdmin):
+    pass

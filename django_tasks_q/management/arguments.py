@@ -99,6 +99,11 @@ def add_ends(parser: ArgumentParser) -> None:
         help="Time for running jobs to finish after SIGTERM or Ctrl-C; a second signal ends it "
         "(default: %(default)g).",
     )
+    add(
+        "--heartbeat-file",
+        metavar="PATH",
+        help="Write this file with each heartbeat, for `manage.py tasks health --heartbeat-file PATH`.",
+    )
     add("--reload", action="store_true", help="Restart when code changes. For development only.")
 
 

@@ -29,3 +29,5 @@ class WorkerConfig:
     max_jobs: int | None = None
     #: Seconds that running jobs are given to finish when the worker is asked to stop.
     shutdown_timeout: float = 25.0
+    #: Written with each renewal of the lease, for probes that ask no database.
+    heartbeat_file: str | None = None

@@ -10,6 +10,7 @@ from .. import __version__, codec
 from ..failpoints import failpoint
 from ..models import Worker
 from ..storage import Storage
+from .beat import Beat
 from .config import WorkerConfig
 from .system import boot_time
 
@@ -25,6 +26,7 @@ class Lease:
         self.storage = storage
         self.config = config
         self.seconds = seconds
+        self.beat = Beat(config.heartbeat_file)
         self.id = uuid.uuid4()
         self.renewed_at = float("-inf")
 
@@ -50,6 +52,7 @@ class Lease:
             self.seconds,
         )
         self.renewed_at = asked_at
+        self.beat.write(self.config.name, self.seconds)
 
     def renew(self, *, running_jobs: int = 0, memory: int | None = None) -> bool:
         """Prolong the lease. False means that it is over, and the jobs are others' now.
@@ -62,11 +65,13 @@ class Lease:
         if not self.storage.heartbeat(self.id, self.seconds, running_jobs=running_jobs, memory=memory):
             return False
         self.renewed_at = asked_at
+        self.beat.write(self.config.name, self.seconds)
         return True
 
     def give_up(self) -> None:
         """End the lease; what the worker still holds can be rescued at once."""
         self.storage.unregister(self.id)
+        self.beat.remove()
 
     @property
     def is_taken(self) -> bool:

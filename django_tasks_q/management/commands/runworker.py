@@ -88,6 +88,7 @@ class Command(BaseCommand):
             batch=options["batch"],
             max_jobs=options["max_jobs"],
             shutdown_timeout=options["shutdown_timeout"],
+            heartbeat_file=options["heartbeat_file"],
         )
 
 

@@ -8,15 +8,15 @@ from dataclasses import fields
 from datetime import timedelta
 from typing import Any
 
-from .. import _framework as framework
-from ..backends import DatabaseBackend
-from ..conf import Options
-from ..definition import Task
-from ..parameters import Parameters
-from ..policy import Backoff, class_path
-from ..routes import routed
-from ..task_options import DEFAULT
-from ..worker.groups import executor_of
+from . import _framework as framework
+from .backends import DatabaseBackend
+from .conf import Options
+from .definition import Task
+from .parameters import Parameters
+from .policy import Backoff, class_path
+from .routes import routed
+from .task_options import DEFAULT
+from .worker.groups import executor_of
 
 #: Fields that are told of first, in other words.
 _OTHERWISE = ("func", "name", "description", "run_after", "expires_at")

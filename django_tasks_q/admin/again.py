@@ -1,0 +1,108 @@
+"""A new job from an old one, with other arguments."""
+
+from __future__ import annotations
+
+from typing import Any
+from uuid import UUID
+
+from django.contrib import messages
+from django.db import transaction
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.utils.translation import gettext as _
+
+from .. import actions, codec
+from ..exceptions import TaskNotRegistered
+from ..masking import MASK
+from ..models import Job
+from ..scope import database
+from . import audit, text
+from .base import leave, require, url
+from .forms import form_of
+from .payload import Payload
+
+FIELDS = ("args", "kwargs", "reason")
+
+
+def again(admin: Any, request: HttpRequest, id: str) -> HttpResponse:
+    """The form, and what it sends."""
+    require(request, "add_job")
+    require(request, "view_payload_job")
+    job = admin.get_object(request, id)
+    if job is None:
+        return leave(request, _("No job has this id. It may be gone."), url("job_changelist"))
+    shown = Payload.of(job.task_name, job.arguments)
+    initial = {"args": shown.args, "kwargs": shown.kwargs}
+    form = form_of(FIELDS, request.POST if request.method == "POST" else None, initial)
+    for name in ("args", "kwargs"):
+        form.fields[name].required = False
+        if request.method != "POST":
+            form.initial[name] = initial[name]
+    if request.method == "POST" and form.is_valid():
+        new = _send(request, job, form, shown)
+        if new is not None:
+            return HttpResponseRedirect(url("job_change", new))
+    context = {
+        "job": job,
+        "form": form,
+        "back": url("job_change", job.pk),
+        "has_secrets": MASK in text.pretty([shown.args, shown.kwargs]),
+        "mask": MASK,
+    }
+    response: HttpResponse = admin.page(
+        request, "again", _("New job from this one"), context, status=400 if form.errors else 200
+    )
+    return response
+
+
+def _send(request: HttpRequest, job: Job, form: Any, shown: Payload) -> UUID | None:
+    values = form.cleaned_data
+    args = [] if values["args"] is None else values["args"]
+    kwargs = {} if values["kwargs"] is None else values["kwargs"]
+    if not isinstance(args, list):
+        form.add_error("args", _("This must be a list, such as [1, 2]."))
+    if not isinstance(kwargs, dict):
+        form.add_error("kwargs", _('This must be an object, such as {"name": 1}.'))
+    if form.errors:
+        return None
+    changed: dict[str, Any] = {}
+    old_args, old_kwargs = codec.loads(job.arguments)
+    if args != shown.args:
+        changed["args"] = _unmasked(args, shown.args, old_args)
+    if kwargs != shown.kwargs:
+        changed["kwargs"] = _unmasked(kwargs, shown.kwargs, old_kwargs)
+    try:
+        with transaction.atomic(using=database()):
+            done = actions.run_again(job.pk, user=request.user, reason=values["reason"] or "", **changed)
+            if done.result is None:
+                raise ValueError(_("The job is gone."))
+            new = UUID(str(done.result.id))
+            audit.record(
+                request,
+                Job,
+                [(job.pk, str(job)), (new, f"{job.task_name} ({new})")],
+                ". ".join(filter(None, [str(_("New job from this one")), str(new), values["reason"]])),
+            )
+    except (TaskNotRegistered, TypeError, ValueError) as error:
+        form.add_error(None, str(error))
+        return None
+    messages.success(request, _("A new job was enqueued."))
+    return new
+
+
+def _unmasked(value: Any, shown: Any, old: Any) -> Any:
+    """Secrets that were left as they were shown are those of the old job."""
+    if value == MASK and shown == MASK:
+        return old
+    match value, shown, old:
+        case dict(), dict(), dict():
+            return {
+                key: _unmasked(item, shown.get(key), old.get(key)) if key in old else item
+                for key, item in value.items()
+            }
+        case list(), list(), list():
+            pairs = [
+                (shown[n], old[n]) if n < min(len(shown), len(old)) else (None, None)
+                for n in range(len(value))
+            ]
+            return [_unmasked(item, *pair) for item, pair in zip(value, pairs, strict=True)]
+    return value

@@ -1,0 +1,159 @@
+"""What needs somebody: what is stuck, why, and what to press."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import timedelta
+from typing import Any, NamedTuple
+
+from django.utils import timezone
+from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
+
+from ..registry import registry
+from . import staff, text
+from .base import url
+from .overview import Overview
+
+#: A job that has been ready for longer than this although its queue is served has waited long.
+PATIENCE = timedelta(minutes=5)
+
+
+class Notice(NamedTuple):
+    """One trouble: what it is, what to do, and where."""
+
+    kind: str
+    what: str
+    fix: str
+    label: str = ""
+    link: str = ""
+
+
+def notices(overview: Overview, workers: Sequence[Any], queues: Iterable[Any]) -> list[Notice]:
+    """All of them, the worst first."""
+    return [
+        *_no_workers(overview, workers),
+        *_stuck(overview, workers),
+        *_unserved(overview, workers),
+        *_unknown(overview),
+        *_paused(overview, queues),
+        *_waiting_long(overview, workers, queues),
+        *_late(workers),
+        *_versions(workers),
+    ]
+
+
+def _no_workers(overview: Overview, workers: Sequence[Any]) -> Iterator[Notice]:
+    if not any(map(staff.is_at_work, workers)):
+        waiting = overview.total["ready"] + overview.total["scheduled"]
+        yield Notice(
+            "bad" if waiting else "warn",
+            _("No worker is running."),
+            _("Start one: manage.py runworker"),
+        )
+
+
+def _stuck(overview: Overview, workers: Sequence[Any]) -> Iterator[Notice]:
+    alive = {worker.id for worker in workers if staff.is_at_work(worker)}
+    count = sum(found for worker, found in overview.holders.items() if worker not in alive)
+    if count:
+        what = ngettext(
+            "%(count)s job is running on a worker that is gone.",
+            "%(count)s jobs are running on workers that are gone.",
+            count,
+        )
+        yield Notice(
+            "bad",
+            what % {"count": count},
+            _("Any running worker takes them over within seconds. If none does, start one."),
+            _("Show them"),
+            url("job_changelist", status="running"),
+        )
+
+
+def _unserved(overview: Overview, workers: Sequence[Any]) -> Iterator[Notice]:
+    if not any(map(staff.is_at_work, workers)):
+        return
+    for queue, count in sorted(overview.ready.items()):
+        if not staff.room(workers, queue):
+            yield Notice(
+                "bad",
+                _("No worker serves the queue “%(queue)s”, where %(count)s wait.")
+                % {"queue": queue[1], "count": f"{count:,}"},
+                _("Start a worker for it: manage.py runworker --backend %(backend)s --queue %(queue)s")
+                % {"backend": queue[0], "queue": queue[1]},
+                _("Show the jobs"),
+                url("job_changelist", status="ready", queue=queue[1]),
+            )
+
+
+def _unknown(overview: Overview) -> Iterator[Notice]:
+    for task, count in sorted(overview.ready_tasks.items()):
+        if task not in registry:
+            yield Notice(
+                "bad",
+                _("%(count)s jobs wait for the task “%(task)s”, which nobody here knows.")
+                % {"count": f"{count:,}", "task": task},
+                _("Deploy the task, give one that exists this name as an alias, or discard the jobs."),
+                _("Show the jobs"),
+                url("job_changelist", status="ready", task=task),
+            )
+
+
+def _paused(overview: Overview, queues: Iterable[Any]) -> Iterator[Notice]:
+    for queue in queues:
+        count = overview.ready[(queue.backend, queue.name)]
+        if queue.is_paused and count:
+            yield Notice(
+                "warn",
+                _("The queue “%(queue)s” is paused, and %(count)s wait in it.")
+                % {"queue": queue.name, "count": f"{count:,}"},
+                queue.pause_reason or _("Resume it when they may run."),
+                _("Show the queues"),
+                url("queue_changelist"),
+            )
+
+
+def _waiting_long(overview: Overview, workers: Sequence[Any], queues: Iterable[Any]) -> Iterator[Notice]:
+    paused = {(queue.backend, queue.name) for queue in queues if queue.is_paused}
+    for queue, moment in sorted(overview.oldest.items()):
+        age = timezone.now() - moment
+        if age > PATIENCE and queue not in paused and staff.room(workers, queue):
+            yield Notice(
+                "warn",
+                _("A job has been ready in the queue “%(queue)s” for %(time)s.")
+                % {"queue": queue[1], "time": text.roughly(age.total_seconds())},
+                _("Its workers do not keep up: start more, or look what holds them."),
+                _("Show running jobs"),
+                url("job_changelist", status="running", queue=queue[1]),
+            )
+
+
+def _late(workers: Sequence[Any]) -> Iterator[Notice]:
+    late = [worker for worker in workers if staff.is_late(worker)]
+    if late:
+        what = ngettext(
+            "%(count)d worker has stopped to report: %(names)s.",
+            "%(count)d workers have stopped to report: %(names)s.",
+            len(late),
+        )
+        names = ", ".join(worker.name for worker in late[:5])
+        yield Notice(
+            "warn",
+            what % {"count": len(late), "names": names},
+            _("Look at their hosts. What they ran is given to others."),
+            _("Show the workers"),
+            url("worker_changelist"),
+        )
+
+
+def _versions(workers: Sequence[Any]) -> Iterator[Notice]:
+    found = staff.versions(workers)
+    if len(found) > 1:
+        yield Notice(
+            "warn",
+            _("Workers of several versions are running: %(versions)s.") % {"versions": ", ".join(found)},
+            _("Restart those of the older ones."),
+            _("Show the workers"),
+            url("worker_changelist"),
+        )

@@ -1,0 +1,116 @@
+"""Charts as geometry, for templates to draw as SVG: it needs no script and no style of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import NamedTuple
+
+from django.utils import timezone
+from django.utils.formats import date_format
+
+WIDTH, HEIGHT = 720, 180
+LEFT, BOTTOM, TOP = 44, 22, 8
+
+
+class Bar(NamedTuple):
+    x: float
+    width: float
+    good_y: float
+    good_height: float
+    bad_y: float
+    bad_height: float
+    title: str
+
+
+class Mark(NamedTuple):
+    at: float
+    text: str
+
+
+@dataclass(frozen=True)
+class Chart:
+    """Stacked bars over time with a scale on the left."""
+
+    bars: list[Bar]
+    lines: list[Mark]
+    times: list[Mark]
+    good: int
+    bad: int
+    width: int = WIDTH
+    height: int = HEIGHT
+    left: int = LEFT
+    floor: int = HEIGHT - BOTTOM
+
+    @property
+    def is_empty(self) -> bool:
+        return not self.good and not self.bad
+
+
+class Step(NamedTuple):
+    """What happened in one step of time."""
+
+    moment: datetime
+    good: int
+    bad: int
+
+
+def stacked(steps: Sequence[Step], titles: Sequence[str], is_long: bool) -> Chart:
+    """Good ones with bad ones on top."""
+    highest = nice(max((step.good + step.bad for step in steps), default=0))
+    floor, space = HEIGHT - BOTTOM, HEIGHT - BOTTOM - TOP
+    room = (WIDTH - LEFT) / max(1, len(steps))
+    bars = []
+    for number, (step, title) in enumerate(zip(steps, titles, strict=True)):
+        good, bad = space * step.good / highest, space * step.bad / highest
+        # What is there at all can be seen.
+        bad = max(bad, 2.0) if step.bad else 0.0
+        x = LEFT + room * number
+        bars.append(
+            Bar(
+                _round(x + room * 0.1),
+                _round(room * 0.8),
+                _round(floor - good),
+                _round(good),
+                _round(floor - good - bad),
+                _round(bad),
+                title,
+            )
+        )
+    lines = [Mark(_round(floor - space * part), f"{highest * part:g}") for part in (0, 0.5, 1)]
+    shape = "j M" if is_long else "H:i"
+    every = max(1, len(steps) // 6)
+    times = [
+        Mark(_round(LEFT + room * (number + 0.5)), date_format(timezone.localtime(step.moment), shape))
+        for number, step in enumerate(steps)
+        if number % every == every // 2
+    ]
+    return Chart(bars, lines, times, sum(step.good for step in steps), sum(step.bad for step in steps))
+
+
+def sparkline(values: Sequence[int], width: int = 96, height: int = 22) -> str:
+    """The points of a line through values."""
+    if not any(values) or len(values) < 2:
+        return ""
+    highest, step = max(values), width / (len(values) - 1)
+    return " ".join(
+        f"{_round(number * step)},{_round(height - 1 - (height - 2) * value / highest)}"
+        for number, value in enumerate(values)
+    )
+
+
+def nice(highest: float) -> int:
+    """The next number that makes a good scale."""
+    size = 2
+    while True:
+        for factor in (1, 2, 4, 5):
+            if size == 2 and factor > 1:
+                break
+            if highest <= factor * size:
+                return factor * size
+        size = 10 if size == 2 else size * 10
+
+
+def _round(value: float) -> float:
+    return round(value, 1)

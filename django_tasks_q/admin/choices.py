@@ -1,0 +1,34 @@
+"""What filters offer, from settings and registered tasks: it costs no query."""
+
+from __future__ import annotations
+
+from ..registry import registry
+
+
+def known_queues() -> list[str]:
+    """The queues that settings or registered tasks name."""
+    return sorted({queue for _, queue in known_queues_of_backends()})
+
+
+def known_queues_of_backends() -> list[tuple[str, str]]:
+    """The same with the backend that each belongs to."""
+    from .. import _framework as framework
+    from ..backends import DatabaseBackend
+
+    queues = {(task.backend, task.queue_name) for task in registry}
+    ours = set()
+    for backend in framework.task_backends.all():
+        if isinstance(backend, DatabaseBackend):
+            ours.add(backend.alias)
+            queues.update((backend.alias, queue) for queue in backend.queues)
+    return sorted(pair for pair in queues if pair[0] in ours)
+
+
+def known_tasks() -> list[str]:
+    """The names that stored jobs may have."""
+    return registry.names()
+
+
+def known_tags() -> list[str]:
+    """The tags of registered tasks."""
+    return sorted({tag for task in registry for tag in task.tags})

@@ -1,0 +1,126 @@
+"""What the small table of statistics says, for charts and for tables of tasks."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable
+from datetime import datetime, timedelta
+from typing import Any, NamedTuple
+
+from django.db.models import Sum
+from django.utils import timezone
+from django.utils.formats import date_format
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
+
+from ..models import Statistic
+from ..models.statistic import HOUR, percentiles
+from ..scope import database
+from . import text
+from .charts import Chart, Step, sparkline, stacked
+
+#: Spans of the chart: how long, and its steps.
+SPANS = {
+    "1h": (gettext_lazy("1 hour"), timedelta(hours=1), timedelta(minutes=2)),
+    "24h": (gettext_lazy("24 hours"), timedelta(hours=24), HOUR),
+    "7d": (gettext_lazy("7 days"), timedelta(days=7), 6 * HOUR),
+}
+GOOD = ("successful",)
+#: Attempts that went wrong, whether another one followed or not.
+BAD = ("failed", "retried", "crashed")
+
+
+class Span(NamedTuple):
+    """The figures of a span: over time, and of each queue."""
+
+    chart: Chart
+    queues: dict[str, tuple[str, int, int]]
+
+
+def _rows() -> Any:
+    return Statistic.objects.using(database())
+
+
+def span_of(name: str) -> Span:
+    """One statement."""
+    _label, length, step = SPANS[name]
+    now = timezone.now()
+    first = _floor(now - length + step, step)
+    count = int((now - first) // step) + 1
+    good, bad = [0] * count, [0] * count
+    queues: dict[str, list[int]] = defaultdict(lambda: [0] * count)
+    sums: dict[str, list[int]] = defaultdict(lambda: [0, 0])
+    columns = {f"sum_{column}": Sum(column) for column in ("started", *GOOD, *BAD)}
+    rows = _rows().since(first).order_by().values("moment", "queue_name").annotate(**columns)
+    for row in rows:
+        index = int((row["moment"] - first) // step)
+        if not 0 <= index < count:
+            continue
+        fine = sum(row[f"sum_{column}"] or 0 for column in GOOD)
+        amiss = sum(row[f"sum_{column}"] or 0 for column in BAD)
+        good[index] += fine
+        bad[index] += amiss
+        queues[row["queue_name"]][index] += fine + amiss
+        sums[row["queue_name"]][0] += row["sum_started"] or 0
+        sums[row["queue_name"]][1] += fine + amiss
+    steps = [Step(first + step * number, good[number], bad[number]) for number in range(count)]
+    is_long = length > timedelta(days=1)
+    titles = [_title(each, is_long) for each in steps]
+    told = {name: (sparkline(values), *sums[name]) for name, values in queues.items()}
+    return Span(stacked(steps, titles, is_long), told)  # type: ignore[arg-type]
+
+
+def _title(step: Step, is_long: bool) -> str:
+    moment = date_format(timezone.localtime(step.moment), "DATETIME_FORMAT" if is_long else "H:i")
+    return _("%(moment)s: %(good)d succeeded, %(bad)d failed") % {
+        "moment": moment,
+        "good": step.good,
+        "bad": step.bad,
+    }
+
+
+def _floor(moment: datetime, step: timedelta) -> datetime:
+    midnight = moment.replace(hour=0, minute=0, second=0, microsecond=0)
+    return moment - (moment - midnight) % step
+
+
+class TaskRow(NamedTuple):
+    """A line of a table of tasks."""
+
+    name: str
+    runs: int
+    failures: int
+    percent: float
+    p50: str
+    p95: str
+    seconds: float
+    waited: str
+
+
+def tasks_of(name: str) -> list[TaskRow]:
+    """The figures of each task in a span, the busiest first. One statement."""
+    since = timezone.now() - SPANS[name][1]
+    return [_task(row) for row in _rows().by_task(since)]
+
+
+def _task(row: dict[str, Any]) -> TaskRow:
+    bad = sum(row[column] for column in BAD)
+    runs = bad + sum(row[column] for column in GOOD)
+    half, most = percentiles(row).values()
+    waited = row["seconds_waited"] / row["started"] if row["started"] else None
+    return TaskRow(
+        name=row["task_name"],
+        runs=runs,
+        failures=bad,
+        percent=100 * bad / runs if runs else 0.0,
+        p50="" if half is None else text.duration(half),
+        p95="" if most is None else text.duration(most),
+        seconds=row["seconds_run"],
+        waited="" if waited is None else text.duration(waited),
+    )
+
+
+def worst(rows: Iterable[TaskRow], count: int = 5) -> list[TaskRow]:
+    """Those that fail most."""
+    failing = [row for row in rows if row.failures]
+    return sorted(failing, key=lambda row: (-row.failures, row.name))[:count]

@@ -1,0 +1,101 @@
+"""What confirmations and filters ask for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import timedelta
+from typing import Any
+
+from django import forms
+from django.utils import timezone
+from django.utils.translation import gettext_lazy as _
+
+from ..task_options import MAX_QUEUE_NAME
+
+
+def _line(value: str) -> str:
+    if value and not value.isprintable():
+        raise forms.ValidationError(_("Only characters that can be printed, on one line."))
+    return value
+
+
+class Line(forms.CharField):
+    def clean(self, value: Any) -> Any:
+        return _line(super().clean(value))
+
+
+class Moment(forms.DateTimeField):
+    """A local time, by the browser's own picker where it has one."""
+
+    def __init__(self, **more: Any) -> None:
+        widget = forms.DateTimeInput(attrs={"type": "datetime-local"}, format="%Y-%m-%dT%H:%M")
+        super().__init__(widget=widget, **more)
+
+
+class Json(forms.JSONField):
+    """JSON that may be nested deeper than Python can read."""
+
+    widget = forms.Textarea(attrs={"rows": 6, "spellcheck": "false"})
+
+    def to_python(self, value: Any) -> Any:
+        try:
+            return super().to_python(value)
+        except RecursionError:
+            raise forms.ValidationError(_("This is nested too deeply.")) from None
+
+    def bound_data(self, data: Any, initial: Any) -> Any:
+        try:
+            return super().bound_data(data, initial)
+        except RecursionError:
+            return initial
+
+
+def _reason() -> forms.Field:
+    return Line(
+        label=_("Reason"), max_length=255, required=False, help_text=_("For those who look at it later.")
+    )
+
+
+FIELDS: dict[str, Any] = {
+    "reason": _reason,
+    "at": lambda: Moment(label=_("Not before"), required=False, help_text=_("Empty for now.")),
+    "moment": lambda: Moment(label=_("Start at")),
+    "until": lambda: Moment(
+        label=_("Until"), required=False, help_text=_("Empty for until somebody resumes it.")
+    ),
+    "priority": lambda: forms.IntegerField(
+        label=_("Priority"), min_value=-100, max_value=100, required=False
+    ),
+    "queue_name": lambda: Line(label=_("Queue"), max_length=MAX_QUEUE_NAME, required=False),
+    "max_running": lambda: forms.IntegerField(
+        label=_("Most jobs at a time"),
+        min_value=1,
+        max_value=1_000_000,
+        required=False,
+        help_text=_("Over all workers. Empty for no limit."),
+    ),
+    "typed": lambda: forms.CharField(label=_("Type the queue's name to confirm"), max_length=MAX_QUEUE_NAME),
+    "args": lambda: Json(label=_("Positional arguments")),
+    "kwargs": lambda: Json(label=_("Keyword arguments")),
+}
+
+
+def form_of(names: Iterable[str], data: Any = None, initial: Any = None) -> forms.Form:
+    """A form of these fields."""
+    form = forms.Form(data, initial=initial)
+    for name in names:
+        form.fields[name] = FIELDS[name]()
+    return form
+
+
+def values_of(form: forms.Form) -> dict[str, Any]:
+    """What was filled in, for a verb: empty fields are left to it."""
+    given = {name: value for name, value in form.cleaned_data.items() if value not in (None, "")}
+    if "moment" in given:
+        given["at"] = given.pop("moment")
+    return given
+
+
+def soon() -> str:
+    """A time to begin with, in an hour."""
+    return (timezone.localtime() + timedelta(hours=1)).strftime("%Y-%m-%dT%H:%M")

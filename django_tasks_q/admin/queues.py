@@ -1,0 +1,169 @@
+"""The queues: how full they are, and what was settled about them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from django.contrib import admin, messages
+from django.db import transaction
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpResponseRedirect
+from django.urls import URLPattern, path
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
+
+from .. import actions
+from ..models import Queue, Worker
+from ..models.job import JobQuerySet
+from ..scope import database
+from ..states import STARTABLE
+from . import audit, figures, staff
+from .base import Screens, jobs_of, leave, may, require, sees_all, url
+from .dashboard import queue_rows
+from .forms import form_of
+from .overview import Overview
+from .performing import CAP, summary
+
+if TYPE_CHECKING:
+    ModelAdmin = admin.ModelAdmin[Queue]
+else:
+    ModelAdmin = admin.ModelAdmin
+
+#: What can be done to a queue: its label, its permission, and what is asked for.
+VERBS: dict[str, tuple[Any, str, tuple[str, ...]]] = {
+    "pause": (gettext_lazy("Pause"), "pause_queue", ("reason", "until")),
+    "resume": (gettext_lazy("Resume"), "pause_queue", ()),
+    "limit": (gettext_lazy("Change the limit"), "change_queue", ("max_running",)),
+    "clear": (gettext_lazy("Clear"), "discard_job", ("typed", "reason")),
+}
+
+
+class QueueScreens(Screens):
+    """Mixin: everything about queues."""
+
+    def get_urls(self) -> list[URLPattern]:
+        view = self.admin_site.admin_view(self.act_view)
+        return [
+            path("actions/<slug:name>/", view, name="django_tasks_q_queue_action"),
+            *super().get_urls(),
+        ]
+
+    def changelist_view(self, request: HttpRequest, extra_context: Any = None) -> HttpResponse:
+        """Four queries of its own."""
+        require(request, "view_queue")
+        if request.method == "POST":
+            return HttpResponseNotAllowed(["GET", "HEAD"])
+        overview = Overview.of(jobs_of(request))
+        workers = list(
+            staff.with_life(Worker._default_manager.using(database())).order_by("-started_at")[:200]
+        )
+        settled = list(Queue._default_manager.using(database()).order_by("backend", "name")[:1000])
+        span = figures.span_of("1h") if sees_all() else None
+        context = {
+            "rows": queue_rows(overview, workers, settled, span),
+            "may_pause": may(request, "pause_queue"),
+            "may_limit": may(request, "change_queue"),
+            "may_clear": may(request, "discard_job"),
+            "live": True,
+            **(extra_context or {}),
+        }
+        return self.page(request, "queues", _("Queues"), context, fragment="queues_live")
+
+    def change_view(
+        self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: Any = None
+    ) -> HttpResponse:
+        # A queue's page is its jobs, and what is settled of it is in the list.
+        require(request, "view_queue")
+        return HttpResponseRedirect(url("queue_changelist"))
+
+    def history_view(self, request: HttpRequest, object_id: str, extra_context: Any = None) -> HttpResponse:
+        return self.change_view(request, object_id)
+
+    def act_view(self, request: HttpRequest, name: str) -> HttpResponse:
+        """Ask, and do what was confirmed."""
+        if name not in VERBS:
+            raise Http404
+        label, codename, fields = VERBS[name]
+        require(request, codename)
+        target = url("queue_changelist")
+        if request.method != "POST":
+            return leave(request, _("Choose what to do on this page."), target)
+        backend, queue = request.POST.get("backend", ""), request.POST.get("queue", "")
+        if not all(value and len(value) <= 128 and value.isprintable() for value in (backend, queue)):
+            return leave(request, _("That is no name of a queue."), target, messages.ERROR)
+        row = self._row(backend, queue)
+        confirmed = "confirmed" in request.POST
+        initial = {"max_running": row.max_running if row else None}
+        form = form_of(fields, request.POST if confirmed else None, initial)
+        jobs = actions.matching(self._waiting(request, backend, queue), CAP) if name == "clear" else None
+        # To resume is no harm, and undone by the button that comes in its place.
+        if (confirmed and form.is_valid()) or name == "resume":
+            values = form.cleaned_data if fields else {}
+            if name == "clear" and values["typed"] != queue:
+                form.add_error("typed", _("That is not its name."))
+            elif self._done(request, name, (backend, queue), values, form, jobs):
+                return HttpResponseRedirect(target)
+        context = {
+            "label": label,
+            "name": name,
+            "backend": backend,
+            "queue": queue,
+            "form": form,
+            "count": len(jobs.ids) if jobs else 0,
+            "more": jobs.more if jobs else False,
+            "is_grave": name == "clear",
+        }
+        return self.page(
+            request, "queue_action", f"{label}: {queue}", context, status=400 if form.errors else 200
+        )
+
+    def _row(self, backend: str, queue: str) -> Any:
+        return Queue._default_manager.using(database()).filter(backend=backend, name=queue).first()
+
+    def _waiting(self, request: HttpRequest, backend: str, queue: str) -> JobQuerySet:
+        return jobs_of(request).filter(status__in=STARTABLE, backend=backend, queue_name=queue)
+
+    def _done(
+        self,
+        request: HttpRequest,
+        name: str,
+        queue: tuple[str, str],
+        values: dict[str, Any],
+        form: Any,
+        jobs: Any,
+    ) -> bool:
+        try:
+            with transaction.atomic(using=database()):
+                message = _perform(request, name, *queue, values, jobs)
+                told = ". ".join(filter(None, [str(VERBS[name][0]), values.get("reason")]))
+                audit.record(request, Queue, [(queue[1], f"{queue[1]} ({queue[0]})")], told)
+        except (TypeError, ValueError) as error:
+            form.add_error(None, str(error))
+            return False
+        messages.success(request, message)
+        return True
+
+
+def _perform(
+    request: HttpRequest, name: str, backend: str, queue: str, values: dict[str, Any], jobs: Any
+) -> str:
+    shared: dict[str, Any] = {"backend": backend, "user": request.user}
+    reason = values.get("reason") or ""
+    match name:
+        case "pause":
+            by = request.user.get_username()[:255]
+            actions.pause(queue, by=by, reason=reason, until=values["until"], **shared)
+            told = _("“%(queue)s” is paused: nothing more of it is started. What runs goes on.")
+            return told % {"queue": queue}
+        case "resume":
+            actions.resume(queue, **shared)
+            return _("“%(queue)s” is resumed.") % {"queue": queue}
+        case "limit":
+            actions.limit(queue, values["max_running"], **shared)
+            return _("The limit of “%(queue)s” is changed.") % {"queue": queue}
+    done = actions.discard(jobs.ids, reason=reason, user=request.user)
+    return summary(_("Clear"), done)
+
+
+@admin.register(Queue)
+class QueueAdmin(QueueScreens, ModelAdmin):
+    pass

@@ -1,0 +1,39 @@
+"""The tasks that this process knows, and what the statistics say of each."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.http import HttpRequest, HttpResponse
+from django.utils.translation import gettext as _
+
+from ..descriptions import described
+from ..registry import registry
+from . import figures, text
+from .base import require, sees_all, url
+
+#: Facts that have a place of their own on the page.
+SHOWN = ("name", "description", "function", "signature", "source", "queue_name", "executor", "max_attempts")
+
+
+def registered(admin: Any, request: HttpRequest) -> HttpResponse:
+    """One query of its own."""
+    require(request, "view_job")
+    told = {row.name: row for row in figures.tasks_of("24h")} if sees_all() else {}
+    rows = []
+    for task in sorted(registry, key=lambda task: task.name):
+        facts = described(task)
+        rows.append(
+            {
+                "facts": facts,
+                "options": [
+                    (name, text.pretty(value) if not isinstance(value, str) else value)
+                    for name, value in facts.items()
+                    if name not in SHOWN and value not in (None, "", [], {}, False)
+                ],
+                "figures": told.get(task.name),
+                "jobs_url": url("job_changelist", task=task.name),
+            }
+        )
+    response: HttpResponse = admin.page(request, "tasks", _("Tasks"), {"rows": rows})
+    return response

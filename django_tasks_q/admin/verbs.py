@@ -1,0 +1,151 @@
+"""What a person may do to jobs, as buttons, permissions and questions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from django.http import HttpRequest
+from django.utils.translation import gettext_lazy as _
+from django.utils.translation import ngettext_lazy
+
+from .. import actions
+from ..models import Job
+from ..states import FINAL, STARTABLE, JobStatus
+from ..storage.operations import DISMISSIBLE, MOVABLE, RETRYABLE
+from .base import may
+
+EVERY = tuple(JobStatus)
+
+
+@dataclass(frozen=True)
+class Verb:
+    """One thing to do, and the states in which it can be done."""
+
+    name: str
+    label: Any
+    question: Any
+    codename: str
+    states: frozenset[str]
+    function: Callable[..., Any]
+    #: What the confirmation asks for, by names of fields in ``forms``.
+    fields: tuple[str, ...] = ("reason",)
+    is_grave: bool = False
+    help: Any = ""
+
+    def fits(self, job: Job) -> bool:
+        """Whether the verb would change that job."""
+        match self.name:
+            case "pin":
+                return job.pinned_at is None
+            case "unpin":
+                return job.pinned_at is not None
+            case "dismiss":
+                return job.status in self.states and job.dismissed_at is None
+            case "cancel":
+                return job.status in self.states and job.cancel_requested_at is None
+        return job.status in self.states
+
+
+def _verb(name: str, label: Any, question: Any, codename: str, states: Iterable[str], **more: Any) -> Verb:
+    return Verb(name, label, question, f"{codename}_job", frozenset(states), getattr(actions, name), **more)
+
+
+VERBS = {
+    verb.name: verb
+    for verb in (
+        _verb(
+            "retry",
+            _("Retry"),
+            ngettext_lazy("Retry %(count)s job?", "Retry %(count)s jobs?", "count"),
+            "retry",
+            RETRYABLE,
+            fields=("at", "reason"),
+            help=_("Their attempts are counted anew; the records of earlier ones stay."),
+        ),
+        _verb(
+            "run_now",
+            _("Run now"),
+            ngettext_lazy("Run %(count)s job now?", "Run %(count)s jobs now?", "count"),
+            "change",
+            (JobStatus.SCHEDULED,),
+            help=_("They become ready before their time."),
+        ),
+        _verb(
+            "reschedule",
+            _("Reschedule"),
+            ngettext_lazy("Reschedule %(count)s job?", "Reschedule %(count)s jobs?", "count"),
+            "change",
+            MOVABLE,
+            fields=("moment", "reason"),
+        ),
+        _verb(
+            "change",
+            _("Change priority or queue"),
+            ngettext_lazy("Change %(count)s job?", "Change %(count)s jobs?", "count"),
+            "change",
+            STARTABLE,
+            fields=("priority", "queue_name", "reason"),
+        ),
+        _verb(
+            "cancel",
+            _("Cancel"),
+            ngettext_lazy("Cancel %(count)s job?", "Cancel %(count)s jobs?", "count"),
+            "cancel",
+            (*STARTABLE, JobStatus.RUNNING),
+            is_grave=True,
+            help=_(
+                "Jobs that wait end at once. Running ones are asked to end; what they finish first stands."
+            ),
+        ),
+        _verb(
+            "discard",
+            _("Discard"),
+            ngettext_lazy("Discard %(count)s job?", "Discard %(count)s jobs?", "count"),
+            "discard",
+            STARTABLE,
+            is_grave=True,
+            help=_("Jobs that wait are cancelled; running ones are left alone."),
+        ),
+        _verb(
+            "dismiss",
+            _("Dismiss"),
+            ngettext_lazy("Dismiss %(count)s failure?", "Dismiss %(count)s failures?", "count"),
+            "discard",
+            DISMISSIBLE,
+            help=_("The jobs stay as they are, and are no longer listed as failures to deal with."),
+        ),
+        _verb(
+            "pin",
+            _("Keep"),
+            ngettext_lazy("Keep %(count)s job?", "Keep %(count)s jobs?", "count"),
+            "change",
+            EVERY,
+            help=_("They are not removed when their retention is over."),
+        ),
+        _verb(
+            "unpin",
+            _("Stop keeping"),
+            ngettext_lazy("Stop keeping %(count)s job?", "Stop keeping %(count)s jobs?", "count"),
+            "change",
+            EVERY,
+        ),
+        _verb(
+            "delete",
+            _("Delete"),
+            ngettext_lazy("Delete %(count)s job?", "Delete %(count)s jobs?", "count"),
+            "delete",
+            FINAL,
+            is_grave=True,
+            help=_("With their attempts, progress and log lines. This cannot be undone."),
+        ),
+    )
+}
+#: The verbs that are offered for several jobs at a time.
+BULK = ("retry", "run_now", "cancel", "discard", "dismiss", "pin", "unpin", "delete")
+
+
+def offered(request: HttpRequest, names: Iterable[str] = tuple(VERBS)) -> list[Verb]:
+    """The verbs that the user may use."""
+    return [VERBS[name] for name in names if may(request, VERBS[name].codename)]

@@ -1,0 +1,76 @@
+"""Which jobs a command is about."""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
+
+from django.core.management.base import CommandError
+from django.utils import timezone
+from django.utils.dateparse import parse_datetime, parse_duration
+
+from ..models import Job
+from ..models.job import JobQuerySet
+from ..scope import database
+from ..states import JobStatus
+
+FILTERS = ("status", "task", "queue", "backend", "tag", "since")
+
+
+def add_filters(parser: ArgumentParser) -> None:
+    add = parser.add_argument
+    add("--status", choices=[status.lower() for status in JobStatus.values])
+    add("--task", metavar="NAME", help="jobs of this task")
+    add("--queue", metavar="NAME", help="jobs of this queue")
+    add("--backend", metavar="ALIAS", help="jobs of this backend")
+    add("--tag", metavar="TAG", help="jobs with this tag; reads all that the other filters leave")
+    add("--since", metavar="TIME", help="enqueued since then: 2026-01-31T08:00, or 2h, 30m, 7d ago")
+
+
+def filtered(options: dict[str, Any]) -> JobQuerySet:
+    """The jobs that the filters find. Raises CommandError."""
+    jobs: JobQuerySet = Job.objects.using(database())
+    if options.get("status"):
+        jobs = jobs.filter(status=options["status"].upper())
+    for option, column in (("task", "task_name"), ("queue", "queue_name"), ("backend", "backend")):
+        if options.get(option):
+            jobs = jobs.filter(**{column: options[option]})
+    if options.get("since"):
+        # Ids begin with the time, and have an index.
+        moment = when(options["since"], past=True)
+        jobs = jobs.filter(id__gte=UUID(int=max(0, int(moment.timestamp() * 1000)) << 80))
+    if options.get("tag"):
+        jobs = jobs.tagged(options["tag"])
+    return jobs
+
+
+def is_filtered(options: dict[str, Any]) -> bool:
+    return any(options.get(name) for name in FILTERS)
+
+
+def uuid(text: str) -> UUID:
+    """Raises CommandError."""
+    try:
+        return UUID(text)
+    except ValueError:
+        raise CommandError(f"{text!r:.60} is no id.") from None
+
+
+def when(text: str, *, past: bool = False) -> Any:
+    """A moment, or a length of time from now. Raises CommandError."""
+    units = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
+    try:
+        if text[-1:] in units and text[:-1].replace(".", "", 1).isdigit():
+            length: timedelta | None = timedelta(**{units[text[-1]]: float(text[:-1])})
+        else:
+            length = None if "T" in text or text.count("-") > 1 else parse_duration(text)
+        if length is not None:
+            return timezone.now() - length if past else timezone.now() + length
+        moment = parse_datetime(text)
+    except (ValueError, OverflowError):
+        moment = None
+    if moment is None:
+        raise CommandError(f"{text!r:.60} is no time: write 2026-01-31T08:00, or 30m, 2h, 7d.")
+    return timezone.make_aware(moment) if timezone.is_naive(moment) else moment

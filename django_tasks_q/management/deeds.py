@@ -1,0 +1,146 @@
+"""The verbs of ``manage.py tasks`` that change something: those of ``actions``, as in the admin."""
+
+from __future__ import annotations
+
+import getpass
+from argparse import ArgumentParser
+from collections.abc import Iterator
+from typing import Any
+from uuid import UUID
+
+from django.core.management.base import CommandError
+
+from .. import _framework as framework
+from .. import actions
+from ..maintenance.prune import prune as prune_slice
+from .backends import chosen
+from .choosing import add_filters, filtered, is_filtered, uuid, when
+from .printing import Printer
+
+#: Verbs on jobs: what they do, and whether they take a time.
+ON_JOBS = {
+    "retry": "run jobs once more that failed, expired or were cancelled",
+    "cancel": "cancel jobs that wait, and ask running ones to end",
+    "discard": "cancel jobs that wait, and leave running ones alone",
+}
+#: Jobs that are changed by one transaction.
+SLICE = 500
+
+
+def add_deeds(commands: Any) -> Iterator[ArgumentParser]:
+    for name, told in ON_JOBS.items():
+        parser = commands.add_parser(name, help=told)
+        parser.add_argument("ids", nargs="*", metavar="ID", help="ids of jobs")
+        add_filters(parser)
+        parser.add_argument(
+            "--limit", type=int, default=1000, metavar="N", help="at most so many found by filters"
+        )
+        parser.add_argument("--reason", default="", help="for people to read")
+        if name == "retry":
+            parser.add_argument(
+                "--at", metavar="TIME", help="not before: 2026-01-31T08:00, or in 30m, 2h, 7d"
+            )
+        yield parser
+    pause = commands.add_parser("pause", help="have workers start nothing of a queue")
+    resume = commands.add_parser("resume", help="have them start it again")
+    for parser in (pause, resume):
+        parser.add_argument("queue", metavar="QUEUE")
+        parser.add_argument("--backend", default=framework.DEFAULT_TASK_BACKEND_ALIAS, metavar="ALIAS")
+        parser.add_argument("--reason", default="", help="for people to read")
+    pause.add_argument("--until", metavar="TIME", help="2026-01-31T08:00, or in 30m, 2h, 7d")
+    yield pause
+    yield resume
+    prune = commands.add_parser("prune", help="delete finished jobs whose retention is over")
+    prune.add_argument("--backend", metavar="ALIAS", help="alias in TASKS (default: all that store jobs)")
+    yield prune
+
+
+def on_jobs(printer: Printer, options: dict[str, Any]) -> int:
+    """Ends with 1 if nothing was done."""
+    verb = options["verb"]
+    more: dict[str, Any] = {"reason": options["reason"]}
+    if verb == "retry" and options["at"]:
+        more["at"] = when(options["at"])
+    ids, is_more = _ids(options)
+    done: set[UUID] = set()
+    requested: set[UUID] = set()
+    skipped: dict[str, set[UUID]] = {}
+    for start in range(0, len(ids), SLICE):
+        try:
+            answer = getattr(actions, verb)(ids[start : start + SLICE], **more)
+        except (TypeError, ValueError) as error:
+            raise CommandError(str(error)) from error
+        done |= answer.done
+        requested |= getattr(answer, "requested", set())
+        for reason, some in answer.skipped.items():
+            skipped.setdefault(reason.value, set()).update(some)
+    parts = [f"{len(done)} done"]
+    if requested:
+        parts.append(f"{len(requested)} asked to end")
+    reasons = {reason.value: str(reason.label) for reason in actions.Reason}
+    parts += [f"{len(some)} skipped: {reasons[reason]}" for reason, some in sorted(skipped.items())]
+    if is_more:
+        parts.append("there are more")
+    data = {
+        "done": sorted(map(str, done)),
+        "requested": sorted(map(str, requested)),
+        "skipped": {reason: sorted(map(str, some)) for reason, some in skipped.items()},
+        "more": is_more,
+    }
+    printer.line(f"{verb}: {', '.join(parts)}.", data)
+    return 0 if done or requested else 1
+
+
+def _ids(options: dict[str, Any]) -> tuple[list[UUID], bool]:
+    if options["ids"]:
+        if is_filtered(options):
+            raise CommandError("Name ids or filters, not both.")
+        return sorted({uuid(text) for text in options["ids"]}), False
+    if not is_filtered(options):
+        raise CommandError("Name the jobs: ids, or filters such as --status failed --task NAME.")
+    try:
+        return actions.matching(filtered(options), options["limit"])
+    except ValueError as error:
+        raise CommandError(str(error)) from error
+
+
+def pause(printer: Printer, options: dict[str, Any]) -> int:
+    more = {"until": when(options["until"])} if options["until"] else {}
+    queue, backend = options["queue"], options["backend"]
+    try:
+        news = actions.pause(
+            queue, by=f"{getpass.getuser()} (shell)", reason=options["reason"], backend=backend, **more
+        )
+    except (TypeError, ValueError) as error:
+        raise CommandError(str(error)) from error
+    told = "is paused" if news else "was paused already"
+    data = {"queue": queue, "backend": backend, "paused": True, "news": news}
+    printer.line(f"Queue {queue!r} {told}.", data)
+    return 0
+
+
+def resume(printer: Printer, options: dict[str, Any]) -> int:
+    queue, backend = options["queue"], options["backend"]
+    try:
+        news = actions.resume(queue, reason=options["reason"], backend=backend)
+    except (TypeError, ValueError) as error:
+        raise CommandError(str(error)) from error
+    told = "is resumed" if news else "was not paused"
+    data = {"queue": queue, "backend": backend, "paused": False, "news": news}
+    printer.line(f"Queue {queue!r} {told}.", data)
+    return 0
+
+
+def prune(printer: Printer, options: dict[str, Any]) -> int:
+    counts = {}
+    for backend in chosen(options["backend"]):
+        count = 0
+        while found := prune_slice(backend.storage, backend.alias, backend.settings):
+            count += found
+        counts[backend.alias] = count
+    told = ", ".join(f"{alias}: {count}" for alias, count in counts.items())
+    printer.line(f"Jobs deleted, or their results cleared: {told}.", counts)
+    return 0
+
+
+DEEDS = {**dict.fromkeys(ON_JOBS, on_jobs), "pause": pause, "resume": resume, "prune": prune}

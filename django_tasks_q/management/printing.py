@@ -1,0 +1,69 @@
+"""What commands say, for people or for programs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+
+class Printer:
+    """Writes tables and facts as text, or all of it as one JSON value."""
+
+    def __init__(self, write: Callable[[str], Any], *, as_json: bool) -> None:
+        self.write = write
+        self.as_json = as_json
+
+    def table(self, titles: Sequence[str], rows: Sequence[Sequence[Any]], data: Any) -> None:
+        if self.as_json:
+            self.json(data)
+            return
+        cells = [list(titles), *([_cell(value) for value in row] for row in rows)]
+        widths = [max(len(row[column]) for row in cells) for column in range(len(titles))]
+        for row in cells:
+            padded = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
+            self.write("  ".join(padded).rstrip())
+
+    def facts(self, facts: Mapping[str, Any]) -> None:
+        if self.as_json:
+            self.json(facts)
+            return
+        width = max(map(len, facts), default=0)
+        for key, value in facts.items():
+            shown = value if isinstance(value, str) else json.dumps(value, default=_plain, ensure_ascii=False)
+            self.write(f"{key.ljust(width)}  {_printable(shown)}".rstrip())
+
+    def line(self, text: str, data: Any) -> None:
+        if self.as_json:
+            self.json(data)
+        else:
+            self.write(_printable(text))
+
+    def json(self, data: Any) -> None:
+        self.write(json.dumps(data, indent=2, default=_plain))
+
+
+def _plain(value: Any) -> Any:
+    match value:
+        case datetime():
+            return value.isoformat()
+        case UUID():
+            return str(value)
+        case set() | frozenset():
+            return sorted(map(str, value))
+    return str(value)
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, datetime):
+        return value.isoformat(sep=" ", timespec="seconds")
+    return _printable(str(value)).replace("\n", " ")
+
+
+def _printable(text: str) -> str:
+    """Without what a terminal would obey."""
+    return "".join(c if c.isprintable() or c == "\n" else repr(c)[1:-1] for c in text)

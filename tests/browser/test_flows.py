@@ -1,0 +1,311 @@
+"""What an operator does, in a real browser, with and without JavaScript, while a worker runs."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ..project import wait_for
+from .policy import POLICY
+from .site import Site
+
+WORKER = ("--processes", "2", "--worker-name", "worker-1")
+SCREENS = ("job/dashboard/", "job/", "job/failed/", "job/tasks/", "queue/", "worker/")
+
+
+def go(page: Any, site: Site, path: str) -> None:
+    page.goto(f"{site.url}/django_tasks_q/{path}")
+
+
+def until(page: Any, text: str, seconds: int = 20, within: str = "#content-main") -> None:
+    """Reload until the page says so: that needs no JavaScript."""
+
+    def said() -> bool:
+        page.reload(wait_until="domcontentloaded")
+        return text in " ".join(page.locator(within).all_inner_texts())
+
+    wait_for(said, seconds)
+
+
+def message(page: Any) -> str:
+    return str(page.locator(".messagelist").inner_text())
+
+
+@pytest.fixture(params=[True, False], ids=["with JavaScript", "without JavaScript"])
+def page(request: pytest.FixtureRequest, open_page: Any) -> Any:
+    return open_page(script=request.param)
+
+
+def test_failed_job_is_found_retried_and_succeeds(page: Any, site: Site, tmp_path: Path) -> None:
+    mark = tmp_path / "mended"
+    site.shell(f"from tests.browser.tasks import *; fail_unless.enqueue({str(mark)!r}); wait_for.enqueue(0)")
+    with site.worker(*WORKER):
+        wait_for(lambda: site.unfinished() == 0)
+        go(page, site, "job/")
+        page.get_by_role("link", name=re.compile("Failed 1")).click()
+        page.select_option("#f-task", "shop.fail_unless")
+        page.get_by_role("button", name="Filter", exact=True).click()
+        assert page.locator(".tasks-jobs tbody tr").count() == 1
+        assert "FileNotFoundError" in page.locator(".tasks-jobs").inner_text()
+        page.get_by_role("link", name="shop.fail_unless").click()
+        page.get_by_text("Traceback", exact=True).click()
+        assert "Traceback (most recent call last)" in page.locator("details[open] pre").inner_text()
+        mark.touch()
+        page.get_by_role("button", name="Retry", exact=True).click()
+        assert "Retry 1 job?" in page.locator(".tasks-question").inner_text()
+        page.get_by_label("Reason").fill("the file is there now")
+        page.get_by_role("button", name="Retry", exact=True).click()
+        assert "Retry: 1 done" in message(page)
+        until(page, "Successful")
+        assert '"mended"' in page.locator("#content-main").inner_text()
+        assert "the file is there now" in page.locator("#content-main").inner_text()
+
+
+def test_paused_queue_waits_until_it_is_resumed(page: Any, site: Site) -> None:
+    with site.worker(*WORKER) as worker:
+        wait_for(lambda: "Stop with Ctrl-C" in worker.output)
+        go(page, site, "queue/")
+        page.get_by_role("button", name="Pause default").click()
+        page.get_by_label("Reason").fill("month-end")
+        page.get_by_role("button", name="Pause", exact=True).click()
+        assert "is paused" in message(page)
+        assert "by demo" in page.locator("#content-main").inner_text()
+        assert "month-end" in page.locator("#content-main").inner_text()
+        # A worker without hints looks what is wanted of it every ten seconds.
+        wait_for(lambda: "pause" in worker.output.lower() or site_seen_pause(site), 25)
+        site.shell("from tests.browser.tasks import *; wait_for.enqueue(0)")
+        page.wait_for_timeout(1500)
+        assert site.unfinished() == 1
+        page.get_by_role("button", name="Resume default").click()
+        assert "is resumed" in message(page)
+        wait_for(lambda: site.unfinished() == 0, 25)
+
+
+def site_seen_pause(site: Site) -> bool:
+    """Whether a worker has renewed its lease since the pause, and so knows of it."""
+    code = (
+        "from django_tasks_q.models import Queue, Worker; from datetime import timedelta\n"
+        "since = Queue.objects.get().paused_at + timedelta(seconds=11)\n"
+        "from django.utils import timezone; print(int(timezone.now() > since))"
+    )
+    return site.shell(code) == "1"
+
+
+def test_running_job_is_cancelled(page: Any, site: Site) -> None:
+    site.shell("from tests.browser.tasks import *; import_catalogue.enqueue('northwind', seconds=300)")
+    with site.worker(*WORKER):
+        go(page, site, "job/?status=running")
+        until(page, "shop.import_catalogue", within=".tasks-jobs")
+        page.get_by_role("link", name="shop.import_catalogue").click()
+        until(page, "row ")
+        page.get_by_role("button", name="Cancel", exact=True).click()
+        page.get_by_label("Reason").fill("wrong supplier")
+        page.get_by_role("button", name="Cancel", exact=True).click()
+        assert "1 asked to end" in message(page)
+        until(page, "Cancelled", 30)
+        assert "wrong supplier" in page.locator("#content-main").inner_text()
+
+
+def test_all_matching_are_retried(page: Any, site: Site) -> None:
+    site.shell("from tests.browser.tasks import *; [fail_unless.enqueue('/nonexistent') for _ in range(7)]")
+    site.shell("from tests.browser.tasks import *; retry_supplier.using(max_attempts=1).enqueue('x')")
+    with site.worker(*WORKER, "--batch") as worker:
+        worker.process.wait(60)
+    go(page, site, "job/?status=failed&task=shop.fail_unless")
+    page.get_by_role("button", name="Retry: all that the filters find").click()
+    assert "Retry 7 jobs?" in page.locator(".tasks-question").inner_text()
+    page.get_by_role("button", name="Retry", exact=True).click()
+    assert "Retry: 7 done" in message(page)
+    go(page, site, "job/failed/")
+    assert page.locator(".tasks-group").count() == 1
+    assert "shop.retry_supplier" in page.locator(".tasks-group").inner_text()
+    page.get_by_role("button", name="Dismiss failures of shop.retry_supplier").click()
+    page.get_by_role("button", name="Dismiss", exact=True).click()
+    assert "Dismiss: 1 done" in message(page)
+    assert "No failure waits" in page.locator("#content-main").inner_text()
+
+
+def test_chosen_jobs_are_discarded(page: Any, site: Site) -> None:
+    site.shell("from tests.browser.tasks import *; wait_for.enqueue_many([(1.0,)] * 5)")
+    go(page, site, "job/?status=ready")
+    boxes = page.locator(".tasks-jobs input[type=checkbox]")
+    boxes.nth(0).check()
+    boxes.nth(3).check()
+    page.get_by_role("button", name="Discard", exact=True).click()
+    assert "Discard 2 jobs?" in page.locator(".tasks-question").inner_text()
+    page.get_by_role("link", name="No, go back").click()
+    assert page.locator(".tasks-jobs tbody tr").count() == 5
+    boxes.nth(0).check()
+    page.get_by_role("button", name="Discard", exact=True).click()
+    page.get_by_role("button", name="Discard", exact=True).click()
+    assert "Discard: 1 done" in message(page)
+    assert page.locator(".tasks-jobs tbody tr").count() == 4
+
+
+def test_worker_is_asked_to_stop(page: Any, site: Site) -> None:
+    with site.worker(*WORKER) as worker:
+        wait_for(lambda: "Stop with Ctrl-C" in worker.output)
+        go(page, site, "worker/")
+        until(page, "worker-1")
+        page.get_by_role("button", name="Stop worker-1").click()
+        page.get_by_role("button", name="Stop", exact=True).click()
+        assert "Stop: 1 done" in message(page)
+        assert worker.process.wait(40) == 0
+        until(page, "Stopped")
+
+
+def test_new_job_from_an_old_one(page: Any, site: Site) -> None:
+    site.shell("from tests.browser.tasks import *; wait_for.enqueue(600)")
+    go(page, site, "job/")
+    page.get_by_role("link", name="shop.wait_for").click()
+    page.get_by_role("link", name="New job from this one").click()
+    page.get_by_label("Positional arguments").fill("[0.5")
+    page.get_by_role("button", name="Enqueue").click()
+    assert "valid JSON" in page.locator("#content-main").inner_text()
+    page.get_by_label("Positional arguments").fill("[0.5]")
+    page.get_by_role("button", name="Enqueue").click()
+    assert "A new job was enqueued" in message(page)
+    assert "0.5" in page.locator("#content-main").inner_text()
+
+
+def test_live_refresh_and_its_pause(open_page: Any, site: Site) -> None:
+    page = open_page()
+    go(page, site, "job/")
+    assert "No job" in page.locator("#tasks-live").inner_text()
+    site.shell("from tests.browser.tasks import *; wait_for.enqueue(600)")
+    page.get_by_role("link", name="shop.wait_for").wait_for(timeout=9000)
+    page.get_by_label("Choose shop.wait_for").check()
+    button = page.locator("#tasks-live-button")
+    button.click()
+    assert button.inner_text() == "Resume"
+    assert page.locator("#tasks-live-status").inner_text() == "Paused"
+    site.shell("from tests.browser.tasks import *; close_day.enqueue('x')")
+    page.wait_for_timeout(6500)
+    assert page.get_by_role("link", name="shop.close_day").count() == 0
+    button.click()
+    page.get_by_role("link", name="shop.close_day").wait_for(timeout=9000)
+    # What was chosen before is chosen still.
+    assert page.get_by_label("Choose shop.wait_for").is_checked()
+
+
+def test_hidden_page_is_not_refreshed(open_page: Any, site: Site) -> None:
+    page = open_page()
+    go(page, site, "job/dashboard/")
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    page.evaluate(
+        "Object.defineProperty(document, 'hidden', {get: () => window.isHidden});"
+        "window.isHidden = true; document.dispatchEvent(new Event('visibilitychange'))"
+    )
+    page.wait_for_timeout(6500)
+    assert asked == []
+    page.evaluate("window.isHidden = false; document.dispatchEvent(new Event('visibilitychange'))")
+    wait_for(lambda: page.wait_for_timeout(50) or asked, 5)
+
+
+def test_slow_server_is_asked_less_often(open_page: Any, site: Site) -> None:
+    page = open_page()
+    go(page, site, "job/dashboard/")
+    times: list[float] = []
+
+    def slow(route: Any) -> None:
+        times.append(page.evaluate("performance.now()"))
+        page.wait_for_timeout(1500)
+        route.fulfill(status=200, body="<p>slow</p>")
+
+    page.route("**/dashboard/", slow)
+    page.wait_for_timeout(13_000)
+    assert len(times) == 1
+    assert "less often" in page.locator("#tasks-live-status").inner_text()
+
+
+def test_nothing_breaks_the_policy(open_page: Any, site: Site) -> None:
+    site.fill(12)
+    page = open_page()
+    policies: set[str] = set()
+    page.on("response", lambda response: policies.add(response.headers.get("content-security-policy", "")))
+    page.add_init_script(
+        "window.broken = []; document.addEventListener('securitypolicyviolation',"
+        " (event) => window.broken.push(event.violatedDirective + ' ' + event.blockedURI))"
+    )
+    for path in (*SCREENS, "", "job/?status=failed"):
+        go(page, site, path)
+        page.wait_for_load_state("networkidle")
+        assert page.evaluate("window.broken") == [], path
+    page.locator(".tasks-jobs a.tasks-name").first.click()
+    page.wait_for_load_state("networkidle")
+    assert page.evaluate("window.broken") == []
+    page.get_by_role("button", name="Retry", exact=True).click()
+    assert page.evaluate("window.broken") == []
+    assert POLICY in policies
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [1280, 390])
+def test_no_screen_is_wider_than_the_window(open_page: Any, site: Site, scheme: str, width: int) -> None:
+    site.fill(12)
+    page = open_page(color_scheme=scheme)
+    page.set_viewport_size({"width": width, "height": 844})
+    for path in (*SCREENS, "job/?status=failed"):
+        go(page, site, path)
+        assert page.evaluate("document.documentElement.scrollWidth") <= width, path
+    page.locator(".tasks-jobs a.tasks-name").first.click()
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+
+
+def test_everything_by_keyboard(open_page: Any, site: Site) -> None:
+    site.shell("from tests.browser.tasks import *; fail_unless.enqueue('/nonexistent')")
+    with site.worker(*WORKER, "--batch") as worker:
+        worker.process.wait(60)
+    page = open_page()
+    go(page, site, "job/dashboard/")
+    tab_to(page, "Failed", "a")
+    page.keyboard.press("Enter")
+    page.wait_for_url("**/failed/")
+    tab_to(page, "Retry failures of shop.fail_unless", "button")
+    page.keyboard.press("Enter")
+    page.locator(".tasks-question").wait_for()
+    tab_to(page, "Retry", "button")
+    assert page.evaluate("getComputedStyle(document.activeElement).outlineStyle") != "none"
+    page.keyboard.press("Enter")
+    page.locator(".messagelist").wait_for()
+    assert "Retry: 1 done" in message(page)
+
+
+def tab_to(page: Any, name: str, tag: str) -> None:
+    """Press Tab until the element of that name has the focus."""
+    script = (
+        "(({tagName, ariaLabel, innerText}) => [tagName, ariaLabel || innerText])(document.activeElement)"
+    )
+    for _ in range(80):
+        page.keyboard.press("Tab")
+        found, text = page.evaluate(script)
+        if found.lower() == tag and (text or "").strip() == name and in_main(page):
+            return
+    raise AssertionError(f"Tab does not lead to {name!r}")
+
+
+def in_main(page: Any) -> bool:
+    return bool(page.evaluate("document.activeElement.closest('#content-main') !== null"))
+
+
+def test_hostile_text_opens_no_dialog(open_page: Any, site: Site) -> None:
+    site.shell(
+        "import django.test.utils\nfrom tests.admin_support import *\nmake_everything(HOSTILE)\n"
+        "from django_tasks_q.models import Job\nprint(Job.objects.filter(status='FAILED').get().pk)"
+    )
+    page = open_page()
+    for path in (*SCREENS, "job/?status=failed"):
+        go(page, site, path)
+        page.wait_for_load_state("networkidle")
+    page.locator(".tasks-jobs a.tasks-name").first.click()
+    assert "<script>alert(1)</script>" in page.locator("#content-main").inner_text()
+
+
+def test_log_in_is_asked_for(open_page: Any, site: Site) -> None:
+    page = open_page(login=False)
+    go(page, site, "job/dashboard/")
+    assert "/login/" in page.url

@@ -1,0 +1,155 @@
+"""What the admin's screens cost on a full table, by the plans that PostgreSQL makes for them."""
+
+import os
+import time
+from datetime import timedelta
+
+import pytest
+from django.contrib.auth.models import User
+from django.db import connections
+from django.test import Client
+from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
+
+from django_tasks_q.models import Attempt, Job, Worker
+
+from ..admin_support import DASHBOARD, JOBS, SCREENS
+from ..conftest import Router
+from .test_plans import ALIAS, DEAR, JOB, explained
+
+ROWS = int(os.environ.get("ADMIN_ROWS", "200000"))
+#: As of a busy site: nearly all have ended well, few have failed, some wait. Ids begin with the time.
+FILL = """
+INSERT INTO {job} (id, task_name, queue_name, backend, priority, status, run_after, arguments, options,
+                   max_attempts, fence, attempts, crashes, worker_id, enqueued_at, finished_at, error_code)
+SELECT (LPAD(TO_HEX((EXTRACT(EPOCH FROM NOW()) * 1000)::bigint - number::bigint * 1000), 12, '0')
+        || '7' || SUBSTR(MD5(number::text), 1, 3) || '8' || SUBSTR(MD5(number::text), 4, 15))::uuid,
+       'task' || number %% 20, 'queue' || number %% 7, 'default', number %% 5 - 2, status,
+       NOW() + number * INTERVAL '1 second', '[[],{{}}]', '', 1, 1, 1, 0,
+       CASE WHEN status = 'RUNNING' THEN %(worker)s::uuid END, NOW(),
+       CASE WHEN status IN ('SUCCESSFUL', 'FAILED', 'CANCELLED') THEN NOW() - number * INTERVAL '1 s' END, ''
+FROM (
+    SELECT number, CASE WHEN number %% 40 = 1 THEN 'READY' WHEN number %% 100 = 2 THEN 'SCHEDULED'
+                        WHEN number %% 5000 = 4 THEN 'RUNNING' WHEN number %% 100 = 5 THEN 'FAILED'
+                        WHEN number = {rows} THEN 'CANCELLED' ELSE 'SUCCESSFUL' END AS status
+    FROM GENERATE_SERIES(1, %(rows)s) AS number
+) AS numbered
+"""
+
+pytestmark = pytest.mark.django_db(databases=[ALIAS, "default"])
+
+
+@pytest.fixture(scope="module")
+def full(django_db_setup, django_db_blocker):
+    """A full table, made once for all plans: nothing here changes it for good."""
+    with django_db_blocker.unblock():
+        connection = connections[ALIAS]
+        now = timezone.now()
+        worker = Worker.objects.using(ALIAS).create(
+            name="w",
+            hostname="h",
+            pid=1,
+            backend="default",
+            processes=4,
+            version="1",
+            started_at=now,
+            heartbeat_at=now,
+            lease_expires_at=now + timedelta(days=1),
+        )
+        with connection.cursor() as cursor:
+            cursor.execute(FILL.format(job=JOB, rows=ROWS), {"rows": ROWS, "worker": worker.pk})
+            for table in (JOB, Attempt._meta.db_table, Worker._meta.db_table):
+                cursor.execute(f"VACUUM ANALYZE {table}")
+        yield connection
+        with connection.cursor() as cursor:
+            cursor.execute(f"TRUNCATE {JOB}, {Worker._meta.db_table} CASCADE")
+            cursor.execute(f"ANALYZE {JOB}")
+
+
+@pytest.fixture
+def client(full, settings):
+    settings.DATABASE_ROUTERS = [Router(ALIAS)]
+    options = settings.TASKS["default"]["OPTIONS"] | {"DATABASE": ALIAS}
+    settings.TASKS = {**settings.TASKS, "default": settings.TASKS["default"] | {"OPTIONS": options}}
+    client = Client()
+    client.force_login(User.objects.create_superuser("root"))
+    return client
+
+
+URLS = [
+    *SCREENS,
+    *(f"{DASHBOARD}?span={span}" for span in ("24h", "7d")),
+    *(
+        f"{JOBS}?{query}"
+        for query in (
+            "window=all",
+            "status=ready",
+            "status=ready&queue=queue3",
+            "status=scheduled",
+            "status=retrying",
+            "status=running",
+            "status=failed",
+            "status=failed&task=task5",
+            "status=failed&task=none",
+            "status=successful&window=all",
+            "status=cancelled&window=all",
+            "status=expired&window=all",
+            "task=none&window=all",
+            "task=task3",
+            "queue=none&window=30d",
+            "tag=none&window=all",
+            "worker=00000000-0000-0000-0000-000000000000",
+            "window=all&since=2020-01-01T00:00",
+        )
+    ),
+]
+
+
+def scans(plans):
+    """Whole tables that are read, and sorts of more than the first few rows."""
+    found = []
+    for plan in plans:
+        if plan["Node Type"] in ("Seq Scan", "Parallel Seq Scan") and plan.get("Relation Name") == JOB:
+            found.append(plan)
+        # One that goes on in an order which is there already stops at the limit above it.
+        if plan["Node Type"] in DEAR - {"Seq Scan", "Incremental Sort"} and plan["Plan Rows"] > 25_000:
+            found.append(plan)
+    return found
+
+
+@pytest.mark.parametrize("url", URLS)
+def test_no_screen_scans_or_sorts_the_job_table(client, full, url):
+    client.get(url)
+    with explained(full) as plans, CaptureQueriesContext(full) as queries:
+        assert client.get(url).status_code == 200
+    assert scans(plans) == []
+    assert not url.startswith(f"{JOBS}?") or JOB in {plan.get("Relation Name") for plan in plans}
+    own = [
+        query["sql"]
+        for query in queries
+        if not query["sql"].startswith("EXPLAIN")
+        and not any(part in query["sql"] for part in ("django_session", "auth_", "SAVEPOINT"))
+    ]
+    assert len(own) <= 6
+
+
+def test_pages_of_a_job_and_the_last_page_read_little(client, full):
+    job = Job.objects.using(ALIAS).filter(status="FAILED").first()
+    later = client.get(f"{JOBS}?window=all").context_data["next_url"]
+    for url in (f"{JOBS}{job.pk}/change/", JOBS + later):
+        with explained(full) as plans:
+            assert client.get(url).status_code == 200
+        assert scans(plans) == []
+
+
+@pytest.mark.parametrize("url", URLS)
+def test_screens_are_quick(client, url):
+    client.get(url)
+    times, cpu = [], []
+    for _ in range(3):
+        began, ours = time.perf_counter(), time.process_time()
+        client.get(url)
+        times.append(time.perf_counter() - began)
+        cpu.append(time.process_time() - ours)
+    print(f"{min(times) * 1000:.0f} ms, of which {min(cpu) * 1000:.0f} ms of Python: {url}")
+    assert min(times) < 1.0  # of a busy machine; docs/reference/admin.md has figures
