@@ -25,7 +25,7 @@ from .groups import Group
 from .handle import HOOK_TIMEOUT, START_TIMEOUT, Handle
 
 #: The most jobs a child may hold.
-MAX_AHEAD = 128
+MAX_AHEAD = 200
 #: Seconds after which the jobs behind a running one are taken back.
 PATIENCE = 0.02
 
