@@ -1,9 +1,8 @@
-import importlib.util
-
-import django
 from django.apps import AppConfig
 from django.core import checks as django_checks
 from django.utils.translation import gettext_lazy as _
+
+from .presence import has_framework
 
 
 class DjangoTasksQConfig(AppConfig):
@@ -15,7 +14,7 @@ class DjangoTasksQConfig(AppConfig):
         from . import checks
 
         django_checks.register(checks.check_framework, "tasks")
-        if django.VERSION < (6, 0) and importlib.util.find_spec("django_tasks") is None:
+        if not has_framework():
             return  # the check says what to install; without the framework there are no tasks
 
         from .discovery import discover_tasks

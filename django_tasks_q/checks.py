@@ -14,12 +14,14 @@ from django.core.checks import CheckMessage, Error, Warning
 from django.db import connections
 from django.utils.module_loading import import_string
 
+from .presence import has_framework
+
 Apps = Sequence[AppConfig] | None
 
 
 def check_framework(app_configs: Apps, **kwargs: Any) -> list[CheckMessage]:
     """Django before 6.0 has no Tasks framework of its own."""
-    if django.VERSION >= (6, 0) or importlib.util.find_spec("django_tasks") is not None:
+    if has_framework():
         return []
     return [
         Error(

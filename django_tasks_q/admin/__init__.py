@@ -1,7 +1,10 @@
 """Jobs, queues and workers in Django's admin: to look at, and to act on."""
 
-from .jobs import JobAdmin, JobScreens
-from .queues import QueueAdmin, QueueScreens
-from .workers import WorkerAdmin, WorkerScreens
+from ..presence import has_framework
 
-__all__ = ["JobAdmin", "JobScreens", "QueueAdmin", "QueueScreens", "WorkerAdmin", "WorkerScreens"]
+if has_framework():
+    from .jobs import JobAdmin, JobScreens
+    from .queues import QueueAdmin, QueueScreens
+    from .workers import WorkerAdmin, WorkerScreens
+
+    __all__ = ["JobAdmin", "JobScreens", "QueueAdmin", "QueueScreens", "WorkerAdmin", "WorkerScreens"]
