@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .bound import BoundTask as BoundTask
     from .current import current_context as current_context
+    from .decorator import task as task
     from .definition import Task as Task
-    from .definition import task as task
     from .depends import Depends as Depends
     from .exceptions import Snooze as Snooze
     from .exceptions import TaskCancelled as TaskCancelled
@@ -30,7 +30,7 @@ _EXPORTS = {
     "aenqueue": "sending",
     "current_context": "current",
     "enqueue": "sending",
-    "task": "definition",
+    "task": "decorator",
 }
 
 __all__ = [
