@@ -16,7 +16,7 @@ from .execution.runner import Runner
 from .maintenance.promote import promote
 from .registry import registry
 from .results import TaskResult
-from .storage import Claim
+from .storage import Claim, Note
 
 
 def run_jobs(
@@ -32,7 +32,8 @@ def run_jobs(
     if not isinstance(store, DatabaseBackend):
         raise ImproperlyConfigured(f"run_jobs() needs a DatabaseBackend; TASKS[{backend!r}] is another one.")
     worker_id = uuid.uuid4()
-    runner = Runner(store, str(worker_id), in_test=True)
+    notes: list[Note] = []
+    runner = Runner(store, str(worker_id), in_test=True, note=notes.append)
     ran: list[TaskResult[..., Any]] = []
     while len(ran) < limit:
         promote(store.storage, backend)
@@ -42,6 +43,10 @@ def run_jobs(
             break
         with _savepoint(store.database):
             outcome = runner.run(jobs[0])
+        # Behind the attempt, which may have been on a loop, or have left its transaction unusable.
+        if notes:
+            store.storage.note(notes)
+            notes.clear()
         if outcome.is_written or jobs[0].id in store.storage.finish([outcome]):
             runner.finished(jobs[0], outcome)
         ran.append(store.get_result(str(jobs[0].id)))

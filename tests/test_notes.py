@@ -8,6 +8,7 @@ import time
 import uuid
 
 import pytest
+from django.db import transaction
 
 from django_tasks_q.models import Job, LogLine, Progress
 from django_tasks_q.storage import LogNote, ProgressNote, storage_for
@@ -114,6 +115,18 @@ def test_tests_see_notes_too(storage_alias):
     (ran,) = run_jobs()
     assert ran.id == result.id
     assert Progress.objects.using(storage_alias).get(job_id=result.id).current == len(ran.return_value)
+
+
+def test_tests_see_the_notes_of_coroutines_and_the_errors_of_tasks(storage_alias):
+    """What is told on the way is stored behind the attempt: not on its loop, nor in what it has broken."""
+    awaited, broken = tasks.count_to_async.enqueue(3), tasks.tell_and_break.enqueue(storage_alias)
+    with transaction.atomic(using=storage_alias):
+        first, second = run_jobs()
+    assert (first.id, first.return_value) == (awaited.id, 3)
+    assert Progress.objects.using(storage_alias).get(job_id=awaited.id).current == 3
+    assert second.id == broken.id
+    assert [error.code for error in second.errors] == ["UNHANDLED_EXCEPTION"]
+    assert Progress.objects.using(storage_alias).get(job_id=broken.id).current == 2
 
 
 # The storage

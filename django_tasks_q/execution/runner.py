@@ -40,7 +40,7 @@ class Runner:
     """Runs attempts for one backend and one worker. Threads may share it.
 
     With ``in_test`` the attempts use the caller's connections and transaction, which are not cleaned up.
-    ``note`` takes what attempts tell while they run; by default it is stored at once.
+    ``note`` takes what attempts tell while they run; without it nobody hears that.
     """
 
     def __init__(
@@ -62,7 +62,7 @@ class Runner:
         self.announcer = Announcer(backend, worker_id, self.database)
         self.resolver = resolver or Resolver()
         #: Takes what attempts tell while they run.
-        self.note = note or self._store_note
+        self.note = note or _unheard
         self._bodies: dict[tuple[int, Any], Body] = {}
         if not in_test:
             watch_sessions()
@@ -125,9 +125,6 @@ class Runner:
             body = self._bodies[key] = Body(task, self.backend.settings, self.executor, self.resolver)
         return body
 
-    def _store_note(self, note: Note) -> None:
-        storage_for(self.database).note([note])
-
     def _clean(self) -> None:
         if not self.in_test:
             clean_connections()
@@ -160,3 +157,7 @@ class Runner:
         """The same for a job whose own process is gone: its row knows all."""
         self.announcer.finished_elsewhere(job_id)
         self._clean()
+
+
+def _unheard(note: Note) -> None:
+    """Stands for somebody who listens."""

@@ -14,6 +14,7 @@ from typing import Annotated, Any
 from uuid import UUID
 
 from django.conf import settings
+from django.db import connections
 from django.utils.decorators import async_only_middleware
 
 from django_tasks_q import Depends, TaskCancelled, TaskFailure, TaskTimeout, current_context, task
@@ -573,3 +574,12 @@ def forget(context: Any) -> str:
 def spoil_metadata(context: Any) -> None:
     context.metadata["set"] = {1, 2}
     context.save_metadata()
+
+
+@task(takes_context=True)
+def tell_and_break(context: Any, alias: str) -> None:
+    """Leave a transaction that nobody can use."""
+    context.set_progress(1)
+    connections[alias].needs_rollback = True
+    context.set_progress(2)
+    raise ValueError("broken")
