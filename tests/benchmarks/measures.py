@@ -2,20 +2,52 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import time
 
-from .project import PATIENCE, Project
+from .project import PATIENCE, Project, stop
 
 
 def enqueue(project: Project, jobs: int) -> float:
     """Calls a second, one at a time, each committed."""
-    return (jobs - 1) / float(project.feed("one", "noop", jobs))
+    seconds, _ = project.feed("one", "noop", jobs)
+    return (jobs - 1) / float(seconds)
 
 
 def enqueue_many(project: Project, jobs: int, chunk: int) -> float:
-    return jobs / float(project.feed("many", "noop", jobs, chunk))
+    seconds, _ = project.feed("many", "noop", jobs, chunk)
+    return jobs / float(seconds)
+
+
+def crowd(project: Project, mode: str, task: str, processes: int, jobs: int) -> tuple[float, float]:
+    """Have processes do ``jobs`` each at once, which have all connected before the first of them begins.
+
+    Answers the seconds from the first to the last, and those of processor time.
+    """
+    command = [project.python, "feed.py", mode, task, str(jobs)]
+    members = [
+        subprocess.Popen(
+            command,
+            cwd=project.folder,
+            env=project.environment,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for _ in range(processes)
+    ]
+    try:
+        for one in members:
+            one.stdout.readline()
+        for one in members:
+            one.stdin.write("go\n")
+            one.stdin.flush()
+        begins, ends, spent = zip(*(json.loads(one.stdout.readline()) for one in members), strict=True)
+        return max(ends) - min(begins), sum(spent)
+    finally:
+        stop(members)
 
 
 def fill(project: Project, task: str, jobs: int) -> None:

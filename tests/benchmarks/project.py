@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import django
 import psutil
 
 from .contenders.base import Contender
@@ -35,7 +36,7 @@ class Project:
         self.database = contender.name
         self.python = sys.executable
         if contender.requirements:
-            self.python = python_with(contender.requirements, contender.package, cache)
+            self.python = python_with(contender.requirements, contender.package, cache, contender.python)
         self.stamps = self.folder / "stamps"
         self._write()
         if not contender.sqlite:
@@ -52,7 +53,7 @@ class Project:
     def _write(self) -> None:
         work = self.folder / "work"
         work.mkdir(parents=True)
-        framework = "django.tasks" if sys.version_info >= (3, 12) else "django_tasks"
+        framework = "django.tasks" if django.VERSION >= (6,) else "django_tasks"
         (self.folder / "settings.py").write_text(
             SETTINGS.format(
                 apps="".join(f"{app!r}, " for app in self.contender.apps),

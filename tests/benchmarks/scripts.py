@@ -57,16 +57,16 @@ from work.tasks import send, send_many
 mode, name, jobs = sys.argv[1], sys.argv[2], int(sys.argv[3])
 if mode == "one":
     send(name, 0)
-    begun = time.perf_counter()
+    begun, spent = time.perf_counter(), time.process_time()
     for number in range(1, jobs):
         send(name, number)
-    print(time.perf_counter() - begun)
+    print([time.perf_counter() - begun, time.process_time() - spent])
 elif mode == "many":
     chunk = int(sys.argv[4])
-    begun = time.perf_counter()
+    begun, spent = time.perf_counter(), time.process_time()
     for start in range(0, jobs, chunk):
         send_many(name, range(start, min(start + chunk, jobs)))
-    print(time.perf_counter() - begun)
+    print([time.perf_counter() - begun, time.process_time() - spent])
 elif mode == "tick":
     pause = float(sys.argv[4])
     committed = []
@@ -80,8 +80,19 @@ elif mode == "crowd":
     send(name, 0)
     print("ready", flush=True)
     sys.stdin.readline()
-    begun = time.time()
+    begun, spent = time.time(), time.process_time()
     for number in range(1, jobs + 1):
         send(name, number)
-    print(json.dumps([begun, time.time()]), flush=True)
+    print(json.dumps([begun, time.time(), time.process_time() - spent]), flush=True)
+elif mode == "call":
+    # The function alone, without a queue: what it costs in any.
+    from work import jobs as functions
+    function = getattr(functions, name)
+    function(0)
+    print("ready", flush=True)
+    sys.stdin.readline()
+    begun, spent = time.time(), time.process_time()
+    for number in range(1, jobs + 1):
+        function(number)
+    print(json.dumps([begun, time.time(), time.process_time() - spent]), flush=True)
 """

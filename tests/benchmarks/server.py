@@ -38,6 +38,11 @@ class Server:
         """The process id of the postmaster, which every backend descends from."""
         return int((self.folder / "postmaster.pid").read_text().split()[0])
 
+    @property
+    def log(self) -> Path:
+        """What the server tells, appended to over restarts."""
+        return self.folder / "log"
+
     @contextmanager
     def listening(self, address: str) -> Iterator[None]:
         """On an address beside the socket, trusting its neighbours, until the end of the block."""
@@ -57,7 +62,7 @@ class Server:
         # The wheel runs its programs as the user whose files these are.
         options = f'-h "{address}" -k {self.host}'
         pg_ctl(
-            ["-w", "-o", options, "-l", str(self.folder / "restart.log"), "restart", "-m", "fast"],
+            ["-w", "-o", options, "-l", str(self.log), "restart", "-m", "fast"],
             pgdata=self.folder,
             user=self.system_user,
             timeout=60,

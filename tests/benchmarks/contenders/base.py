@@ -15,6 +15,8 @@ class Contender:
     #: How it was set up for speed, for the report.
     setting: str
     requirements: tuple[str, ...] = ()
+    #: The oldest Python that it runs on.
+    python: tuple[int, int] = (3, 11)
     apps: tuple[str, ...] = ()
     backend: Mapping[str, Any] = field(default_factory=dict)
     #: More lines of settings. ``BROKER`` stands for the address of its broker, here and in ``tasks``.

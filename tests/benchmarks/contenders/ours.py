@@ -66,3 +66,32 @@ ON_SQLITE = replace(
     spent="",
     rows=frozenset({"P3", "P11"}),
 )
+
+OVER_HTTP = replace(
+    OURS,
+    name="django-tasks-q-http",
+    setting="Django's middleware of a new project, sessions in the database, no throttle",
+    apps=(
+        "django.contrib.auth",
+        "django.contrib.contenttypes",
+        "django.contrib.sessions",
+        "rest_framework",
+        "django_tasks_q",
+    ),
+    settings="""
+ROOT_URLCONF = "tests.benchmarks.site"
+ALLOWED_HOSTS = ["*"]
+MIDDLEWARE = [
+    "django.middleware.security.SecurityMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+]
+# A throttle writes down each request of a minute: it is not what is measured.
+REST_FRAMEWORK = {"DEFAULT_THROTTLE_RATES": {"django_tasks_q_enqueue": None}}
+""",
+    rows=frozenset(),
+)

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from ..bench import Bench
-from . import churn, crowded, drain, enqueue, hosts, idle, latency, strained, verbs
+from . import churn, crowded, drain, enqueue, hosts, http, idle, latency, strained, verbs
 
 ROWS: dict[str, Callable[[Bench], None]] = {
     "P1": drain.noop,
@@ -20,4 +20,5 @@ ROWS: dict[str, Callable[[Bench], None]] = {
     "P12": verbs.verbs,
     "P13": hosts.hosts,
     "P14": churn.churn,
+    "P15": http.enqueue,
 }

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
-
 from ..bench import Bench
 from ..contenders.ours import OURS, SILENT
 from ..figures import Key
-from ..measures import enqueue, enqueue_many
-from ..project import Project, stop
+from ..measures import crowd, enqueue, enqueue_many
+from ..project import Project
 
 #: Jobs in a call of P5.
 CHUNK = 5000
@@ -36,33 +33,8 @@ def by_many_processes(bench: Bench) -> None:
         key = Key("P6", f"enqueue one at a time by {processes} processes")
 
         def measure(project: Project, processes: int = processes, key: Key = key) -> None:
-            rate = _crowd(project, processes, max(20, bench.jobs // 25))
-            bench.figures.add(key, project.contender.name, rate)
+            jobs = max(20, bench.jobs // 25)
+            seconds, _ = crowd(project, "crowd", "noop", processes, jobs)
+            bench.figures.add(key, project.contender.name, processes * jobs / seconds)
 
         bench.each("P6", (OURS, SILENT), measure)
-
-
-def _crowd(project: Project, processes: int, jobs: int) -> float:
-    """Calls a second of processes that have all connected before the first of them begins."""
-    command = [project.python, "feed.py", "crowd", "noop", str(jobs)]
-    crowd = [
-        subprocess.Popen(
-            command,
-            cwd=project.folder,
-            env=project.environment,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        for _ in range(processes)
-    ]
-    try:
-        for one in crowd:
-            one.stdout.readline()
-        for one in crowd:
-            one.stdin.write("go\n")
-            one.stdin.flush()
-        spans = [json.loads(one.stdout.readline()) for one in crowd]
-        return processes * jobs / (max(end for _, end in spans) - min(begin for begin, _ in spans))
-    finally:
-        stop(crowd)
