@@ -1,11 +1,13 @@
 # Every command a contributor needs. The environment is built once, from hashes, in .venv.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup test chaos soak lint types docs demo bench bench-quick matrix constraints clean
+.PHONY: help setup test browser chaos soak lint types docs demo bench bench-quick matrix constraints clean
 
 BIN := .venv/bin
 ARGS ?=
-PYTEST ?= -n 2 -q
+# One runner more than small machines have cores: tests with workers of their own wait for two thirds of their
+# time. With two more, those that keep to a lease of a second or two would miss it now and then.
+PYTEST ?= -n 3 --dist worksteal -q --ignore tests/browser
 
 # Candidates are run, not looked up: a launcher may stand on the path for a Python that is not there,
 # and a distribution may leave out the parts that build environments.
@@ -30,8 +32,11 @@ setup: .venv/stamp ## Create .venv with the package and all that its development
 	$(BIN)/python -m pip install -qq --no-deps --no-build-isolation -e .
 	@touch $@
 
-test: setup ## Run the whole suite, on SQLite and PostgreSQL. PYTEST="-x tests/test_one.py" replaces the arguments.
+test: setup ## Run the suite, on SQLite and PostgreSQL. PYTEST="-x tests/test_one.py" replaces the arguments.
 	$(BIN)/python -m pytest $(PYTEST)
+
+browser: setup ## Run the tests of the admin in a browser: Chromium has to be there, or all of them are skipped.
+	$(BIN)/python -m pytest -n 3 --dist worksteal -q tests/browser
 
 chaos: setup ## Harm workers for ten minutes and check every job. ARGS="--seed 7" repeats a run.
 	$(BIN)/python -m tests.proof chaos $(ARGS)

@@ -25,7 +25,7 @@ def tests(session: nox.Session) -> None:
     if django := MATRIX[str(session.python)]:
         session.install(django)
     session.run("python", "-m", "django", "--version")
-    session.run("python", "-m", "pytest", *(session.posargs or ["-n", "2", "-q"]))
+    session.run("python", "-m", "pytest", *(session.posargs or ["-n", "3", "--dist", "worksteal", "-q"]))
 
 
 @nox.session

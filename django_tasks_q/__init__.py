@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from .exceptions import TaskFailure as TaskFailure
     from .exceptions import TaskTimeout as TaskTimeout
     from .policy import Backoff as Backoff
+    from .schedules import schedule as schedule
     from .sending import aenqueue as aenqueue
     from .sending import enqueue as enqueue
 
@@ -30,6 +31,7 @@ _EXPORTS = {
     "aenqueue": "sending",
     "current_context": "current",
     "enqueue": "sending",
+    "schedule": "schedules",
     "task": "decorator",
 }
 
@@ -46,6 +48,7 @@ __all__ = [
     "aenqueue",
     "current_context",
     "enqueue",
+    "schedule",
     "task",
 ]
 

@@ -24,5 +24,6 @@ class DjangoTasksQConfig(AppConfig):
         discover_tasks()
         django_checks.register(checks.check_backends, "tasks")
         django_checks.register(checks.check_names, "tasks")
+        django_checks.register(checks.check_schedules, "tasks")
         django_checks.register(checks.check_command_clash, "tasks")
         django_checks.register(checks.check_api, "tasks")

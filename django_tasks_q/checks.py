@@ -237,3 +237,21 @@ def check_command_clash(app_configs: Apps, **kwargs: Any) -> list[CheckMessage]:
             id="django_tasks_q.W003",
         )
     ]
+
+
+def check_schedules(app_configs: Apps, **kwargs: Any) -> list[CheckMessage]:
+    """What the code declares of schedules, as far as one declaration cannot tell."""
+    from .schedules import schedules
+
+    messages: list[CheckMessage] = [Error(clash, id="django_tasks_q.E015") for clash in schedules.clashes]
+    for declared in schedules:
+        try:
+            declared.encoded()
+        except (TypeError, ValueError) as error:
+            messages.append(
+                Error(
+                    f"The schedule {declared.name!r} ({declared.source}) cannot be enqueued: {error}",
+                    id="django_tasks_q.E016",
+                )
+            )
+    return messages

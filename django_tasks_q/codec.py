@@ -43,7 +43,8 @@ def dumps(value: Any, *, what: str, max_bytes: int | None = None) -> str:
 
 def _encoded(value: Any, what: str, max_bytes: int | None) -> str:
     try:
-        text = _encoder.encode(value)
+        # Most results are None or a number.
+        text = "null" if value is None else str(value) if type(value) is int else _encoder.encode(value)
     except ValueError as error:  # an int beyond sys.get_int_max_str_digits()
         raise UnstorableValue(f"{what} cannot be stored: {error}.") from None
     if max_bytes is not None and len(text) * 4 > max_bytes:
@@ -56,7 +57,8 @@ def _encoded(value: Any, what: str, max_bytes: int | None) -> str:
     return text
 
 
-loads = json.loads
+#: Reads a text that ``dumps`` or ``dump_arguments`` has made.
+loads = json.JSONDecoder().decode
 
 
 def _check(value: Any, path: str, depth: int) -> None:

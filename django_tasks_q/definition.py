@@ -85,6 +85,8 @@ class Task(framework.GenericTask[P, R]):
     capture_logs: int | None = None
     #: Whether the REST API enqueues it, or who decides that.
     api: bool | Callable[..., Any] = False
+    #: Whether the admin has a form that enqueues it.
+    admin: bool = False
     #: Names of arguments that are masked wherever jobs are shown.
     sensitive: tuple[str, ...] = ()
 

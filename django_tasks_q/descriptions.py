@@ -1,21 +1,25 @@
-"""What there is to tell of a task's definition."""
+"""What there is to tell of a task's definition, and of a schedule."""
 
 from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping
 from dataclasses import fields
-from datetime import timedelta
-from typing import Any
+from datetime import datetime, timedelta
+from itertools import islice
+from typing import Any, NamedTuple
 
 from . import _framework as framework
 from .backends import DatabaseBackend
 from .conf import Options
 from .definition import Task
+from .models import Schedule
 from .parameters import Parameters
 from .policy import Backoff, class_path
 from .routes import routed
+from .storage import aware
 from .task_options import DEFAULT
+from .timing import upcoming, zone_of
 from .worker.groups import executor_of
 
 #: Fields that are told of first, in other words.
@@ -93,3 +97,72 @@ def _plain(value: Any) -> Any:
             if isinstance(text, str):
                 return text
             return class_path(value) if hasattr(value, "__qualname__") else repr(value)
+
+
+class Run(NamedTuple):
+    """A time to come of a schedule."""
+
+    #: By the clocks of its zone.
+    at: datetime
+    #: Whether those are put forward or back between the time before and this one.
+    clocks_change: bool
+
+
+def runs(schedule: Schedule, count: int = 5) -> list[Run]:
+    """The next times of a schedule that fires; none of one that nobody can read."""
+    if not schedule.fires or schedule.next_at is None:
+        return []
+    try:
+        zone, first = zone_of(schedule.timezone), aware(schedule.next_at)
+        moments = [first, *islice(upcoming(schedule.timing, first), count - 1)]
+    except ValueError:
+        return []
+    found, before = [], datetime.now(zone)
+    for moment in moments:
+        local = moment.astimezone(zone)
+        found.append(Run(local, before.utcoffset() != local.utcoffset()))
+        before = local
+    return found
+
+
+def words_of(schedule: Schedule) -> str:
+    """When a schedule fires, in plain English; its expression where nobody can read that."""
+    try:
+        return schedule.timing.explain()
+    except ValueError:
+        return schedule.expression
+
+
+def state_of(schedule: Schedule) -> str:
+    """One of "retired", "disabled", "late" and "active"."""
+    if schedule.retired_at is not None:
+        return "retired"
+    if not schedule.enabled:
+        return "disabled"
+    return "late" if schedule.is_late else "active"
+
+
+def scheduled(schedule: Schedule) -> dict[str, Any]:
+    """What there is to know of a schedule but its arguments."""
+    return {
+        "name": schedule.name,
+        "backend": schedule.backend,
+        "origin": schedule.origin,
+        "task": schedule.task_name,
+        "queue": schedule.queue_name,
+        "priority": schedule.priority,
+        "kind": schedule.kind,
+        "expression": schedule.expression,
+        "timezone": schedule.timezone,
+        "description": words_of(schedule),
+        "state": state_of(schedule),
+        "is_enabled": schedule.enabled,
+        "disabled_at": schedule.disabled_at,
+        "disabled_by": schedule.disabled_by,
+        "disable_reason": schedule.disable_reason,
+        "missed": schedule.missed,
+        "overlap": schedule.overlap,
+        "next_at": schedule.next_at,
+        "last_at": schedule.last_at,
+        "upcoming": [run.at for run in runs(schedule)],
+    }

@@ -19,6 +19,9 @@ STEPS = (
     "rescue.written",
     "release.sending",
     "prune.selected",
+    "schedule.locked",  # what is due, and nothing is written
+    "schedule.written",  # in the worker's transaction
+    "schedule.committed",
 )
 
 _handlers: list[Callable[[str], None]] = []

@@ -2,7 +2,8 @@
 
 from django.dispatch import Signal
 
-#: Somebody did something to jobs, a queue or a worker, and it is committed. The sender is the model's class.
+#: Somebody did something to jobs, a queue, a worker or a schedule, and it is committed. The sender is the
+#: model's class.
 #: Receivers are given ``action``, the name of the verb; ``ids``, a list of those it changed something of;
 #: ``user``, whom the caller named, or None; ``reason``, text or ""; and ``using``, the alias of the database.
 #: What they raise is logged, and harms nobody.

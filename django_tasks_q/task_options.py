@@ -113,6 +113,8 @@ class TaskOptions(SendOptions, total=False):
     capture_logs: str | int | bool | None
     #: Whether the REST API enqueues it: a flag, or ``(request, task, arguments) -> bool``.
     api: bool | Callable[..., Any]
+    #: Whether the admin has a form that enqueues it.
+    admin: bool
     #: Names of arguments that are shown to nobody, beside those that sound like secrets.
     sensitive: Sequence[str] | None
 
@@ -200,7 +202,7 @@ def _checked_extras(options: Mapping[str, Any]) -> dict[str, Any]:
     for name in ("result_ttl", "retention"):
         if name in options:
             kept[name] = kept_seconds(options[name], name)
-    for name in ("store_result", "strict"):
+    for name in ("store_result", "strict", "admin"):
         if name in options:
             kept[name] = flag(options[name], name)
     if "error_codes" in options:

@@ -18,6 +18,8 @@ TASKS = f"{JOBS}tasks/"
 QUEUES = f"{BASE}queue/"
 WORKERS = f"{BASE}worker/"
 SCREENS = (DASHBOARD, JOBS, FAILED, TASKS, QUEUES, WORKERS)
+#: What a button of a page's actions is called, since Django 6.1.
+ACTION = "CHANGE_FORM-action"
 HOSTILE = "<script>alert(1)</script>\"'><svg onload=alert(1)>{{7*7}}"
 
 
@@ -138,7 +140,10 @@ class Page(HTMLParser):
         self.tags.append(tag)
         self.inline += [f"{tag} {name}" for name, _ in attrs if name == "style" or name.startswith("on")]
         if tag == "button":
-            self.buttons.append(dict(attrs).get("formaction") or "")
+            found = {name: value or "" for name, value in attrs}
+            # At Django's own place for actions, a button names the action that its form is to do.
+            chosen = f"/actions/{found['value']}/" if found.get("name") == ACTION else ""
+            self.buttons.append(found.get("formaction") or chosen)
 
     def handle_data(self, data: str) -> None:
         if self.tags and self.tags[-1] in ("script", "style"):

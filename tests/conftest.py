@@ -32,6 +32,10 @@ def on_every_database() -> list[object]:
     ]
 
 
+#: For tests by way of ``project`` in which the database plays no part: they run on the first one only.
+on_one_database = pytest.mark.parametrize("storage_alias", on_every_database()[:1], indirect=True)
+
+
 def pytest_configure(config: pytest.Config) -> None:
     # The databases are removed by exit handlers, which a plain SIGTERM would not run.
     if not hasattr(config, "workerinput"):

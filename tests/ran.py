@@ -30,5 +30,6 @@ class Ran:
 
 def is_whole(config: pytest.Config) -> bool:
     """Whether a run was asked for everything, on every database."""
-    chosen = config.option.keyword or config.option.markexpr or config.option.lf
+    # The last one is there only with pytest's cache.
+    chosen = config.option.keyword or config.option.markexpr or getattr(config.option, "lf", False)
     return config.args == ["tests"] and not chosen and "TEST_DATABASES" not in os.environ

@@ -561,6 +561,29 @@ def test_dashboard_draws_the_statistics(viewer: Client) -> None:
         assert "mail.send" in shown.text
 
 
+def test_dashboard_counts_the_failures_of_a_day(viewer: Client, settings: Settings) -> None:
+    def failed() -> tuple[str, str, str, str]:
+        tiles: list[tuple[str, str, str, str]] = viewer.get(DASHBOARD).context_data["tiles"]
+        return next(tile for tile in tiles if "Failed" in tile[0])
+
+    assert failed() == ("Failed in 24 h", "0", FAILED, "")
+    make_failed()
+    # What the statistics tell, of whatever span the chart is, and also of jobs that are gone by now.
+    for hours, count in ((1, 1000), (23, 234), (25, 5)):
+        Statistic.objects.create(
+            backend="default",
+            moment=timezone.now() - timedelta(hours=hours),
+            queue_name="q",
+            task_name="t",
+            failed=count,
+            retried=7,
+        )
+    assert failed() == ("Failed in 24 h", "1,234", FAILED, "bad")
+    options = {"SCOPE_JOBS": "tests.test_admin.scope_of_tests"}
+    settings.TASKS = {"default": {**settings.TASKS["default"], "OPTIONS": options}}
+    assert failed() == ("Failed", "0", FAILED, "")
+
+
 def test_failures_are_grouped_by_cause(viewer: Client) -> None:
     for _ in range(3):
         make_failed(task_name="a.task")

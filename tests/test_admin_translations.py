@@ -1,5 +1,7 @@
 import pytest
+from django.apps import apps
 from django.test import Client
+from django.utils.functional import Promise
 from pytest_django.fixtures import Settings
 
 from .admin_support import QUEUES, SCREENS, make_failed, page, staff
@@ -25,3 +27,18 @@ def test_translations_are_shipped(
         assert words[0] in content
         assert ">Dashboard<" not in content
     assert words[1] in viewer.get(QUEUES).content.decode()
+
+
+def test_names_of_models_and_fields_wait_for_the_reader_s_language() -> None:
+    """Marked lazily; the primary keys are Django's, and the columns of the histogram are shown to nobody."""
+    app = apps.get_app_config("django_tasks_q")
+    assert isinstance(app.verbose_name, Promise)
+    for model in app.get_models():
+        named = [model._meta.verbose_name, model._meta.verbose_name_plural]
+        named += [label for _, label in model._meta.permissions]
+        named += [
+            field.verbose_name
+            for field in model._meta.fields
+            if not field.primary_key and not field.name.startswith("took_")
+        ]
+        assert [name for name in named if not isinstance(name, Promise)] == [], model

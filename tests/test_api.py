@@ -57,7 +57,7 @@ def test_inactive_user_is_refused() -> None:
 def test_list_has_what_is_small(viewer: Client) -> None:
     job = make_job(status=JobStatus.FAILED, queue_name="emails", attempts=2, error_code="SMTPException")
     body = viewer.get(JOBS).json()
-    assert set(body) == {"next", "previous", "results"}
+    assert set(body) == {"next", "previous", "searched_to", "results"}
     (shown,) = body["results"]
     assert shown["id"] == str(job.id)
     assert (shown["task"], shown["queue"], shown["status"]) == ("shop.ship", "emails", "FAILED")

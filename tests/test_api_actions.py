@@ -1,21 +1,26 @@
 """Verbs over HTTP: what they do, what they refuse, and what they leave whole."""
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from typing import Any
 
 import pytest
+from django.contrib.admin.models import LogEntry
 from django.core.cache import cache
+from django.db import connections
 from django.test import Client
 from django.utils import timezone
 
 from django_tasks_q import task
+from django_tasks_q.actions import NAMED
 from django_tasks_q.api import verbs
 from django_tasks_q.models import Job, Queue
 from django_tasks_q.signals import action_performed
 from django_tasks_q.states import JobStatus
 
-from .api_support import API, JOBS, login, make_job, make_worker
+from .api_support import API, JOBS, client_of, login, make_job, make_user, make_worker
+from .conftest import Router
 from .test_api_matrix import ALL
 
 pytestmark = pytest.mark.django_db
@@ -56,9 +61,15 @@ VERBS: dict[str, tuple[set[str], dict[str, Any], set[str]]] = {
     "cancel": ({"READY", "SCHEDULED", "WAITING", "RUNNING"}, {"reason": "why"}, {"CANCELLED", "RUNNING"}),
     "discard": ({"READY", "SCHEDULED", "WAITING"}, {"reason": "why"}, {"CANCELLED"}),
     "reschedule": ({"READY", "SCHEDULED"}, {"at": True}, {"SCHEDULED"}),
+    "run-now": ({"SCHEDULED", "READY"}, {}, {"READY"}),
+    "change": ({"READY", "SCHEDULED", "WAITING"}, {"priority": 7, "queue": "other"}, set(JobStatus.values)),
+    "dismiss": ({"FAILED", "EXPIRED"}, {"reason": "known"}, {"FAILED", "EXPIRED"}),
+    "pin": (set(JobStatus.values), {}, set(JobStatus.values)),
+    "unpin": (set(JobStatus.values), {}, set(JobStatus.values)),
+    "delete": ({"SUCCESSFUL", "FAILED", "CANCELLED", "EXPIRED"}, {"reason": "why"}, set()),
 }
-#: Left alone without a word: asked for already.
-UNCHANGED: dict[str, set[str]] = {"retry": set()}
+#: What may be asked for twice: the second request finds that it is so already.
+REPEATABLE = {"cancel", "run-now", "change", "dismiss", "pin", "unpin", "reschedule"}
 
 
 @pytest.mark.parametrize("status", JobStatus.values)
@@ -68,7 +79,10 @@ def test_a_verb_does_it_or_tells_the_state(verb: str, status: str, client: Clien
     job = make_job(status=status)
     before = Job.objects.filter(id=job.id).values().get()
     response = post(client, f"{JOBS}{job.id}/{verb}/", **body | ({"at": soon()} if "at" in body else {}))
-    if status in takes:
+    if status in takes and verb == "delete":
+        assert (response.status_code, response.content) == (204, b"")
+        assert not Job.objects.exists()
+    elif status in takes:
         assert response.status_code == 200
         assert response.json()["status"] in leaves
         assert response.json()["status"] == Job.objects.get(id=job.id).status
@@ -78,9 +92,86 @@ def test_a_verb_does_it_or_tells_the_state(verb: str, status: str, client: Clien
         assert Job.objects.filter(id=job.id).values().get() == before
 
 
+def test_what_a_verb_has_done_is_told(client: Client) -> None:
+    job = make_job(status="SCHEDULED", run_after=timezone.now() + timedelta(hours=1))
+    url = f"{JOBS}{job.id}/"
+    changed = post(client, f"{url}change/", priority=-7, queue="other").json()
+    assert (changed["priority"], changed["queue"]) == (-7, "other")
+    assert post(client, f"{url}change/", priority=3).json()["queue"] == "other"
+    assert post(client, f"{url}pin/").json()["pinned_at"] is not None
+    assert post(client, f"{url}unpin/").json()["pinned_at"] is None
+    assert post(client, f"{url}run-now/").json()["status"] == "READY"
+    Job.objects.update(status="FAILED")
+    assert post(client, f"{url}dismiss/").json()["dismissed_at"] is not None
+    assert post(client, f"{url}delete/").status_code == 204
+    assert post(client, f"{url}delete/").status_code == 404
+
+
+@pytest.mark.parametrize("verb", sorted(REPEATABLE))
+def test_a_repeated_request_is_no_conflict(verb: str, client: Client) -> None:
+    takes, body, _ = VERBS[verb]
+    body = body | ({"at": soon()} if "at" in body else {})
+    # A job that is cancelled has ended; one that runs is asked again.
+    job = make_job(status="RUNNING" if verb == "cancel" else min(takes))
+    url = f"{JOBS}{job.id}/{verb}/"
+    assert post(client, url, **body).status_code == 200
+    before = Job.objects.values().get()
+    assert post(client, url, **body).status_code == 200
+    assert Job.objects.values().get() == before
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_a_verb_is_kept_on_record_with_who_and_why(verb: str, client: Client) -> None:
+    takes, body, _ = VERBS[verb]
+    body = body | {"reason": "because"} | ({"at": soon()} if "at" in body else {})
+    status = "SCHEDULED" if verb == "run-now" else min(takes)
+    jobs = [make_job(status=status, pinned_at=timezone.now() if verb == "unpin" else None) for _ in "123"]
+    other = make_job(status=status, queue_name="left")
+    assert post(client, f"{JOBS}{jobs[0].id}/{verb}/", **body).status_code in (200, 204)
+    done = post(client, f"{JOBS}bulk/{verb}/", **body, filter={"queue": "default"}).json()
+    assert done["done"] + done["requested"] == 2 + (verb == "reschedule")
+    entries = LogEntry.objects.order_by("pk")
+    assert {entry.object_id for entry in entries} == {str(job.id) for job in jobs}
+    assert str(other.id) not in {entry.object_id for entry in entries}
+    for entry in entries:
+        assert entry.user.get_username() == "user"
+        assert entry.is_deletion() == (verb == "delete")
+        assert entry.change_message.startswith(f"{NAMED[verb.replace('-', '_')].label} (REST API).")
+        assert entry.change_message.endswith("because")
+    refused = LogEntry.objects.count()
+    assert post(client, f"{JOBS}{make_job(status='WAITING').id}/retry/").status_code == 409
+    assert LogEntry.objects.count() == refused
+
+
+def test_queues_and_workers_have_records_too(client: Client) -> None:
+    worker = make_worker(name="host-7")
+    for path in ("queues/default/pause/", "queues/default/resume/", f"workers/{worker.id}/stop/"):
+        assert post(client, f"{API}{path}", reason="repairs").status_code == 200
+    assert post(client, f"{API}queues/default/limit/", max_running=3).status_code == 200
+    assert post(client, f"{API}workers/{worker.id}/stop/").status_code == 200  # once more, which is no news
+    assert [(entry.object_repr, entry.change_message) for entry in LogEntry.objects.order_by("pk")] == [
+        ("default (default)", "Pause (REST API). until = None. repairs"),
+        ("default (default)", "Resume (REST API). repairs"),
+        ("host-7", "Stop (REST API). repairs"),
+        ("default (default)", "Limit (REST API). max_running = 3"),
+    ]
+
+
 @pytest.mark.parametrize(
     ("path", "body", "field"),
     [
+        ("change/", {}, "non_field_errors"),
+        ("change/", {"reason": "x"}, "non_field_errors"),
+        ("change/", {"priority": 101}, "priority"),
+        ("change/", {"priority": "5"}, "priority"),
+        ("change/", {"priority": None}, "priority"),
+        ("change/", {"queue": ""}, "queue"),
+        ("change/", {"queue": "a\nb"}, "queue"),
+        ("change/", {"queue": "x" * 129}, "queue"),
+        ("change/", {"queue_name": "x"}, "non_field_errors"),
+        ("change/", {"priority": 1, "queue_name": "x"}, "queue_name"),
+        ("delete/", {"force": True}, "force"),
+        ("pin/", {"until": soon()}, "until"),
         ("retry/", {"at": "x"}, "at"),
         ("retry/", {"when": 1}, "when"),
         ("cancel/", {"reason": "x" * 256}, "reason"),
@@ -118,6 +209,55 @@ def test_a_job_is_run_again_with_its_arguments_or_with_others(client: Client) ->
     unknown = make_job(task_name="nobody.knows", status="FAILED")
     refused = post(client, f"{JOBS}{unknown.id}/run-again/", arguments={"a": 5})
     assert (refused.status_code, refused.json()["code"]) == (409, "conflict")
+
+
+def test_running_again_may_be_repeated_by_a_key(client: Client) -> None:
+    job = make_job(task_name=ADD, status="FAILED", arguments="[[1],{}]")
+
+    def again(key: str, url: str = f"{JOBS}{job.id}/run-again/", **body: Any) -> Any:
+        return client.post(
+            url, json.dumps(body), content_type="application/json", headers={"idempotency-key": key}
+        )
+
+    first, second = again("a"), again("a")
+    assert (first.status_code, second.status_code) == (202, 200)
+    assert first.json()["id"] == second.json()["id"]
+    assert again("b").json()["id"] != first.json()["id"]
+    for other in (again("a", arguments={"a": 2}), again("a", f"{JOBS}{first.json()['id']}/run-again/")):
+        assert (other.status_code, other.json()["code"]) == (409, "idempotency_conflict")
+    assert again("c", arguments={"a": "x"}).status_code == 400
+    assert again("c", arguments={"a": 3}).status_code == 202
+    assert Job.objects.count() == 4
+    Job.objects.filter(id=first.json()["id"]).delete()
+    assert again("a").status_code == 404
+
+
+@pytest.fixture
+def racers(storage_alias: str, settings: Any) -> str:
+    settings.DATABASE_ROUTERS = [Router(storage_alias)]
+    return storage_alias
+
+
+@pytest.mark.parametrize("verb", ["retry", "delete", "dismiss", "pin", "change"])
+def test_of_racing_requests_one_changes_the_job(verb: str, racers: str) -> None:
+    user = make_user(*ALL)
+    job = make_job(status="READY" if verb == "change" else "FAILED")
+    body = {"priority": 5} if verb == "change" else {}
+
+    def ask(_: int) -> int:
+        try:
+            return int(post(client_of(user), f"{JOBS}{job.id}/{verb}/", **body).status_code)
+        finally:
+            connections.close_all()
+
+    with ThreadPoolExecutor(6) as threads:
+        statuses = sorted(threads.map(ask, range(6)))
+    # One has done it; the others found it done: told as a conflict, as gone, or as no news.
+    done = 1 if verb in ("retry", "delete") else 6
+    assert len([status for status in statuses if status < 300]) == done
+    assert {status for status in statuses if status >= 300} <= {404, 409}
+    entries = LogEntry.objects.count()
+    assert entries == (6 if verb == "change" else 1)
 
 
 def test_receivers_hear_who_did_what(client: Client, django_capture_on_commit_callbacks: Any) -> None:
@@ -219,7 +359,7 @@ def test_queues_tell_what_waits_in_few_queries(client: Client, django_assert_max
 
 
 def test_counts_stop_at_their_cap(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    from django_tasks_q.api import counting
+    from django_tasks_q.storage import counting
 
     monkeypatch.setattr(counting.counts, "__defaults__", (2,))
     for _ in range(4):

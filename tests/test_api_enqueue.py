@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 
 from django_tasks_q import task
 from django_tasks_q.api import bodies
-from django_tasks_q.maintenance.prune import prune
+from django_tasks_q.maintenance.prune import forget
 from django_tasks_q.models import IdempotencyKey, Job
 from django_tasks_q.schemas import arguments_schema, schema_of
 from django_tasks_q.scope import backend
@@ -264,7 +264,7 @@ def test_keys_are_forgotten_after_a_day() -> None:
         IdempotencyKey.objects.create(owner="1", key=str(hours), digest="", created_at=created)
     known = backend()
     assert known is not None
-    prune(known.storage, known.alias, known.settings)
+    assert forget(known.storage) == 1
     assert [row.key for row in IdempotencyKey.objects.all()] == ["23"]
 
 
@@ -375,3 +375,14 @@ def test_csrf_is_asked_for_with_a_session() -> None:
     client = client_of(make_user("add_job"), enforce_csrf_checks=True)
     assert post(client, "api.open", {"order": 1}).status_code == 403
     assert not Job.objects.exists()
+
+
+def test_the_form_in_a_browser_begins_with_the_parameters() -> None:
+    url = f"{API}tasks/api.open/enqueue/"
+    html = {"accept": "text/html"}
+    page = login("add_job", "view_job").get(url, headers=html).content.decode()
+    for name in arguments_schema(open_task)["properties"]:
+        assert f"&quot;{name}&quot;: " in page
+    blind = login("add_job", name="blind").get(url, headers=html).content.decode()
+    assert "<form" in blind
+    assert "&quot;order&quot;" not in blind

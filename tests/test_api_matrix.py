@@ -8,10 +8,12 @@ from django.test import Client
 from django.urls import reverse
 from rest_framework.views import APIView
 
+from django_tasks_q import actions
+from django_tasks_q.admin import verbs as admin_verbs
 from django_tasks_q.api.base import TasksView
-from django_tasks_q.models import Job, Queue, Worker
+from django_tasks_q.models import Job, Queue, Schedule, Worker
 
-from .api_support import API, client_of, login, make_job, make_user, make_worker, patterns
+from .api_support import API, client_of, login, make_job, make_schedule, make_user, make_worker, patterns
 
 pytestmark = pytest.mark.django_db
 
@@ -30,16 +32,34 @@ RULES: dict[str, tuple[str, tuple[str, ...], int]] = {
     "job-cancel": ("post", (*VIEW, "cancel_job"), 200),
     "job-discard": ("post", (*VIEW, "discard_job"), 200),
     "job-reschedule": ("post", (*VIEW, "change_job"), 400),
+    "job-run-now": ("post", (*VIEW, "change_job"), 200),
+    "job-change": ("post", (*VIEW, "change_job"), 400),
+    "job-dismiss": ("post", (*VIEW, "discard_job"), 409),
+    "job-pin": ("post", (*VIEW, "change_job"), 200),
+    "job-unpin": ("post", (*VIEW, "change_job"), 200),
+    "job-delete": ("post", (*VIEW, "delete_job"), 409),
     "job-run-again": ("post", (*VIEW, "add_job"), 202),
     "bulk-retry": ("post", (*VIEW, "retry_job"), 400),
     "bulk-cancel": ("post", (*VIEW, "cancel_job"), 400),
     "bulk-discard": ("post", (*VIEW, "discard_job"), 400),
     "bulk-reschedule": ("post", (*VIEW, "change_job"), 400),
+    "bulk-run-now": ("post", (*VIEW, "change_job"), 400),
+    "bulk-change": ("post", (*VIEW, "change_job"), 400),
+    "bulk-dismiss": ("post", (*VIEW, "discard_job"), 400),
+    "bulk-pin": ("post", (*VIEW, "change_job"), 400),
+    "bulk-unpin": ("post", (*VIEW, "change_job"), 400),
+    "bulk-delete": ("post", (*VIEW, "delete_job"), 400),
     "queue-list": ("get", ("view_queue",), 200),
     "queue-detail": ("get", ("view_queue",), 200),
     "queue-pause": ("post", ("view_queue", "pause_queue"), 200),
     "queue-resume": ("post", ("view_queue", "pause_queue"), 200),
     "queue-limit": ("post", ("view_queue", "change_queue"), 400),
+    "schedule-list": ("get", ("view_schedule",), 200),
+    "schedule-detail": ("get", ("view_schedule",), 200),
+    "schedule-enable": ("post", ("view_schedule", "enable_schedule"), 200),
+    "schedule-disable": ("post", ("view_schedule", "enable_schedule"), 200),
+    "schedule-run": ("post", ("view_schedule", "run_schedule"), 200),
+    "schedule-skip": ("post", ("view_schedule", "run_schedule"), 200),
     "worker-list": ("get", ("view_worker",), 200),
     "worker-detail": ("get", ("view_worker",), 200),
     "worker-stop": ("post", ("view_worker", "stop_worker"), 200),
@@ -70,13 +90,15 @@ def address(name: str) -> str:
         make_worker()
     elif name.startswith("queue-") and name != "queue-list":
         arguments["name"] = "default"
+    elif name.startswith("schedule-") and name != "schedule-list":
+        arguments["name"] = make_schedule().name
     elif name.startswith("task-") and name != "task-list":
         arguments["name"] = "tests.tasksapp.tasks.noop"
     return reverse(f"django_tasks_q:{name}", kwargs=arguments)
 
 
 def rows() -> list[Any]:
-    return [list(model.objects.order_by("pk").values()) for model in (Job, Queue, Worker)]
+    return [list(model.objects.order_by("pk").values()) for model in (Job, Queue, Schedule, Worker)]
 
 
 def ask(client: Client, method: str, url: str) -> Any:
@@ -86,6 +108,12 @@ def ask(client: Client, method: str, url: str) -> Any:
 
 def test_every_route_has_a_rule() -> None:
     assert {name for name, _ in ROUTES} == set(RULES)
+
+
+@pytest.mark.parametrize("name", actions.NAMED)
+def test_a_verb_needs_the_same_permission_at_every_door(name: str) -> None:
+    slug = name.replace("_", "-")
+    assert RULES[f"job-{slug}"][1] == RULES[f"bulk-{slug}"][1] == (*VIEW, admin_verbs.VERBS[name].codename)
 
 
 def test_every_view_says_for_itself_what_project_defaults_must_not() -> None:
@@ -176,6 +204,7 @@ def test_pages_for_browsers_have_no_holes(name: str) -> None:
     client = login(*ALL)
     make_worker(name=hostile, hostname=hostile, queues='["{7*7}"]')
     Queue.objects.create(backend="default", name=hostile, paused_by=hostile, pause_reason=hostile)
+    make_schedule(name=hostile, task_name=hostile, expression=hostile, disabled_by=hostile)
     make_job(task_name=hostile, queue_name=hostile, tags='["<svg onload=alert(1)>"]')
     url = address(name)
     response = client.get(url, headers={"accept": "text/html"})
@@ -196,7 +225,9 @@ def test_malformed_names_and_ids_are_not_found(name: str, id: str) -> None:
         return
     start, end = route.index("<"), route.index(">") + 1
     response = ask(login(*needed), method, f"/api/tasks/{route[:start]}{id}{route[end:]}")
-    assert response.status_code == 404 or (response.status_code == 400 and "at" in response.json())
+    assert response.status_code == 404 or (
+        response.status_code == 400 and {"at", "non_field_errors"} & response.json().keys()
+    )
     if response.status_code == 404:
         assert response.json()["code"] == "not_found"
     assert API.endswith("v1/")

@@ -16,6 +16,7 @@ from .project import Project
 CHROMIUM = Path("/usr/bin/chromium")
 
 pytestmark = [
+    pytest.mark.once,  # a browser, as in tests/browser
     pytest.mark.skipif(not CHROMIUM.exists(), reason=f"there is no {CHROMIUM}"),
     pytest.mark.parametrize(
         "storage_alias",

@@ -1,29 +1,33 @@
 """The OpenAPI schema says what the API does: it validates, it is fuzzed, and the documentation knows it."""
 
 import base64
+import importlib
 from collections.abc import Iterator
 from contextlib import suppress
 from datetime import timedelta
+from pkgutil import iter_modules
 from typing import Any
 
 import pytest
 import schemathesis
 from django.core.cache import cache
-from django.utils import timezone
+from django.utils import timezone, translation
+from django.utils.functional import Promise
 from drf_spectacular.drainage import GENERATOR_STATS
 from drf_spectacular.validation import validate_schema
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from hypothesis.errors import Unsatisfiable
+from rest_framework.serializers import Serializer
 from rest_framework.settings import api_settings
 from schemathesis import GenerationMode
 
-from django_tasks_q import task
+from django_tasks_q import api, task
 from django_tasks_q.api.errors import CODES
 from django_tasks_q.models import Job, Queue, Worker
 from testproject.wsgi import application
 
-from .api_support import API, login, make_attempt, make_job, make_user, make_worker, patterns
+from .api_support import API, login, make_attempt, make_job, make_schedule, make_user, make_worker, patterns
 from .project import ROOT
 from .test_api_matrix import ALL, RULES
 
@@ -36,6 +40,13 @@ EXAMPLES = 5
 @task(name="fuzz.anything", api=True)
 def anything(**arguments: Any) -> None:
     pass
+
+
+# No pattern says what Python calls printable, so the schema gives it a format.
+schemathesis.openapi.format(
+    "printable",
+    st.text(st.characters(exclude_categories=["C", "Z"]), min_size=1, max_size=128),
+)
 
 
 @pytest.fixture(autouse=True)
@@ -86,12 +97,43 @@ def test_the_page_names_every_path_parameter_and_code() -> None:
                 assert f"`{parameter['name']}`" in PAGE, parameter["name"]
     for code, status in CODES.items():
         assert f"| `{code}` | {status} |" in PAGE
-    for schema in ("Job", "Queue", "Worker", "Stats", "Health", "BulkDone", "LogLine", "Attempt", "Progress"):
+    for schema in (
+        "Job",
+        "Queue",
+        "Worker",
+        "Schedule",
+        "ScheduleDone",
+        "Stats",
+        "Health",
+        "BulkDone",
+        "LogLine",
+        "Attempt",
+        "Progress",
+    ):
         for field in found["components"]["schemas"][schema]["properties"]:
             assert f"`{field}`" in PAGE, (schema, field)
     for name, (_, needed, _) in RULES.items():
         if len(needed) > 1:
             assert f"`{needed[-1]}`" in PAGE, name
+
+
+def test_what_people_read_is_translated() -> None:
+    """When a request is answered, not when a module is imported."""
+    names = [f"django_tasks_q.api.{each.name}" for each in iter_modules(api.__path__)]
+    texts: dict[str, Any] = {}
+    for module in map(importlib.import_module, names):
+        for name, found in vars(module).items():
+            if isinstance(found, type) and issubclass(found, Serializer):
+                fields = found().fields.items()
+                own = {key for base in found.__mro__ for key in getattr(base, "_declared_fields", ())}
+                texts |= {f"{name}.{key}": field.help_text for key, field in fields if key in own}
+            if isinstance(found, tuple) and len(found) == 4 and found[2] in ("path", "header"):
+                texts[f"{module.__name__}.{name}"] = found[3]
+    texts = {name: text for name, text in texts.items() if text}
+    assert len(texts) > 15
+    assert [name for name, text in texts.items() if not isinstance(text, Promise)] == []
+    with translation.override("de"):
+        assert document()["paths"]  # and the lazy texts can be rendered
 
 
 @pytest.fixture
@@ -102,6 +144,7 @@ def fuzzed() -> Iterator[dict[str, str]]:
     user.save()
     make_worker(lease_expires_at=timezone.now() + timedelta(hours=1))
     Queue.objects.create(backend="default", name="default")
+    make_schedule()
     for status in ("READY", "FAILED", "RUNNING"):
         make_attempt(make_job(status=status, task_name="fuzz.anything"))
     secret = base64.b64encode(b"fuzzer:fuzz").decode()
@@ -137,8 +180,10 @@ def test_nothing_that_the_schema_allows_or_forbids_breaks_the_server(
             if "id" in case.path_parameters:
                 case.path_parameters["id"] = known[case.operation.path.split("/")[4]]
             if "name" in case.path_parameters:
-                is_task = "/tasks/{name}" in case.operation.path
-                case.path_parameters["name"] = "fuzz.anything" if is_task else "default"
+                kind = case.operation.path.split("/")[4]
+                case.path_parameters["name"] = {"tasks": "fuzz.anything", "schedules": "nightly"}.get(
+                    kind, "default"
+                )
         case.call_and_validate()
 
     limits = settings(

@@ -48,7 +48,8 @@ def test_every_route_of_a_job_is_the_same_404_for_others() -> None:
             continue
         path = name.removeprefix("job-").replace("detail", "")
         url = f"{JOBS}{theirs.id}/{path}{'/' if path else ''}"
-        body = json.dumps({"at": "2100-01-01T00:00:00Z"} if name == "job-reschedule" else {})
+        needed = {"job-reschedule": {"at": "2100-01-01T00:00:00Z"}, "job-change": {"priority": 1}}
+        body = json.dumps(needed.get(name, {}))
         response = getattr(client, method)(url, *([] if method == "get" else [body, "application/json"]))
         unknown = url.replace(str(theirs.id), "01a20525-c044-7690-88ea-b7513f137769")
         other = getattr(client, method)(unknown, *([] if method == "get" else [body, "application/json"]))

@@ -20,6 +20,7 @@ from django_tasks_q.outcomes import Failure, Outcome
 from django_tasks_q.states import JobStatus
 from django_tasks_q.storage import Claim, storage_for
 
+from .conftest import on_one_database
 from .tasksapp import tasks
 from .test_worker import finished, job, options, outcomes
 
@@ -139,6 +140,7 @@ def test_what_is_no_id_is_refused(storage_alias):
 # By way of workers
 
 
+@on_one_database
 @pytest.mark.parametrize("how", ["sleep", "answer", "stubborn"])
 def test_a_running_process_is_interrupted(project, tmp_path, how):
     options(project, grace=0.3)
@@ -174,6 +176,7 @@ def test_a_cancellation_comes_within_a_second(project, tmp_path):
     assert (ended - asked).total_seconds() < (1.0 if project.alias == "postgres" else 2.5)
 
 
+@on_one_database
 @pytest.mark.parametrize("task", ["be_cancelled_async", "be_cancelled_alone"])
 def test_a_coroutine_is_cancelled(project, tmp_path, task):
     mark = tmp_path / "mark"
@@ -185,6 +188,7 @@ def test_a_coroutine_is_cancelled(project, tmp_path, task):
     assert (job(result).status, mark.read_text()) == ("CANCELLED", "cleaned up")
 
 
+@on_one_database
 @pytest.mark.parametrize("how", ["sleep", "look"])
 def test_a_thread_finds_out(project, tmp_path, how):
     mark = tmp_path / "mark"
@@ -199,6 +203,7 @@ def test_a_thread_finds_out(project, tmp_path, how):
         assert (job(result).status, result.return_value) == ("SUCCESSFUL", "stopped early")
 
 
+@on_one_database
 def test_a_task_may_cancel_itself(project):
     result = tasks.cancel_self.enqueue("no more orders")
     project.run("runworker", "--batch", "--processes", "1")
@@ -237,6 +242,7 @@ def test_a_job_is_cancelled_although_its_worker_dies(project, tmp_path):
     assert (job(result).status, outcomes(result)) == ("CANCELLED", ["lost"])
 
 
+@on_one_database
 def test_a_process_is_interrupted_between_two_sleeps_as_well(project, tmp_path):
     """The signal comes while the lock of whatever the task waits with may be taken."""
     options(project, grace=3)

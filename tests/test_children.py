@@ -11,12 +11,12 @@ from django.db import connections
 from django.db.migrations.recorder import MigrationRecorder
 from django.utils import timezone
 
-from django_tasks_q.conf import Options
 from django_tasks_q.maintenance.unknown import report_unknown
 from django_tasks_q.models import Attempt, Job
 from django_tasks_q.storage import Claim, storage_for
 from django_tasks_q.worker.duties import Duties
 
+from .conftest import on_one_database
 from .project import wait_for
 from .tasksapp import tasks
 from .tasksapp.models import Effect
@@ -34,6 +34,7 @@ def all_exist(paths):
 # Executors
 
 
+@on_one_database
 @pytest.mark.parametrize(("task", "count"), [("wait_in_thread", 4), ("wait_async", 120)])
 def test_one_process_runs_many_jobs_at_a_time(project, tmp_path, task, count):
     go, there = tmp_path / "go", marks(tmp_path, count)
@@ -75,6 +76,7 @@ def test_all_kinds_work_side_by_side_on_the_database(project):
     assert Effect.objects.values("key").distinct().count() == Effect.objects.count() == len(results)
 
 
+@on_one_database
 def test_a_project_may_bring_an_executor(project):
     result = tasks.whisper.enqueue("psst")
     project.run("runworker", "--batch")
@@ -98,6 +100,7 @@ def test_coroutines_share_few_connections(project):
 # Timeouts where several jobs share a process
 
 
+@on_one_database
 @pytest.mark.parametrize("how", ["loop", "sleep", "stubborn", "lock"])
 def test_a_thread_that_outlives_its_timeout_harms_no_sibling(project, tmp_path, how):
     options(project, grace=0.3)
@@ -118,6 +121,7 @@ def test_a_thread_that_outlives_its_timeout_harms_no_sibling(project, tmp_path, 
         assert "ran longer than its timeout of 0.5 seconds" in offender.errors[0].message
 
 
+@on_one_database
 @pytest.mark.parametrize("how", ["wait", "block", "stubborn"])
 def test_a_coroutine_that_outlives_its_timeout_harms_no_sibling(project, tmp_path, how):
     options(project, grace=0.3)
@@ -135,6 +139,7 @@ def test_a_coroutine_that_outlives_its_timeout_harms_no_sibling(project, tmp_pat
     assert (mark.read_text() == "cleaned up") == (how == "wait")
 
 
+@on_one_database
 def test_a_sleep_of_the_context_ends_at_the_deadline(project):
     result = tasks.sleep_past_deadline.enqueue()
     project.run("runworker", "--batch")
@@ -145,6 +150,7 @@ def test_a_sleep_of_the_context_ends_at_the_deadline(project):
 # Endings of a process
 
 
+@on_one_database
 def test_whatever_ends_a_process_ends_one_attempt(project):
     options(project, max_crashes=1, grace=0.2)
     crashes = {how: tasks.end_badly.enqueue(how) for how in ("segfault", "stack")}
@@ -165,6 +171,7 @@ def test_whatever_ends_a_process_ends_one_attempt(project):
     assert "1 succeeded, 4 failed" in done.stdout
 
 
+@on_one_database
 def test_nothing_that_a_task_started_outlives_its_attempt(project, tmp_path):
     mark = tmp_path / "daemon"
     result = tasks.daemonise.enqueue(str(mark))
@@ -174,6 +181,7 @@ def test_nothing_that_a_task_started_outlives_its_attempt(project, tmp_path):
         project.wait_for(lambda: not psutil.pid_exists(pid))
 
 
+@on_one_database
 def test_nothing_that_a_task_started_outlives_the_death_of_its_process(project, tmp_path):
     mark = tmp_path / "daemon"
     result = tasks.daemonise.using(timeout=None).enqueue(str(mark))
@@ -192,6 +200,7 @@ def test_nothing_that_a_task_started_outlives_the_death_of_its_process(project, 
     assert outcomes(thread)[0] == "crashed"
 
 
+@on_one_database
 @pytest.mark.parametrize(
     ("flags", "jobs"),
     [
@@ -210,6 +219,7 @@ def test_children_are_replaced(project, flags, jobs):
     assert not Job.objects.exclude(status="SUCCESSFUL", crashes=0).exists()
 
 
+@on_one_database
 def test_threads_are_replaced_too(project):
     keys = [str(number) for number in range(12)]
     results = [tasks.leave_in_thread.enqueue(key) for key in keys]
@@ -281,6 +291,7 @@ def hardship(project, **constants):
     project.env["HARDSHIP"] = json.dumps({"constants": constants})
 
 
+@on_one_database
 @pytest.mark.parametrize("task", ["never_begin", "begin_badly"])
 def test_children_that_cannot_start_end_the_worker_and_cost_no_job(project, task):
     hardship(
@@ -314,6 +325,7 @@ def test_the_death_of_the_fork_server_ends_the_worker_and_loses_nothing(project,
     assert (result.status, outcomes(result)) == ("SUCCESSFUL", ["lost", "successful"])
 
 
+@on_one_database
 def test_many_signals_are_one_request_to_stop_at_once(project, tmp_path):
     mark = tmp_path / "mark"
     result = tasks.sleep.enqueue(600, str(mark))
@@ -327,6 +339,7 @@ def test_many_signals_are_one_request_to_stop_at_once(project, tmp_path):
     assert (job(result).status, job(result).attempts, job(result).crashes) == ("READY", 0, 0)
 
 
+@on_one_database
 def test_a_signal_during_the_start_leaves_nothing_behind(project):
     result = tasks.noop.enqueue()
     with project.worker("--processes", "1") as worker:
@@ -337,6 +350,7 @@ def test_a_signal_during_the_start_leaves_nothing_behind(project):
     assert job(finished(project, result)).attempts == 1
 
 
+@on_one_database
 def test_c_code_that_hears_no_signal_is_killed_in_time(project):
     options(project, grace=0.2)
     result = tasks.match_forever.enqueue()
@@ -348,11 +362,10 @@ def test_c_code_that_hears_no_signal_is_killed_in_time(project):
 # Receivers of signals
 
 
+@on_one_database
 @pytest.mark.parametrize("task", ["add", "add_in_thread", "async_add"])
 @pytest.mark.parametrize("how", ["hang", "raise", "exit"])
 def test_receivers_change_no_outcome(project, how, task):
-    if project.alias != "default":
-        pytest.skip("the database plays no part in it")
     hardship(project, **{"django_tasks_q.execution.runner.HOOK_LIMIT": 0.3})
     project.env["EXTRA_APPS"] = json.dumps(["tests.hostile", "tests.hardship"])
     project.env["HOSTILE"] = how
@@ -387,7 +400,7 @@ def test_many_lost_jobs_are_rescued_batch_by_batch(storage_alias):
     claim = Claim(worker_id=uuid.uuid4(), backend="default", task_names=[tasks.noop.name])
     while storage.claim(claim, 100):
         pass
-    duties = Duties(storage, "default", Options(), [tasks.noop.name])
+    duties = Duties(storage, tasks.noop.get_backend(), [tasks.noop.name])
     assert duties.perform(uuid.uuid4(), (), idle=False).ready
     assert Job.objects.using(storage_alias).filter(status="READY", crashes=1).count() == 500
     assert duties.seconds_to_next < 0.2
@@ -415,6 +428,7 @@ def test_tables_of_an_earlier_release_are_refused_in_one_line(project):
 # What an adversary might try
 
 
+@on_one_database
 def test_a_rule_of_a_coroutine_is_shown_its_earlier_attempts(project):
     result = tasks.fail_by_rule.enqueue()
     project.run("runworker", "--batch")
@@ -422,6 +436,7 @@ def test_a_rule_of_a_coroutine_is_shown_its_earlier_attempts(project):
     assert (job(result).attempts, {error.message for error in result.errors}) == (4, {"again"})
 
 
+@on_one_database
 def test_a_blocking_call_that_hangs_holds_up_no_other_coroutine(project):
     hangs = tasks.hang_in_threads.enqueue()
     with project.worker("--processes", "1"):
@@ -433,6 +448,7 @@ def test_a_blocking_call_that_hangs_holds_up_no_other_coroutine(project):
     assert job(after).duration < 2
 
 
+@on_one_database
 def test_a_thread_child_that_was_interrupted_goes_whatever_the_task_makes_of_it(project):
     hides = tasks.hide_timeout.enqueue()
     with project.worker("--processes", "1", "--threads", "1"):
@@ -442,10 +458,9 @@ def test_a_thread_child_that_was_interrupted_goes_whatever_the_task_makes_of_it(
     assert after.return_value != hides.return_value
 
 
+@on_one_database
 @pytest.mark.parametrize("task", ["add", "add_in_thread", "async_add"])
 def test_receivers_have_time_for_the_last_job_and_hear_of_it_once(project, task):
-    if project.alias != "default":
-        pytest.skip("the database plays no part in it")
     heard = project.directory / "heard"
     project.env |= {"EXTRA_APPS": '["tests.hostile"]', "HOSTILE": "dawdle", "HEARD": str(heard)}
     result = getattr(tasks, task).enqueue(1, 2)

@@ -10,12 +10,13 @@ from django.core.management import CommandError, call_command
 from django.db import OperationalError
 from django.utils import timezone
 
-from django_tasks_q.management import looks
+from django_tasks_q.management import deeds, looks
 from django_tasks_q.models import Job, Queue, Statistic, Worker
 from django_tasks_q.registry import registry
 from django_tasks_q.worker.beat import Beat
 
 from .admin_support import make_failed, make_job, make_worker
+from .conftest import on_one_database
 from .test_storage import add
 
 
@@ -147,6 +148,23 @@ def test_jobs_are_retried_cancelled_and_discarded(capsys):
 
 
 @pytest.mark.django_db
+def test_all_that_filters_find_are_retried_slice_by_slice(capsys, monkeypatch):
+    monkeypatch.setattr(deeds, "SLICE", 2)
+    for _ in range(5):
+        make_failed(task_name="a.task")
+    make_failed(task_name="b.task")
+    later = make_failed(task_name="a.task", finished_at=timezone.now() + timedelta(minutes=1))
+    wanted = ("tasks", "retry", "--status", "failed", "--task", "a.task", "--limit", "1", "--all")
+    assert output(capsys, *wanted) == "retry: 5 done.\n"
+    assert ended(capsys, *wanted)[0] == 1
+    assert set(Job.objects.filter(status="FAILED").values_list("task_name", flat=True)) == {
+        "a.task",
+        "b.task",
+    }
+    assert Job.objects.get(pk=later.pk).status == "FAILED"
+
+
+@pytest.mark.django_db
 @pytest.mark.parametrize(
     "args",
     [
@@ -154,6 +172,8 @@ def test_jobs_are_retried_cancelled_and_discarded(capsys):
         ["retry", "x"],
         ["cancel", str(uuid.uuid4()), "--status", "failed"],
         ["retry", "--status", "failed", "--limit", "0"],
+        ["retry", "--all"],
+        ["retry", "--all", "--status", "failed", "01a20525-c044-7690-88ea-b7513f137769"],
         ["retry", "--status", "failed", "--at", "soon"],
         ["jobs", "--since", "yesterday"],
         ["jobs", "--limit", "0"],
@@ -258,6 +278,7 @@ def test_heartbeat_file_is_written_through_no_link(tmp_path):
     assert target.read_text() == "precious"
 
 
+@on_one_database
 def test_a_worker_writes_its_heartbeat_file(project, tmp_path):
     path = tmp_path / "beat"
     with project.worker("--processes", "1", "--heartbeat-file", str(path)) as worker:

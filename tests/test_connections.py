@@ -123,7 +123,7 @@ def test_a_pooler_in_transaction_mode_is_enough(project):
     only(project, "postgres")
     with pooled(project.database_url) as url:
         project.env["DATABASE_URL"] = url
-        project.env["TASKS_OPTIONS"] = json.dumps({"NOTIFY": False, "LEASE": 2})
+        project.env["TASKS_OPTIONS"] = json.dumps({"NOTIFY": False, "LEASE": 6})
         hardship(project)
         tasks.noop.enqueue_many([()] * 500)
         hard.in_a_transaction.enqueue_many([(str(number),) for number in range(50)])

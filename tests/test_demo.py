@@ -128,6 +128,7 @@ def unfinished(url: str) -> int:
         return connection.execute(query).fetchone()[0]
 
 
+@pytest.mark.once  # that the demo can fail
 def test_without_its_worker_it_fails_with_reasons(tmp_path: Path) -> None:
     with demo(tmp_path) as process:
         read_until(process, "jobs finished")

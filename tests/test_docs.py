@@ -28,6 +28,8 @@ from django_tasks_q.states import FINAL, TRANSITIONS, JobStatus
 from django_tasks_q.storage import Storage
 from django_tasks_q.task_options import TaskOptions, UsingOptions
 
+pytestmark = pytest.mark.once  # text beside text
+
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs"
 CODE = Path(django_tasks_q.__file__).parent

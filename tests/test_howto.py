@@ -29,6 +29,7 @@ def test_there_is_a_page_for_each_of_the_four():
     assert [page.stem for page in COMING_FROM] == ["from-aioq", "from-horsies", "from-qtasks", "from-restq"]
 
 
+@pytest.mark.once  # that the others can fail
 @pytest.mark.parametrize(
     ("session", "is_right"),
     [
@@ -44,6 +45,7 @@ def test_a_page_that_is_wrong_is_noticed(session, is_right, tmp_path):
         site.type(session, "page.md")
 
 
+@pytest.mark.parametrize("site", DATABASES[:1], indirect=True)
 @pytest.mark.parametrize("page", COMING_FROM, ids=lambda page: page.stem)
 def test_a_page_does_what_it_says(page, site):
     follow(page, site)

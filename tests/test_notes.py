@@ -16,6 +16,7 @@ from django_tasks_q.testing import run_jobs
 from django_tasks_q.worker import notepad
 from django_tasks_q.worker.notepad import NotePad
 
+from .conftest import on_one_database
 from .seedapp import tasks
 from .tasksapp import tasks as plain_tasks
 from .test_seed_features import run, seedapp
@@ -48,6 +49,7 @@ def test_progress_is_seen_while_the_job_runs(project, tmp_path):
     assert last.updated_at >= seen.updated_at
 
 
+@on_one_database
 def test_progress_is_told_by_tasks_of_every_kind(project):
     awaited, atomic = tasks.count_to_async.enqueue(5), tasks.tell_of_it.enqueue()
     steps, nonsense = tasks.yield_unheard.enqueue(), tasks.tell_nonsense.enqueue("much")
@@ -62,6 +64,7 @@ def test_progress_is_told_by_tasks_of_every_kind(project):
     assert not Progress.objects.filter(job_id=nonsense.id).exists()
 
 
+@on_one_database
 def test_a_task_that_tells_without_end_is_ended_by_its_timeout(project, tmp_path):
     """The alarm never tears a note in two: what comes after it on the pipe is understood."""
     mark = tmp_path / "mark"

@@ -10,6 +10,7 @@ import pytest
 from django.utils import timezone
 
 from django_tasks_q.conf import Options
+from django_tasks_q.moments import microseconds
 from django_tasks_q.outcomes import AttemptOutcome, Outcome
 from django_tasks_q.states import JobStatus
 from django_tasks_q.storage import ClaimedJob
@@ -29,7 +30,7 @@ KILLED = 9  # as waitpid() reports SIGKILL
 
 
 def claimed(**values):
-    now = timezone.now()
+    now = microseconds(timezone.now())
     defaults = {
         "id": uuid.uuid4(), "fence": 1, "task_name": "a", "queue_name": "default", "priority": 0,
         "arguments": "[[],{}]", "options": "", "max_attempts": 1, "timeout": None, "metadata": None,
@@ -212,10 +213,10 @@ def test_what_a_dead_child_had_not_told_another_tells(pool, children):
 
 def test_one_long_job_is_enough_to_claim_fewer_ahead(pool, children):
     many = pool.room(pool.groups[0])
-    pool.groups[0].learn(1.0)
+    pool.groups[0].learn(1.0, 1)
     assert pool.room(pool.groups[0]) == 2 < many
     for _ in range(20):
-        pool.groups[0].learn(0.0)
+        pool.groups[0].learn(0.0, 1)
     assert 2 <= pool.room(pool.groups[0]) < many
 
 
@@ -622,3 +623,9 @@ def test_a_group_without_work_keeps_no_other_from_being_asked(pool):
     pool.groups[0].usual, pool.groups[1].task_names = 1.0, ["b"]
     assert pool.common_wish() == (["a", "b"], 1)
     assert list(pool.wishes()) == [(["a"], 1), (["b"], 100)]
+
+
+def test_an_answer_is_of_the_job_that_it_names_and_not_of_the_one_that_was_expected():
+    outcome = Outcome.successful(uuid.uuid4(), 1, "5", 0.1)
+    body = protocol.pack_success(outcome, told=False)
+    assert protocol.unpack_success(body, uuid.uuid4()) == (outcome, False)

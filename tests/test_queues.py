@@ -100,7 +100,7 @@ def test_orders_are_one_statement_whatever_there_is(storage, alias, django_asser
     actions.stop_worker(ME, using=alias)
     with django_assert_num_queries(1, connection=connections[alias]):
         found = orders(storage)
-    assert found == (True, {"a"}, {"b": 7}, float("inf"))
+    assert found == (True, {"a"}, {"b": 7}, float("inf"), float("inf"))
     assert orders(storage, YOU).stop is False
 
 

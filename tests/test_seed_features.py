@@ -19,6 +19,7 @@ from django_tasks_q.models import Job
 from django_tasks_q.registry import registry
 from testproject.shop.models import Product
 
+from .conftest import on_one_database
 from .project import Project
 from .seedapp import tasks
 from .seedapp.tasks import Point, Size
@@ -56,6 +57,7 @@ def traces():
     return list(Effect.objects.order_by("pk").values_list("key", flat=True))
 
 
+@on_one_database
 def test_s03_a_call_may_be_named_and_bound(project):
     """By the name, by a name of old, and as a call that is made before it is sent."""
     assert tasks.renamed.name == "seed.renamed"
@@ -127,6 +129,7 @@ def test_s15_keyword_only_signatures_may_be_demanded(idle):
     assert "strict_by_keyword" not in done.stderr
 
 
+@on_one_database
 def test_s16_arguments_come_back_as_their_annotations_say(project):
     cup = Product.objects.create(name="Cup", price="3.50")
     point = Point(7, date(2026, 2, 3))
@@ -157,6 +160,7 @@ def test_s16_arguments_come_back_as_their_annotations_say(project):
     assert awaited.return_value == "Decimal('0.10')"
 
 
+@on_one_database
 def test_s16_pydantic_models_are_arguments_too(project):
     pytest.importorskip("pydantic")
     from .seedapp import pydantic_tasks
@@ -185,6 +189,7 @@ def test_s17_descriptions_tags_and_metadata_are_known_and_stored(project):
     assert "Say what is known of it." in listed
 
 
+@on_one_database
 def test_s22_settings_are_the_defaults_of_tasks(project, tmp_path):
     """Priority, routes, storing, and the modules that tasks are looked for in."""
     (tmp_path / "elsewhere.py").write_text(
@@ -215,6 +220,7 @@ def test_s22_settings_are_the_defaults_of_tasks(project, tmp_path):
     assert routed.return_value is None
 
 
+@on_one_database
 def test_s23_retries_are_runs_behind_the_first(project):
     three = tasks.fail_with_retries.enqueue()
     none = tasks.fail_with_retries.using(max_retries=0).enqueue()
@@ -225,6 +231,7 @@ def test_s23_retries_are_runs_behind_the_first(project):
     assert outcomes(three) == ["failed"] * 3
 
 
+@on_one_database
 def test_s31_failures_have_codes_and_data(project):
     options(project, error_codes={"builtins.LookupError": "LOOKUP"}, default_error_code="UNKNOWN")
     kinds = {"time": "TIMEOUT", "refused": "CONNECTION", "file": "SYSTEM", "value": "SOMETHING"}
@@ -293,6 +300,7 @@ def test_s41_a_result_is_waited_for(project):
             tasks.fail_plainly.enqueue("value").get(timeout=20)
 
 
+@on_one_database
 def test_s49_the_context_is_found_from_below(project):
     found = [tasks.find_context, tasks.find_context_async, tasks.find_context_in_thread]
     results = [one.enqueue() for one in found]
@@ -302,6 +310,7 @@ def test_s49_the_context_is_found_from_below(project):
     assert [result.return_value for result in results] == [result.id for result in results]
 
 
+@on_one_database
 def test_s50_the_context_tells_of_job_task_and_settings(project):
     options(project, grace=4)
     result = tasks.tell_context.enqueue()
@@ -328,6 +337,7 @@ def test_s50_the_context_tells_of_job_task_and_settings(project):
     assert stored(job(awaited).metadata) == {"sent": 1, "left": "async"}
 
 
+@on_one_database
 def test_s57_a_task_cancels_itself_with_a_reason(project):
     result = tasks.cancel_self_async.enqueue("no more orders")
     run(project, result)
@@ -347,12 +357,14 @@ def test_s59_jobs_know_which_job_has_sent_them(project):
         assert job(parent).parent_id is None
 
 
+@on_one_database
 def test_s58_an_exception_may_be_replaced_by_middleware(project):
     near, far = tasks.rescued.enqueue("key"), tasks.rescued.enqueue("value")
     run(project, near, far)
     assert (near.return_value, far.return_value) == ("Rescue of 1", "RescueAll of 1")
 
 
+@on_one_database
 def test_s61_middleware_is_around_every_end(project):
     options(project, middleware=["tests.seedapp.tasks.outer"], grace=3)
     ends = ("return", "raise", "sleep", "cancel")
@@ -369,6 +381,7 @@ def test_s61_middleware_is_around_every_end(project):
         assert [trace for trace in traces() if id in trace] == [f"{id} {word}", f"{id} after"]
 
 
+@on_one_database
 def test_s62_a_task_may_yield(project):
     steps, only = tasks.step_by_step.enqueue(), tasks.only_yield.enqueue(3)
     unheard, awaited = tasks.yield_unheard.enqueue(), tasks.step_by_step_async.enqueue()
@@ -393,6 +406,7 @@ def test_s65_the_registry_knows_all_tasks(idle):
         assert name in listed
 
 
+@on_one_database
 def test_s66_what_a_task_depends_on_is_opened_and_closed(project):
     good, bad = tasks.use_client.enqueue("return"), tasks.use_client.enqueue("raise")
     shared = [tasks.use_shared.enqueue() for _ in range(2)]

@@ -9,6 +9,8 @@ import pytest
 
 from .test_docs import DOCS, ROOT, code, rows, section
 
+pytestmark = pytest.mark.once  # text beside text
+
 PAGE = DOCS / "reference" / "seed-features.md"
 TABLE = list(rows(section("reference/seed-features.md", "## All of them")))
 

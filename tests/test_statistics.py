@@ -11,6 +11,7 @@ from django_tasks_q.maintenance.statistics import KEPT, condense
 from django_tasks_q.models import Job, Statistic
 from django_tasks_q.models.identifiers import uuid7
 from django_tasks_q.models.statistic import BOUNDS, BUCKETS, FIGURES, percentiles
+from django_tasks_q.moments import microseconds
 from django_tasks_q.outcomes import Failure, Outcome
 from django_tasks_q.states import JobStatus
 from django_tasks_q.storage import ClaimedJob, storage_for
@@ -34,11 +35,11 @@ def rows(storage):
 
 
 def claimed(queue="q", task="t", *, waited=2.0, attempts=1):
-    now = timezone.now()
+    now = microseconds(timezone.now())
     return ClaimedJob(
         id=uuid7(), fence=1, task_name=task, queue_name=queue, priority=0, arguments="", options="",
         max_attempts=1, timeout=None, metadata=None, attempts=attempts, crashes=0,
-        enqueued_at=now - timedelta(seconds=waited), last_attempted_at=now, expires_at=None, run_after=None,
+        enqueued_at=now - round(waited * 1e6), last_attempted_at=now, expires_at=None, run_after=None,
     )  # fmt: skip
 
 

@@ -15,6 +15,7 @@ from django_tasks_q.exceptions import AttemptCrashed, WorkerLost
 from django_tasks_q.maintenance import prune as prune_module
 from django_tasks_q.models import Attempt, Job, Worker
 from django_tasks_q.models.identifiers import uuid7
+from django_tasks_q.moments import moment
 from django_tasks_q.outcomes import Failure, Outcome
 from django_tasks_q.states import FINAL, TRANSITIONS, JobStatus
 from django_tasks_q.storage import Claim, storage_for
@@ -98,7 +99,8 @@ def test_a_claim_makes_jobs_the_workers_under_a_new_fence(storage):
     assert (job.options, job.timeout, job.max_attempts) == ('{"backoff":null}', 5.0, 3)
     after = row(storage, job)
     assert (after.status, after.worker_id, after.fence, after.attempts) == (JobStatus.RUNNING, ME, 1, 1)
-    assert after.started_at == after.last_attempted_at == job.last_attempted_at
+    assert after.started_at == after.last_attempted_at == moment(job.last_attempted_at)
+    assert {name: getattr(after, name) for name in job._fields} == job.columns
     assert abs((after.started_at - timezone.now()).total_seconds()) < 5
 
 
@@ -571,6 +573,6 @@ def test_pruning_deals_with_every_sort_in_slices(storage, monkeypatch):
         add(storage, status="SUCCESSFUL", retention=1e9, result_ttl=60.0, result="1", finished_at=old)
     settings = Options()
     assert prune_module.prune(storage, "default", settings) == 6
-    assert prune_module.prune(storage, "default", settings, slices=5) == 3
+    assert prune_module.prune(storage, "default", settings) == 3
     assert prune_module.prune(storage, "default", settings) == 0
     assert Job.objects.using(storage.alias).count() == 3

@@ -21,6 +21,7 @@ from django_tasks_q.worker import doorbells
 from django_tasks_q.worker.doorbells import Doorbells
 
 from .tasksapp import tasks
+from .test_outages import hardship
 
 
 @pytest.fixture
@@ -66,6 +67,20 @@ def test_hints_are_few_however_many_jobs_there_are(listener, monkeypatch):
         tasks.noop.enqueue()
     assert hinted(listener)
     assert not hinted(listener, 0.05)
+
+
+@on_postgres
+def test_a_busy_database_is_given_fewer(listener, monkeypatch):
+    monkeypatch.setattr(hints, "HINT_INTERVAL", 3600.0)
+    monkeypatch.setattr(hints, "QUIET", 0.0)
+    tasks.noop.enqueue()
+    assert hinted(listener)
+    monkeypatch.setattr(storage_for("postgres")._hinter, "took", 3600.0)
+    tasks.noop.enqueue()
+    assert not hinted(listener, 0.05)
+    monkeypatch.setattr(hints, "HINT_INTERVAL", 0.0)
+    tasks.noop.enqueue()
+    assert hinted(listener)
 
 
 @on_postgres
@@ -125,6 +140,25 @@ def test_polling_finds_jobs_without_hints(project):
         assert tasks.add.enqueue(1, 1).get(timeout=20) == 2
         time.sleep(0.2)
         assert tasks.add.enqueue(1, 2).get(timeout=5) == 3
+
+
+def test_what_was_sent_without_a_hint_is_found_soon_after(project):
+    """A hint for one job stands for those that follow, and another worker may be the one to run them."""
+    if project.alias != "postgres":
+        pytest.skip("nobody sends hints elsewhere")
+    times = {"STREAM": 0.0, "LOST_HINT": 60.0, "VERIFY": 0.5, "PROOF": 0.5}
+    hardship(project, constants={f"django_tasks_q.worker.wakeup.{name}": times[name] for name in times})
+    with project.worker("--queue", "first"), project.worker("--queue", "second"):
+        project.wait_for(lambda: Worker.objects.count() == 2)
+        time.sleep(1.5)  # until they are sure of their hints, and rest: nothing tells of that
+        for _ in range(3):
+            first = tasks.noop.using(queue_name="first").enqueue()
+            time.sleep(hints.QUIET / 4)  # the other worker looks meanwhile, in vain
+            second = tasks.noop.using(queue_name="second").enqueue()
+            # Looked for, not waited for: who waits wakes workers as well.
+            for sent in (first, second):
+                project.wait_for(lambda sent=sent: Job.objects.get(id=sent.id).is_finished)
+            time.sleep(hints.HINT_INTERVAL)
 
 
 @pytest.mark.parametrize("kind", ["listener", "worker"])

@@ -16,6 +16,7 @@ from django_tasks_q import _framework as framework
 from django_tasks_q.models import Attempt, Job, Worker
 from django_tasks_q.results import TaskResult
 
+from .conftest import on_one_database
 from .tasksapp import tasks
 from .tasksapp.models import Effect
 
@@ -89,6 +90,7 @@ def test_the_shop_works(project):
     assert Email.objects.get().sent_at is not None
 
 
+@on_one_database
 def test_the_context_tells_of_the_run(project):
     result = tasks.describe.enqueue(extra="ä")
     project.run("runworker", "--batch", "--processes", "1")
@@ -122,12 +124,14 @@ def test_a_retry_waits_in_the_database(project):
     assert 3590 < (row.run_after - timezone.now()).total_seconds() <= 3600
 
 
+@on_one_database
 def test_only_what_the_rules_name_is_retried(project):
     results = [tasks.fail_with.enqueue(kind) for kind in ("connection", "pipe", "value")]
     project.run("runworker", "--batch", "--processes", "2")
     assert [result.attempts for result in finished(project, *results)] == [5, 1, 1]
 
 
+@on_one_database
 @pytest.mark.parametrize("how", ["loop", "sleep", "stubborn"])
 def test_a_timeout_ends_only_the_offender(project, how):
     options(project, grace=0.4)
@@ -161,12 +165,14 @@ def test_a_task_can_clean_up_after_its_timeout(project, tmp_path, how):
         assert Effect.objects.filter(key="cleaned up").count() == 1
 
 
+@on_one_database
 def test_a_task_may_answer_its_timeout_with_a_result(project):
     result = tasks.finish_in_time.enqueue()
     project.run("runworker", "--batch", "--processes", "1")
     assert finished(project, result).return_value == "what there was"
 
 
+@on_one_database
 def test_a_coroutine_is_cancelled_at_its_timeout(project, tmp_path):
     mark = tmp_path / "mark"
     result = tasks.sleep_async.enqueue(str(mark))
@@ -176,12 +182,14 @@ def test_a_coroutine_is_cancelled_at_its_timeout(project, tmp_path):
     assert outcomes(result) == ["timeout"]
 
 
+@on_one_database
 def test_the_context_knows_the_time_that_is_left(project):
     result = tasks.tell_remaining.enqueue()
     project.run("runworker", "--batch", "--processes", "1")
     assert finished(project, result).return_value == [True, True]
 
 
+@on_one_database
 @pytest.mark.parametrize("how", ["raise", "return"])
 def test_a_task_may_fail_with_a_code(project, how):
     by_rule = tasks.fail_with_code.enqueue("RATE_LIMITED", how=how)
@@ -206,6 +214,7 @@ def test_a_snooze_costs_no_attempt(project, tmp_path, delay):
     assert (result.attempts, result.errors) == (1, [])
 
 
+@on_one_database
 def test_a_timeout_takes_the_processes_that_the_task_started_along(project, tmp_path):
     options(project, grace=0.2)
     mark = tmp_path / "grandchild"
@@ -216,6 +225,7 @@ def test_a_timeout_takes_the_processes_that_the_task_started_along(project, tmp_
         project.wait_for(lambda: not psutil.pid_exists(pid) or psutil.Process(pid).status() == "zombie")
 
 
+@on_one_database
 def test_a_timeout_is_retried_when_the_rules_name_it(project):
     result = tasks.spin.using(timeout=0.3, max_attempts=2, backoff=0, retry_on=[TimeoutError]).enqueue()
     with project.worker("--processes", "1"):
@@ -223,6 +233,7 @@ def test_a_timeout_is_retried_when_the_rules_name_it(project):
     assert outcomes(result) == ["timeout", "timeout"]
 
 
+@on_one_database
 @pytest.mark.parametrize(
     ("how", "words"),
     [
@@ -298,6 +309,7 @@ def test_numbers_come_back_as_they_were(project):
     assert [type(number) for number in value] == [float, float, float, int]
 
 
+@on_one_database
 def test_changed_arguments_fail_with_the_binding_error(project):
     result = tasks.change_arguments.using(max_attempts=5).enqueue(old=1)
     Job.objects.filter(id=result.id).update(arguments='[[],{"new":1}]')
@@ -348,6 +360,7 @@ def heard(project):
     return [tuple(line.split()[:3]) for line in lines]
 
 
+@on_one_database
 def test_receivers_hear_of_every_job_before_the_worker_ends(project):
     project.env |= {"EXTRA_APPS": '["tests.listening"]', "HEARD": str(project.directory / "heard")}
     good = [tasks.noop.enqueue() for _ in range(20)]
@@ -363,6 +376,7 @@ def test_receivers_hear_of_every_job_before_the_worker_ends(project):
     assert len([entry for entry in told if entry[0] == "finished"]) == 23
 
 
+@on_one_database
 def test_a_failure_is_logged_with_its_traceback(project):
     result = tasks.fail.enqueue("the reason")
     done = project.run("runworker", "--batch", "--processes", "1")
@@ -425,6 +439,7 @@ def test_a_worker_stops_after_its_jobs(project):
     assert Job.objects.filter(status="READY").count() == 2
 
 
+@on_one_database
 def test_each_job_is_a_line_when_asked_for(project):
     good, bad = tasks.noop.enqueue(), tasks.fail.enqueue("the reason\nand more")
     done = project.run("runworker", "--batch", "--verbosity", "2", "--processes", "1", "--worker-name", "ada")
@@ -447,6 +462,7 @@ def test_a_slow_job_holds_no_other_back(project, tmp_path):
     assert not Job.objects.exclude(fence=1).exists()
 
 
+@on_one_database
 def test_a_failure_of_an_odd_class_is_a_failure(project):
     result = tasks.fail_in_own_way.enqueue()
     project.run("runworker", "--batch", "--processes", "1")
@@ -461,12 +477,14 @@ def test_options_of_another_release_are_passed_over(project):
     assert (job(result).status, job(result).crashes) == ("SCHEDULED", 0)
 
 
+@on_one_database
 def test_processes_that_tasks_fork_can_be_terminated(project):
     result = tasks.terminate_own_process.enqueue()
     project.run("runworker", "--batch", "--processes", "1")
     assert finished(project, result).return_value == -signal.SIGTERM
 
 
+@on_one_database
 def test_a_terminal_of_few_letters_is_no_reason_to_stop(project):
     project.env["PYTHONIOENCODING"] = "ascii"
     bad, good = tasks.fail.enqueue("€ and 😀"), tasks.noop.enqueue()
@@ -528,6 +546,7 @@ def test_a_stop_that_takes_too_long_gives_running_jobs_back_uncounted(project, t
     assert (result.attempts, result.errors) == (0, [])
 
 
+@on_one_database
 def test_a_signal_to_the_whole_group_is_a_graceful_stop(project, tmp_path):
     go, mark = tmp_path / "go", tmp_path / "mark"
     result = tasks.wait_for_file.enqueue(str(go), str(mark))
@@ -542,6 +561,7 @@ def test_a_signal_to_the_whole_group_is_a_graceful_stop(project, tmp_path):
     assert job(result).status == "SUCCESSFUL"
 
 
+@on_one_database
 def test_a_supervisor_may_signal_every_process(project, tmp_path):
     go, mark = tmp_path / "go", tmp_path / "mark"
     result = tasks.wait_for_file.enqueue(str(go), str(mark))
@@ -555,6 +575,7 @@ def test_a_supervisor_may_signal_every_process(project, tmp_path):
     assert (job(result).status, job(result).crashes) == ("SUCCESSFUL", 0)
 
 
+@on_one_database
 def test_a_closed_terminal_is_a_graceful_stop(project, tmp_path):
     go, mark = tmp_path / "go", tmp_path / "mark"
     result = tasks.wait_for_file.enqueue(str(go), str(mark))
@@ -567,6 +588,7 @@ def test_a_closed_terminal_is_a_graceful_stop(project, tmp_path):
     assert job(result).status == "SUCCESSFUL"
 
 
+@on_one_database
 def test_nothing_is_left_of_a_worker_that_is_killed(project, tmp_path):
     mark = tmp_path / "mark"
     other = tmp_path / "other"
@@ -615,6 +637,7 @@ def test_a_frozen_worker_that_wakes_cannot_overwrite_the_new_result(project, tmp
     assert outcomes(row) == ["lost", "successful"]
 
 
+@pytest.mark.once  # that the one above can fail
 def test_without_the_fence_a_frozen_worker_does_harm(project, tmp_path):
     """The proof that the test above can fail: the same scene with fence, state and lease checks off."""
     project.env["EXTRA_APPS"] = json.dumps(["tests.without_fence"])
@@ -675,6 +698,7 @@ def test_many_workers_run_every_job_exactly_once(project, processes):
 # Operators' mistakes
 
 
+@on_one_database
 @pytest.mark.parametrize(
     ("arguments", "code", "words"),
     [
@@ -718,15 +742,15 @@ def test_missing_tables_are_one_line(project, tmp_path, request):
     assert len(done.stderr.strip().splitlines()) == 1
 
 
+@on_one_database
 def test_the_other_name_of_the_command_works(project):
     result = tasks.noop.enqueue()
     project.run("tasksworker", "--batch", "--processes", "1")
     assert job(result).status == "SUCCESSFUL"
 
 
+@on_one_database
 def test_changed_code_is_loaded_again(project):
-    if project.alias != "default":
-        pytest.skip("the database plays no part in it")
     app = project.directory / "reloadable"
     app.mkdir()
     (app / "__init__.py").touch()

@@ -1,38 +1,66 @@
-"""What people do to jobs, queues and workers: the same verbs for the admin, the REST API, commands and code.
+"""What people do to jobs, queues, workers and schedules: one set of verbs for every door, and for code.
 
 Each is part of the caller's transaction, writes only where the state allows it, and may be repeated. What is
 to be told of it, to workers or to receivers of ``action_performed``, is told once it is committed.
 """
 
 from .answers import Again, CancelDone, Done, Matching, Reason
+from .audit import CHANGE, DELETION, record, told
 from .cancelling import cancel, discard, dismiss
 from .keeping import delete, pin, unpin
 from .matching import matching
+from .named import NAMED, Named
 from .queues import limit, pause, resume
+from .report import Report
 from .running import retry, run_again
+from .schedules import (
+    ScheduleDone,
+    delete_schedule,
+    disable_schedule,
+    enable_schedule,
+    run_schedule,
+    save_schedule,
+    skip_schedule,
+)
+from .selection import Selection
 from .waiting import change, reschedule, run_now
 from .workers import stop_worker
 
 __all__ = [
+    "CHANGE",
+    "DELETION",
+    "NAMED",
     "Again",
     "CancelDone",
     "Done",
     "Matching",
+    "Named",
     "Reason",
+    "Report",
+    "ScheduleDone",
+    "Selection",
     "cancel",
     "change",
     "delete",
+    "delete_schedule",
+    "disable_schedule",
     "discard",
     "dismiss",
+    "enable_schedule",
     "limit",
     "matching",
     "pause",
     "pin",
+    "record",
     "reschedule",
     "resume",
     "retry",
     "run_again",
     "run_now",
+    "run_schedule",
+    "save_schedule",
+    "skip_schedule",
     "stop_worker",
+    "told",
     "unpin",
 ]

@@ -37,7 +37,7 @@ def run_now(ids: Ids, *, reason: str = "", using: str | None = None, user: Any =
         "run_now",
         ids,
         lambda storage, ids: storage.run_now(ids),
-        (JobStatus.SCHEDULED,),
+        (JobStatus.SCHEDULED, JobStatus.READY),  # the latter wait for nothing but their turn
         using=using,
         user=user,
         reason=text(reason, "reason"),

@@ -1,10 +1,20 @@
-"""Jobs, queues and workers in Django's admin: to look at, and to act on."""
+"""Jobs, queues, workers and schedules in Django's admin: to look at, and to act on."""
 
 from ..presence import has_framework
 
 if has_framework():
     from .jobs import JobAdmin, JobScreens
     from .queues import QueueAdmin, QueueScreens
+    from .schedules import ScheduleAdmin, ScheduleScreens
     from .workers import WorkerAdmin, WorkerScreens
 
-    __all__ = ["JobAdmin", "JobScreens", "QueueAdmin", "QueueScreens", "WorkerAdmin", "WorkerScreens"]
+    __all__ = [
+        "JobAdmin",
+        "JobScreens",
+        "QueueAdmin",
+        "QueueScreens",
+        "ScheduleAdmin",
+        "ScheduleScreens",
+        "WorkerAdmin",
+        "WorkerScreens",
+    ]

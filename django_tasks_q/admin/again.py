@@ -67,9 +67,9 @@ def _send(request: HttpRequest, job: Job, form: Any, shown: Payload) -> UUID | N
     changed: dict[str, Any] = {}
     old_args, old_kwargs = codec.loads(job.arguments)
     if args != shown.args:
-        changed["args"] = _unmasked(args, shown.args, old_args)
+        changed["args"] = unmasked(args, shown.args, old_args)
     if kwargs != shown.kwargs:
-        changed["kwargs"] = _unmasked(kwargs, shown.kwargs, old_kwargs)
+        changed["kwargs"] = unmasked(kwargs, shown.kwargs, old_kwargs)
     try:
         with transaction.atomic(using=database()):
             done = actions.run_again(job.pk, user=request.user, reason=values["reason"] or "", **changed)
@@ -89,14 +89,14 @@ def _send(request: HttpRequest, job: Job, form: Any, shown: Payload) -> UUID | N
     return new
 
 
-def _unmasked(value: Any, shown: Any, old: Any) -> Any:
+def unmasked(value: Any, shown: Any, old: Any) -> Any:
     """Secrets that were left as they were shown are those of the old job."""
     if value == MASK and shown == MASK:
         return old
     match value, shown, old:
         case dict(), dict(), dict():
             return {
-                key: _unmasked(item, shown.get(key), old.get(key)) if key in old else item
+                key: unmasked(item, shown.get(key), old.get(key)) if key in old else item
                 for key, item in value.items()
             }
         case list(), list(), list():
@@ -104,5 +104,5 @@ def _unmasked(value: Any, shown: Any, old: Any) -> Any:
                 (shown[n], old[n]) if n < min(len(shown), len(old)) else (None, None)
                 for n in range(len(value))
             ]
-            return [_unmasked(item, *pair) for item, pair in zip(value, pairs, strict=True)]
+            return [unmasked(item, *pair) for item, pair in zip(value, pairs, strict=True)]
     return value

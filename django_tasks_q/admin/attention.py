@@ -29,7 +29,9 @@ class Notice(NamedTuple):
     link: str = ""
 
 
-def notices(overview: Overview, workers: Sequence[Any], queues: Iterable[Any]) -> list[Notice]:
+def notices(
+    overview: Overview, workers: Sequence[Any], queues: Iterable[Any], schedules: Sequence[Any] = ()
+) -> list[Notice]:
     """All of them, the worst first."""
     return [
         *_no_workers(overview, workers),
@@ -39,6 +41,7 @@ def notices(overview: Overview, workers: Sequence[Any], queues: Iterable[Any]) -
         *_paused(overview, queues),
         *_waiting_long(overview, workers, queues),
         *_late(workers),
+        *_late_schedules(schedules),
         *_versions(workers),
     ]
 
@@ -144,6 +147,28 @@ def _late(workers: Sequence[Any]) -> Iterator[Notice]:
             _("Look at their hosts. What they ran is given to others."),
             _("Show the workers"),
             url("worker_changelist"),
+        )
+
+
+def _late_schedules(schedules: Sequence[Any]) -> Iterator[Notice]:
+    late = [schedule for schedule in schedules if schedule.is_late]
+    if late:
+        what = ngettext(
+            "%(count)d schedule is late: %(names)s.",
+            "%(count)d schedules are late: %(names)s.",
+            len(late),
+        )
+        names = ", ".join(schedule.name for schedule in late[:5])
+        unknown = sorted({schedule.task_name for schedule in late if schedule.task_name not in registry})
+        fix = _("Start a worker that has their code: one that does not leaves them alone.")
+        if unknown:
+            fix = _("Deploy the task “%(task)s”, or disable the schedule.") % {"task": unknown[0]}
+        yield Notice(
+            "bad",
+            what % {"count": len(late), "names": names},
+            fix,
+            _("Show the schedules"),
+            url("schedule_changelist"),
         )
 
 

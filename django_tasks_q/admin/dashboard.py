@@ -8,9 +8,9 @@ from django.http import HttpRequest, HttpResponse
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
-from ..models import Queue, Worker
+from ..models import Queue, Schedule, Worker
 from ..scope import database
-from . import attention, figures, staff, text
+from . import attention, figures, staff, text, timetable
 from .base import jobs_of, may, require, sees_all, url
 from .choices import known_queues_of_backends
 from .overview import Overview
@@ -24,7 +24,7 @@ class Tile(NamedTuple):
 
 
 def dashboard(admin: Any, request: HttpRequest) -> HttpResponse:
-    """Five queries of its own."""
+    """Six queries of its own."""
     require(request, "view_job")
     chosen = request.GET.get("span", "1h")
     problem = ""
@@ -39,13 +39,14 @@ def dashboard(admin: Any, request: HttpRequest) -> HttpResponse:
         if worker.stopped_at is None and (worker.is_alive or worker.heartbeat_at > since)
     ]
     queues = list(Queue._default_manager.using(database()).order_by("backend", "name")[:1000])
+    schedules = _schedules() if may(request, "view_schedule") else []
     everything = sees_all()
-    span = figures.span_of(chosen) if everything else None
+    span = figures.span_of(chosen, lately=True) if everything else None
     tasks = figures.tasks_of(chosen) if everything else []
-    notices = attention.notices(overview, workers, queues)
+    notices = attention.notices(overview, workers, queues, schedules)
     context = {
         "problem": problem,
-        "tiles": _tiles(overview),
+        "tiles": _tiles(overview, span.failed_lately if span else None),
         "notices": notices,
         "is_healthy": not notices,
         "spans": [(name, label, name == chosen) for name, (label, _length, _step) in figures.SPANS.items()],
@@ -55,6 +56,7 @@ def dashboard(admin: Any, request: HttpRequest) -> HttpResponse:
         "slowest": sorted(tasks, key=lambda row: (-row.seconds, row.name))[:5],
         "failing": figures.worst(tasks),
         "workers": [staff.line(worker) for worker in workers[:10]] if may(request, "view_worker") else [],
+        "schedules": list(map(timetable.line, schedules[:5])),
         "alive": sum(map(staff.is_at_work, workers)),
         "late": sum(map(staff.is_late, workers)),
         "live": True,
@@ -65,11 +67,15 @@ def dashboard(admin: Any, request: HttpRequest) -> HttpResponse:
     return response
 
 
-def _tiles(overview: Overview) -> list[Tile]:
+def _schedules() -> list[Schedule]:
+    """Those that come next, and before them those that are late."""
+    return list(Schedule.objects.using(database()).active().order_by("next_at")[:100])
+
+
+def _tiles(overview: Overview, failed_lately: int | None) -> list[Tile]:
     oldest = min(overview.oldest.values(), default=None)
     age = text.roughly((timezone.now() - oldest).total_seconds()) if oldest else "–"
     waits_long = oldest is not None and timezone.now() - oldest > attention.PATIENCE
-    failed = overview.total["failed"]
 
     def tab(name: str, label: str, kind: str = "") -> Tile:
         return Tile(label, overview.shown(name), url("job_changelist", status=name), kind)
@@ -79,9 +85,17 @@ def _tiles(overview: Overview) -> list[Tile]:
         tab("running", _("Running")),
         tab("scheduled", _("Scheduled")),
         tab("retrying", _("Retrying"), "warn" if overview.total["retrying"] else ""),
-        Tile(_("Failed"), overview.shown("failed"), url("failed"), "bad" if failed else ""),
+        _failed_tile(overview, failed_lately),
         Tile(_("Oldest ready"), age, url("job_changelist", status="ready"), "warn" if waits_long else ""),
     ]
+
+
+def _failed_tile(overview: Overview, lately: int | None) -> Tile:
+    if lately is None:
+        # Statistics are about everybody's jobs: who sees some of them is told of the failures among these.
+        is_any = overview.total["failed"] > 0
+        return Tile(_("Failed"), overview.shown("failed"), url("failed"), "bad" if is_any else "")
+    return Tile(_("Failed in 24 h"), f"{lately:,}", url("failed"), "bad" if lately else "")
 
 
 def queue_rows(

@@ -25,6 +25,7 @@ SPANS = {
     "24h": (gettext_lazy("24 hours"), timedelta(hours=24), HOUR),
     "7d": (gettext_lazy("7 days"), timedelta(days=7), 6 * HOUR),
 }
+DAY = timedelta(hours=24)
 GOOD = ("successful",)
 #: Attempts that went wrong, whether another one followed or not.
 BAD = ("failed", "retried", "crashed")
@@ -35,14 +36,16 @@ class Span(NamedTuple):
 
     chart: Chart
     queues: dict[str, tuple[str, int, int]]
+    #: Jobs that have failed for good within a day, if that was asked for.
+    failed_lately: int = 0
 
 
 def _rows() -> Any:
     return Statistic.objects.using(database())
 
 
-def span_of(name: str) -> Span:
-    """One statement."""
+def span_of(name: str, *, lately: bool = False) -> Span:
+    """One statement. With ``lately`` it goes a day back at least, to count what has failed."""
     _label, length, step = SPANS[name]
     now = timezone.now()
     first = _floor(now - length + step, step)
@@ -51,8 +54,14 @@ def span_of(name: str) -> Span:
     queues: dict[str, list[int]] = defaultdict(lambda: [0] * count)
     sums: dict[str, list[int]] = defaultdict(lambda: [0, 0])
     columns = {f"sum_{column}": Sum(column) for column in ("started", *GOOD, *BAD)}
-    rows = _rows().since(first).order_by().values("moment", "queue_name").annotate(**columns)
+    start, failed_lately = now - DAY, 0
+    if lately:
+        columns["sum_lately"] = Sum("failed")
+    since = min(first, start) if lately else first
+    rows = _rows().since(since).order_by().values("moment", "queue_name").annotate(**columns)
     for row in rows:
+        if lately and row["moment"] >= start:
+            failed_lately += row["sum_lately"] or 0
         index = int((row["moment"] - first) // step)
         if not 0 <= index < count:
             continue
@@ -67,7 +76,7 @@ def span_of(name: str) -> Span:
     is_long = length > timedelta(days=1)
     titles = [_title(each, is_long) for each in steps]
     told = {name: (sparkline(values), *sums[name]) for name, values in queues.items()}
-    return Span(stacked(steps, titles, is_long), told)  # type: ignore[arg-type]
+    return Span(stacked(steps, titles, is_long), told, failed_lately)  # type: ignore[arg-type]
 
 
 def _title(step: Step, is_long: bool) -> str:

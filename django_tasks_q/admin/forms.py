@@ -7,6 +7,7 @@ from datetime import timedelta
 from typing import Any
 
 from django import forms
+from django.forms.fields import InvalidJSONInput
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
@@ -24,12 +25,23 @@ class Line(forms.CharField):
         return _line(super().clean(value))
 
 
+def picker(kind: str, seconds: bool = True) -> forms.Widget:
+    """The browser's own picker for a "date", "time" or "datetime-local"; text where it has none."""
+    clock = "%H:%M:%S" if seconds else "%H:%M"
+    attrs = {"type": kind, "step": "1"} if seconds and kind != "date" else {"type": kind}
+    match kind:
+        case "date":
+            return forms.DateInput(attrs, format="%Y-%m-%d")
+        case "time":
+            return forms.TimeInput(attrs, format=clock)
+    return forms.DateTimeInput(attrs, format=f"%Y-%m-%dT{clock}")
+
+
 class Moment(forms.DateTimeField):
-    """A local time, by the browser's own picker where it has one."""
+    """A local time."""
 
     def __init__(self, **more: Any) -> None:
-        widget = forms.DateTimeInput(attrs={"type": "datetime-local"}, format="%Y-%m-%dT%H:%M")
-        super().__init__(widget=widget, **more)
+        super().__init__(widget=picker("datetime-local", seconds=False), **more)
 
 
 class Json(forms.JSONField):
@@ -44,10 +56,8 @@ class Json(forms.JSONField):
             raise forms.ValidationError(_("This is nested too deeply.")) from None
 
     def bound_data(self, data: Any, initial: Any) -> Any:
-        try:
-            return super().bound_data(data, initial)
-        except RecursionError:
-            return initial
+        # As it was typed: written anew, a lone surrogate could not be sent, and a deep nesting not be read.
+        return initial if self.disabled else InvalidJSONInput(data or "")
 
 
 def _reason() -> forms.Field:

@@ -20,6 +20,8 @@ from django.utils.dateparse import parse_datetime
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
+from ..actions.selection import Selection
+from ..actions.selection import first_id as id_of
 from ..models import Attempt
 from ..models.job import JobQuerySet
 from ..scope import database
@@ -50,10 +52,24 @@ TABS: dict[str, tuple[Any, JobStatus | None]] = {
 #: Tabs whose jobs have an index of their own: they are looked for in all the table.
 OPEN_TABS = ("ready", "scheduled", RETRYING, "running", "failed")
 #: How many jobs are looked at, of those that no index tells apart.
-REACH = 20_000
+REACH = 10_000
+#: The same of failures, which lie far apart: each is read from a page of the table of its own.
+REACH_OF_FAILED = 5_000
 #: Longest argument text that is parsed to be shown in a list.
 PREVIEWED = 2_000
-NAMES = ("status", "task", "queue", "tag", "worker", "window", "since", "until", "dismissed", "after")
+NAMES = (
+    "status",
+    "task",
+    "queue",
+    "tag",
+    "worker",
+    "schedule",
+    "window",
+    "since",
+    "until",
+    "dismissed",
+    "after",
+)
 
 
 @dataclass(frozen=True)
@@ -65,6 +81,7 @@ class Filters:
     queue: str = ""
     tag: str = ""
     worker: UUID | None = None
+    schedule: str = ""
     window: str = ""
     since: datetime | None = None
     until: datetime | None = None
@@ -81,6 +98,7 @@ class Filters:
             queue=reader.line("queue", 128),
             tag=reader.line("tag", 64),
             worker=reader.uuid("worker"),
+            schedule=reader.line("schedule", 128),
             window=reader.one_of("window", WINDOWS),
             since=reader.moment("since"),
             until=reader.moment("until"),
@@ -91,7 +109,9 @@ class Filters:
     @property
     def shown_window(self) -> str:
         """The chosen time window, or the default of the tab: old ones among those that wait are the point."""
-        return self.window or ("all" if self.tab in OPEN_TABS or self.since or self.worker else "7d")
+        return self.window or (
+            "all" if self.tab in OPEN_TABS or self.since or self.worker or self.schedule else "7d"
+        )
 
     def query(self, **changes: Any) -> str:
         """As the query of an address."""
@@ -101,6 +121,7 @@ class Filters:
             "queue": self.queue,
             "tag": self.tag,
             "worker": self.worker or "",
+            "schedule": self.schedule,
             "window": self.window,
             "since": _local(self.since),
             "until": _local(self.until),
@@ -130,13 +151,36 @@ class Filters:
 
     def narrow(self, jobs: JobQuerySet) -> JobQuerySet:
         """The jobs that the filters find. Looks no further back than the list does."""
-        return self.bounded(self.in_time(jobs))[0]
+        return self.selection(jobs).of(jobs)
+
+    def selection(self, jobs: JobQuerySet) -> Selection:
+        """The same as a value, whose times do not move on any more."""
+        length = WINDOWS[self.shown_window][1]
+        starts = (
+            self.bounded(self.in_time(jobs))[1],
+            id_of(timezone.now() - length) if length is not None else None,
+            id_of(self.since) if self.since else None,
+        )
+        status = TABS[self.tab][1]
+        return Selection(
+            status="" if status is None else status.value,
+            retrying=self.tab == RETRYING,
+            undismissed=self.tab == "failed" and not self.dismissed,
+            task=self.task,
+            queue=self.queue,
+            tag=self.tag,
+            worker=self.worker,
+            schedule=self.schedule,
+            first=max(filter(None, starts), default=None),
+            before=id_of(self.until) if self.until else None,
+        )
 
     def bounded(self, jobs: JobQuerySet) -> tuple[JobQuerySet, UUID | None]:
         """What is left of jobs, and where a search stops that would go over the whole table to find few."""
         found, end = self.of_tab(jobs), None
         if self._is_searched:
-            text = horizon(database(), found if self.tab in OPEN_TABS else jobs, REACH)
+            reach = REACH_OF_FAILED if self.tab == "failed" else REACH
+            text = horizon(database(), found if self.tab in OPEN_TABS else jobs, reach)
             end = UUID(text) if text else None
         if end is not None:
             found = found.filter(id__gte=end)
@@ -146,7 +190,8 @@ class Filters:
     def _is_searched(self) -> bool:
         if self.tab in ("ready", "scheduled", RETRYING, "running"):
             return False
-        return bool(self.task or self.queue or self.tag or self.worker or self.tab not in ("all", "failed"))
+        chosen = self.task or self.queue or self.tag or self.worker or self.schedule
+        return bool(chosen or self.tab not in ("all", "failed"))
 
     def _picked(self, jobs: JobQuerySet) -> JobQuerySet:
         if self.task:
@@ -155,14 +200,11 @@ class Filters:
             jobs = jobs.filter(queue_name=self.queue)
         if self.worker:
             jobs = jobs.filter(worker_id=self.worker)
+        if self.schedule:
+            jobs = jobs.scheduled_by(self.schedule)
         if self.tag:
             jobs = jobs.tagged(self.tag)
         return jobs
-
-
-def id_of(moment: datetime) -> UUID:
-    """The smallest id that a job enqueued then could have."""
-    return UUID(int=max(0, int(moment.timestamp() * 1000)) << 80)
 
 
 def moment_of(id: UUID) -> datetime:
@@ -212,13 +254,18 @@ class _Reader:
         if not value:
             return None
         try:
-            found = parse_datetime(value)
-            if found is None or not 1970 < found.year < 9000:
-                raise ValueError
-            return timezone.make_aware(found) if timezone.is_naive(found) else found
+            return _read_moment(value)
         except (ValueError, OverflowError):
             self._refuse(name)
             return None
+
+
+def _read_moment(value: str) -> datetime:
+    """Raises ValueError or OverflowError, also for times that some database or zone has no room for."""
+    found = parse_datetime(value)
+    if found is None or not 1970 < found.year < 9000:
+        raise ValueError
+    return timezone.make_aware(found) if timezone.is_naive(found) else found
 
 
 def _local(moment: datetime | None) -> str:
@@ -322,12 +369,9 @@ def _decoded(token: str, count: int) -> list[Any]:
                 raise ValueError
             found.append(value)
             continue
-        moment = parse_datetime(value) if count == 2 else None
-        if count == 2 and moment is None:
-            raise ValueError
         if "\x00" in value:
             raise ValueError
-        found.append(moment or value)
+        found.append(_read_moment(value) if count == 2 else value)
     if count == 3 and not (isinstance(found[0], str) and isinstance(found[1], int)):
         raise TypeError
     if count == 2 and not isinstance(found[0], datetime):

@@ -19,9 +19,8 @@ from ..models import Attempt, Job, LogLine, Worker
 from ..outcomes import AttemptOutcome
 from ..scope import database
 from ..states import JobStatus
-from . import payload, text
+from . import payload, text, timetable
 from .base import jobs_of, may, url
-from .verbs import VERBS, Verb, offered
 
 #: Most rows of each kind that are shown.
 MAX_ATTEMPTS = 100
@@ -54,6 +53,7 @@ def context(request: HttpRequest, job: Job) -> dict[str, Any]:
         "badge": text.state(job),
         "facts": list(_facts(job, workers)),
         "tags": _tags(job),
+        "schedule": timetable.of_job(job),
         "events": _timeline(job, attempts),
         "attempts": [_attempt(attempt, workers, data, is_open) for attempt in attempts[:MAX_ATTEMPTS]],
         "more_attempts": len(attempts) > MAX_ATTEMPTS,
@@ -69,14 +69,9 @@ def context(request: HttpRequest, job: Job) -> dict[str, Any]:
         "children": children[:MAX_CHILDREN],
         "more_children": len(children) > MAX_CHILDREN,
         "history": _history(job),
-        "verbs": [verb for verb in offered(request) if verb.fits(job)],
         "may_run_again": is_open and may(request, "add_job"),
         "again_url": url("job_again", job.pk),
     }
-
-
-def buttons(request: HttpRequest, job: Job) -> list[Verb]:
-    return [verb for verb in VERBS.values() if may(request, verb.codename) and verb.fits(job)]
 
 
 def _attempts(job: Job) -> list[Attempt]:

@@ -13,15 +13,17 @@ from django.urls import URLPattern, path
 from django.utils.translation import gettext as _
 
 from ..models import Job
-from . import choices, jobpage, payload, text
+from . import choices, jobpage, locations, payload, text
 from .again import again
 from .base import Screens, jobs_of, leave, require, url
 from .dashboard import dashboard
+from .enqueueing import enqueue
 from .failed import failed
 from .joblist import TABS, WINDOWS, Filters, page_of
 from .overview import Overview
 from .performing import act
 from .registered import registered
+from .timetable import with_schedule
 from .verbs import BULK, Verb, offered
 
 if TYPE_CHECKING:
@@ -47,6 +49,7 @@ class JobScreens(Screens):
             own("dashboard/", dashboard, "dashboard"),
             own("failed/", failed, "failed"),
             own("tasks/", registered, "tasks"),
+            own("enqueue/", enqueue, "enqueue"),
             own("actions/<slug:name>/", act, "job_action"),
             own("<str:id>/again/", again, "job_again"),
             *super().get_urls(),
@@ -58,7 +61,21 @@ class JobScreens(Screens):
             id = UUID(object_id)
         except ValueError:
             return None
-        return jobs_of(request).select_related("progress").filter(pk=id).first()
+        return with_schedule(jobs_of(request)).select_related("progress").filter(pk=id).first()
+
+    def get_actions(self, request: HttpRequest, action_location: Any = None) -> Any:
+        # The argument, and the method it is for, are Django's since 6.1.
+        located = {} if action_location is None else {"action_location": action_location}
+        found = super().get_actions(request, **located)
+        return {**found, **locations.actions_at(request, action_location)}
+
+    def get_action_choices(
+        self, request: HttpRequest, default_choices: Any = None, action_location: Any = None
+    ) -> Any:
+        if action_location is not None and action_location is locations.OBJECT_PAGE:
+            return [*(default_choices or []), *locations.choices(self, request)]
+        given = () if default_choices is None else (default_choices,)
+        return super().get_action_choices(request, *given)
 
     def changelist_view(self, request: HttpRequest, extra_context: Any = None) -> HttpResponse:
         require(request, "view_job")
@@ -110,13 +127,14 @@ class JobScreens(Screens):
         self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: Any = None
     ) -> HttpResponse:
         require(request, "view_job")
-        if request.method == "POST":
-            return HttpResponseNotAllowed(["GET", "HEAD"])
         job = self.get_object(request, object_id)
         if job is None:
             return leave(request, _("No job has this id. It may be gone."), url("job_changelist"))
+        if request.method == "POST":
+            return locations.perform(self, request, job) or HttpResponseNotAllowed(["GET", "HEAD"])
         context = {
             **jobpage.context(request, job),
+            **locations.context(self, request, job),
             "live": not job.is_finished,
             "original": job,
             **(extra_context or {}),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Mapping
 from typing import Any, NamedTuple
 from uuid import UUID
 
@@ -13,20 +12,21 @@ from django.contrib.admin.models import CHANGE, DELETION
 from django.db import transaction
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.utils.translation import gettext as _
-from django.utils.translation import ngettext
 
-from .. import actions
+from .. import actions, tasks
 from ..models import Job
 from ..scope import database
 from ..states import JobStatus
 from . import audit
-from .base import back_to, jobs_of, leave, require, url
+from .base import back_to, jobs_of, leave, may, require, url
 from .forms import form_of, soon, values_of
 from .joblist import Filters
 from .verbs import VERBS, Verb
 
-#: Most jobs that one press of a button changes.
+#: Most jobs that one press of a button changes while the user waits.
 CAP = 1000
+#: How far those are counted that a job in the background is for.
+COUNTED = 10_000
 
 
 class Chosen(NamedTuple):
@@ -34,6 +34,8 @@ class Chosen(NamedTuple):
 
     rows: dict[UUID, tuple[str, str]]
     more: bool = False
+    #: What they were found by, if they were.
+    filters: Filters | None = None
 
     def fitting(self, verb: Verb) -> int:
         return sum(status in verb.states for status, _task in self.rows.values())
@@ -49,16 +51,23 @@ def chosen(request: HttpRequest) -> Chosen:
     Raises ValueError with what to say to the user.
     """
     jobs = jobs_of(request)
-    more = False
+    more, filters = False, None
     if "matching" in request.POST:
-        filters = Filters.parse(request.POST["matching"])
-        if filters.problems:
-            raise ValueError(" ".join(map(str, filters.problems)))
+        filters = _filters(request.POST["matching"])
         ids, more = actions.matching(filters.narrow(jobs), CAP)
     else:
         ids = _named(request)
+        if "all" in request.POST:
+            more, filters = True, _filters(request.POST["all"])
     rows = jobs.filter(id__in=ids).values_list("id", "status", "task_name")
-    return Chosen({id: (status, task) for id, status, task in rows}, more)
+    return Chosen({id: (status, task) for id, status, task in rows}, more, filters)
+
+
+def _filters(text: str) -> Filters:
+    filters = Filters.parse(text)
+    if filters.problems:
+        raise ValueError(" ".join(map(str, filters.problems)))
+    return filters
 
 
 def _named(request: HttpRequest) -> list[UUID]:
@@ -90,7 +99,10 @@ def act(admin: Any, request: HttpRequest, name: str) -> HttpResponse:
     confirmed = "confirmed" in request.POST
     data = request.POST if confirmed else None
     form = form_of(verb.fields, data, {"moment": soon()})
-    if confirmed and form.is_valid():
+    if confirmed and "background" in request.POST and jobs.filters and form.is_valid():
+        if (id := _ask_worker(request, verb, jobs.filters, form)) is not None:
+            return HttpResponseRedirect(_page_of(request, id) or target)
+    elif confirmed and form.is_valid():
         done = _perform(request, verb, jobs, form)
         if done is not None:
             return HttpResponseRedirect(_after(verb, jobs, target))
@@ -116,6 +128,7 @@ def _ask(
         "form": form,
         "next": target,
         "ids": " ".join(map(str, jobs.rows)),
+        **(_all(request, verb, jobs) if jobs.more else {}),
         "examples": Counter(task for status, task in jobs.rows.values() if status in verb.states).most_common(
             5
         ),
@@ -124,6 +137,38 @@ def _ask(
         request, "confirm", verb.label, context, status=400 if form.errors else 200
     )
     return response
+
+
+def _all(request: HttpRequest, verb: Verb, jobs: Chosen) -> dict[str, Any]:
+    """What is asked of all that the filters find, where a worker can do it."""
+    if jobs.filters is None or not tasks.can_bulk(request):
+        return {}
+    found = jobs.filters.narrow(jobs_of(request)).filter(status__in=verb.states).order_by()
+    count = found[: COUNTED + 1].count()
+    return {
+        "matching": jobs.filters.query(),
+        "all": f"{min(count, COUNTED):,}{'+' if count > COUNTED else ''}" if count else "",
+    }
+
+
+def _ask_worker(request: HttpRequest, verb: Verb, filters: Filters, form: forms.Form) -> UUID | None:
+    """Have all jobs that the filters find dealt with in the background."""
+    try:
+        with transaction.atomic(using=database()):
+            selection = filters.selection(jobs_of(request))
+            id = UUID(tasks.ask(request, verb.name, selection, **values_of(form)).id)
+    except (TypeError, ValueError) as error:
+        form.add_error(None, str(error))
+        return None
+    told = _("%(label)s: this goes on in the background, as job %(id)s.")
+    messages.success(request, told % {"label": verb.label, "id": id})
+    return id
+
+
+def _page_of(request: HttpRequest, id: UUID) -> str:
+    """The page of a job, if the user may see that one."""
+    may_see = may(request, "view_job") and jobs_of(request).filter(id=id).exists()
+    return url("job_change", id) if may_see else ""
 
 
 def _perform(request: HttpRequest, verb: Verb, jobs: Chosen, form: forms.Form) -> Any:
@@ -135,7 +180,7 @@ def _perform(request: HttpRequest, verb: Verb, jobs: Chosen, form: forms.Form) -
             changed = done.done | getattr(done, "requested", set())
             names = [(id, f"{jobs.rows[id][1]} ({id})") for id in sorted(changed) if id in jobs.rows]
             flag = DELETION if verb.name == "delete" else CHANGE
-            audit.record(request, Job, names, _told(verb, values), flag)
+            audit.record(request, Job, names, actions.told(verb.label, values), flag)
     except (TypeError, ValueError) as error:
         form.add_error(None, str(error))
         return None
@@ -146,25 +191,6 @@ def _perform(request: HttpRequest, verb: Verb, jobs: Chosen, form: forms.Form) -
     return done
 
 
-def _told(verb: Verb, values: Mapping[str, Any]) -> str:
-    told = [f"{name} = {value}" for name, value in sorted(values.items()) if name != "reason"]
-    return ". ".join([str(verb.label), *told, *filter(None, [values.get("reason")])])
-
-
 def summary(label: Any, done: Any) -> str:
     """ "n done, m skipped because …", in the user's language."""
-    requested: Collection[UUID] = getattr(done, "requested", ())
-    parts = []
-    if done.done or not requested:
-        count = len(done.done)
-        parts.append(ngettext("%(count)d done", "%(count)d done", count) % {"count": count})
-    if requested:
-        count = len(requested)
-        parts.append(ngettext("%(count)d asked to end", "%(count)d asked to end", count) % {"count": count})
-    for reason, ids in done.skipped.items():
-        count = len(ids)
-        skipped = ngettext(
-            "%(count)d skipped because it %(reason)s", "%(count)d skipped because each %(reason)s", count
-        )
-        parts.append(skipped % {"count": count, "reason": reason.label})
-    return f"{label}: {', '.join(parts)}."
+    return f"{label}: {actions.Report.of(done).told()}."

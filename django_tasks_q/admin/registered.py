@@ -11,6 +11,7 @@ from ..descriptions import described
 from ..registry import registry
 from . import figures, text
 from .base import require, sees_all, url
+from .enqueueing import can_enqueue
 
 #: Facts that have a place of their own on the page.
 SHOWN = ("name", "description", "function", "signature", "source", "queue_name", "executor", "max_attempts")
@@ -33,6 +34,7 @@ def registered(admin: Any, request: HttpRequest) -> HttpResponse:
                 ],
                 "figures": told.get(task.name),
                 "jobs_url": url("job_changelist", task=task.name),
+                "enqueue_url": url("enqueue", task=task.name) if can_enqueue(request, task) else "",
             }
         )
     response: HttpResponse = admin.page(request, "tasks", _("Tasks"), {"rows": rows})

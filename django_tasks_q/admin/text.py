@@ -93,6 +93,12 @@ def moment(value: datetime) -> SafeString:
     )
 
 
+def plain(value: datetime) -> str:
+    """A time as text and no more, for titles."""
+    local = timezone.localtime(value) if timezone.is_aware(value) else value
+    return f"{date_format(local, 'SHORT_DATE_FORMAT')} {date_format(local, 'H:i:s')}"
+
+
 def since(value: datetime) -> SafeString:
     """How long ago a time is, or how far ahead, with the time itself as a title."""
     seconds = (timezone.now() - value).total_seconds()

@@ -12,11 +12,7 @@ from django.utils.translation import ngettext_lazy
 
 from .. import actions
 from ..models import Job
-from ..states import FINAL, STARTABLE, JobStatus
-from ..storage.operations import DISMISSIBLE, MOVABLE, RETRYABLE
 from .base import may
-
-EVERY = tuple(JobStatus)
 
 
 @dataclass(frozen=True)
@@ -48,8 +44,10 @@ class Verb:
         return job.status in self.states
 
 
-def _verb(name: str, label: Any, question: Any, codename: str, states: Iterable[str], **more: Any) -> Verb:
-    return Verb(name, label, question, f"{codename}_job", frozenset(states), getattr(actions, name), **more)
+def _verb(name: str, question: Any, **more: Any) -> Verb:
+    named = actions.NAMED[name]
+    states: frozenset[str] = frozenset(named.states)
+    return Verb(name, named.label, question, named.codename, states, named.function, **more)
 
 
 VERBS = {
@@ -57,43 +55,28 @@ VERBS = {
     for verb in (
         _verb(
             "retry",
-            _("Retry"),
             ngettext_lazy("Retry %(count)s job?", "Retry %(count)s jobs?", "count"),
-            "retry",
-            RETRYABLE,
             fields=("at", "reason"),
             help=_("Their attempts are counted anew; the records of earlier ones stay."),
         ),
         _verb(
             "run_now",
-            _("Run now"),
             ngettext_lazy("Run %(count)s job now?", "Run %(count)s jobs now?", "count"),
-            "change",
-            (JobStatus.SCHEDULED,),
             help=_("They become ready before their time."),
         ),
         _verb(
             "reschedule",
-            _("Reschedule"),
             ngettext_lazy("Reschedule %(count)s job?", "Reschedule %(count)s jobs?", "count"),
-            "change",
-            MOVABLE,
             fields=("moment", "reason"),
         ),
         _verb(
             "change",
-            _("Change priority or queue"),
             ngettext_lazy("Change %(count)s job?", "Change %(count)s jobs?", "count"),
-            "change",
-            STARTABLE,
             fields=("priority", "queue_name", "reason"),
         ),
         _verb(
             "cancel",
-            _("Cancel"),
             ngettext_lazy("Cancel %(count)s job?", "Cancel %(count)s jobs?", "count"),
-            "cancel",
-            (*STARTABLE, JobStatus.RUNNING),
             is_grave=True,
             help=_(
                 "Jobs that wait end at once. Running ones are asked to end; what they finish first stands."
@@ -101,42 +84,27 @@ VERBS = {
         ),
         _verb(
             "discard",
-            _("Discard"),
             ngettext_lazy("Discard %(count)s job?", "Discard %(count)s jobs?", "count"),
-            "discard",
-            STARTABLE,
             is_grave=True,
             help=_("Jobs that wait are cancelled; running ones are left alone."),
         ),
         _verb(
             "dismiss",
-            _("Dismiss"),
             ngettext_lazy("Dismiss %(count)s failure?", "Dismiss %(count)s failures?", "count"),
-            "discard",
-            DISMISSIBLE,
             help=_("The jobs stay as they are, and are no longer listed as failures to deal with."),
         ),
         _verb(
             "pin",
-            _("Keep"),
             ngettext_lazy("Keep %(count)s job?", "Keep %(count)s jobs?", "count"),
-            "change",
-            EVERY,
             help=_("They are not removed when their retention is over."),
         ),
         _verb(
             "unpin",
-            _("Stop keeping"),
             ngettext_lazy("Stop keeping %(count)s job?", "Stop keeping %(count)s jobs?", "count"),
-            "change",
-            EVERY,
         ),
         _verb(
             "delete",
-            _("Delete"),
             ngettext_lazy("Delete %(count)s job?", "Delete %(count)s jobs?", "count"),
-            "delete",
-            FINAL,
             is_grave=True,
             help=_("With their attempts, progress and log lines. This cannot be undone."),
         ),

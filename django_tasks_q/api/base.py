@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 from uuid import UUID
 
 from django.http import Http404
-from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy as _
 from rest_framework.exceptions import ValidationError
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -17,12 +18,16 @@ from rest_framework.views import APIView
 from ..models import Job
 from ..models.job import JobQuerySet
 from ..scope import database, scope_jobs
+from ..storage import TookTooLong, storage_for
 from .bodies import JSONBody, largest_body
-from .errors import TooLarge, handler
+from .errors import TooLarge, TooSlow, handler
 from .openapi import view_schema
-from .pagination import JobPagination
+from .pagination import IdPagination
 from .permissions import CanViewJobs
 from .throttling import JobsThrottle
+
+#: Seconds that one query of a request may take, on PostgreSQL.
+LONGEST_READ = 5.0
 
 
 class TasksView(APIView):
@@ -32,7 +37,7 @@ class TasksView(APIView):
     throttle_classes: Any = (JobsThrottle,)
     parser_classes: Any = (JSONBody,)
     filter_backends: Any = ()
-    pagination_class: Any = JobPagination
+    pagination_class: Any = IdPagination
     versioning_class = None
     schema = view_schema()
 
@@ -63,6 +68,15 @@ class TasksView(APIView):
         # What is shown belongs to one person, and is out of date at once.
         response.headers.setdefault("Cache-Control", "private, no-store")
         return response
+
+    @contextmanager
+    def reading(self) -> Iterator[None]:
+        """For queries whose costs are up to what is asked for. Raises TooSlow."""
+        try:
+            with storage_for(database()).reading(LONGEST_READ):
+                yield
+        except TookTooLong:
+            raise TooSlow from None
 
     def jobs(self) -> JobQuerySet:
         """The jobs that this request may know of."""

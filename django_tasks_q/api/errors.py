@@ -29,6 +29,12 @@ class TooLarge(APIException):
     default_code = "too_large"
 
 
+class TooSlow(APIException):
+    status_code = status.HTTP_503_SERVICE_UNAVAILABLE
+    default_detail = _("This takes the database too long. Ask for less, such as for a shorter time.")
+    default_code = "too_slow"
+
+
 #: Every code that an answer may have, with its HTTP status. Field errors (400) are told by field instead.
 CODES = {
     "parse_error": 400,
@@ -43,6 +49,7 @@ CODES = {
     "too_large": 413,
     "unsupported_media_type": 415,
     "throttled": 429,
+    "too_slow": 503,
 }
 
 

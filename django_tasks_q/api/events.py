@@ -13,6 +13,7 @@ from asgiref.sync import sync_to_async
 from django.core.handlers.asgi import ASGIRequest
 from django.db import connections
 from django.http import StreamingHttpResponse
+from django.utils.translation import gettext_lazy as _
 from rest_framework.renderers import BaseRenderer, JSONRenderer
 from rest_framework.request import Request
 from rest_framework.utils.encoders import JSONEncoder
@@ -41,7 +42,7 @@ AGAIN, POLL = 1000, 2000
 EVENT = {
     "type": "object",
     "properties": {
-        "event": {"type": "string", "description": "status, progress, log or end."},
+        "event": {"type": "string", "description": _("status, progress, log or end.")},
         "data": {"type": "string", "description": "JSON."},
         "id": {"type": "string"},
         "retry": {"type": ["string", "integer"]},
@@ -73,7 +74,7 @@ class JobEvents(JobView):
         responses={(200, "text/event-stream"): EVENT},  # type: ignore[dict-item]  # of drf-spectacular's own
         parameters=(
             ID,
-            ("Last-Event-ID", str, "header", "The id of the last event that was received."),
+            ("Last-Event-ID", str, "header", _("The id of the last event that was received.")),
         ),
         tag="jobs",
     )

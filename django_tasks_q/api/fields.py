@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from django.utils.translation import gettext_lazy as _
 from rest_framework import serializers
 
+from ..task_options import MAX_QUEUE_NAME
 from .openapi import typed
 
 
@@ -28,6 +30,19 @@ class Line(Text):
     def to_internal_value(self, data: Any) -> str:
         text = super().to_internal_value(data)
         return "".join(each if each.isprintable() else " " for each in text)
+
+
+@typed({"type": "string", "minLength": 1, "maxLength": MAX_QUEUE_NAME, "format": "printable"})
+class QueueName(Text):
+    """The name of a queue, which may be one that nothing is in yet."""
+
+    default_error_messages = {"unprintable": _("Must be printable characters.")}
+
+    def to_internal_value(self, data: Any) -> str:
+        name = super().to_internal_value(data)
+        if not name.isprintable():
+            self.fail("unprintable")
+        return name
 
 
 class Flag(serializers.BooleanField):

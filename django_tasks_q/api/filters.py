@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from django.apps import apps
 from django.core.validators import RegexValidator
-from django.utils.translation import gettext as _
-from django.utils.translation import gettext_lazy
+from django.utils.translation import gettext_lazy as _
 from rest_framework.exceptions import ValidationError
 
+from ..actions.selection import Selection, first_id
 from ..models.job import JobQuerySet
+from ..schedules import MAX_NAME as MAX_SCHEDULE_NAME
 from ..states import JobStatus
 from ..task_options import MAX_NAME, MAX_QUEUE_NAME
 from .openapi import typed
@@ -39,35 +41,41 @@ if TYPE_CHECKING or HAS_FILTERS:
     class JobFilter(django_filters.FilterSet):  # type: ignore[misc]  # it has no types
         """What the list of jobs, and verbs on many of them, choose by."""
 
-        status = django_filters.ChoiceFilter(choices=JobStatus.choices, help_text=gettext_lazy("The status."))
+        status = django_filters.ChoiceFilter(choices=JobStatus.choices, help_text=_("The status."))
         queue = TextFilter(
             "queue_name",
             max_length=MAX_QUEUE_NAME,
             strip=False,
-            help_text=gettext_lazy("The exact name of the queue."),
+            help_text=_("The exact name of the queue."),
         )
         task = TextFilter(
             "task_name",
             max_length=MAX_NAME,
             strip=False,
-            help_text=gettext_lazy("The exact name of the task."),
+            help_text=_("The exact name of the task."),
         )
         tag = TextFilter(
             method="tagged",
             max_length=64,
             strip=False,
-            help_text=gettext_lazy("A tag of the job. Only together with enqueued_after."),
+            help_text=_("A tag of the job. Only together with enqueued_after."),
         )
         parent = IdFilter(
             "parent_id",
             validators=[RegexValidator(_UUID)],
-            help_text=gettext_lazy("The id of the job whose attempt enqueued it."),
+            help_text=_("The id of the job whose attempt enqueued it."),
+        )
+        schedule = TextFilter(
+            method="of_schedule",
+            max_length=MAX_SCHEDULE_NAME,
+            strip=False,
+            help_text=_("The exact name of the schedule that has enqueued it."),
         )
         enqueued_after = django_filters.IsoDateTimeFilter(
-            method="after", help_text=gettext_lazy("Jobs enqueued at this time or later.")
+            method="after", help_text=_("Jobs enqueued at this time or later.")
         )
         enqueued_before = django_filters.IsoDateTimeFilter(
-            method="before", help_text=gettext_lazy("Jobs enqueued before this time.")
+            method="before", help_text=_("Jobs enqueued before this time.")
         )
 
         def tagged(self, jobs: JobQuerySet, name: str, value: str) -> JobQuerySet:
@@ -75,6 +83,9 @@ if TYPE_CHECKING or HAS_FILTERS:
             if not self.data.get("enqueued_after"):
                 raise ValidationError({"tag": [_("Only together with enqueued_after.")]})
             return jobs.tagged(value)
+
+        def of_schedule(self, jobs: JobQuerySet, name: str, value: str) -> JobQuerySet:
+            return jobs.scheduled_by(value)
 
         def after(self, jobs: JobQuerySet, name: str, value: datetime) -> JobQuerySet:
             return jobs.filter(id__gte=first_id(value))
@@ -102,6 +113,10 @@ else:
     FILTERS, filter_backends = (), ()
 
 
+#: Those that an index of ids answers.
+TIMES = ("enqueued_after", "enqueued_before")
+
+
 def filtered(jobs: JobQuerySet, given: Any, request: Any) -> JobQuerySet:
     """The jobs that filters given by name leave. Raises ValidationError for unknown and unusable ones."""
     errors = {name: [_("This may not be empty.")] for name in FILTERS if name in given and not given[name]}
@@ -116,7 +131,14 @@ def filtered(jobs: JobQuerySet, given: Any, request: Any) -> JobQuerySet:
     return found
 
 
-def first_id(moment: datetime) -> UUID:
-    """The least id that a job enqueued at that time has: ids begin with their time, in milliseconds."""
-    milliseconds = int(moment.timestamp() * 1000)
-    return UUID(int=min(max(milliseconds, 0), 2**48 - 1) << 80)
+def selection_of(given: Mapping[str, str]) -> Selection:
+    """What filters choose that ``filtered()`` has found good, as a value that can be stored."""
+    values: dict[str, Any] = {
+        name: given[name] for name in ("status", "queue", "task", "tag", "schedule") if name in given
+    }
+    if "parent" in given:
+        values["parent"] = UUID(given["parent"])
+    for name, key in (("first", "enqueued_after"), ("before", "enqueued_before")):
+        if key in given:
+            values[name] = first_id(datetime.fromisoformat(given[key]))
+    return Selection(**values)

@@ -20,6 +20,13 @@ from .errors import Conflict
 
 HEADER = "Idempotency-Key"
 MAX_KEY = 255
+#: The header in the schema.
+KEY = (
+    HEADER,
+    {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[ -~]+$"},
+    "header",
+    _("Up to 255 printable characters: a request that repeats the key is answered with the same job."),
+)
 
 
 class Keys:
@@ -33,10 +40,11 @@ class Keys:
         if key is not None and not (0 < len(key) <= MAX_KEY and key.isprintable()):
             raise ValidationError({HEADER: [_("Must be 1 to 255 printable characters.")]})
         self._key = key
-        # Not every authentication has users with a primary key.
-        self._owner = str(getattr(request.user, "pk", None) or request.user)[:255]
-        text = json.dumps([task_name, body], sort_keys=True)
-        self._digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+        if key is not None:
+            # Not every authentication has users with a primary key.
+            self._owner = str(getattr(request.user, "pk", None) or request.user)[:255]
+            text = json.dumps([task_name, body], sort_keys=True)
+            self._digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
         self._alias = database()
         self._stack = ExitStack()
         self._row: IdempotencyKey | None = None

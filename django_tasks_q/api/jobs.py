@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from django.utils import timezone
 from django.utils.http import parse_etags
-from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy as _
 from rest_framework import generics
 from rest_framework.exceptions import ValidationError
 from rest_framework.request import Request
@@ -47,7 +47,7 @@ else:
 #: Longest long poll, in seconds: below the 30 after which common proxies give up.
 MAX_WAIT = 25.0
 SECONDS = {"type": "number", "minimum": 0, "maximum": 1e6}
-ID = ("pk", str, "path", "The id of the job.")
+ID = ("id", str, "path", _("The id of the job."))
 
 
 class JobList(TasksView, ListAPIView):
@@ -55,15 +55,17 @@ class JobList(TasksView, ListAPIView):
 
     serializer_class = JobSerializer
     filter_backends = filter_backends
+    pagination_class = JobPagination
     filterset_class = JobFilter
     parameters = (*FILTERS, *JobPagination.parameters)
 
     def get_queryset(self) -> JobQuerySet:
         return self.jobs().without_payload()
 
-    @described("jobs_list", responses={200: JobSerializer(many=True)}, tag="jobs")
+    @described("jobs_list", responses={200: JobSerializer(many=True)}, errors=(503,), tag="jobs")
     def get(self, request: Request, *args: Any, **kwargs: Any) -> Response:
-        return super().get(request, *args, **kwargs)
+        with self.reading():
+            return super().get(request, *args, **kwargs)
 
 
 class JobView(TasksView, GenericAPIView):
@@ -92,8 +94,8 @@ class JobDetail(JobView):
         responses={200: JobDetailSerializer, 304: None},
         parameters=(
             ID,
-            ("wait", SECONDS, "query", "Seconds to wait for the end of the job, at most 25."),
-            ("If-None-Match", str, "header", "The ETag of an earlier answer: 304 if nothing has changed."),
+            ("wait", SECONDS, "query", _("Seconds to wait for the end of the job, at most 25.")),
+            ("If-None-Match", str, "header", _("The ETag of an earlier answer: 304 if nothing has changed.")),
         ),
         tag="jobs",
     )
@@ -141,7 +143,7 @@ class JobProgress(JobView):
         },
         parameters=(
             ID,
-            ("If-None-Match", str, "header", "The ETag of an earlier answer: 304 if nothing has changed."),
+            ("If-None-Match", str, "header", _("The ETag of an earlier answer: 304 if nothing has changed.")),
         ),
         tag="jobs",
     )
@@ -176,9 +178,16 @@ class JobLogs(TasksView, ListAPIView):
     def get_serializer_context(self) -> dict[str, Any]:
         return {**super().get_serializer_context(), "payload": Payload(self._job)}
 
-    @described("jobs_logs", responses={200: LogLineSerializer(many=True)}, parameters=(ID,), tag="jobs")
+    @described(
+        "jobs_logs",
+        responses={200: LogLineSerializer(many=True)},
+        errors=(503,),
+        parameters=(ID,),
+        tag="jobs",
+    )
     def get(self, request: Request, *args: Any, **kwargs: Any) -> Response:
-        return super().get(request, *args, **kwargs)
+        with self.reading():
+            return super().get(request, *args, **kwargs)
 
 
 def wait_of(request: Request) -> float:

@@ -5,14 +5,17 @@ from __future__ import annotations
 from typing import Any
 from uuid import UUID
 
-from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy as _
 from rest_framework.exceptions import NotFound, ValidationError
 from rest_framework.pagination import Cursor, CursorPagination
 from rest_framework.request import Request
+from rest_framework.response import Response
+
+from .reach import moment_of, within_reach
 
 
-class JobPagination(CursorPagination):
-    """Newest first: ids grow with time, and the primary key is the one index over all jobs."""
+class IdPagination(CursorPagination):
+    """Newest first: ids grow with time, and the primary key is an index over all rows."""
 
     ordering = "-id"
     page_size = 50
@@ -54,7 +57,73 @@ class JobPagination(CursorPagination):
         return parameters
 
 
-class NumberPagination(JobPagination):
+class JobPagination(IdPagination):
+    """Pages of jobs. One that looks no further though it has room for more says how far it looked."""
+
+    def paginate_queryset(self, queryset: Any, request: Request, view: Any = None) -> Any:
+        cursor = self.decode_cursor(request)
+        self.is_reversed = cursor is not None and cursor.reverse
+        self.reached = within_reach(queryset, request, cursor)
+        page = super().paginate_queryset(self.reached.jobs, request, view)
+        self.display_page_controls = self.display_page_controls or self.end is not None
+        return page
+
+    def get_ordering(self, request: Request, queryset: Any, view: Any) -> tuple[str, ...]:
+        return (f"-{self.reached.order}",)
+
+    @property
+    def end(self) -> UUID | None:
+        """The id at which the search stopped, unless the page is full or there is nothing behind it."""
+        is_full = self.has_previous if self.is_reversed else self.has_next
+        return None if is_full else self.reached.end
+
+    def get_next_link(self) -> str | None:
+        if self.end is not None and not self.is_reversed:
+            return self._link(False, self.end)
+        if not self.page and self.has_next:
+            # Of an empty page the base class knows no row, and would leave out the one that led here.
+            return self._link(False, _beside(self.next_position, 1))
+        return super().get_next_link()
+
+    def get_previous_link(self) -> str | None:
+        if self.end is not None and self.is_reversed:
+            return self._link(True, self.end)
+        if not self.page and self.has_previous:
+            return self._link(True, _beside(self.previous_position, -1))
+        return super().get_previous_link()
+
+    def _link(self, is_reversed: bool, position: UUID) -> str:
+        # The stubs take a position for a number.
+        return self.encode_cursor(Cursor(0, is_reversed, str(position)))  # type: ignore[arg-type]
+
+    def get_paginated_response(self, data: Any) -> Response:
+        end = self.end
+        return Response(
+            {
+                "next": self.get_next_link(),
+                "previous": self.get_previous_link(),
+                "searched_to": None if end is None else moment_of(end),
+                "results": data,
+            }
+        )
+
+    def get_paginated_response_schema(self, schema: dict[str, Any]) -> dict[str, Any]:
+        page: dict[str, Any] = super().get_paginated_response_schema(schema)
+        page["required"] = ["next", "previous", "searched_to", "results"]
+        page["properties"]["searched_to"] = {
+            "type": "string",
+            "format": "date-time",
+            "nullable": True,
+            "description": _("When the job was enqueued at which the search stopped for now, else null."),
+        }
+        return page
+
+
+def _beside(position: Any, step: int) -> UUID:
+    return UUID(int=min(max(UUID(str(position)).int + step, 0), 2**128 - 1))
+
+
+class NumberPagination(IdPagination):
     """Oldest first, for rows that are counted: log lines."""
 
     ordering = "id"

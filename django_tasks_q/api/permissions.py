@@ -2,10 +2,63 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
+from django.apps import apps
+from django.contrib.auth import get_backends
 from rest_framework.permissions import BasePermission
 from rest_framework.request import Request
+
+#: What makes up the answer of Django's own backend. Where one of these is another's, it is asked itself.
+ANSWERING = (
+    "has_perm",
+    "get_all_permissions",
+    "get_user_permissions",
+    "get_group_permissions",
+    "_get_permissions",
+    "_get_user_permissions",
+    "_get_group_permissions",
+)
+
+
+def may(user: Any, *codenames: str) -> bool:
+    """What ``user.has_perms()`` answers for permissions of the app ``django_tasks_q``.
+
+    In one query, where Django would read all permissions that there are of the user by two.
+    """
+    if not _is_plain_user(user.__class__) or hasattr(user, "_perm_cache") or not _is_plain_project():
+        return bool(user.has_perms([f"django_tasks_q.{codename}" for codename in codenames]))
+    if not user.is_active or user.is_superuser:
+        return bool(user.is_active)
+    from ..storage.permissions import held
+
+    return held(user, "django_tasks_q", codenames) == set(codenames)
+
+
+@cache
+def _is_plain_user(user_class: type) -> bool:
+    """Whether a user's permissions are up to the backends alone."""
+    if not apps.is_installed("django.contrib.auth"):
+        return False
+    from django.contrib.auth.models import PermissionsMixin
+
+    return issubclass(user_class, PermissionsMixin) and all(
+        getattr(user_class, name) is getattr(PermissionsMixin, name) for name in ("has_perm", "has_perms")
+    )
+
+
+def _is_plain_project() -> bool:
+    """Whether no backend answers for permissions but by the tables that Django has for them."""
+    classes: list[Any] = [type(backend) for backend in get_backends()]
+    return bool(classes) and all(map(_is_plain, classes))
+
+
+@cache
+def _is_plain(backend_class: Any) -> bool:
+    from django.contrib.auth.backends import ModelBackend
+
+    return all(getattr(backend_class, name, None) is getattr(ModelBackend, name) for name in ANSWERING)
 
 
 class NeedsPermissions(BasePermission):
@@ -15,12 +68,15 @@ class NeedsPermissions(BasePermission):
 
     def has_permission(self, request: Request, view: Any) -> bool:
         user = request.user
-        return bool(user and user.is_authenticated) and user.has_perms(
-            [f"django_tasks_q.{codename}" for codename in self.codenames]
-        )
+        return bool(user and user.is_authenticated) and may(user, *self.codenames)
 
     def has_object_permission(self, request: Request, view: Any, obj: Any) -> bool:
         return self.has_permission(request, view)
+
+
+def needing(*codenames: str) -> type[NeedsPermissions]:
+    """The same as a class of its own, for permissions that are named elsewhere."""
+    return type("Needing", (NeedsPermissions,), {"codenames": codenames})
 
 
 class CanViewJobs(NeedsPermissions):
@@ -29,22 +85,6 @@ class CanViewJobs(NeedsPermissions):
 
 class CanViewPayload(NeedsPermissions):
     codenames = ("view_job", "view_payload_job")
-
-
-class CanRetryJobs(NeedsPermissions):
-    codenames = ("view_job", "retry_job")
-
-
-class CanCancelJobs(NeedsPermissions):
-    codenames = ("view_job", "cancel_job")
-
-
-class CanDiscardJobs(NeedsPermissions):
-    codenames = ("view_job", "discard_job")
-
-
-class CanChangeJobs(NeedsPermissions):
-    codenames = ("view_job", "change_job")
 
 
 class CanRunAgain(NeedsPermissions):
@@ -69,6 +109,18 @@ class CanViewWorkers(NeedsPermissions):
 
 class CanStopWorkers(NeedsPermissions):
     codenames = ("view_worker", "stop_worker")
+
+
+class CanViewSchedules(NeedsPermissions):
+    codenames = ("view_schedule",)
+
+
+class CanEnableSchedules(NeedsPermissions):
+    codenames = ("view_schedule", "enable_schedule")
+
+
+class CanRunSchedules(NeedsPermissions):
+    codenames = ("view_schedule", "run_schedule")
 
 
 class MayEnqueue(BasePermission):

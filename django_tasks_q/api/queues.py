@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from django.db import transaction
+from django.db.models import Model
 from django.http import Http404
 from django.utils import timezone
-from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy as _
 from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -20,8 +21,8 @@ from ..models.job import JobQuerySet
 from ..registry import registry
 from ..scope import backend, database
 from ..states import JobStatus
+from ..storage.counting import Count, counts
 from .base import TasksView
-from .counting import Count, counts
 from .errors import Conflict
 from .fields import Line, Whole
 from .jobs import GenericAPIView
@@ -29,7 +30,7 @@ from .openapi import described
 from .permissions import CanChangeQueues, CanPauseQueues, CanViewQueues
 from .throttling import ActionThrottle
 
-NAME = ("name", str, "path", "The name of the queue.")
+NAME = ("name", str, "path", _("The name of the queue."))
 
 #: What is counted of each queue.
 COUNTED = (JobStatus.READY, JobStatus.SCHEDULED, JobStatus.RUNNING)
@@ -39,13 +40,13 @@ class QueueSerializer(serializers.Serializer[Any]):
     """A queue: what waits in it, and what somebody has settled about it."""
 
     name = serializers.CharField()
-    ready = serializers.IntegerField(help_text="Jobs that could be started now, counted up to 10,000.")
-    scheduled = serializers.IntegerField(help_text="Jobs for later, counted up to 10,000.")
-    running = serializers.IntegerField(help_text="Jobs that run, counted up to 10,000.")
-    is_capped = serializers.BooleanField(help_text="Whether there are more of a sort than were counted.")
+    ready = serializers.IntegerField(help_text=_("Jobs that could be started now, counted up to 10,000."))
+    scheduled = serializers.IntegerField(help_text=_("Jobs for later, counted up to 10,000."))
+    running = serializers.IntegerField(help_text=_("Jobs that run, counted up to 10,000."))
+    is_capped = serializers.BooleanField(help_text=_("Whether there are more of a sort than were counted."))
     oldest_ready_age = serializers.FloatField(
         allow_null=True,
-        help_text="Seconds since the oldest of the ready jobs that were counted was enqueued.",
+        help_text=_("Seconds since the oldest of the ready jobs that were counted was enqueued."),
     )
     is_paused = serializers.BooleanField()
     paused_at = serializers.DateTimeField(allow_null=True)
@@ -150,6 +151,19 @@ class QueueView(TasksView, GenericAPIView):
         return validated(self.serializer_class, request)
 
 
+def record(
+    request: Request,
+    model: type[Model],
+    rows: Iterable[tuple[Any, str]],
+    label: Any,
+    values: Mapping[str, Any],
+    flag: int = actions.CHANGE,
+) -> None:
+    """Keep who did something in the log that Django's admin keeps, within the transaction that does it."""
+    told = actions.told(_("%(verb)s (REST API)") % {"verb": label}, values)
+    actions.record(request.user, model, rows, told, flag)
+
+
 def validated(kind: Any, request: Request) -> dict[str, Any]:
     """The body of a request. Raises ValidationError naming the fields that are wrong or unknown."""
     serializer = kind(data=request.data)
@@ -165,23 +179,28 @@ class QueueList(QueueView):
 
     pagination_class = None
 
-    @described("queues_list", responses={200: QueueSerializer(many=True)}, tag="queues")
+    @described("queues_list", responses={200: QueueSerializer(many=True)}, errors=(503,), tag="queues")
     def get(self, request: Request, *args: Any, **kwargs: Any) -> Response:
-        return Response(self.shown(self.known()))
+        with self.reading():
+            return Response(self.shown(self.known()))
 
 
 class QueueDetail(QueueView):
     """One queue."""
 
-    @described("queues_retrieve", responses={200: QueueSerializer}, parameters=(NAME,), tag="queues")
+    @described(
+        "queues_retrieve", responses={200: QueueSerializer}, errors=(503,), parameters=(NAME,), tag="queues"
+    )
     def get(self, request: Request, *args: Any, **kwargs: Any) -> Response:
-        return Response(self.shown([self.queue_name()])[0])
+        with self.reading():
+            return Response(self.shown([self.queue_name()])[0])
 
 
 class QueueAction(QueueView):
     """Something that is done to a queue."""
 
     throttle_classes = (ActionThrottle,)
+    label: Any
 
     def perform(self, name: str, values: dict[str, Any]) -> None:
         raise NotImplementedError
@@ -191,6 +210,7 @@ class QueueAction(QueueView):
         try:
             with transaction.atomic(using=database()):
                 self.perform(name, values | {"backend": self.alias, "user": request.user})
+                record(request, Queue, [(name, f"{name} ({self.alias})")], self.label, values)
         except ValueError as error:  # a time that is past: what is wrong with it is only the present
             raise Conflict(str(error)) from None
         return Response(self.shown([name])[0])
@@ -199,6 +219,7 @@ class QueueAction(QueueView):
 class QueuePause(QueueAction):
     """Have workers claim nothing more from a queue."""
 
+    label = _("Pause")
     permission_classes = (CanPauseQueues,)
     serializer_class = PauseSerializer
 
@@ -220,6 +241,7 @@ class QueuePause(QueueAction):
 class QueueResume(QueueAction):
     """Have workers claim from a queue again."""
 
+    label = _("Resume")
     permission_classes = (CanPauseQueues,)
     serializer_class = ReasonSerializer
 
@@ -241,6 +263,7 @@ class QueueResume(QueueAction):
 class QueueLimit(QueueAction):
     """Let only so many jobs of a queue run at a time, or any number."""
 
+    label = _("Limit")
     permission_classes = (CanChangeQueues,)
     serializer_class = LimitSerializer
 

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from functools import cached_property
 from typing import Any
 
+from django.utils.translation import gettext_lazy as _
 from rest_framework import serializers
 
 from .. import codec
@@ -22,9 +23,9 @@ MAX_ATTEMPTS = 100
 class ErrorSerializer(serializers.Serializer[Any]):
     """What all errors but those of fields look like."""
 
-    detail = serializers.CharField(help_text="A sentence for people.")
-    code = serializers.CharField(help_text="A stable code for programs.")
-    status = serializers.CharField(required=False, help_text="With a conflict: the present state.")
+    detail = serializers.CharField(help_text=_("A sentence for people."))
+    code = serializers.CharField(help_text=_("A stable code for programs."))
+    status = serializers.CharField(required=False, help_text=_("With a conflict: the present state."))
 
 
 class Payload:
@@ -151,6 +152,8 @@ class JobSerializer(serializers.ModelSerializer[Job]):
             "finished_at",
             "duration",
             "error_code",
+            "dismissed_at",
+            "pinned_at",
         )
         read_only_fields = fields
 

@@ -8,6 +8,7 @@ from typing import Any
 from django.db.models import Count as CountOf
 from django.db.models import Q
 from django.utils import timezone
+from django.utils.translation import gettext_lazy as _
 from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -16,8 +17,8 @@ from .. import _framework as framework
 from ..models import Job, Statistic, Worker
 from ..scope import backend, database, is_scoped
 from ..states import JobStatus
+from ..storage.counting import counts
 from .base import TasksView
-from .counting import counts
 from .jobs import GenericAPIView
 from .openapi import described
 from .permissions import CanViewJobs, CanViewWorkers
@@ -73,12 +74,13 @@ class StatsSerializer(serializers.Serializer[Any]):
     """
 
     jobs = serializers.DictField(
-        child=CountedSerializer(), help_text="By status: those that are READY, SCHEDULED, RUNNING and FAILED."
+        child=CountedSerializer(),
+        help_text=_("By status: READY, SCHEDULED, RUNNING and FAILED ones."),
     )
-    oldest_ready_age = serializers.FloatField(allow_null=True, help_text="In seconds.")
-    hours = serializers.IntegerField(help_text="How far back the rest goes.")
+    oldest_ready_age = serializers.FloatField(allow_null=True, help_text=_("In seconds."))
+    hours = serializers.IntegerField(help_text=_("How far back the rest goes."))
     totals = FiguresSerializer(allow_null=True)
-    tasks = TaskFiguresSerializer(many=True, allow_null=True, help_text="The 50 busiest.")
+    tasks = TaskFiguresSerializer(many=True, allow_null=True, help_text=_("The 50 busiest."))
 
 
 class HealthSerializer(serializers.Serializer[Any]):
@@ -86,7 +88,7 @@ class HealthSerializer(serializers.Serializer[Any]):
 
     healthy = serializers.BooleanField()
     workers_alive = serializers.IntegerField()
-    workers_late = serializers.IntegerField(help_text="Those whose lease is over, and who did not stop.")
+    workers_late = serializers.IntegerField(help_text=_("Those whose lease is over, and who did not stop."))
 
 
 class Stats(TasksView, GenericAPIView):
@@ -100,13 +102,17 @@ class Stats(TasksView, GenericAPIView):
     @described(
         "stats",
         responses={200: StatsSerializer},
-        parameters=(("hours", HOURS, "query", "How far back figures go: 1 to 168, by default 24."),),
+        errors=(503,),
+        parameters=(("hours", HOURS, "query", _("How far back figures go: 1 to 168, by default 24.")),),
         tag="stats",
     )
     def get(self, request: Request, *args: Any, **kwargs: Any) -> Response:
         asked = StatsParameters(data=request.query_params.dict())
         asked.is_valid(raise_exception=True)
-        hours = asked.validated_data["hours"]
+        with self.reading():
+            return Response(StatsSerializer(self.figures(asked.validated_data["hours"])).data)
+
+    def figures(self, hours: int) -> dict[str, Any]:
         jobs, alias = self.jobs(), database()
         counted = counts({status: jobs.filter(status=status) for status in COUNTED}, "enqueued_at", alias)
         oldest = counted[JobStatus.READY].least
@@ -124,7 +130,7 @@ class Stats(TasksView, GenericAPIView):
             figures = Statistic.objects.using(alias).of(of)
             data["totals"] = figures.since(since).totals()
             data["tasks"] = figures.by_task(since)[:MAX_TASKS]
-        return Response(StatsSerializer(data).data)
+        return data
 
 
 class Health(TasksView, GenericAPIView):

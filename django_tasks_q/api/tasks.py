@@ -21,19 +21,13 @@ from ..registry import registry
 from ..schemas import ArgumentErrors, arguments_schema, bound
 from .base import TasksView
 from .fields import ARGUMENTS
-from .idempotency import Keys
+from .idempotency import KEY, Keys
 from .jobs import GenericAPIView
 from .openapi import described, typed
-from .permissions import CanViewJobs, MayEnqueue
+from .permissions import CanViewJobs, MayEnqueue, may
 from .throttling import EnqueueThrottle
 
-NAME = ("name", str, "path", "The name of the task.")
-KEY = (
-    "Idempotency-Key",
-    {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[ -~]+$"},
-    "header",
-    "Up to 255 printable characters: a repeated request with the same key is answered with the same job.",
-)
+NAME = ("name", str, "path", _("The name of the task."))
 
 
 class TaskSerializer(serializers.Serializer[Any]):
@@ -52,7 +46,7 @@ class TaskSerializer(serializers.Serializer[Any]):
         """Whether the API enqueues it at all."""
         return bool(task.api)
 
-    @typed({"type": "object", "additionalProperties": {}, "description": "A JSON Schema."})
+    @typed({"type": "object", "additionalProperties": {}, "description": _("A JSON Schema.")})
     def get_arguments(self, task: Task[..., Any]) -> Any:
         return arguments_schema(task)
 
@@ -62,11 +56,16 @@ class EnqueuedSerializer(serializers.Serializer[Any]):
 
     id = serializers.UUIDField()
     task = serializers.CharField()
-    url = serializers.URLField(help_text="The address of the job.")
+    url = serializers.URLField(help_text=_("The address of the job."))
 
 
 class ArgumentsSerializer(serializers.Serializer[Any]):
     """The arguments of a task by name. The schema of those is told by ``tasks/{name}/``."""
+
+    def get_initial(self) -> dict[str, Any]:
+        """What the form in a browser begins with."""
+        view = self.context.get("view")
+        return view.sample() if isinstance(view, TaskEnqueue) else {}
 
 
 class TaskList(TasksView, GenericAPIView):
@@ -126,8 +125,16 @@ class TaskEnqueue(TasksView, GenericAPIView):
         with keys:
             if (id := keys.replayed()) is None:
                 id = keys.keep(enqueued(task, args_, kwargs_))
-                return self.answer(task.name, id, 202)
-        return self.answer(task.name, id, 200)
+                return answer(request, task.name, id, 202)
+        return answer(request, task.name, id, 200)
+
+    def sample(self) -> dict[str, Any]:
+        """The parameters of the task and their defaults, for those who may read them in the registry."""
+        name = self.kwargs.get("name")
+        if name not in registry or not registry.get(name).api or not may(self.request.user, "view_job"):
+            return {}
+        properties = arguments_schema(registry.get(name))["properties"]
+        return {name: schema.get("default") for name, schema in properties.items()}
 
     def permitted(self, request: Request, name: str) -> Task[..., Any]:
         """The task, if it is open to this user, as far as its arguments do not matter.
@@ -138,18 +145,20 @@ class TaskEnqueue(TasksView, GenericAPIView):
         task = registry.get(name) if name in registry else None
         if task is not None and callable(task.api):
             return task
-        if not request.user.has_perm("django_tasks_q.add_job"):
+        if not may(request.user, "add_job"):
             raise PermissionDenied
         if task is None or task.api is not True:
             raise Http404
         return task
 
-    def answer(self, name: str, id: str, status: int) -> Response:
-        match = self.request.resolver_match
-        namespace = match.namespace if match else "django_tasks_q"
-        url = self.request.build_absolute_uri(reverse(f"{namespace}:job-detail", args=[id]))
-        data = {"id": id, "task": name, "url": url}
-        return Response(data, status, headers={"Location": url, "Retry-After": "1"})
+
+def answer(request: Request, name: str, id: str, status: int) -> Response:
+    """Where the job is that does what was asked for."""
+    match = request.resolver_match
+    namespace = match.namespace if match else "django_tasks_q"
+    url = request.build_absolute_uri(reverse(f"{namespace}:job-detail", args=[id]))
+    data = {"id": id, "task": name, "url": url}
+    return Response(data, status, headers={"Location": url, "Retry-After": "1"})
 
 
 def known(name: str) -> Task[..., Any]:

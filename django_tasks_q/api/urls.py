@@ -2,7 +2,7 @@ from typing import Any
 
 from django.urls import include, path, register_converter
 
-from . import events, jobs, openapi, queues, stats, tasks, verbs, workers
+from . import events, jobs, openapi, queues, schedules, stats, tasks, verbs, workers
 
 app_name = "django_tasks_q"
 
@@ -24,25 +24,47 @@ register_converter(Name, "django_tasks_q_name")
 # Ids are any text: one of the wrong form gets the same answer as an unknown one, by the same rules.
 _v1: list[Any] = [
     path("jobs/", jobs.JobList.as_view(), name="job-list"),
-    path("jobs/bulk/retry/", verbs.BulkRetry.as_view(), name="bulk-retry"),
-    path("jobs/bulk/cancel/", verbs.BulkCancel.as_view(), name="bulk-cancel"),
-    path("jobs/bulk/discard/", verbs.BulkDiscard.as_view(), name="bulk-discard"),
-    path("jobs/bulk/reschedule/", verbs.BulkReschedule.as_view(), name="bulk-reschedule"),
+    *(
+        path(f"jobs/bulk/{verb.slug}/", verbs.of_many(verb).as_view(), name=f"bulk-{verb.slug}")
+        for verb in verbs.VERBS
+    ),
     path("jobs/<str:pk>/", jobs.JobDetail.as_view(), name="job-detail"),
     path("jobs/<str:pk>/attempts/", jobs.JobAttempts.as_view(), name="job-attempts"),
     path("jobs/<str:pk>/logs/", jobs.JobLogs.as_view(), name="job-logs"),
     path("jobs/<str:pk>/progress/", jobs.JobProgress.as_view(), name="job-progress"),
     path("jobs/<str:pk>/events/", events.JobEvents.as_view(), name="job-events"),
-    path("jobs/<str:pk>/retry/", verbs.JobRetry.as_view(), name="job-retry"),
-    path("jobs/<str:pk>/cancel/", verbs.JobCancel.as_view(), name="job-cancel"),
-    path("jobs/<str:pk>/discard/", verbs.JobDiscard.as_view(), name="job-discard"),
-    path("jobs/<str:pk>/reschedule/", verbs.JobReschedule.as_view(), name="job-reschedule"),
+    *(
+        path(f"jobs/<str:pk>/{verb.slug}/", verbs.of_one(verb).as_view(), name=f"job-{verb.slug}")
+        for verb in verbs.VERBS
+    ),
     path("jobs/<str:pk>/run-again/", verbs.JobRunAgain.as_view(), name="job-run-again"),
     path("queues/", queues.QueueList.as_view(), name="queue-list"),
     path("queues/<django_tasks_q_name:name>/pause/", queues.QueuePause.as_view(), name="queue-pause"),
     path("queues/<django_tasks_q_name:name>/resume/", queues.QueueResume.as_view(), name="queue-resume"),
     path("queues/<django_tasks_q_name:name>/limit/", queues.QueueLimit.as_view(), name="queue-limit"),
     path("queues/<django_tasks_q_name:name>/", queues.QueueDetail.as_view(), name="queue-detail"),
+    path("schedules/", schedules.ScheduleList.as_view(), name="schedule-list"),
+    path(
+        "schedules/<django_tasks_q_name:name>/enable/",
+        schedules.ScheduleEnable.as_view(),
+        name="schedule-enable",
+    ),
+    path(
+        "schedules/<django_tasks_q_name:name>/disable/",
+        schedules.ScheduleDisable.as_view(),
+        name="schedule-disable",
+    ),
+    path(
+        "schedules/<django_tasks_q_name:name>/run/",
+        schedules.ScheduleRun.as_view(),
+        name="schedule-run",
+    ),
+    path(
+        "schedules/<django_tasks_q_name:name>/skip/",
+        schedules.ScheduleSkip.as_view(),
+        name="schedule-skip",
+    ),
+    path("schedules/<django_tasks_q_name:name>/", schedules.ScheduleDetail.as_view(), name="schedule-detail"),
     path("workers/", workers.WorkerList.as_view(), name="worker-list"),
     path("workers/<str:pk>/", workers.WorkerDetail.as_view(), name="worker-detail"),
     path("workers/<str:pk>/stop/", workers.WorkerStop.as_view(), name="worker-stop"),

@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
 from django.db import transaction
 from django.http import Http404
-from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy as _
 from rest_framework import serializers
 from rest_framework.exceptions import PermissionDenied
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from .. import actions
+from .. import _framework as framework
+from .. import actions, tasks
 from ..exceptions import TaskNotRegistered, UnserializableValue, UnstorableValue
 from ..models import Job
+from ..models.job import JobQuerySet
 from ..registry import registry
 from ..schemas import ArgumentErrors, bound
 from ..scope import database
@@ -25,13 +28,15 @@ from ..states import JobStatus
 from ..task_options import MAX_NAME, MAX_QUEUE_NAME
 from .base import TasksView
 from .errors import Conflict
-from .fields import Arguments, Flag, Text
-from .filters import FILTERS, filtered
+from .fields import Arguments, Flag, QueueName, Text, Whole
+from .filters import FILTERS, filtered, selection_of
+from .idempotency import KEY, Keys
 from .jobs import ID, GenericAPIView, JobView
 from .openapi import described
-from .permissions import CanCancelJobs, CanChangeJobs, CanDiscardJobs, CanRetryJobs, CanRunAgain
-from .queues import ReasonSerializer, validated
+from .permissions import CanRunAgain, NeedsPermissions, needing
+from .queues import ReasonSerializer, record, validated
 from .serializers import JobDetailSerializer, JobSerializer
+from .tasks import EnqueuedSerializer, answer
 from .throttling import ActionThrottle
 
 #: Jobs that one request does something to.
@@ -48,6 +53,20 @@ class RescheduleSerializer(ReasonSerializer):
     """When waiting jobs are to start."""
 
     at = serializers.DateTimeField()
+
+
+class ChangeSerializer(ReasonSerializer):
+    """What waiting jobs are given: another priority, another queue, or both."""
+
+    priority = Whole(
+        min_value=framework.TASK_MIN_PRIORITY, max_value=framework.TASK_MAX_PRIORITY, required=False
+    )
+    queue = QueueName(max_length=MAX_QUEUE_NAME, required=False, source="queue_name")
+
+    def validate(self, values: dict[str, Any]) -> dict[str, Any]:
+        if not {"priority", "queue_name"} & set(values):
+            raise serializers.ValidationError([_("Name a priority or a queue.")])
+        return values
 
 
 class RunAgainSerializer(ReasonSerializer):
@@ -82,58 +101,115 @@ def _text(value: Any) -> str:
 
 
 class BulkSerializer(ReasonSerializer):
-    """Which jobs something is done to, and whether it is only to be told how many those are."""
+    """Which jobs something is done to, and whether it is only to be told how many those are.
+
+    In the ``background`` it is done to all of them, by a job of its own.
+    """
 
     filter = FilterSerializer()
     dry_run = Flag(required=False, default=False)
-
-
-class BulkRetrySerializer(BulkSerializer, RetrySerializer):
-    """See BulkSerializer."""
-
-
-class BulkRescheduleSerializer(BulkSerializer, RescheduleSerializer):
-    """See BulkSerializer."""
+    background = Flag(required=False, default=False)
 
 
 class BulkDoneSerializer(serializers.Serializer[Any]):
     """What was done to many jobs. With ``more`` there are others: the same request goes on with them."""
 
-    matched = serializers.IntegerField(help_text="Jobs that the filter found, at most 1,000.")
-    more = serializers.BooleanField(help_text="Whether there are more of them.")
+    matched = serializers.IntegerField(help_text=_("Jobs that the filter found, at most 1,000."))
+    more = serializers.BooleanField(help_text=_("Whether there are more of them."))
     dry_run = serializers.BooleanField()
     done = serializers.IntegerField()
-    requested = serializers.IntegerField(help_text="Running jobs that were asked to end.")
+    requested = serializers.IntegerField(help_text=_("Running jobs that were asked to end."))
     skipped = serializers.DictField(
-        child=serializers.IntegerField(), help_text="How many were left alone, by the reason."
+        child=serializers.IntegerField(), help_text=_("How many were left alone, by the reason.")
     )
 
 
-class Retry:
-    permission_classes: Any = (CanRetryJobs,)
-    verb = staticmethod(actions.retry)
+@dataclass(frozen=True)
+class Verb:
+    """A verb of ``actions`` at addresses of its own: one for a job, one for many."""
+
+    name: str
+    one: str
+    many: str
+    #: What it is told, beside a reason.
+    body: type[ReasonSerializer] = ReasonSerializer
+
+    @property
+    def slug(self) -> str:
+        return self.name.replace("_", "-")
+
+    @property
+    def title(self) -> str:
+        return self.name.title().replace("_", "")
+
+    @property
+    def permission(self) -> type[NeedsPermissions]:
+        return needing("view_job", actions.NAMED[self.name].codename)
 
 
-class Cancel:
-    permission_classes: Any = (CanCancelJobs,)
-    verb = staticmethod(actions.cancel)
+VERBS = (
+    Verb(
+        "retry",
+        "Run a job once more that has not succeeded.",
+        "Run jobs once more that have not succeeded.",
+        RetrySerializer,
+    ),
+    Verb(
+        "cancel",
+        "Cancel a job; a running one is asked to end.",
+        "Cancel jobs; running ones are asked to end.",
+    ),
+    Verb("discard", "Cancel a job unless it is running.", "Cancel jobs unless they are running."),
+    Verb(
+        "reschedule",
+        "Start a waiting job at another time.",
+        "Start waiting jobs at another time.",
+        RescheduleSerializer,
+    ),
+    Verb("run_now", "Start a scheduled job before its time.", "Start scheduled jobs before their time."),
+    Verb(
+        "change",
+        "Give a waiting job another priority or queue.",
+        "Give waiting jobs another priority or queue.",
+        ChangeSerializer,
+    ),
+    Verb(
+        "dismiss",
+        "Mark a failed or expired job as dealt with.",
+        "Mark failed or expired jobs as dealt with.",
+    ),
+    Verb(
+        "pin",
+        "Keep a job however long ago it has ended.",
+        "Keep jobs however long ago they have ended.",
+    ),
+    Verb(
+        "unpin",
+        "Let a job go when its retention is over.",
+        "Let jobs go when their retention is over.",
+    ),
+    Verb(
+        "delete",
+        "Delete a job that has ended, with its attempts, progress and log lines.",
+        "Delete jobs that have ended, with their attempts, progress and log lines.",
+    ),
+)
 
 
-class Discard:
-    permission_classes: Any = (CanDiscardJobs,)
-    verb = staticmethod(actions.discard)
+def acting(request: Request, verb: Verb, names: Mapping[UUID, str], values: Mapping[str, Any]) -> Any:
+    """Carry out a verb on jobs, given with what they are called, and keep a record of who did it.
 
-
-class Reschedule:
-    permission_classes: Any = (CanChangeJobs,)
-    verb = staticmethod(actions.reschedule)
-
-
-def acting(verb: Any, ids: Iterable[UUID], values: Mapping[str, Any]) -> Any:
-    """Carry out a verb on jobs. Raises ValidationError for values that it cannot take."""
+    Raises ValidationError for values that it cannot take.
+    """
     try:
         with transaction.atomic(using=database()):
-            return verb(list(ids), **values)
+            named = actions.NAMED[verb.name]
+            answer = named.function(list(names), user=request.user, **values)
+            changed = sorted(answer.done | getattr(answer, "requested", set()))
+            rows = [(id, names[id]) for id in changed]
+            flag = actions.DELETION if verb.name == "delete" else actions.CHANGE
+            record(request, Job, rows, named.label, values, flag)
+            return answer
     except (TypeError, ValueError) as error:
         raise serializers.ValidationError({"non_field_errors": [str(error)]}) from None
 
@@ -143,31 +219,34 @@ class JobAction(JobView):
 
     throttle_classes: Any = (ActionThrottle,)
     serializer_class: Any = ReasonSerializer
-    verb: Any
+    verb: Verb
 
     def act(self, request: Request) -> Response:
         values = validated(self.serializer_class, request)
         job = self.job(self.jobs().without_payload())
-        answer = acting(self.verb, [job.id], {**values, "user": request.user})
+        answer = acting(request, self.verb, {job.id: str(job)}, values)
         for reason, ids in answer.skipped.items():
             if job.id in ids and reason == actions.Reason.GONE:
                 raise Http404
             if job.id in ids and reason != actions.Reason.UNCHANGED:
                 now = self.jobs().filter(id=job.id).values_list("status", flat=True).first()
                 raise Conflict(_("The job %(reason)s.") % {"reason": reason.label}, state=now)
+        if self.verb.name == "delete":
+            return Response(status=204)
         return Response(self.whole(self.job(self.jobs().select_related("progress"))))
 
 
-def of_one(name: str, kind: type, body: Any, doc: str) -> type[JobAction]:
+def of_one(verb: Verb) -> type[JobAction]:
     """The view of a verb for one job."""
 
-    class View(kind, JobAction):  # type: ignore[misc]
-        serializer_class = body
+    class View(JobAction):
+        permission_classes: Any = (verb.permission,)
+        serializer_class = verb.body
 
         @described(
-            f"jobs_{name}",
-            request=body,
-            responses={200: JobDetailSerializer},
+            f"jobs_{verb.name}",
+            request=verb.body,
+            responses={204: None} if verb.name == "delete" else {200: JobDetailSerializer},
             errors=(409, 413, 415),
             parameters=(ID,),
             tag="jobs",
@@ -175,14 +254,8 @@ def of_one(name: str, kind: type, body: Any, doc: str) -> type[JobAction]:
         def post(self, request: Request, *args: Any, **kwargs: Any) -> Response:
             return self.act(request)
 
-    View.__doc__, View.__name__ = doc, f"Job{kind.__name__}"
+    View.verb, View.__doc__, View.__name__ = verb, verb.one, f"Job{verb.title}"
     return View
-
-
-JobRetry = of_one("retry", Retry, RetrySerializer, "Run a job once more that has not succeeded.")
-JobCancel = of_one("cancel", Cancel, ReasonSerializer, "Cancel a job; a running one is asked to end.")
-JobDiscard = of_one("discard", Discard, ReasonSerializer, "Cancel a job unless it is running.")
-JobReschedule = of_one("reschedule", Reschedule, RescheduleSerializer, "Start a waiting job at another time.")
 
 
 class JobRunAgain(JobView):
@@ -195,9 +268,9 @@ class JobRunAgain(JobView):
     @described(
         "jobs_run_again",
         request=RunAgainSerializer,
-        responses={202: JobSerializer},
+        responses={200: JobSerializer, 202: JobSerializer},
         errors=(409, 413, 415),
-        parameters=(ID,),
+        parameters=(ID, KEY),
         tag="jobs",
     )
     def post(self, request: Request, *args: Any, **kwargs: Any) -> Response:
@@ -206,17 +279,35 @@ class JobRunAgain(JobView):
         given = values.pop("arguments")
         if given is not None:
             values |= self._bound(job, given)
+        keys = Keys(request, f"{job.id} again", request.data)
+        with keys:
+            if (id := keys.replayed()) is None:
+                id = keys.keep(self._enqueued(request, job, values))
+                return self._shown(Job.objects.using(database()), id, 202)
+        return self._shown(self.jobs(), id, 200)
+
+    def _enqueued(self, request: Request, job: Job, values: dict[str, Any]) -> str:
+        """The id of the new job."""
         try:
             with transaction.atomic(using=database()):
                 answer = actions.run_again(job.id, user=request.user, **values)
+                if answer.result is None:
+                    raise Http404
+                new_id = UUID(str(answer.result.id))
+                rows = [(job.id, str(job)), (new_id, f"{job.task_name} ({new_id})")]
+                told = {"new": new_id, "reason": values["reason"]}
+                record(request, Job, rows, _("New job from this one"), told)
+                return str(new_id)
         except TaskNotRegistered:
             raise Conflict(_("Nobody here knows the task of this job."), state=job.status) from None
         except (TypeError, UnserializableValue, UnstorableValue) as error:
             raise serializers.ValidationError({"non_field_errors": [str(error)]}) from None
-        if answer.result is None:
+
+    def _shown(self, jobs: JobQuerySet, id: str, status: int) -> Response:
+        new = jobs.without_payload().filter(id=id).first()
+        if new is None:  # the request is repeated, and its job is gone by now
             raise Http404
-        new = Job.objects.using(database()).without_payload().get(id=answer.result.id)
-        return Response(JobSerializer(new).data, 202)
+        return Response(JobSerializer(new).data, status)
 
     def _bound(self, job: Job, given: dict[str, Any]) -> dict[str, Any]:
         if job.task_name not in registry:
@@ -233,30 +324,48 @@ class JobRunAgain(JobView):
         return {"args": args, "kwargs": kwargs}
 
 
+def names_of(ids: list[UUID]) -> dict[UUID, str]:
+    """What jobs are called in records."""
+    rows = Job.objects.using(database()).filter(id__in=ids).values_list("id", "task_name")
+    return dict.fromkeys(ids, "") | {id: f"{name} ({id})" for id, name in rows}
+
+
 class BulkAction(TasksView, GenericAPIView):
-    """Something that is done to all jobs that a filter finds, 1,000 at a time, the oldest first."""
+    """Something that is done to all jobs that a filter finds, the oldest first.
+
+    At once to 1,000 at a time, or in the background to all.
+    """
 
     throttle_classes: Any = (ActionThrottle,)
     queryset = Job.objects.none()
-    verb: Any
+    verb: Verb
 
     def act(self, request: Request) -> Response:
         values = validated(self.serializer_class, request)
-        found = actions.matching(self.chosen(request, values.pop("filter")), CAP)
-        answer: Any = None
-        if not (dry_run := values.pop("dry_run")) and found.ids:
-            answer = acting(self.verb, found.ids, {**values, "user": request.user})
+        given, background = values.pop("filter"), values.pop("background")
+        jobs = self.chosen(request, given)
+        if not (dry_run := values.pop("dry_run")) and background:
+            return self.ask(request, selection_of(given), values)
+        with self.reading():
+            found = actions.matching(jobs, CAP)
+        done: Any = None
+        if not dry_run and found.ids:
+            done = acting(request, self.verb, names_of(found.ids), values)
         data = {
             "matched": len(found.ids),
             "more": found.more,
             "dry_run": dry_run,
-            "done": len(answer.done) if answer else 0,
-            "requested": len(getattr(answer, "requested", ())),
-            "skipped": {str(reason.value): len(ids) for reason, ids in answer.skipped.items()}
-            if answer
-            else {},
+            **(actions.Report.of(done) if done else actions.Report()).numbers,
         }
         return Response(BulkDoneSerializer(data).data)
+
+    def ask(self, request: Request, selection: actions.Selection, values: Mapping[str, Any]) -> Response:
+        try:
+            with transaction.atomic(using=database()):
+                result = tasks.ask(request, self.verb.name, selection, **values)
+        except (TypeError, ValueError) as error:
+            raise serializers.ValidationError({"non_field_errors": [str(error)]}) from None
+        return answer(request, tasks.BULK, str(result.id), 202)
 
     def chosen(self, request: Request, given: dict[str, str]) -> Any:
         try:
@@ -265,29 +374,26 @@ class BulkAction(TasksView, GenericAPIView):
             raise serializers.ValidationError({"filter": error.detail}) from None
 
 
-def of_many(name: str, kind: type, body: Any, doc: str) -> type[BulkAction]:
+def of_many(verb: Verb) -> type[BulkAction]:
     """The view of a verb for many jobs."""
+    body: Any = BulkSerializer
+    if verb.body is not ReasonSerializer:
+        name = f"Bulk{verb.title}Serializer"
+        body = type(name, (BulkSerializer, verb.body), {"__doc__": "See BulkSerializer."})
 
-    class View(kind, BulkAction):  # type: ignore[misc]
+    class View(BulkAction):
+        permission_classes: Any = (verb.permission,)
         serializer_class = body
 
         @described(
-            f"jobs_bulk_{name}",
+            f"jobs_bulk_{verb.name}",
             request=body,
-            responses={200: BulkDoneSerializer},
-            errors=(413, 415),
+            responses={200: BulkDoneSerializer, 202: EnqueuedSerializer},
+            errors=(413, 415, 503),
             tag="jobs",
         )
         def post(self, request: Request, *args: Any, **kwargs: Any) -> Response:
             return self.act(request)
 
-    View.__doc__, View.__name__ = doc, f"Bulk{kind.__name__}"
+    View.verb, View.__doc__, View.__name__ = verb, verb.many, f"Bulk{verb.title}"
     return View
-
-
-BulkRetry = of_many("retry", Retry, BulkRetrySerializer, "Run jobs once more that have not succeeded.")
-BulkCancel = of_many("cancel", Cancel, BulkSerializer, "Cancel jobs; running ones are asked to end.")
-BulkDiscard = of_many("discard", Discard, BulkSerializer, "Cancel jobs unless they are running.")
-BulkReschedule = of_many(
-    "reschedule", Reschedule, BulkRescheduleSerializer, "Start waiting jobs at another time."
-)

@@ -7,7 +7,7 @@ from typing import Any
 from django.db import transaction
 from django.http import Http404
 from django.utils import timezone
-from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy as _
 from rest_framework.request import Request
 from rest_framework.response import Response
 
@@ -18,13 +18,13 @@ from .base import TasksView
 from .errors import Conflict
 from .jobs import GenericAPIView, ListAPIView
 from .openapi import described
-from .pagination import JobPagination
+from .pagination import IdPagination
 from .permissions import CanStopWorkers, CanViewWorkers
-from .queues import ReasonSerializer, validated
+from .queues import ReasonSerializer, record, validated
 from .serializers import WorkerSerializer
 from .throttling import ActionThrottle
 
-ID = ("pk", str, "path", "The id of the worker.")
+ID = ("id", str, "path", _("The id of the worker."))
 
 
 class WorkerList(TasksView, ListAPIView):
@@ -32,7 +32,8 @@ class WorkerList(TasksView, ListAPIView):
 
     permission_classes = (CanViewWorkers,)
     serializer_class: Any = WorkerSerializer
-    parameters = JobPagination.parameters
+    pagination_class = IdPagination
+    parameters = IdPagination.parameters
 
     def get_queryset(self) -> Any:
         return Worker.objects.using(database()).order_by("-id")
@@ -87,6 +88,8 @@ class WorkerStop(WorkerDetail):
         worker = self.worker()
         with transaction.atomic(using=database()):
             answer = actions.stop_worker(worker.id, user=request.user, **values)
+            if answer.done:
+                record(request, Worker, [(worker.id, worker.name)], _("Stop"), values)
         if answer.skipped.get(actions.Reason.ENDED):
             raise Conflict(_("The worker has ended."), state="STOPPED")
         return Response(self.shown(self.worker()))

@@ -18,6 +18,7 @@ from .. import codec
 from ..conf import Options
 from ..current import running
 from ..definition import P, R, Task
+from ..exceptions import UnstorableValue
 from ..failpoints import failpoint
 from ..models import Attempt, Job
 from ..models.identifiers import uuid7_texts
@@ -110,6 +111,19 @@ class DatabaseBackend(framework.BaseTaskBackend):
             self.store(database, send, results)
         return results
 
+    def send(self, task: Task[..., Any], arguments: list[str]) -> Send:
+        """New jobs of calls whose arguments are encoded already, for who stores them without a result.
+
+        Raises InvalidTask for a task that this backend refuses, UnstorableValue for arguments too large.
+        """
+        self.validate_task(task)
+        if self.settings.routes:
+            task = task.routed(routed(task.name, self.settings.routes))
+        limit = self.settings.max_arguments_bytes
+        if any(len(text.encode()) > limit for text in arguments):
+            raise UnstorableValue(f"The arguments take more than {limit:,} bytes as JSON.")
+        return Send(uuid7_texts(len(arguments)), arguments, *self._columns(task, timezone.now()))
+
     def _columns(self, task: Task[..., Any], now: datetime) -> tuple[Any, ...]:
         """The columns of a new job that are the same for all calls of one send, in their order."""
         options = task.stored_options()
@@ -146,14 +160,18 @@ class DatabaseBackend(framework.BaseTaskBackend):
 
     def store(self, database: str, send: Send, results: Sequence[TaskResult[..., Any]]) -> None:
         """Store jobs in the caller's transaction, and tell who is to know of them."""
+        self.store_quietly(database, send)
+        if framework.is_heard(framework.task_enqueued):
+            for result in results:
+                framework.task_enqueued.send_robust(type(self), task_result=result)
+
+    def store_quietly(self, database: str, send: Send) -> None:
+        """The same where no receiver may be called, as in the worker."""
         storage = storage_for(database)
         storage.enqueue(send)
         failpoint("enqueue.inserted")
         if self.settings.notify:
             storage.hint(self.alias)
-        if framework.is_heard(framework.task_enqueued):
-            for result in results:
-                framework.task_enqueued.send_robust(type(self), task_result=result)
 
     def get_result(self, result_id: str) -> TaskResult[..., Any]:
         """The result of a job. Raises TaskResultDoesNotExist, for an id of the wrong form as well."""

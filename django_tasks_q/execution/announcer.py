@@ -86,8 +86,8 @@ class Announcer:
                 pass  # a coroutine has asked; then this run is all that can be told of
             except (Error, framework.TaskResultDoesNotExist):
                 clean_connections()  # likewise
-        row = Job(**job._asdict(), backend=self.backend.alias, worker_id=self.worker_id)
-        row.status, row.started_at = JobStatus.RUNNING, job.last_attempted_at
+        row = Job(**job.columns, backend=self.backend.alias, worker_id=self.worker_id)
+        row.status, row.started_at = JobStatus.RUNNING, row.last_attempted_at
         if outcome is None:
             return task_result(row)
         row.status, row.result, row.finished_at = outcome.status, outcome.result, timezone.now()

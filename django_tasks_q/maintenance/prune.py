@@ -1,32 +1,28 @@
-"""Deletes finished jobs when their retention is over, and results when theirs is."""
+"""Deletes what is kept for a while only: finished jobs, their results, and rows of the past."""
 
 from collections.abc import Callable, Iterator
 
 from ..conf import Options
 from ..states import JobStatus
 from ..storage import Storage
+from .schedules import KEPT
 
 #: Jobs deleted in one transaction: short enough that no claim waits for it.
 SLICE = 500
 
 
-def prune(storage: Storage, backend: str, settings: Options, slices: int = 1) -> int:
-    """Delete at most ``slices`` slices of each sort of jobs past their retention.
+def prune(storage: Storage, backend: str, settings: Options) -> int:
+    """Delete a slice of each sort of jobs past their retention, and clear results past theirs.
 
-    Results past theirs are cleared likewise. Answers how many rows were dealt with.
+    Answers how many rows were dealt with.
     """
-    done = 0
-    for prune_slice in _duties(storage, backend, settings):
-        for _ in range(slices):
-            count = prune_slice()
-            done += count
-            if count < SLICE:
-                break
-    storage.forget_workers()
-    for _ in range(slices):
-        if storage.forget_keys(limit=SLICE) < SLICE:
-            break
-    return done
+    return sum(prune_slice() for prune_slice in _duties(storage, backend, settings))
+
+
+def forget(storage: Storage) -> int:
+    """Delete a slice of each sort of rows that nobody comes back to. Answers how many."""
+    done = storage.forget_workers() + storage.forget_keys(limit=SLICE)
+    return done + storage.forget_firings(KEPT, limit=SLICE)
 
 
 def _duties(storage: Storage, backend: str, settings: Options) -> Iterator[Callable[[], int]]:

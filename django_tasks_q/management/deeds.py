@@ -12,7 +12,7 @@ from django.core.management.base import CommandError
 
 from .. import _framework as framework
 from .. import actions
-from ..maintenance.prune import prune as prune_slice
+from ..maintenance import prune as pruning
 from .backends import chosen
 from .choosing import add_filters, filtered, is_filtered, uuid, when
 from .printing import Printer
@@ -35,6 +35,7 @@ def add_deeds(commands: Any) -> Iterator[ArgumentParser]:
         parser.add_argument(
             "--limit", type=int, default=1000, metavar="N", help="at most so many found by filters"
         )
+        parser.add_argument("--all", action="store_true", help="all that filters find, however many")
         parser.add_argument("--reason", default="", help="for people to read")
         if name == "retry":
             parser.add_argument(
@@ -61,13 +62,13 @@ def on_jobs(printer: Printer, options: dict[str, Any]) -> int:
     more: dict[str, Any] = {"reason": options["reason"]}
     if verb == "retry" and options["at"]:
         more["at"] = when(options["at"])
-    ids, is_more = _ids(options)
+    ids, is_more = ([], False) if options["all"] else _ids(options)
     done: set[UUID] = set()
     requested: set[UUID] = set()
     skipped: dict[str, set[UUID]] = {}
-    for start in range(0, len(ids), SLICE):
+    for some_ids in _all(options) if options["all"] else _slices(ids):
         try:
-            answer = getattr(actions, verb)(ids[start : start + SLICE], **more)
+            answer = getattr(actions, verb)(some_ids, **more)
         except (TypeError, ValueError) as error:
             raise CommandError(str(error)) from error
         done |= answer.done
@@ -104,6 +105,23 @@ def _ids(options: dict[str, Any]) -> tuple[list[UUID], bool]:
         raise CommandError(str(error)) from error
 
 
+def _slices(ids: list[UUID]) -> Iterator[list[UUID]]:
+    for start in range(0, len(ids), SLICE):
+        yield ids[start : start + SLICE]
+
+
+def _all(options: dict[str, Any]) -> Iterator[list[UUID]]:
+    """All jobs of now that the filters find, the oldest first."""
+    if options["ids"] or not is_filtered(options):
+        raise CommandError("--all needs filters such as --status failed --task NAME, and no ids.")
+    # What is enqueued, or ends, meanwhile is not what somebody has looked at.
+    jobs = actions.Selection().until_now().of(filtered(options))
+    found = actions.matching(jobs, SLICE).ids
+    while found:
+        yield found
+        found = actions.matching(jobs.filter(id__gt=found[-1]), SLICE).ids
+
+
 def pause(printer: Printer, options: dict[str, Any]) -> int:
     more = {"until": when(options["until"])} if options["until"] else {}
     queue, backend = options["queue"], options["backend"]
@@ -135,8 +153,10 @@ def prune(printer: Printer, options: dict[str, Any]) -> int:
     counts = {}
     for backend in chosen(options["backend"]):
         count = 0
-        while found := prune_slice(backend.storage, backend.alias, backend.settings):
+        while found := pruning.prune(backend.storage, backend.alias, backend.settings):
             count += found
+        while pruning.forget(backend.storage) >= pruning.SLICE:
+            pass
         counts[backend.alias] = count
     told = ", ".join(f"{alias}: {count}" for alias, count in counts.items())
     printer.line(f"Jobs deleted, or their results cleared: {told}.", counts)

@@ -8,6 +8,7 @@ from django.utils.translation import gettext_lazy as _
 from .. import codec
 from ..states import FINAL, STARTABLE, JobStatus
 from .identifiers import uuid7
+from .schedule import Firing
 
 
 class JobQuerySet(models.QuerySet["Job"]):
@@ -28,6 +29,11 @@ class JobQuerySet(models.QuerySet["Job"]):
     def tagged(self, tag: str) -> Self:
         """Jobs that carry a tag. Reads every job that the rest of the query leaves."""
         return self.filter(tags__contains=codec.dumps(tag, what="tag"))
+
+    def scheduled_by(self, name: str) -> Self:
+        """Jobs that a schedule of that name has enqueued, as far as its times are still on record."""
+        firings = Firing._default_manager.filter(schedule__name=name, job_id__isnull=False)
+        return self.filter(id__in=firings.values("job_id"))
 
     def without_payload(self) -> Self:
         """For lists: arguments and results can be large, and stay in the database."""
@@ -97,6 +103,7 @@ class Job(models.Model):
         # What the verbs of ``actions`` ask for, at every door.
         default_permissions = ("add", "change", "delete", "view")
         permissions = (
+            ("enqueue_job", _("Can enqueue job of tasks that are open to it")),
             ("retry_job", _("Can retry job")),
             ("cancel_job", _("Can cancel job")),
             ("discard_job", _("Can discard job")),

@@ -7,7 +7,10 @@ from .job import Job
 class Progress(models.Model):
     """How far a job has come, as its last attempt told. Apart from the job, whose row is busy enough."""
 
-    job = models.OneToOneField(Job, models.CASCADE, primary_key=True, verbose_name=_("job"))
+    #: Without a constraint in the database, which would look here for each job that is pruned.
+    job = models.OneToOneField(
+        Job, models.CASCADE, primary_key=True, db_constraint=False, verbose_name=_("job")
+    )
     fence = models.IntegerField(_("fence"))
     current = models.FloatField(_("done"), default=0)
     total = models.FloatField(_("of"), null=True, blank=True)

@@ -7,17 +7,21 @@ from django.core.exceptions import ImproperlyConfigured
 from django.db import connections
 
 from .base import Storage
-from .session import REMEMBERED, Doorbell, Exchange, Listener
+from .clock import aware, storable
+from .session import REMEMBERED, Doorbell, Exchange, Listener, TookTooLong
 from .values import (
     Cancelled,
     Claim,
     ClaimedJob,
+    Decision,
     Hints,
+    KnownSchedules,
     LogNote,
     LostJob,
     Moved,
     Note,
     Orders,
+    Planned,
     ProgressNote,
     Send,
 )
@@ -27,19 +31,25 @@ __all__ = [
     "Cancelled",
     "Claim",
     "ClaimedJob",
+    "Decision",
     "Doorbell",
     "Exchange",
     "Hints",
+    "KnownSchedules",
     "Listener",
     "LogNote",
     "LostJob",
     "Moved",
     "Note",
     "Orders",
+    "Planned",
     "ProgressNote",
     "Send",
     "Storage",
+    "TookTooLong",
+    "aware",
     "before_fork",
+    "storable",
     "storage_for",
 ]
 

@@ -19,13 +19,14 @@ from .clock import DatabaseNow
 from .leases import Leases
 from .notes import Notes
 from .queues import Queues
+from .schedules import Schedules
 from .session import Doorbell, Exchange, Exchanged, Listener, repeated
 from .statistics import Statistics
 from .upkeep import Upkeep
 from .values import Cancelled, Claim, ClaimedJob, Send
 
 
-class Storage(Upkeep, Leases, Notes, Queues, Statistics):
+class Storage(Upkeep, Leases, Notes, Queues, Schedules, Statistics):
     """The verbs. Each is one statement or one transaction, and tells time by the database."""
 
     # Coming in
@@ -80,9 +81,7 @@ class Storage(Upkeep, Leases, Notes, Queues, Statistics):
             )
             # A candidate was ready a moment ago: if it is this worker's now, it came by this update.
             won = candidates.filter(status=JobStatus.RUNNING, worker_id=claim.worker_id)
-            return [
-                ClaimedJob(*row) for row in won.order_by("-priority", "id").values_list(*ClaimedJob._fields)
-            ]
+            return list(map(ClaimedJob.of, won.order_by("-priority", "id").values_list(*ClaimedJob._fields)))
 
     @repeated
     def claim_limited(self, claim: Claim, queue: str, limit: int) -> list[ClaimedJob]:

@@ -39,3 +39,15 @@ def _local() -> float:
     """Seconds by which the project's local time is ahead of UTC this moment."""
     ahead = datetime.now(timezone.get_default_timezone()).utcoffset()
     return ahead.total_seconds() if ahead else 0.0
+
+
+def aware(moment: datetime) -> datetime:
+    """A moment as it came from the database, with a time zone."""
+    return (
+        timezone.make_aware(moment, timezone.get_default_timezone()) if timezone.is_naive(moment) else moment
+    )
+
+
+def storable(moment: datetime) -> datetime:
+    """An aware moment as the database takes it."""
+    return moment if settings.USE_TZ else timezone.make_naive(moment, timezone.get_default_timezone())

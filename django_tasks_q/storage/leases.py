@@ -28,13 +28,11 @@ class Leases(Session):
         What is left of it must be a twelfth at least: a commit that is slow to come could else be read
         by nobody until others have found the jobs lost. The worker gives up by then too.
         """
-        with self.transaction():
-            # SQLite's time is asked for here: not before a wait for the write lock, but after.
-            return bool(
-                Worker.objects.using(self.alias)
-                .filter(id=worker_id, lease_expires_at__gt=DatabaseNow(lease / 12), stopped_at__isnull=True)
-                .update(heartbeat_at=DatabaseNow(), lease_expires_at=DatabaseNow(lease), **told)
-            )
+        return bool(
+            Worker.objects.using(self.alias)
+            .filter(id=worker_id, lease_expires_at__gt=DatabaseNow(lease / 12), stopped_at__isnull=True)
+            .update(heartbeat_at=DatabaseNow(), lease_expires_at=DatabaseNow(lease), **told)
+        )
 
     @repeated
     def unregister(self, worker_id: UUID) -> None:

@@ -139,10 +139,10 @@ class Operations(Session):
             for model in PARTS:
                 model._default_manager.using(self.alias).filter(job_id__in=mine).delete()
             jobs = Job.objects.using(self.alias).filter(id__in=mine)
-            if all(relation.related_model in PARTS for relation in Job._meta.related_objects):
-                jobs._raw_delete(self.alias)  # Django would first read all rows, to find what is gone already
-            else:
+            if has_foreign_parts():
                 jobs.delete()
+            else:
+                jobs._raw_delete(self.alias)  # Django would first read all rows, to find what is gone already
         return mine
 
     def labels(self, ids: Collection[UUID]) -> list[tuple[UUID, str, str]]:
@@ -162,3 +162,8 @@ class Operations(Session):
         if not workers.update(stop_requested_at=DatabaseNow()):
             return None
         return Worker.objects.using(self.alias).values_list("backend", flat=True).get(id=worker_id)
+
+
+def has_foreign_parts() -> bool:
+    """Whether the project has models that refer to jobs, of whose deletion only Django knows what follows."""
+    return any(relation.related_model not in PARTS for relation in Job._meta.related_objects)

@@ -9,7 +9,7 @@ from uuid import UUID
 from django.db.models import DateTimeField, F, IntegerField, Q, Value
 from django.db.models.functions import Coalesce
 
-from ..models import Job, Queue, Worker
+from ..models import Job, Queue, Schedule, Worker
 from ..states import JobStatus
 from .clock import DatabaseNow
 from .session import Session, repeated
@@ -17,6 +17,10 @@ from .values import Orders
 
 #: No limit, where a number is asked for.
 UNLIMITED = -1
+#: What stands in the place of a limit in the row of a worker that is to stop, and of a schedule.
+STOP, TICK = -2, -3
+#: Seconds within which schedules are told of: more than the time until the orders are looked at again.
+SOON = 15.0
 
 
 def _paused() -> Q:
@@ -77,7 +81,10 @@ class Queues(Session):
         self._queue(backend, name).filter(paused_at__isnull=True, max_running__isnull=True).delete()
 
     def orders(self, backend: str, worker_id: UUID) -> Orders:
-        """What people want of a worker, by one statement: what to leave alone, and whether to stop."""
+        """What people want of a worker, by one statement: what to leave alone, and whether to stop.
+
+        And when the first schedule is due, since people change those too.
+        """
         number = IntegerField()
         queues = (
             Queue._default_manager.using(self.alias)
@@ -90,22 +97,33 @@ class Queues(Session):
         stops = (
             Worker.objects.using(self.alias)
             .filter(id=worker_id, stop_requested_at__isnull=False)
-            .annotate(limit=Value(UNLIMITED - 1, output_field=number), since=nothing, until=nothing)
+            .annotate(limit=Value(STOP, output_field=number), since=nothing, until=nothing)
             .annotate(now=DatabaseNow())
             .order_by()
             .values_list("name", "limit", "since", "until", "now")
         )
-        stop, paused, limited, pauses = False, set(), {}, []
-        for name, limit, since, until, now in queues.union(stops, all=True):
-            if limit < UNLIMITED:
+        ticks = (
+            Schedule.objects.using(self.alias)
+            .active()
+            .filter(backend=backend, next_at__lte=DatabaseNow(SOON))
+            .annotate(limit=Value(TICK, output_field=number), until=nothing, now=DatabaseNow())
+            .order_by()
+            .values_list("name", "limit", "next_at", "until", "now")
+        )
+        stop, paused, limited, pauses, fires = False, set(), {}, [], []
+        for name, limit, since, until, now in queues.union(stops, ticks, all=True):
+            if limit == STOP:
                 stop = True
+            elif limit == TICK and since is not None:
+                fires.append((since - now).total_seconds())
             elif since is not None and (until is None or until > now):
                 paused.add(name)
                 if until is not None:
                     pauses.append((until - now).total_seconds())
             elif limit > UNLIMITED:
                 limited[name] = limit
-        return Orders(stop, frozenset(paused), limited, min(pauses, default=float("inf")))
+        never = float("inf")
+        return Orders(stop, frozenset(paused), limited, min(pauses, default=never), min(fires, default=never))
 
     def vacancies(self, backend: str, name: str, *, locked: bool = False) -> int:
         """How many more jobs of a limited queue may run, and 0 if it is paused.

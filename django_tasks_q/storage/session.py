@@ -41,6 +41,10 @@ REMEMBERED = 60.0
 MAX_REPEATS = 20
 
 
+class TookTooLong(Exception):
+    """A query was given up."""
+
+
 def repeated(verb: Callable[Concatenate[S, P], R]) -> Callable[Concatenate[S, P], R]:
     """Run a verb again when the database asks for that: a deadlock, a serialization failure, a busy file."""
 
@@ -65,6 +69,8 @@ class Session:
     shortest_pause, longest_pause = 0.02, 1.0
     #: Whether workers can be woken by hints, unless the settings say otherwise.
     sends_hints = False
+    #: Seconds for which a hint stands for the jobs that its sender stores after it.
+    hint_interval = 0.0
 
     def __init__(self, alias: str) -> None:
         self.alias = alias
@@ -111,6 +117,11 @@ class Session:
         """A transaction that may write; ``durable`` makes sure that it is no part of another one."""
         with transaction.atomic(using=self.alias, durable=durable):
             yield
+
+    @contextmanager
+    def reading(self, seconds: float) -> Iterator[None]:
+        """Queries may take so long each, where the database keeps to that. Raises TookTooLong."""
+        yield
 
     def advice(self) -> Iterator[Advice]:
         """What to change in this database's settings."""

@@ -10,6 +10,7 @@ from uuid import UUID
 from django.db import OperationalError, transaction
 
 from ..models import Job
+from ..moments import microseconds
 from ..outcomes import Outcome
 from ..states import JobStatus
 from .base import Storage, has_just_succeeded
@@ -107,6 +108,11 @@ class SQLiteStorage(Storage):
                 written |= super().finish(others)
         return written
 
+    def heartbeat(self, /, worker_id: UUID, lease: float, **told: int | None) -> bool:
+        # The host's time is asked for here: not before a wait for the write lock, but after.
+        with self.transaction():
+            return super().heartbeat(worker_id, lease, **told)
+
     def _first_attempts(self, cursor: Any, outcomes: Collection[Outcome]) -> set[tuple[str, int]]:
         """Id and fence of those jobs that run, and run for the first time."""
         first = Job.objects.using(self.alias).filter(
@@ -143,7 +149,7 @@ class SQLiteStorage(Storage):
 
     def _moment(self, value: Any) -> Any:
         ops: Any = self.connection.ops
-        return ops.convert_datetimefield_value(value, None, self.connection)
+        return value and microseconds(ops.convert_datetimefield_value(value, None, self.connection))
 
     @contextmanager
     def transaction(self, *, durable: bool = False) -> Iterator[None]:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, NamedTuple
 from uuid import UUID
 
+from ..moments import microseconds, moment
 from ..states import JobStatus
 
 
@@ -46,7 +47,10 @@ SENT_COLUMNS = ("id", *Send._fields[1:-1])
 
 
 class ClaimedJob(NamedTuple):
-    """A row that a worker now owns under ``fence``; ``attempts`` counts the run that begins."""
+    """A row that a worker now owns under ``fence``; ``attempts`` counts the run that begins.
+
+    Its moments are numbers: see ``moments``.
+    """
 
     id: UUID
     fence: int
@@ -60,10 +64,25 @@ class ClaimedJob(NamedTuple):
     metadata: str | None
     attempts: int
     crashes: int
-    enqueued_at: datetime
-    last_attempted_at: datetime
-    expires_at: datetime | None
-    run_after: datetime | None
+    enqueued_at: int
+    last_attempted_at: int
+    expires_at: int | None
+    run_after: int | None
+
+    @classmethod
+    def of(cls, row: Sequence[Any]) -> ClaimedJob:
+        """A job from its columns, as Django's fields read them."""
+        return cls._make(microseconds(value) if isinstance(value, datetime) else value for value in row)
+
+    @property
+    def columns(self) -> dict[str, Any]:
+        """Its columns by name, as Django's fields have them."""
+        moments = {name: value and moment(value) for name, value in zip(_MOMENTS, self[-4:], strict=True)}
+        return self._asdict() | moments
+
+
+#: The fields of a claimed job that are moments are its last.
+_MOMENTS = ClaimedJob._fields[-4:]
 
 
 class Advice(NamedTuple):
@@ -114,6 +133,8 @@ class Orders(NamedTuple):
     limited: Mapping[str, int] = {}
     #: Seconds until the first of the pauses is over.
     changes_in: float = float("inf")
+    #: Seconds until the first schedule is due, if that is soon; below 0 if it is already.
+    fires_in: float = float("inf")
 
 
 class Moved(NamedTuple):
@@ -175,3 +196,27 @@ class LogNote(NamedTuple):
 
 
 Note = ProgressNote | LogNote
+
+
+class KnownSchedules(NamedTuple):
+    """Which schedules a process can fire: those of its own code, and people's of tasks that it knows."""
+
+    names: Collection[str]
+    task_names: Collection[str]
+
+
+class Planned(NamedTuple):
+    """What is to become of one tick."""
+
+    tick: datetime
+    outcome: str
+    #: The job, if it is to have one.
+    send: Send | None
+    reason: str = ""
+
+
+class Decision(NamedTuple):
+    """What is to become of the ticks of a schedule that are due."""
+
+    firings: list[Planned]
+    next_at: datetime | None

@@ -34,6 +34,11 @@ class Doorbells:
         if self._waited and min(self._waited.values()) < now:
             self._waited = {id: until for id, until in self._waited.items() if until >= now}
 
+    @property
+    def are_waited_for(self) -> bool:
+        """Whether somebody may be waiting for the end of a job."""
+        return bool(self._waited)
+
     def ended(self, written: Mapping[UUID, JobStatus]) -> None:
         """These states stand in the database."""
         if self._waited:

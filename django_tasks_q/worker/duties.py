@@ -8,12 +8,13 @@ from collections.abc import Collection, Container
 from typing import NamedTuple
 from uuid import UUID
 
-from ..conf import Options
+from ..backends import DatabaseBackend
 from ..maintenance.expire import BATCH as EXPIRED_AT_ONCE
 from ..maintenance.expire import expire
 from ..maintenance.promote import promote
-from ..maintenance.prune import SLICE, prune
+from ..maintenance.prune import SLICE, forget, prune
 from ..maintenance.rescue import BATCH, rescue
+from ..maintenance.schedules import Firings
 from ..maintenance.statistics import condense
 from ..maintenance.strays import give_back_strays
 from ..maintenance.unknown import report_unknown
@@ -22,8 +23,14 @@ from ..storage import Storage
 
 #: Seconds between two rounds of each duty, less up to a fifth, so that workers do not march in step.
 RESCUE, EXPIRE, PRUNE, REPORT = 15.0, 15.0, 60.0, 60.0
-#: The same for statistics, of which little happens in a minute.
-CONDENSE = 600.0
+#: The same where a lost answer has the worker look at once, so that little is left to be found.
+STRAYS = 60.0
+#: The same for what little happens to in a minute: statistics, and rows that are kept for a day at least.
+CONDENSE, FORGET = 600.0, 600.0
+#: Seconds between two looks for schedules, where nothing has been heard of one that is due before.
+SCHEDULES = 300.0
+#: Seconds before another try, where the database had something against the first.
+FIRE_AGAIN = 1.0
 #: Seconds between two slices of a prune.
 NEXT_SLICE = 0.1
 #: Seconds between two mentions of the same unknown tasks.
@@ -45,22 +52,24 @@ class Found(NamedTuple):
 class Duties:
     """The maintenance that every worker shares in; two at once do no harm."""
 
-    def __init__(
-        self, storage: Storage, backend: str, settings: Options, known_tasks: Collection[str]
-    ) -> None:
+    def __init__(self, storage: Storage, backend: DatabaseBackend, known_tasks: Collection[str]) -> None:
         self.storage = storage
-        self.backend = backend
-        self.settings = settings
+        self.backend = backend.alias
+        self.settings = settings = backend.settings
         self.known_tasks = known_tasks
+        self.firings = Firings(storage, backend)
+        self._has_declared = False
         #: Kept until they are answered: a later duty may fail first.
         self._ended: list[UUID] = []
         self._expired: list[UUID] = []
         self._rescued: dict[UUID, JobStatus] = {}
-        # A dead worker's jobs are looked for more often where leases are short.
+        # Jobs in nobody's hands are looked for more often where leases are short.
         self._rescue_every = min(RESCUE, settings.lease / 4)
-        self._promote_at = self._rescue_at = self._expire_at = 0.0
+        self._strays_every = min(STRAYS, settings.lease * 2)
+        self._promote_at = self._rescue_at = self._strays_at = self._expire_at = self._fire_at = 0.0
         self._prune_at = self._report_at = time.monotonic() + PRUNE
         self._condense_at = time.monotonic() + _jittered(CONDENSE)
+        self._forget_at = time.monotonic() + _jittered(FORGET)
 
     def perform(self, worker_id: UUID, known: Container[UUID], *, idle: bool, pause: float = 1.0) -> Found:
         """Do what is due. Due jobs are looked for every ``pause`` seconds at least, and when idle at once.
@@ -70,24 +79,27 @@ class Duties:
         now = time.monotonic()
         ready = 0
         # The next time is set before each duty: one that fails must not keep the worker from its jobs.
+        if now >= self._fire_at:
+            ready += self._fire(now)
         if now >= self._promote_at or idle:
             # A little more, so that a look for jobs comes first and does it in passing.
             pause *= 1.1
             self._promote_at = now + pause
-            ready, due = promote(self.storage, self.backend)
+            promoted, due = promote(self.storage, self.backend)
+            ready += promoted
             if due is not None:
                 self._promote_at = now + max(0.0, min(pause, due))
         if now >= self._rescue_at:
             self._rescue_at = now + _jittered(self._rescue_every)
-            found = give_back_strays(self.storage, worker_id, known)
             rescued = rescue(self.storage, self.backend, self.settings)
             self._rescued |= rescued
-            found |= rescued
-            if len(found) >= BATCH:
+            if len(rescued) >= BATCH:
                 # There may be more; claims come in between, and other workers may be at it too.
                 self._rescue_at = now + _jittered(0.1)
-            ready += len(found)
-            self._ended += [id for id, status in found.items() if status in FINAL]
+            ready += self._given_back(rescued)
+        if now >= self._strays_at:
+            self._strays_at = now + _jittered(self._strays_every)
+            ready += self._given_back(give_back_strays(self.storage, worker_id, known))
         if now >= self._expire_at:
             self._expire_at = now + _jittered(EXPIRE)
             expired = expire(self.storage, self.backend)
@@ -108,23 +120,51 @@ class Duties:
             self._condense_at = now + _jittered(CONDENSE)
             if condense(self.storage, self.backend):
                 self._condense_at = now + NEXT_SLICE
+        if now >= self._forget_at:
+            self._forget_at = now + _jittered(FORGET)
+            if forget(self.storage) >= SLICE:
+                self._forget_at = now + NEXT_SLICE
         done = Found(bool(ready), self._ended, self._expired, self._rescued)
         self._ended, self._expired, self._rescued = [], [], {}
         return done
 
+    def _fire(self, now: float) -> int:
+        """Fire the schedules that are due. Answers how many jobs came of it."""
+        self._fire_at = now + FIRE_AGAIN
+        if not self._has_declared:
+            self.firings.declare()
+            self._has_declared = True
+        jobs, due = self.firings.fire()
+        self._fire_at = now + _jittered(SCHEDULES)
+        if due is not None:
+            self.fires_in(due)
+        return jobs
+
+    def fires_in(self, seconds: float) -> None:
+        """A schedule is due then. A little later it is by the database's clock as well."""
+        self._fire_at = min(self._fire_at, time.monotonic() + max(0.0, seconds + 0.002))
+
+    def _given_back(self, found: dict[UUID, JobStatus]) -> int:
+        """Take note of those that have ended with it. Answers how many there are."""
+        self._ended += [id for id, status in found.items() if status in FINAL]
+        return len(found)
+
     def look_for_strays(self) -> None:
         """At the next round: an answer may have been lost just now."""
-        self._rescue_at = 0.0
+        self._strays_at = 0.0
 
     @property
     def seconds_to_next(self) -> float:
         due = min(
+            self._fire_at,
             self._promote_at,
             self._rescue_at,
+            self._strays_at,
             self._expire_at,
             self._prune_at,
             self._report_at,
             self._condense_at,
+            self._forget_at,
         )
         return max(0.0, due - time.monotonic())
 

@@ -44,13 +44,16 @@ class Group:
     start_at: float = 0.0
     #: Seconds that recent jobs took.
     usual: float = AHEAD_SECONDS
+    #: Bytes that recent ones answered.
+    size_of_answer: float = 1.0
 
-    def learn(self, duration: float) -> None:
-        """Take note of how long a job took."""
+    def learn(self, duration: float, size: int) -> None:
+        """Take note of how many seconds a job took, and how many bytes it answered."""
         # Quick to believe that jobs are long, slow to believe that they are short: a job too many in
         # hand looks like running to everybody else.
         weight = 0.5 if duration > self.usual else 0.05
         self.usual += weight * (duration - self.usual)
+        self.size_of_answer += (0.5 if size > self.size_of_answer else 0.05) * (size - self.size_of_answer)
 
     @property
     def pace(self) -> float:

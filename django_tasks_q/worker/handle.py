@@ -65,6 +65,16 @@ class Handle:
         """Jobs it was given and has not answered."""
         raise NotImplementedError
 
+    @property
+    def expected(self) -> UUID | None:
+        """The job that it will answer next, if that can be told."""
+        return None
+
+    @property
+    def in_hand(self) -> float:
+        """Seconds for which it will have something to do, as far as can be told."""
+        return 0.0
+
     def room(self, now: float) -> int:
         """How many more jobs it should be given."""
         raise NotImplementedError

@@ -47,8 +47,8 @@ class Intake:
         self.taken = 0
         self._drained = False
         self._limited_first = False
-        #: When there last was something to claim.
-        self._found_at = 0.0
+        #: When there last was something to claim, and when somebody last said so.
+        self._found_at = self._hinted_at = 0.0
         self._look_at = 0.0
 
     # When
@@ -72,6 +72,8 @@ class Intake:
         self._look_at = 0.0
 
     def _is_due(self, hinted: bool) -> bool:
+        if hinted:
+            self._hinted_at = time.monotonic()
         return self.can_claim and (hinted or not self.seconds_to_next)
 
     def _look_again(self, found: int, *, full: bool) -> None:
@@ -83,7 +85,7 @@ class Intake:
             self._look_at = 0.0
         else:
             # The longer nothing has come, the less often.
-            self._look_at = now + self.wakeup.pause(now - self._found_at)
+            self._look_at = now + self.wakeup.pause(now - self._found_at, now - self._hinted_at)
 
     # What
 

@@ -24,6 +24,7 @@ from .config import WorkerConfig
 from .doorbells import Doorbells
 from .duties import Duties
 from .forkserver import ForkServer
+from .gathering import Gathering
 from .groups import groups_of
 from .intake import Intake
 from .lease import Lease
@@ -66,7 +67,7 @@ class Parent:
         groups = groups_of(registry, config, self.settings)
         self.pool = Pool(self.server, groups, child_config)
         self.lease = Lease(self.storage, config, self.settings.lease)
-        self.duties = Duties(self.storage, config.backend, self.settings, registry.names())
+        self.duties = Duties(self.storage, backend, registry.names())
         self.wakeup = Wakeup(self.storage, config.backend, self.signals, listen=self.settings.notify)
         self.cancellations = Cancellations(self.storage, listens=self.settings.notify)
         self.orders = OrderBook(self.storage, config.backend)
@@ -76,6 +77,7 @@ class Parent:
         )
         self.doorbells = Doorbells(self.storage, config.backend)
         self.ledger = Ledger(self.storage, self.intake, self.pool, self.doorbells, report)
+        self.gathering = Gathering()
         self.outage = Outage()
         #: Hints that came while the database was busy.
         self._heard = Hints()
@@ -123,6 +125,8 @@ class Parent:
         if self.lease.is_over and self.lease.is_taken:
             self._lose_lease()
         self.ledger.unwritten += self.pool.receive()
+        if not self._may_gather():
+            self.gathering.end()
         if self._may_ask():
             hints, self._heard = self._heard, Hints()
             try:
@@ -135,15 +139,28 @@ class Parent:
             self.pool.fill(self.lease.id)
             self.pool.telling.tell()
             self.ledger.release(self.pool.feed())
+        if self._may_gather():
+            self.gathering.begin(self.pool.in_hand)
         self.report.progress()
+
+    def _may_gather(self) -> bool:
+        """Whether nobody is in want of endings, nor of jobs."""
+        if self.signals.stops or self.doorbells.are_waited_for or self.intake.limits:
+            return False
+        return self.pool.in_hand > 0
 
     def _sleep(self) -> float:
         now = time.monotonic()
+        due = self.pool.deadline()
+        if gathers := self.gathering.left:
+            due = min(due, gathers)
         if now < self.outage.retry_at:
-            return min(self.outage.retry_at - now, self.pool.deadline())
-        due = min(self.pool.deadline(), self.lease.seconds_to_renewal)
+            return min(due, self.outage.retry_at - now)
+        due = min(due, self.lease.seconds_to_renewal)
         if self.ledger.exchange is not None:
             return min(due, self.ledger.seconds_to_collect)
+        if gathers:
+            return due
         if self.ledger.unwritten:
             return 0.0
         due = min(due, self.duties.seconds_to_next, self.pool.notes.seconds_to_next)
@@ -155,7 +172,7 @@ class Parent:
         return due
 
     def _sources(self) -> Iterator[tuple[HasFileno, bool]]:
-        yield from self.pool.channels()
+        yield from self.pool.channels(quiet=self.gathering.left > 0)
         if self.ledger.exchange is not None:
             yield self.ledger.exchange, False
 
@@ -186,7 +203,9 @@ class Parent:
         self.tally.write()
         self.wakeup.listen()
         self._cancel(hints.cancels)
-        self.ledger.send(hints.jobs or found.ready)
+        hinted = hints.jobs or found.ready
+        if hinted or self.doorbells.are_waited_for or not self.gathering.left:
+            self.ledger.send(hinted)
         if self.ledger.exchange is None:
             self.doorbells.ring()
 
@@ -215,6 +234,7 @@ class Parent:
             if self.orders.current.stop:
                 self.report.line("Somebody has asked this worker to stop.")
                 self.signals.stops += 1
+        self.duties.fires_in(self.orders.current.fires_in)
 
     def _cancel(self, hinted: bool) -> None:
         """End what somebody wants cancelled."""

@@ -91,11 +91,14 @@ class Pool:
         kind = Single if group.kind == "process" else Several
         self.children[self._keys] = kind(self._keys, group, pipes)
 
-    def channels(self) -> Iterator[tuple[Channel, bool]]:
-        """Every channel to wait for, and whether it also has something to send."""
+    def channels(self, *, quiet: bool = False) -> Iterator[tuple[Channel, bool]]:
+        """Every channel to wait for, and whether it also has something to send.
+
+        With ``quiet`` not those of children that have work for some time.
+        """
         yield self.server.channel, self.server.channel.has_unsent
         for child in self.children.values():
-            if child.gone_at is None:
+            if child.gone_at is None and not (quiet and child.in_hand):
                 yield child.channel, child.channel.has_unsent
 
     # Jobs
@@ -109,6 +112,18 @@ class Pool:
     def waiting(self) -> int:
         """Claimed jobs that no child has."""
         return sum(len(group.backlog) for group in self.groups)
+
+    @property
+    def in_hand(self) -> float:
+        """Seconds for which no child will run out of jobs, as far as can be told; 0 if one has already.
+
+        Of those that have a job and none behind it nothing can be told: they are listened to.
+        """
+        at_work = {id(child.group) for child in self.children.values() if child.held}
+        mine = [child for child in self.children.values() if id(child.group) in at_work]
+        if any(child.accepts and not child.held for child in mine):
+            return 0.0
+        return min((child.in_hand for child in mine if child.in_hand), default=0.0)
 
     def room(self, group: Group) -> int:
         """How many more jobs could start soon enough to be worth claiming now."""
@@ -218,9 +233,10 @@ class Pool:
         try:
             for kind, body in child.channel.receive():
                 if kind == protocol.SUCCESS:
-                    self._answered(child, *protocol.unpack_success(body), outcomes)
+                    answer = protocol.unpack_success(body, child.expected)
+                    self._answered(child, *answer, len(body), outcomes)
                 elif kind == protocol.OUTCOME:
-                    self._answered(child, *protocol.unpack_outcome(body), outcomes)
+                    self._answered(child, *protocol.unpack_outcome(body), len(body), outcomes)
                 elif kind == protocol.NOTE:
                     self.notes.append(protocol.unpack_note(body))
                 elif kind == protocol.STARTED:
@@ -242,11 +258,13 @@ class Pool:
                 child.gone_at = time.monotonic()
         return outcomes
 
-    def _answered(self, child: Handle, outcome: Outcome, told: bool, outcomes: list[Outcome]) -> None:
+    def _answered(
+        self, child: Handle, outcome: Outcome, told: bool, size: int, outcomes: list[Outcome]
+    ) -> None:
         if not child.answered(outcome.job_id):
             return
         child.done += 1
-        child.group.learn(outcome.duration or 0.0)
+        child.group.learn(outcome.duration or 0.0, size)
         if child.group.recycling.is_due(child):
             child.retire()
         self.telling.ran(outcome.job_id, child, told)

@@ -12,7 +12,6 @@ import struct
 import threading
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import astuple
-from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -130,9 +129,12 @@ class Channel:
         self.sock.close()
 
 
+_ENCODER = json.JSONEncoder(separators=(",", ":"))
+
+
 def pack(records: Iterable[Sequence[Any]]) -> bytes:
     """Records of JSON types."""
-    return json.dumps(list(records), separators=(",", ":")).encode()
+    return _ENCODER.encode(list(records)).encode()
 
 
 def unpack(body: bytes) -> list[list[Any]]:
@@ -140,25 +142,14 @@ def unpack(body: bytes) -> list[list[Any]]:
     return records
 
 
-#: The fields of a claimed job that come last are moments.
-_MOMENTS = ClaimedJob._fields.index("enqueued_at")
-
-
 def pack_jobs(jobs: Iterable[ClaimedJob]) -> bytes:
-    return pack((job.id.hex, *job[1:_MOMENTS], *map(_text, job[_MOMENTS:])) for job in jobs)
+    return pack([(job.id.hex, *job[1:]) for job in jobs])
 
 
 def unpack_jobs(body: bytes) -> Iterator[ClaimedJob]:
-    for id, *rest in unpack(body):
-        yield ClaimedJob(UUID(hex=id), *rest[: _MOMENTS - 1], *map(_moment, rest[_MOMENTS - 1 :]))
-
-
-def _text(moment: Any) -> str | None:
-    return None if moment is None else moment.isoformat()
-
-
-def _moment(text: str | None) -> Any:
-    return None if text is None else datetime.fromisoformat(text)
+    for record in unpack(body):
+        record[0] = UUID(int=int(record[0], 16))
+        yield ClaimedJob._make(record)
 
 
 # An outcome begins with its job's id and whether receivers are to be told of it.
@@ -172,9 +163,12 @@ def pack_success(outcome: Outcome, told: bool) -> bytes:
     return head + (outcome.result or "").encode()
 
 
-def unpack_success(body: bytes) -> tuple[Outcome, bool]:
+def unpack_success(body: bytes, expected: UUID | None = None) -> tuple[Outcome, bool]:
+    """See pack_success(). The id that was ``expected`` is used again, since to make one is work."""
     id, told, fence, duration = _SUCCESS.unpack_from(body)
-    return Outcome.successful(UUID(bytes=id), fence, body[_SUCCESS.size :].decode(), duration), told
+    if expected is None or expected.int != int.from_bytes(id):
+        expected = UUID(bytes=id)
+    return Outcome.successful(expected, fence, body[_SUCCESS.size :].decode(), duration), told
 
 
 _NOTES: dict[str, type[Note]] = {kind.__name__: kind for kind in (ProgressNote, LogNote)}

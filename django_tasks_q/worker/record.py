@@ -34,11 +34,11 @@ def record(
     not about the outcomes, as when the database does not answer.
     """
     done = [outcome for outcome in outcomes if outcome.is_written]
-    unwritten = [outcome for outcome in outcomes if not outcome.is_written]
+    unwritten = [outcome for outcome in outcomes if not outcome.is_written] if done else outcomes
     tried, written = _write(storage, unwritten, finish or storage.finish)
     failpoint("finish.committed")
-    void = [outcome for outcome in tried if outcome.job_id not in written]
-    if void:
+    if len(written) < len(tried):
+        void = [outcome for outcome in tried if outcome.job_id not in written]
         # An earlier try may have written it, or the attempt its success in its own transaction. Nothing of
         # that is in doubt any more: the write has waited for the transaction.
         for form in (void, [_success(outcome) for outcome in void]):
@@ -46,7 +46,9 @@ def record(
             stands = storage.stands(found.values())
             written |= {id: found[id].status for id in stands}
             tried = [found[outcome.job_id] if outcome.job_id in stands else outcome for outcome in tried]
-    return [*done, *tried], written | {outcome.job_id: outcome.status for outcome in done}
+    if done:
+        written |= {outcome.job_id: outcome.status for outcome in done}
+    return [*done, *tried], written
 
 
 def _success(outcome: Outcome) -> Outcome | None:

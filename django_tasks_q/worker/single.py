@@ -26,6 +26,8 @@ from .handle import HOOK_TIMEOUT, START_TIMEOUT, Handle
 
 #: The most jobs a child may hold.
 MAX_AHEAD = 200
+#: Bytes of answers that a child can be left alone with. A pipe has room for three times as many.
+PIPE = 1 << 16
 #: Seconds after which the jobs behind a running one are taken back.
 PATIENCE = 0.02
 
@@ -48,6 +50,17 @@ class Single(Handle):
     @property
     def held(self) -> int:
         return len(self.sent)
+
+    @property
+    def expected(self) -> UUID | None:
+        return self.sent[0].id if self.sent else None
+
+    @property
+    def in_hand(self) -> float:
+        if len(self.sent) < 2 or self.dropping or self.channel.has_unsent or not self.accepts:
+            return 0.0
+        # What it answers has to have room on the pipe until somebody reads it.
+        return min(len(self.sent) - 1, PIPE / self.group.size_of_answer) * self.group.pace
 
     def room(self, now: float) -> int:
         if not self.accepts or self.dropping:

@@ -57,23 +57,23 @@ class Tally:
 
     def claimed(self, jobs: Iterable[ClaimedJob]) -> None:
         """These are the worker's now."""
-        label, count, waited = ("", ""), 0, 0.0
+        label, count, waited = ("", ""), 0, 0
         for job in jobs:
             if label != (mine := (job.queue_name, job.task_name)):
                 self._add_claims(label, count, waited)
-                label, count, waited = mine, 0, 0.0
+                label, count, waited = mine, 0, 0
             self._labels[job.id] = label
             count += 1
             if job.attempts + job.crashes == 1:
                 due = job.enqueued_at if job.run_after is None else max(job.enqueued_at, job.run_after)
-                waited += max(0.0, (job.last_attempted_at - due).total_seconds())
+                waited += max(0, job.last_attempted_at - due)
         self._add_claims(label, count, waited)
 
-    def _add_claims(self, label: Label, count: int, waited: float) -> None:
+    def _add_claims(self, label: Label, count: int, waited: int) -> None:
         if count:
             figures = self._of(label)
             figures["started"] += count
-            figures["seconds_waited"] += waited
+            figures["seconds_waited"] += waited / 1e6
 
     def ended(self, outcomes: Iterable[Outcome], written: Mapping[UUID, JobStatus]) -> None:
         """These states stand in the database; what has none was others' already."""

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import faulthandler
 import logging
-import selectors
+import math
+import select
 import signal
 import socket
 import time
@@ -87,10 +88,15 @@ class Wakeup:
         """Seconds after which an idle worker looks for jobs although no hint came: some may be lost."""
         return LOST_HINT if self._hears else self.storage.longest_pause
 
-    def pause(self, idle: float) -> float:
-        """Seconds until the next look for jobs, where none has come for ``idle`` seconds."""
+    def pause(self, idle: float, hinted: float) -> float:
+        """Seconds until the next look for jobs, where none has come for ``idle`` seconds.
+
+        The last hint is ``hinted`` seconds old. It stands for the jobs that its sender stored soon after,
+        and the first may have gone to another worker.
+        """
         if self._hears and idle > STREAM:
-            return LOST_HINT
+            silence = self.storage.hint_interval + HINT_PAUSE - hinted
+            return min(silence, max(2 * HINT_PAUSE, hinted)) if silence > 0 else LOST_HINT
         return min(max(self.storage.shortest_pause, idle / 8), self.storage.longest_pause)
 
     def wait(self, channels: Iterable[tuple[HasFileno, bool]], timeout: float) -> Hints:
@@ -105,17 +111,20 @@ class Wakeup:
             missed = Hints()
         if (deaf := self._deaf_until - time.monotonic()) > 0:
             listener, timeout = None, min(timeout, deaf)
-        with selectors.DefaultSelector() as selector:
-            selector.register(self.signals, selectors.EVENT_READ)
-            if listener is not None:
-                selector.register(listener, selectors.EVENT_READ)
-            for channel, writes in channels:
-                events = selectors.EVENT_READ | (selectors.EVENT_WRITE if writes else 0)
-                selector.register(channel, events)
-            ready = {key.fileobj for key, _ in selector.select(timeout)}
-        if self.signals in ready:
+        # Made anew each time: who is to be waited for changes at every step.
+        poll = select.poll()
+        poll.register(self.signals, select.POLLIN)
+        if listener is not None:
+            poll.register(listener, select.POLLIN)
+        for channel, writes in channels:
+            poll.register(channel, select.POLLIN | select.POLLOUT if writes else select.POLLIN)
+        # Rounded up, so that what is due is due then.
+        ready = {fd for fd, _ in poll.poll(math.ceil(max(0.0, timeout) * 1000))}
+        if self.signals.fileno() in ready:
             self.signals.drain()
-        return missed | self._drained(listener) if listener is not None and listener in ready else missed
+        if listener is not None and listener.fileno() in ready:
+            return missed | self._drained(listener)
+        return missed
 
     def _drained(self, listener: Listener) -> Hints:
         try:

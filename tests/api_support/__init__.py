@@ -11,7 +11,7 @@ from django.urls import URLPattern, URLResolver
 from django.utils import timezone
 
 from django_tasks_q.api import urls
-from django_tasks_q.models import Attempt, Job, Worker
+from django_tasks_q.models import Attempt, Job, Schedule, Worker
 
 API = "/api/tasks/v1/"
 JOBS = f"{API}jobs/"
@@ -51,10 +51,24 @@ def make_worker(**fields: Any) -> Worker:
     return Worker.objects.create(**defaults | fields)
 
 
+def make_schedule(**fields: Any) -> Schedule:
+    defaults = {
+        "backend": "default",
+        "name": "nightly",
+        "origin": "database",
+        "task_name": "tests.tasksapp.tasks.noop",
+        "expression": "0 3 * * *",
+        "next_at": timezone.now() + timedelta(hours=1),
+    }
+    return Schedule.objects.create(**defaults | fields)
+
+
 def make_user(*codenames: str, name: str = "user", **flags: bool) -> User:
     user = User.objects.create_user(name, **flags)
     for codename in codenames:
-        model = {"worker": "worker", "queue": "queue"}.get(codename.rpartition("_")[2], "job")
+        model = {"worker": "worker", "queue": "queue", "schedule": "schedule"}.get(
+            codename.rpartition("_")[2], "job"
+        )
         kind = ContentType.objects.get_for_model(Job) if model == "job" else None
         kind = kind or ContentType.objects.get(app_label="django_tasks_q", model=model)
         permission, _ = Permission.objects.get_or_create(codename=codename, content_type=kind)

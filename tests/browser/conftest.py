@@ -4,7 +4,7 @@ import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 
@@ -29,22 +29,51 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.skip(reason=reason))
 
 
+#: Logs the user in without a browser, and says how the session is called.
+SESSION = """
+from django.contrib.auth.models import User
+from django.test import Client
+client = Client()
+client.force_login(User.objects.get())
+print(client.cookies["sessionid"].value)
+"""
+
+
+class Served(NamedTuple):
+    """One server for all tests, and the database that each of them begins with."""
+
+    site: Site
+    template: Path
+    session: str
+
+
 @pytest.fixture(scope="session")
-def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A database with its tables and a user, for every site to begin with."""
-    site = Site(tmp_path_factory.mktemp("template"))
-    site.prepare()
-    return site.directory / "site.sqlite3"
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    prepared = Site(tmp_path_factory.mktemp("template"))
+    prepared.prepare()
+    session = prepared.shell(SESSION)
+    directory = tmp_path_factory.mktemp("site")
+    template = prepared.directory / "site.sqlite3"
+    shutil.copy(template, directory / "site.sqlite3")
+    with Site(directory).serving() as site:
+        yield Served(site, template, session)
 
 
 @pytest.fixture
-def site(template: Path, tmp_path: Path) -> Iterator[Site]:
-    shutil.copy(template, tmp_path / "site.sqlite3")
-    with Site(tmp_path).serving() as site:
-        yield site
+def site(served: Served) -> Iterator[Site]:
+    """The site with nothing in it but its user. The server keeps no connection between two requests."""
+    for path in served.site.directory.glob("site.sqlite3-*"):
+        path.unlink()
+    shutil.copy(served.template, served.site.directory / "site.sqlite3")
+    log = served.site.directory / "server.log"
+    start = log.stat().st_size
+    yield served.site
+    print(f"--- runserver\n{log.read_bytes()[start:].decode()[-4000:]}")
 
 
-@pytest.fixture(scope="session")
+# No longer than these tests: while it is open this thread has an event loop, in which Django refuses to ask a
+# database, and other tests follow in the same process.
+@pytest.fixture(scope="package")
 def browser() -> Iterator[Any]:
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(
@@ -55,7 +84,7 @@ def browser() -> Iterator[Any]:
 
 
 @pytest.fixture
-def open_page(browser: Any, site: Site) -> Iterator[Any]:
+def open_page(browser: Any, site: Site, served: Served) -> Iterator[Any]:
     """Opens pages, logged in. In the end none of them may have broken the policy or met an error."""
     contexts: list[Any] = []
     complaints: list[str] = []
@@ -65,13 +94,13 @@ def open_page(browser: Any, site: Site) -> Iterator[Any]:
             java_script_enabled=script, viewport={"width": 1280, "height": 900}, locale="en-GB", **more
         )
         contexts.append(context)
+        if login:
+            context.add_cookies([{"name": "sessionid", "value": served.session, "url": site.url}])
         page = context.new_page()
         page.set_default_timeout(15_000)
         page.on("console", lambda message: note(message))
         page.on("pageerror", lambda error: complaints.append(f"error: {error}"))
         page.on("dialog", lambda dialog: complaints.append(f"dialog: {dialog.message}"))
-        if login:
-            log_in(page, site)
         return page
 
     def note(message: Any) -> None:
@@ -85,9 +114,7 @@ def open_page(browser: Any, site: Site) -> Iterator[Any]:
     assert complaints == []
 
 
-def log_in(page: Any, site: Site) -> None:
-    page.goto(f"{site.url}/login/")
+def log_in(page: Any) -> None:
     page.fill("#id_username", USER)
     page.fill("#id_password", PASSWORD)
     page.click("[type=submit]")
-    page.wait_for_url(f"{site.url}/")

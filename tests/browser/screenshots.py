@@ -1,6 +1,7 @@
 """The pictures of the documentation: ``python -m tests.browser.screenshots [folder] [--all]``.
 
-Fills a site by running jobs, and opens every screen. With ``--all`` also in the dark and on a phone.
+Fills a site by running jobs, and opens every screen. With ``--all`` also in the dark and on a phone, with
+``--unfold`` under django-unfold.
 """
 
 from __future__ import annotations
@@ -28,10 +29,38 @@ SCREENS = {
     "queues": "queue/",
     "workers": "worker/",
     "tasks": "job/tasks/",
+    "enqueue": "job/enqueue/?task=shop.refund",
+    "schedules": "schedule/",
     "job-failed": None,
     "job-running": None,
     "confirm": None,
 }
+#: The outcomes are of jobs that ran, at the times that a schedule would have had them at.
+SCHEDULES = """
+from datetime import timedelta
+from django.utils import timezone
+from django_tasks_q import actions
+from django_tasks_q.models import Firing, Job, Schedule
+for name, cron, zone in (
+    ("close the day", "0 3 * * *", "Europe/Berlin"),
+    ("close the month", "0 4 1 * *", "Europe/Berlin"),
+    ("remind of carts", "*/15 * * * *", "UTC"),
+):
+    actions.save_schedule(name, "shop.close_day", args=["2026-01-31"], cron=cron, timezone=zone)
+actions.disable_schedule("close the month", by="anna", reason="the books are open")
+now = timezone.now()
+for name, hours in (("close the day", 24), ("remind of carts", 0.25)):
+    schedule = Schedule.objects.get(name=name)
+    for number in range(8):
+        tick = now - timedelta(hours=hours * (8 - number))
+        firing = Firing(schedule=schedule, tick=tick, fired_at=tick, outcome="fired")
+        if hours < 1 and number in (2, 3):
+            firing.outcome = "missed" if number == 2 else "overlap"
+        else:
+            status = "FAILED" if number == 5 else "SUCCESSFUL"
+            firing.job_id = Job.objects.filter(status=status)[number].pk
+        firing.save()
+"""
 SIZES = {"wide": (1280, 900), "phone": (390, 844)}
 
 
@@ -101,7 +130,8 @@ def main(arguments: list[str]) -> None:
     folder = Path(next((each for each in arguments if not each.startswith("-")), FOLDER))
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as directory, redirect_stdout(io.StringIO()):
-        site = Site(Path(directory))
+        settings = "tests.themed.settings" if "--unfold" in arguments else "tests.browser.settings"
+        site = Site(Path(directory), settings=settings)
         site.prepare()
         site.fill()
         queues = [word for queue in SERVED for word in ("--queue", queue)]
@@ -112,6 +142,7 @@ def main(arguments: list[str]) -> None:
                 "from django_tasks_q import actions\n"
                 "actions.pause('reports', by='anna', reason='month-end closing')"
             )
+            site.shell(SCHEDULES)
             settle(12)  # for heartbeats, progress and statistics
             pictures(site, folder, everything)
 

@@ -49,10 +49,12 @@ with transaction.atomic():
 class Site(Project):
     """Django's own server and ``runworker``, on an SQLite file."""
 
-    def __init__(self, directory: Path, language: str = "en") -> None:
+    def __init__(
+        self, directory: Path, language: str = "en", settings: str = "tests.browser.settings"
+    ) -> None:
         super().__init__("site", f"sqlite:///{directory / 'site.sqlite3'}", directory)
         self.env |= {
-            "DJANGO_SETTINGS_MODULE": "tests.browser.settings",
+            "DJANGO_SETTINGS_MODULE": settings,
             "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]),
             "SITE_LANGUAGE": language,
         }

@@ -5,8 +5,9 @@ import os
 import random
 import signal
 import time
+from datetime import date, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from django_tasks_q import task
 
@@ -80,6 +81,21 @@ def close_day(context: Any, day: str) -> int:
 def retry_supplier(supplier: str) -> None:
     """Ask a supplier again, an hour later each time."""
     raise ConnectionRefusedError(f"{supplier} refuses connections")
+
+
+@task(name="shop.refund", queue_name="payments", admin=True, tags=["money"])
+def refund(
+    order: int,
+    reason: Literal["damaged", "late", "unwanted"],
+    amount: float = 10.0,
+    on: date | None = None,
+    wait: timedelta = timedelta(0),
+    lines: list[int] = [],  # noqa: B006
+    card_token: str = "",
+    notify: bool = True,
+) -> str:
+    """Give a customer money back."""
+    return f"refunded {amount:.2f} of order {order}: {reason}"
 
 
 @task(name="shop.fail_unless")

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from ..project import wait_for
+from .conftest import log_in
 from .policy import POLICY
 from .site import Site
 
@@ -171,6 +172,84 @@ def test_new_job_from_an_old_one(page: Any, site: Site) -> None:
     assert "0.5" in page.locator("#content-main").inner_text()
 
 
+def test_task_is_enqueued_by_its_form(page: Any, site: Site) -> None:
+    with site.worker(*WORKER):
+        go(page, site, "job/tasks/")
+        page.get_by_role("link", name="Enqueue shop.refund").click()
+        page.locator("#id_argument-order").fill("7")
+        page.locator("#id_argument-reason").select_option(label="late")
+        page.locator("#id_argument-on").fill("2026-02-03")
+        page.locator("#id_argument-lines").fill('["x"]')
+        page.locator("#id_argument-card_token").fill("tok_canary")
+        page.locator("#id_argument-notify").uncheck()
+        page.get_by_role("button", name="Enqueue").click()
+        # Each error stands beside its field, which names it for who cannot see that.
+        lines = page.locator("#id_argument-lines")
+        assert lines.get_attribute("aria-invalid") == "true"
+        told = page.locator(f"#{lines.get_attribute('aria-describedby').split()[-1]}")
+        assert "Must be of type list[int]" in told.inner_text()
+        assert page.locator("#id_argument-on").input_value() == "2026-02-03"
+        assert not page.locator("#id_argument-notify").is_checked()
+        assert "tok_canary" not in page.content()
+        lines.fill("[1, 2]")
+        page.locator("#id_argument-card_token").fill("tok_canary")
+        page.get_by_role("button", name="Enqueue").click()
+        assert "A new job was enqueued" in message(page)
+        until(page, "refunded 10.00 of order 7: late")
+        shown = page.locator("#content-main").inner_text()
+        assert "********" in shown
+        assert "tok_canary" not in page.content()
+        assert "demo Enqueue" in shown.partition("Who did what")[2]
+
+
+def test_texts_are_copied(open_page: Any, site: Site) -> None:
+    site.shell("from tests.browser.tasks import *; fail_unless.enqueue('/nonexistent')")
+    with site.worker(*WORKER, "--batch") as worker:
+        worker.process.wait(60)
+    page = open_page(permissions=["clipboard-read", "clipboard-write"])
+    go(page, site, "job/")
+    page.get_by_role("link", name="shop.fail_unless").click()
+
+    def copied(name: str) -> str:
+        page.get_by_role("button", name=f"Copy: {name}").click()
+        status = page.locator("#tasks-copy-status")
+        wait_for(lambda: name in status.inner_text(), 5)
+        return str(page.evaluate("navigator.clipboard.readText()"))
+
+    assert copied("Id of the job") == page.url.rstrip("/").split("/")[-2]
+    assert copied("Positional arguments") == '[\n  "/nonexistent"\n]'
+    assert page.get_by_role("button", name="Copy: Traceback of attempt 1").count() == 0
+    page.get_by_text("Traceback", exact=True).click()
+    assert "FileNotFoundError" in copied("Traceback of attempt 1")
+    # By keyboard, and again after the page has been refreshed under it.
+    page.evaluate("navigator.clipboard.writeText('')")
+    tab_to(page, "Copy: Keyword arguments", "button")
+    page.keyboard.press("Enter")
+    wait_for(lambda: page.evaluate("navigator.clipboard.readText()") == "{}", 5)
+
+
+def test_copy_buttons_outlive_a_refresh(open_page: Any, site: Site) -> None:
+    site.shell("from tests.browser.tasks import *; wait_for.enqueue(600)")
+    page = open_page()
+    go(page, site, "job/")
+    page.get_by_role("link", name="shop.wait_for").click()
+    tab_to(page, "Copy: Positional arguments", "button")
+    page.locator("#tasks-live[data-refreshed]").wait_for(timeout=9000)
+    assert page.evaluate("document.activeElement.ariaLabel") == "Copy: Positional arguments"
+    assert page.get_by_role("button", name="Copy: Id of the job").count() == 1
+
+
+def test_no_copy_button_where_there_is_no_clipboard(open_page: Any, site: Site) -> None:
+    site.shell("from tests.browser.tasks import *; wait_for.enqueue(600)")
+    for script in (True, False):
+        page = open_page(script=script)
+        if script:
+            page.add_init_script("Object.defineProperty(navigator, 'clipboard', {value: undefined})")
+        go(page, site, "job/")
+        page.get_by_role("link", name="shop.wait_for").click()
+        assert page.get_by_role("button", name=re.compile("Copy")).count() == 0
+
+
 def test_live_refresh_and_its_pause(open_page: Any, site: Site) -> None:
     page = open_page()
     go(page, site, "job/")
@@ -231,7 +310,7 @@ def test_nothing_breaks_the_policy(open_page: Any, site: Site) -> None:
         "window.broken = []; document.addEventListener('securitypolicyviolation',"
         " (event) => window.broken.push(event.violatedDirective + ' ' + event.blockedURI))"
     )
-    for path in (*SCREENS, "", "job/?status=failed"):
+    for path in (*SCREENS, "", "job/enqueue/?task=shop.refund", "job/?status=failed"):
         go(page, site, path)
         page.wait_for_load_state("networkidle")
         assert page.evaluate("window.broken") == [], path
@@ -243,17 +322,47 @@ def test_nothing_breaks_the_policy(open_page: Any, site: Site) -> None:
     assert POLICY in policies
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("width", [1280, 390])
-def test_no_screen_is_wider_than_the_window(open_page: Any, site: Site, scheme: str, width: int) -> None:
+def test_no_screen_is_wider_than_the_window(open_page: Any, site: Site) -> None:
     site.fill(12)
-    page = open_page(color_scheme=scheme)
-    page.set_viewport_size({"width": width, "height": 844})
-    for path in (*SCREENS, "job/?status=failed"):
+    page = open_page()
+    #: Parts of a page that would have to be scrolled sideways to be read.
+    cut_off = (
+        "[...document.querySelectorAll('.tasks-scroll, .tasks-table, .tasks-facts, .tasks-field')]"
+        ".filter((each) => each.scrollWidth > each.clientWidth + 1).map((each) => each.className)"
+    )
+    for width in (1280, 390, 320):
+        page.set_viewport_size({"width": width, "height": 844})
+        for path in (*SCREENS, "job/?status=failed", "job/enqueue/?task=shop.refund"):
+            go(page, site, path)
+            assert page.evaluate("document.documentElement.scrollWidth") <= width, (path, width)
+            assert width == 1280 or page.evaluate(cut_off) == [], (path, width)
+        go(page, site, "job/?status=failed")
+        page.locator(".tasks-jobs a.tasks-name").first.click()
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+
+
+def test_lists_are_cards_with_labels_on_a_phone(open_page: Any, site: Site) -> None:
+    site.fill(12)
+    page = open_page(color_scheme="dark")
+    page.set_viewport_size({"width": 390, "height": 844})
+    for path, labels in (
+        ("job/", {"Queue", "Attempts", "Enqueued", "Time"}),
+        ("queue/", {"Ready", "Oldest", "Scheduled", "In use", "Limit", "Started and ended"}),
+        ("worker/", {"Host", "Process", "Queues", "Jobs", "Heartbeat", "Memory", "Started", "Version"}),
+        (
+            "job/dashboard/",
+            {"Ready", "Oldest", "Scheduled", "In use", "Ended", "Runs", "Failed", "p50", "p95"},
+        ),
+    ):
         go(page, site, path)
-        assert page.evaluate("document.documentElement.scrollWidth") <= width, path
-    page.locator(".tasks-jobs a.tasks-name").first.click()
-    assert page.evaluate("document.documentElement.scrollWidth") <= width
+        assert not page.locator(".tasks-table thead").first.is_visible()
+        shown = page.evaluate(
+            "[...document.querySelectorAll('.tasks-table td[data-label]')]"
+            ".filter((each) => each.checkVisibility())"
+            ".filter((each) => getComputedStyle(each, '::before').content !== 'none')"
+            ".map((each) => each.dataset.label)"
+        )
+        assert set(shown) >= labels, path
 
 
 def test_everything_by_keyboard(open_page: Any, site: Site) -> None:
@@ -309,3 +418,6 @@ def test_log_in_is_asked_for(open_page: Any, site: Site) -> None:
     page = open_page(login=False)
     go(page, site, "job/dashboard/")
     assert "/login/" in page.url
+    log_in(page)
+    page.wait_for_url("**/dashboard/")
+    assert "Dashboard" in page.locator("h1").all_inner_texts()

@@ -9,7 +9,7 @@ from pathlib import Path
 from django.db import Error, connection, transaction
 
 from django_tasks_q.conf import Options
-from django_tasks_q.maintenance.prune import prune
+from django_tasks_q.maintenance.prune import forget, prune
 from django_tasks_q.maintenance.rescue import rescue
 from django_tasks_q.storage import storage_for
 
@@ -32,6 +32,7 @@ def keep(duty: str) -> None:
                 rescue(storage, "default", settings)
             else:
                 prune(storage, "default", settings)
+                forget(storage)
             return
         except Error:
             connection.close()

@@ -3,6 +3,7 @@
 import os
 import time
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 from django.contrib.auth.models import User
@@ -142,14 +143,22 @@ def test_pages_of_a_job_and_the_last_page_read_little(client, full):
         assert scans(plans) == []
 
 
+def computed(connection):
+    """Seconds that the processor has worked for a connection, whatever else the machine was busy with."""
+    pid = connection.connection.info.backend_pid
+    return int(Path(f"/proc/{pid}/schedstat").read_text().split()[0]) / 1e9
+
+
 @pytest.mark.parametrize("url", URLS)
-def test_screens_are_quick(client, url):
+def test_screens_are_quick(client, full, url):
     client.get(url)
-    times, cpu = [], []
-    for _ in range(3):
-        began, ours = time.perf_counter(), time.process_time()
+    times, ours, theirs = [], [], []
+    for _ in range(int(os.environ.get("ADMIN_TIMES", "3"))):
+        began, python, database = time.perf_counter(), time.process_time(), computed(full)
         client.get(url)
         times.append(time.perf_counter() - began)
-        cpu.append(time.process_time() - ours)
-    print(f"{min(times) * 1000:.0f} ms, of which {min(cpu) * 1000:.0f} ms of Python: {url}")
-    assert min(times) < 1.0  # of a busy machine; docs/reference/admin.md has figures
+        ours.append(time.process_time() - python)
+        theirs.append(computed(full) - database)
+    total, python, database = (min(each) * 1000 for each in (times, ours, theirs))
+    print(f"{total:.0f} ms, worked {python:.0f} ms in Python and {database:.0f} ms in PostgreSQL: {url}")
+    assert total < 1000  # of a busy machine; docs/reference/admin.md has figures

@@ -233,6 +233,7 @@ def test_storage_does_what_its_model_does():
     play(EXAMPLES)
 
 
+@pytest.mark.once  # that the one above can fail
 @pytest.mark.parametrize("guard", ["fence", "state", "lease"])
 @pytest.mark.django_db(transaction=True, databases=[ALIAS])
 def test_without_a_guard_the_storage_is_not_its_model(guard):

@@ -17,6 +17,7 @@ from django_tasks_q.models import Attempt, Job, Queue, Worker
 from django_tasks_q.outcomes import Outcome
 from django_tasks_q.states import FINAL, JobStatus
 from django_tasks_q.storage import Claim, storage_for
+from django_tasks_q.storage.postgresql.direct import PLANS
 
 ALIAS = "postgres"
 ROWS = 200_000
@@ -62,7 +63,7 @@ def explained(connection):
     plans = []
 
     def explain(execute, sql, params, many, context):
-        if sql.lstrip().split()[0] in ("SELECT", "UPDATE", "WITH", "DELETE", "INSERT"):
+        if sql.lstrip("( \n").split()[0] in ("SELECT", "UPDATE", "WITH", "DELETE", "INSERT"):
             with context["connection"].connection.cursor() as cursor:
                 cursor.execute(f"EXPLAIN (FORMAT JSON) {sql}", params)
                 (answer,) = cursor.fetchone()
@@ -126,6 +127,35 @@ def test_a_claim_of_some_queues_reads_no_job_of_the_others(storage, full, values
     assert "dtq_job_ready" not in indexes(plans)
     # What is sorted are the first few of each queue.
     assert [plan for plan in dear(plans) if plan["Node Type"] != "Sort"] == []
+
+
+@pytest.fixture
+def lopsided(full):
+    """All jobs are of one queue, and the statistics know of no other."""
+    with full.cursor() as cursor:
+        cursor.execute(f"UPDATE {JOB} SET queue_name = 'huge'")
+        cursor.execute(f"ANALYZE {JOB}")
+        # The plans of a worker's session: made once, before any queue is named.
+        cursor.execute(PLANS.replace("SET", "SET LOCAL"))
+    return full
+
+
+def planned_for_any(connection, sql):
+    """The plan of a statement whose parameters nobody has seen yet."""
+    names = list(dict.fromkeys(re.findall(r"%\((\w+)\)s", sql)))
+    numbered = re.sub(r"%\((\w+)\)s", lambda match: f"${names.index(match[1]) + 1}", sql)
+    with connection.connection.cursor() as cursor:
+        cursor.execute(f"EXPLAIN (GENERIC_PLAN, FORMAT JSON) {numbered}".encode())
+        (answer,) = cursor.fetchone()
+    return list(nodes(answer[0]["Plan"]))
+
+
+@pytest.mark.parametrize("statement", ["CLAIM_OF_QUEUE", "CLAIM_OF_QUEUES", "CLAIM_OF_OTHERS"])
+def test_a_claim_of_a_queue_reads_no_job_of_a_huge_one(storage, lopsided, statement):
+    """Where the statistics promise that any job is of the queue, the wrong index looks as good."""
+    plans = planned_for_any(lopsided, storage._sql[statement])
+    assert "dtq_job_ready_in_queue" in indexes(plans)
+    assert "dtq_job_ready" not in indexes(plans)
 
 
 def test_a_look_for_work_in_vain_reads_what_is_ready_or_due(storage, full):

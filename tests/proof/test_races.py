@@ -20,7 +20,7 @@ from django_tasks_q.models import Attempt, Job, Worker
 from django_tasks_q.models.identifiers import uuid7
 from django_tasks_q.outcomes import Outcome
 from django_tasks_q.states import JobStatus
-from django_tasks_q.storage import Claim, storage_for, upkeep
+from django_tasks_q.storage import Claim, Storage, storage_for, upkeep
 
 from ..project import wait_for
 
@@ -493,11 +493,26 @@ def test_a_limit_holds_where_a_transaction_sees_nothing_but_its_beginning(storag
 
 
 def test_a_job_that_was_chosen_to_be_pruned_and_pinned_since_stays(storage, monkeypatch):
+    """By the statements for every database; that of PostgreSQL chooses and locks at once."""
     job = failed(storage)
     Job.objects.using(ALIAS).update(finished_at=timezone.now() - timedelta(days=9))
     monkeypatch.setattr(upkeep, "failpoint", lambda name: actions.pin(job.id, using=ALIAS))
-    assert storage.prune("default", {JobStatus.FAILED}, 60.0) == 0
+    assert Storage.prune(storage, "default", {JobStatus.FAILED}, 60.0) == 0
     assert row().pinned_at is not None
+
+
+def test_a_job_that_somebody_is_pinning_is_not_pruned_meanwhile(storage):
+    job = failed(storage)
+    Job.objects.using(ALIAS).update(finished_at=timezone.now() - timedelta(days=9))
+    _, pruned = meet(
+        lambda: actions.pin(job.id, using=ALIAS),
+        lambda: storage.prune("default", {JobStatus.FAILED}, 60.0),
+        blocks=False,
+    )
+    assert pruned == 0
+    assert storage.prune("default", {JobStatus.FAILED}, 60.0) == 0
+    actions.unpin(job.id, using=ALIAS)
+    assert storage.prune("default", {JobStatus.FAILED}, 60.0) == 1
 
 
 def test_a_pause_that_is_not_committed_is_waited_for_by_a_limited_claim(storage):

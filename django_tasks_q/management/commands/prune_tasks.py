@@ -6,7 +6,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError
 from django.db import Error
 
-from ...maintenance.prune import prune
+from ...maintenance.prune import SLICE, forget, prune
 from ..backends import chosen
 
 
@@ -23,6 +23,8 @@ class Command(BaseCommand):
             try:
                 while found := prune(backend.storage, backend.alias, backend.settings):
                     count += found
+                while forget(backend.storage) >= SLICE:
+                    pass
             except Error as error:
                 raise CommandError(f"Database {backend.database!r} cannot be used: {error}") from error
             if options["verbosity"] > 0:

@@ -9,16 +9,17 @@ from django.db import Error
 from ..deeds import DEEDS, add_deeds
 from ..looks import LOOKS, add_looks
 from ..printing import Printer
+from ..schedules import SCHEDULES, add_schedules
 
 
 class Command(BaseCommand):
-    help = "Look at tasks, jobs, queues and workers, and act on them."
+    help = "Look at tasks, jobs, queues, workers and schedules, and act on them."
     requires_system_checks = ("tasks",)
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         commands = parser.add_subparsers(dest="verb", metavar="VERB", title="verbs")
         parser.set_defaults(verb="list", tag=None, json=False)
-        for add in (add_looks, add_deeds):
+        for add in (add_looks, add_deeds, add_schedules):
             for command in add(commands):
                 command.add_argument("--json", action="store_true", help="for programs to read")
 
@@ -26,7 +27,7 @@ class Command(BaseCommand):
         printer = Printer(self.stdout.write, as_json=options["json"])
         verb = options["verb"] or "list"
         try:
-            status = (LOOKS | DEEDS)[verb](printer, options)
+            status = (LOOKS | DEEDS | SCHEDULES)[verb](printer, options)
         except Error as error:
             reason = str(error).strip().partition("\n")[0]
             raise CommandError(f"The database cannot be used: {reason}", returncode=2) from error

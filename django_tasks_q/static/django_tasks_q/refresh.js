@@ -32,6 +32,7 @@
         const focused = region.contains(active) ? label(active) : null;
         const typed = new Map([...region.querySelectorAll("input[id]:not([type=checkbox]), select[id]")].map((each) => [each.id, each.value]));
         region.replaceChildren(document.createRange().createContextualFragment(html));
+        region.dispatchEvent(new Event("tasks-put", {bubbles: true}));
         for (const box of region.querySelectorAll("input[type=checkbox]")) if (chosen.has(box.name + box.value)) box.checked = true;
         for (const each of region.querySelectorAll("details[data-key]")) if (open.has(each.dataset.key)) each.open = true;
         for (const [id, value] of typed) document.getElementById(id)?.matches("input, select") && (document.getElementById(id).value = value);

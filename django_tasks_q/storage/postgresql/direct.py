@@ -14,6 +14,7 @@ from weakref import WeakKeyDictionary
 
 from django.db import connections
 from psycopg import Cursor
+from psycopg.types.numeric import Int8BinaryLoader
 
 from .flight import Flight
 
@@ -78,7 +79,8 @@ class Direct:
             cursor.execute(statement, values)
 
     def flight(self, raw: Any) -> Flight:
-        return Flight(raw, self._session(raw).prepared)
+        session = self._session(raw)
+        return Flight(session.cursor, session.prepared)
 
     def prepares(self, raw: Any) -> bool:
         """Whether statements may stay with a session. To be asked once for each of them."""
@@ -96,6 +98,8 @@ class Direct:
         session = self._sessions.get(raw)
         if session is None:
             session = self._sessions[raw] = _Session(Cursor(raw))
+            # The server's own numbers, which its protocol calls the binary form: see ``moments``.
+            session.cursor.adapters.register_loader("timestamptz", Int8BinaryLoader)
         return session
 
     def _is_direct(self, raw: Any) -> bool:

@@ -27,11 +27,11 @@ _numbers = count()
 class Flight:
     """A pipeline on one session, from its sending to its answers."""
 
-    def __init__(self, raw: Any, prepared: dict[str, bytes]) -> None:
+    def __init__(self, cursor: Any, prepared: dict[str, bytes]) -> None:
         #: Names of the statements that the session knows, by their text.
         self._prepared = prepared
-        self._raw = raw
-        self._pgconn = raw.pgconn
+        self._cursor = cursor
+        self._pgconn = cursor.connection.pgconn
         self._expected: list[bool] = []
 
     def send(self, statements: Sequence[tuple[str, Mapping[str, Any]]]) -> None:
@@ -68,7 +68,7 @@ class Flight:
             if result is None or result.status == ExecStatus.FATAL_ERROR:
                 failure = failure or result
             elif is_asked and result.status == ExecStatus.TUPLES_OK:
-                transformer = Transformer(self._raw)
+                transformer = Transformer(self._cursor)
                 transformer.set_pgresult(result)
                 answers.append(transformer.load_rows(0, result.ntuples, tuple))
             if result is not None:

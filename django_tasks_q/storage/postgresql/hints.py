@@ -27,9 +27,11 @@ WAIT = "wait "
 #: Seconds after a process's last job at which the next one is news. Workers that were woken look again on
 #: their own before this is over, and go on looking as long as jobs keep coming.
 QUIET = 0.04
-#: Seconds between two hints of a process from which jobs keep coming. Where many processes send at once,
-#: every hint costs as much as a job.
-HINT_INTERVAL = 0.25
+#: Times as long as the last hint took, for which a process may be quiet as well. Where many processes send at
+#: once, each hint costs as much as a job, and each job takes so long that the next one would look like news.
+BUSY = 20
+#: Seconds between two hints, at most, whatever is spared. Workers count on that.
+HINT_INTERVAL = 0.5
 
 #: A notification makes its transaction one that writes, whose commit would wait for the disk. Nothing is
 #: lost with a hint.
@@ -44,6 +46,8 @@ class Hinter:
         #: When the last one was sent, and when the last job was, by backend.
         self.sent_at: dict[str, float] = {}
         self.asked_at: dict[str, float] = {}
+        #: Seconds that the last one took.
+        self.took = 0.0
 
     def after_commit(self, backend: str, payload: str = "") -> None:
         """Send one once the transaction has committed that is open, if one is."""
@@ -64,14 +68,17 @@ class Hinter:
             failpoint("enqueue.committed")
             now, long_ago = time.monotonic(), float("-inf")
             quiet = now - self.asked_at.get(backend, long_ago)
+            spared = now - self.sent_at.get(backend, long_ago)
             self.asked_at[backend] = now
-            if quiet < QUIET and now - self.sent_at.get(backend, long_ago) < HINT_INTERVAL:
+            if spared < HINT_INTERVAL and (quiet < QUIET or spared < BUSY * self.took):
                 return
             self.sent_at[backend] = now
         raw: Any = connections[self._alias].connection
         if raw is not None:
+            began = time.monotonic()
             # Past Django's cursor: a hint is no query of the caller's, and is not counted as one.
             raw.execute(NOTIFY, (channel(backend), payload))
+            self.took = time.monotonic() - began
 
 
 class PostgreSQLListener(Listener):

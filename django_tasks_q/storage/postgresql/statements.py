@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 # What every claim asks of a row. The rest is where it looks, and in which order.
 _READY = """status = 'READY' AND backend = %(backend)s AND task_name = ANY(%(names)s::text[])
           AND (expires_at IS NULL OR expires_at > STATEMENT_TIMESTAMP())"""
@@ -17,20 +19,31 @@ _FIRST = """
     LIMIT %(limit)s
     FOR NO KEY UPDATE SKIP LOCKED"""
 
-# One queue's jobs lie together in the index of queues, so those of other queues cost nothing. More are
-# looked at than are wanted, since another worker may be taking the first ones this moment.
+# One queue's jobs lie together in the index of queues, so those of other queues cost nothing. Said as a
+# range, and in its order, no other index will do: where nearly all jobs are of one queue, the planner expects
+# any job to be of the queue that is asked for, and would read past all those of the other.
+_OF_QUEUE = " AND queue_name BETWEEN <queue> AND <queue>"
+
+_FIRST_OF_QUEUE = """
+    SELECT id FROM {job}
+    WHERE <ready><of_queue>
+    ORDER BY queue_name, priority DESC, id
+    LIMIT %(limit)s
+    FOR NO KEY UPDATE SKIP LOCKED""".replace("<of_queue>", _OF_QUEUE.replace("<queue>", "%(queue)s"))
+
+# More are looked at than are wanted, since another worker may be taking the first ones this moment.
 _FIRST_OF_QUEUES = """
     SELECT job.id
     FROM queue CROSS JOIN LATERAL (
         SELECT id, priority FROM {job}
-        WHERE <ready> AND queue_name = queue.name
-        ORDER BY priority DESC, id
+        WHERE <ready><of_queue>
+        ORDER BY queue_name, priority DESC, id
         LIMIT 2 * %(limit)s
     ) AS top
     JOIN {job} AS job ON job.id = top.id
     ORDER BY top.priority DESC, top.id
     LIMIT %(limit)s
-    FOR NO KEY UPDATE OF job SKIP LOCKED"""
+    FOR NO KEY UPDATE OF job SKIP LOCKED""".replace("<of_queue>", _OF_QUEUE.replace("<queue>", "queue.name"))
 
 _THESE_QUEUES = "queue AS (SELECT DISTINCT name FROM unnest(%(queues)s::text[]) AS queue(name)), "
 
@@ -52,14 +65,16 @@ _OTHER_QUEUES = """RECURSIVE present AS (
 # LIMIT … SKIP LOCKED several times over (manual, 13.3.5). And a plan that is made before the limit is known
 # would expect a tenth of the table, and read all of it, but for the number. COALESCE hides from the planner
 # that the index of what is ready would do as well: on a small table it may, and the plan stays.
+# The time is that of the lock: since the statement began another worker may have run the job, and had it made
+# ready again.
 _CLAIM = """
 WITH <before>candidate AS MATERIALIZED (
-    SELECT id FROM (<candidates>
+    SELECT id, CLOCK_TIMESTAMP() AS moment FROM (<candidates>
     ) AS first LIMIT 200
 )
 UPDATE {job} AS job
 SET status = 'RUNNING', fence = fence + 1, attempts = attempts + 1, worker_id = %(worker)s,
-    started_at = COALESCE(started_at, STATEMENT_TIMESTAMP()), last_attempted_at = STATEMENT_TIMESTAMP()
+    started_at = COALESCE(started_at, candidate.moment), last_attempted_at = candidate.moment
 FROM candidate
 WHERE job.id = candidate.id AND COALESCE(job.status, '') = 'READY'
 RETURNING {columns}
@@ -76,7 +91,7 @@ CLAIM = _claim(_FIRST)
 #: ever claimed still has an entry at the front of the index, and a look from the start goes over all of them.
 CLAIM_ON = _claim(_FIRST, also=" AND priority = %(priority)s AND id > %(after)s")
 #: For a worker of one queue, of some, and of all but some.
-CLAIM_OF_QUEUE = _claim(_FIRST, also=" AND queue_name = %(queue)s")
+CLAIM_OF_QUEUE = _claim(_FIRST_OF_QUEUE)
 CLAIM_OF_QUEUES = _claim(_FIRST_OF_QUEUES, before=_THESE_QUEUES)
 CLAIM_OF_OTHERS = _claim(_FIRST_OF_QUEUES, before=_OTHER_QUEUES)
 
@@ -175,3 +190,37 @@ WHERE status = 'SCHEDULED' AND id = ANY(ARRAY(
     FOR UPDATE SKIP LOCKED
 ))
 """
+
+# A shorter limit of the project's own stays.
+LIMIT_TIME = """
+SELECT CURRENT_SETTING('statement_timeout'), SET_CONFIG('statement_timeout', CASE
+    WHEN CURRENT_SETTING('statement_timeout') = '0' THEN %(limit)s
+    WHEN CURRENT_SETTING('statement_timeout')::interval > %(limit)s::interval THEN %(limit)s
+    ELSE CURRENT_SETTING('statement_timeout')
+END, true)
+"""
+
+RESTORE_TIME = """
+SELECT SET_CONFIG('statement_timeout', %(limit)s, true)
+"""
+
+# One statement for a slice: the ORM's five, with five hundred ids in each, cost eight times as much.
+_PRUNE = """
+WITH old AS MATERIALIZED (
+    SELECT id FROM {job}
+    WHERE backend = %(backend)s AND <which> AND pinned_at IS NULL
+          AND finished_at < STATEMENT_TIMESTAMP() - %(seconds)s * INTERVAL '1 second'
+    ORDER BY finished_at
+    LIMIT %(limit)s
+    FOR UPDATE SKIP LOCKED
+){parts}
+DELETE FROM {job} WHERE id = ANY(ARRAY(SELECT id FROM old))
+"""
+PRUNE = _PRUNE.replace("<which>", "retention IS NULL AND status = ANY(%(statuses)s::text[])")
+PRUNE_RETAINED = _PRUNE.replace("<which>", "retention = %(seconds)s")
+
+
+def parts(tables: Iterable[str]) -> str:
+    """What goes with the jobs that a prune deletes."""
+    text = ", part%d AS (DELETE FROM %s WHERE job_id = ANY(ARRAY(SELECT id FROM old)))"
+    return "".join(text % numbered for numbered in enumerate(tables))

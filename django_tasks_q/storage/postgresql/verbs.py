@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
+from datetime import datetime
 from functools import partial
 from typing import Any, NamedTuple
 from uuid import UUID
@@ -14,23 +15,30 @@ from django.db import OperationalError
 from psycopg import Cursor, capabilities
 from psycopg import Error as PsycopgError
 
+from ...failpoints import failpoint
 from ...models import Attempt, Job
 from ...outcomes import AttemptOutcome, Outcome
 from ...states import FINAL, JobStatus
-from ..base import Storage, has_just_succeeded, is_recorded
-from ..session import Doorbell, Exchange, Exchanged, Listener, repeated
+from ..base import Storage, has_just_succeeded
+from ..operations import PARTS, has_foreign_parts
+from ..session import Doorbell, Exchange, Exchanged, Listener, TookTooLong, repeated
 from ..values import Claim, ClaimedJob, Send
 from . import statements
+from .arrays import array, endings, quoted, successes
 from .direct import Direct, is_watched
 from .flight import Flight
-from .hints import CANCEL, ORDERS, Hinter, PostgreSQLDoorbell, PostgreSQLListener, channel
+from .hints import CANCEL, HINT_INTERVAL, ORDERS, Hinter, PostgreSQLDoorbell, PostgreSQLListener, channel
 
 #: Seconds for which claims go on behind the last one. A job that comes in before it, because it is more
 #: urgent or has been given back, may wait that long while there is a backlog.
 KEEP_ON = 0.05
 
+_ENQUEUED_AT = ClaimedJob._fields.index("enqueued_at")
+
 #: serialization_failure and deadlock_detected: the statement did nothing and may be repeated.
 REPEATABLE = ("40001", "40P01")
+#: query_canceled: by statement_timeout, or by somebody.
+CANCELED = "57014"
 
 
 class _Reached(NamedTuple):
@@ -44,6 +52,7 @@ class _Reached(NamedTuple):
 
 class PostgreSQLStorage(Storage):
     sends_hints = True
+    hint_interval = HINT_INTERVAL
 
     def __init__(self, alias: str) -> None:
         super().__init__(alias)
@@ -53,6 +62,7 @@ class PostgreSQLStorage(Storage):
             "job": quote(Job._meta.db_table),
             "attempt": quote(Attempt._meta.db_table),
             "columns": ", ".join(f"job.{self._column_of[name]}" for name in ClaimedJob._fields),
+            "parts": statements.parts(quote(part._meta.db_table) for part in PARTS),
             "inserted": "{inserted}",
             "values": "{values}",
         }
@@ -110,7 +120,7 @@ class PostgreSQLStorage(Storage):
         """The statement that fits a claim, and its values."""
         values = {
             "backend": claim.backend,
-            "names": _array(map(_quoted, claim.task_names)),
+            "names": array(map(quoted, claim.task_names)),
             "worker": claim.worker_id.hex,
             "limit": limit,
         }
@@ -118,11 +128,11 @@ class PostgreSQLStorage(Storage):
         if claim.queues and len(queues) == 1:
             return self._sql["CLAIM_OF_QUEUE"], {**values, "queue": queues[0]}
         if claim.queues:
-            return self._sql["CLAIM_OF_QUEUES"], {**values, "queues": _array(map(_quoted, queues))}
+            return self._sql["CLAIM_OF_QUEUES"], {**values, "queues": array(map(quoted, queues))}
         if claim.exclude_queues:
             return self._sql["CLAIM_OF_OTHERS"], {
                 **values,
-                "excluded": _array(map(_quoted, claim.exclude_queues)),
+                "excluded": array(map(quoted, claim.exclude_queues)),
             }
         reached = self._reached
         if reached is not None and reached.claim == claim and time.monotonic() < reached.until:
@@ -133,7 +143,9 @@ class PostgreSQLStorage(Storage):
     def _claimed(
         self, rows: Iterable[Sequence[Any]], statement: str, claim: Claim, limit: int
     ) -> list[ClaimedJob]:
-        jobs = list(map(ClaimedJob._make, rows))
+        rows = list(rows)
+        by_django = rows and isinstance(rows[0][_ENQUEUED_AT], datetime)
+        jobs = list(map(ClaimedJob.of if by_django else ClaimedJob._make, rows))
         jobs.sort(key=lambda job: (-job.priority, job.id.int))  # RETURNING promises no order
         if len(jobs) == limit:
             reached = self._reached
@@ -153,20 +165,20 @@ class PostgreSQLStorage(Storage):
         written: dict[UUID, JobStatus] = {}
         with self._direct.cursor() as cursor:
             if succeeded:
-                self._direct.execute(cursor, self._sql["SUCCEED"], _successes(succeeded))
+                self._direct.execute(cursor, self._sql["SUCCEED"], successes(succeeded))
                 written = _succeeded(cursor.fetchall(), succeeded)
             if len(succeeded) < len(outcomes):
                 others = [outcome for outcome in outcomes if not has_just_succeeded(outcome)]
                 rescues = any(outcome.kind is AttemptOutcome.LOST for outcome in others)
                 statement = self._sql["RESCUE" if rescues else "FINISH"]
-                self._direct.execute(cursor, statement, _endings(others))
+                self._direct.execute(cursor, statement, endings(others))
                 written |= {id: JobStatus(status) for id, status in cursor.fetchall()}
         return written
 
     def exchange(self, outcomes: Sequence[Outcome], claim: Claim, limit: int) -> Exchange:
         if not outcomes or not all(map(has_just_succeeded, outcomes)) or not self._may_fly():
             return super().exchange(outcomes, claim, limit)
-        statements = [(self._sql["SUCCEED"], _successes(sorted(outcomes, key=_job_id)))]
+        statements = [(self._sql["SUCCEED"], successes(sorted(outcomes, key=_job_id)))]
         if limit:
             statements.append(self._claiming(claim, limit))
         raw = self.connection.connection
@@ -188,6 +200,29 @@ class PostgreSQLStorage(Storage):
             cursor.execute(self._sql["PROMOTE"], {"backend": backend, "limit": limit})
             return int(cursor.rowcount)
 
+    # Leaving
+
+    @repeated
+    def prune(
+        self, backend: str, statuses: Collection[JobStatus], older_than: float, limit: int = 500
+    ) -> int:
+        if has_foreign_parts():
+            return super().prune(backend, statuses, older_than, limit)
+        ended = array(sorted(FINAL.intersection(statuses)))
+        return self._pruned("PRUNE", backend=backend, seconds=older_than, limit=limit, statuses=ended)
+
+    @repeated
+    def prune_retained(self, backend: str, retention: float, limit: int = 500) -> int:
+        if has_foreign_parts():
+            return super().prune_retained(backend, retention, limit)
+        return self._pruned("PRUNE_RETAINED", backend=backend, seconds=retention, limit=limit)
+
+    def _pruned(self, name: str, **values: Any) -> int:
+        failpoint("prune.selected")
+        with self._direct.cursor() as cursor:
+            self._direct.execute(cursor, self._sql[name], values)
+            return int(cursor.rowcount)
+
     # Hints
 
     def hint(self, backend: str) -> None:
@@ -207,6 +242,21 @@ class PostgreSQLStorage(Storage):
 
     def listen(self, backend: str) -> Listener | None:
         return PostgreSQLListener(self.alias, channel(backend))
+
+    @contextmanager
+    def reading(self, seconds: float) -> Iterator[None]:
+        is_part = self.connection.in_atomic_block
+        try:
+            with self.transaction(), self.connection.cursor() as cursor:
+                cursor.execute(self._sql["LIMIT_TIME"], {"limit": f"{round(seconds * 1000)}ms"})
+                before = cursor.fetchone()[0]
+                yield
+                if is_part:  # the limit would else stay until the caller's transaction ends
+                    cursor.execute(self._sql["RESTORE_TIME"], {"limit": before})
+        except OperationalError as error:
+            if getattr(error.__cause__, "sqlstate", None) == CANCELED:
+                raise TookTooLong from error
+            raise
 
     def prepare_worker(self, seconds: float) -> None:
         self._direct.is_worker = True
@@ -284,30 +334,8 @@ def _copied(value: Any) -> str:
     return text
 
 
-def _array(items: Iterable[str]) -> str:
-    """An array as text, which the server reads faster than the driver puts one together."""
-    return "{" + ",".join(items) + "}"
-
-
-def _quoted(text: str | None) -> str:
-    return "NULL" if text is None else '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
-
-
-def _number(value: float | None) -> str:
-    return "NULL" if value is None else str(value)
-
-
 def _job_id(outcome: Outcome) -> int:
     return outcome.job_id.int
-
-
-def _successes(outcomes: Collection[Outcome]) -> dict[str, str]:
-    return {
-        "id": _array([outcome.job_id.hex for outcome in outcomes]),
-        "fence": _array([str(outcome.fence) for outcome in outcomes]),
-        "result": _array([_quoted(outcome.result) for outcome in outcomes]),
-        "duration": _array([_number(outcome.duration) for outcome in outcomes]),
-    }
 
 
 def _succeeded(void: Iterable[Sequence[UUID]], outcomes: Collection[Outcome]) -> dict[UUID, JobStatus]:
@@ -315,53 +343,3 @@ def _succeeded(void: Iterable[Sequence[UUID]], outcomes: Collection[Outcome]) ->
     for (id,) in void:
         del written[id]
     return written
-
-
-def _endings(outcomes: Collection[Outcome]) -> dict[str, Any]:
-    rows = map(_ending, outcomes)
-    return dict(zip(_Ending._fields, map(list, zip(*rows, strict=True)), strict=True))
-
-
-class _Ending(NamedTuple):
-    """A row of the FINISH statement's parameters, which are one array a field."""
-
-    id: UUID
-    fence: int
-    status: str
-    final: bool
-    delay: float
-    result: str | None
-    duration: float | None
-    kind: str
-    recorded: bool
-    uncounted: bool
-    crashed: bool
-    code: str
-    exception: str
-    message: str
-    traceback: str
-    exit_status: int | None
-    data: str | None
-
-
-def _ending(outcome: Outcome) -> _Ending:
-    failure = outcome.failure
-    return _Ending(
-        id=outcome.job_id,
-        fence=outcome.fence,
-        status=outcome.status.value,
-        final=outcome.status in FINAL,
-        delay=outcome.delay,
-        result=outcome.result,
-        duration=outcome.duration,
-        kind=outcome.kind.value,
-        recorded=is_recorded(outcome, 1),
-        uncounted=outcome.is_uncounted,
-        crashed=outcome.is_crash,
-        code=failure.code if failure else "",
-        exception=failure.exception_class if failure else "",
-        message=failure.message if failure else "",
-        traceback=failure.traceback if failure else "",
-        exit_status=failure.exit_status if failure else None,
-        data=failure.data if failure else None,
-    )

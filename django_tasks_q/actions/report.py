@@ -1,0 +1,69 @@
+"""What a verb has done to many jobs, in numbers and in words."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Self
+from uuid import UUID
+
+from django.utils.translation import ngettext
+
+from .answers import Reason
+
+
+@dataclass
+class Report:
+    """Numbers of jobs, added up over the answers of a verb."""
+
+    done: int = 0
+    requested: int = 0
+    skipped: dict[str, int] = field(default_factory=dict)
+    #: The last job that was dealt with, in the order of the ids.
+    last: UUID | None = None
+
+    @classmethod
+    def of(cls, answer: Any) -> Self:
+        report = cls()
+        report.add(answer)
+        return report
+
+    def add(self, answer: Any) -> None:
+        self.done += len(answer.done)
+        self.requested += len(getattr(answer, "requested", ()))
+        for reason, ids in answer.skipped.items():
+            self.skipped[reason.value] = self.skipped.get(reason.value, 0) + len(ids)
+
+    @property
+    def seen(self) -> int:
+        return self.done + self.requested + sum(self.skipped.values())
+
+    @property
+    def numbers(self) -> dict[str, Any]:
+        return {"done": self.done, "requested": self.requested, "skipped": dict(self.skipped)}
+
+    def stored(self) -> dict[str, Any]:
+        """In JSON types."""
+        return {**self.numbers, "last": None if self.last is None else str(self.last)}
+
+    @classmethod
+    def restored(cls, stored: Mapping[str, Any] | None) -> Self:
+        if not stored:
+            return cls()
+        last = stored["last"]
+        return cls(**{**stored, "skipped": dict(stored["skipped"]), "last": UUID(last) if last else None})
+
+    def told(self) -> str:
+        """ "n done, m skipped because …", in the language that is active."""
+        parts = []
+        if self.done or not self.requested:
+            parts.append(ngettext("%(count)d done", "%(count)d done", self.done) % {"count": self.done})
+        if self.requested:
+            asked = ngettext("%(count)d asked to end", "%(count)d asked to end", self.requested)
+            parts.append(asked % {"count": self.requested})
+        for reason, count in self.skipped.items():
+            skipped = ngettext(
+                "%(count)d skipped because it %(reason)s", "%(count)d skipped because each %(reason)s", count
+            )
+            parts.append(skipped % {"count": count, "reason": Reason(reason).label})
+        return ", ".join(parts)

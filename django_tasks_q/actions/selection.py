@@ -1,0 +1,119 @@
+"""Which jobs, as a value that can be stored: what a filter of the admin or the REST API has found."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, fields, replace
+from datetime import datetime
+from typing import Any, Self
+from uuid import UUID
+
+from django.db.models import Q
+from django.utils import timezone
+
+from ..models.job import JobQuerySet
+from ..schedules import MAX_NAME as MAX_SCHEDULE_NAME
+from ..states import JobStatus
+from ..task_options import MAX_NAME, MAX_QUEUE_NAME
+from ..validation import flag
+
+
+def first_id(moment: datetime) -> UUID:
+    """The least id that a job enqueued at that time has: ids begin with their time, in milliseconds."""
+    milliseconds = int(moment.timestamp() * 1000)
+    return UUID(int=min(max(milliseconds, 0), 2**48 - 1) << 80)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Selection:
+    """Jobs by what they are. What is empty does not matter. Raises TypeError or ValueError for bad values."""
+
+    status: str = ""
+    #: Only those that wait for another attempt.
+    retrying: bool = False
+    #: Without failures that somebody has dealt with.
+    undismissed: bool = False
+    task: str = ""
+    queue: str = ""
+    tag: str = ""
+    worker: UUID | None = None
+    parent: UUID | None = None
+    #: The name of the schedule that has enqueued them.
+    schedule: str = ""
+    #: Ids from this one on, and ids below that one.
+    first: UUID | None = None
+    before: UUID | None = None
+    #: Of jobs that have ended, those that had by then.
+    ended_by: datetime | None = None
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if value != field.default:
+                _CHECKS[field.name](value, field.name)
+
+    def of(self, jobs: JobQuerySet) -> JobQuerySet:
+        """Those of these jobs."""
+        equal = {
+            "status": self.status,
+            "task_name": self.task,
+            "queue_name": self.queue,
+            "worker_id": self.worker,
+            "parent_id": self.parent,
+            "id__gte": self.first,
+            "id__lt": self.before,
+        }
+        jobs = jobs.filter(**{name: value for name, value in equal.items() if value})
+        if self.retrying:
+            jobs = jobs.filter(Q(attempts__gt=0) | Q(crashes__gt=0))
+        if self.undismissed:
+            jobs = jobs.filter(dismissed_at__isnull=True)
+        if self.ended_by is not None:
+            jobs = jobs.filter(Q(finished_at__isnull=True) | Q(finished_at__lte=self.ended_by))
+        if self.schedule:
+            jobs = jobs.scheduled_by(self.schedule)
+        return jobs.tagged(self.tag) if self.tag else jobs
+
+    def until_now(self) -> Self:
+        """The same without jobs that are enqueued, or end, from now on."""
+        now = timezone.now()
+        # Of this millisecond there may be some already.
+        end = UUID(int=first_id(now).int + (1 << 80))
+        return replace(self, before=end if self.before is None else min(self.before, end), ended_by=now)
+
+
+def _instance(kind: type) -> Callable[[Any, str], None]:
+    def check(value: Any, name: str) -> None:
+        if not isinstance(value, kind):
+            raise TypeError(f"{name} must be a {kind.__name__}, not {value!r:.100}.")
+
+    return check
+
+
+def _status(value: Any, name: str) -> None:
+    if value not in JobStatus.values:
+        raise ValueError(f"{name} must be a state of jobs, not {value!r:.100}.")
+
+
+def _text(maximum: int) -> Callable[[Any, str], None]:
+    def check(value: Any, name: str) -> None:
+        if not isinstance(value, str) or len(value) > maximum or "\x00" in value:
+            raise ValueError(f"{name} must be text of at most {maximum} characters, not {value!r:.100}.")
+
+    return check
+
+
+_CHECKS: dict[str, Callable[[Any, str], Any]] = {
+    "status": _status,
+    "retrying": flag,
+    "undismissed": flag,
+    "task": _text(MAX_NAME),
+    "queue": _text(MAX_QUEUE_NAME),
+    "tag": _text(64),
+    "worker": _instance(UUID),
+    "parent": _instance(UUID),
+    "schedule": _text(MAX_SCHEDULE_NAME),
+    "first": _instance(UUID),
+    "before": _instance(UUID),
+    "ended_by": _instance(datetime),
+}

@@ -1,0 +1,345 @@
+"""The schedules: when they fire, what became of it, and what people do about it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from django import forms
+from django.conf import settings
+from django.contrib import admin, messages
+from django.contrib.admin.models import ADDITION, CHANGE, DELETION, LogEntry
+from django.contrib.contenttypes.models import ContentType
+from django.db import transaction
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpResponseRedirect
+from django.urls import URLPattern, path
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
+
+from .. import _framework as framework
+from .. import actions
+from ..exceptions import TaskNotRegistered
+from ..models import Schedule
+from ..models.schedule import Kind, MissedPolicy, Origin, OverlapPolicy
+from ..registry import registry
+from ..schedules import MAX_NAME
+from ..scope import backend, database
+from ..timing import zone_of
+from . import audit, payload, text, timetable
+from .again import unmasked
+from .base import Screens, back_to, leave, may, require, url
+from .forms import Json, Line, form_of
+
+if TYPE_CHECKING:
+    ModelAdmin = admin.ModelAdmin[Schedule]
+else:
+    ModelAdmin = admin.ModelAdmin
+
+#: What can be done to a schedule: its label, its permission, and whether it is asked about first.
+VERBS: dict[str, tuple[Any, str, bool]] = {
+    "enable": (gettext_lazy("Enable"), "enable_schedule", False),
+    "disable": (gettext_lazy("Disable"), "enable_schedule", True),
+    "run": (gettext_lazy("Run now"), "run_schedule", True),
+    "skip": (gettext_lazy("Skip the next run"), "run_schedule", True),
+    "delete": (gettext_lazy("Delete"), "delete_schedule", True),
+}
+QUESTIONS = {
+    "disable": gettext_lazy("It fires no more until somebody enables it. Deploys do not change that."),
+    "run": gettext_lazy("One job is enqueued now. The times of the schedule stay as they are."),
+    "skip": gettext_lazy("The next time is left out, and no other."),
+    "delete": gettext_lazy("It fires no more, and what is on record of its times goes. Its jobs stay."),
+}
+
+
+class ScheduleForm(forms.Form):
+    """A schedule that is a row."""
+
+    name = Line(label=gettext_lazy("Name"), max_length=MAX_NAME)
+    task = forms.ChoiceField(label=gettext_lazy("Task"))
+    args = Json(label=gettext_lazy("Positional arguments"), required=False, initial=list)
+    kwargs = Json(label=gettext_lazy("Keyword arguments"), required=False, initial=dict)
+    kind = forms.ChoiceField(label=gettext_lazy("By"), choices=Kind.choices, initial=Kind.CRON)
+    expression = Line(
+        label=gettext_lazy("Expression"),
+        max_length=255,
+        help_text=gettext_lazy(
+            "Minute, hour, day of month, month and day of week, such as 0 3 * * *; seconds may come before "
+            "them. Of an interval the seconds, such as 300."
+        ),
+    )
+    timezone = Line(label=gettext_lazy("Time zone"), max_length=64)
+    missed = forms.ChoiceField(
+        label=gettext_lazy("Times at which no worker was there"), choices=MissedPolicy.choices, initial="one"
+    )
+    overlap = forms.ChoiceField(
+        label=gettext_lazy("While the job before has not ended"),
+        choices=OverlapPolicy.choices,
+        initial="allow",
+    )
+    queue_name = Line(
+        label=gettext_lazy("Queue"),
+        max_length=128,
+        required=False,
+        help_text=gettext_lazy("Empty for the task's own."),
+    )
+    priority = forms.IntegerField(
+        label=gettext_lazy("Priority"), min_value=-100, max_value=100, required=False
+    )
+
+    def __init__(self, *args: Any, row: Schedule | None = None, **more: Any) -> None:
+        super().__init__(*args, **more)
+        names = sorted(task.name for task in registry)
+        if row is not None and row.task_name not in names:
+            names.append(row.task_name)
+        self.fields["task"].choices = [(name, name) for name in names]  # type: ignore[attr-defined]
+        if row is not None:
+            del self.fields["name"]
+
+    def clean_timezone(self) -> str:
+        name: str = self.cleaned_data["timezone"]
+        try:
+            zone_of(name)
+        except ValueError as error:
+            raise forms.ValidationError(str(error)) from None
+        return name
+
+    def values(self) -> dict[str, Any]:
+        """For the verb. Raises ValueError for what is no list, object or number."""
+        found = dict(self.cleaned_data)
+        args, kwargs = found.pop("args"), found.pop("kwargs")
+        args, kwargs = [] if args is None else args, {} if kwargs is None else kwargs
+        if not isinstance(args, list):
+            raise ValueError(_("This must be a list, such as [1, 2]."))
+        if not isinstance(kwargs, dict):
+            raise ValueError(_('This must be an object, such as {"name": 1}.'))
+        expression, kind = found.pop("expression"), found.pop("kind")
+        if kind == Kind.EVERY:
+            try:
+                found["every"] = int(expression)
+            except ValueError:
+                raise ValueError(_("An interval is a number of seconds.")) from None
+        else:
+            found["cron"] = expression
+        found.pop("name", None)
+        return {"task_name": found.pop("task"), "args": args, "kwargs": kwargs, **found}
+
+
+class ScheduleScreens(Screens):
+    """Mixin: everything about schedules."""
+
+    def get_urls(self) -> list[URLPattern]:
+        view = self.admin_site.admin_view
+        return [
+            path("actions/<slug:name>/", view(self.act_view), name="django_tasks_q_schedule_action"),
+            path("<int:id>/edit/", view(self.edit_view), name="django_tasks_q_schedule_edit"),
+            *super().get_urls(),
+        ]
+
+    def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return may(request, "add_schedule")
+
+    def get_object(self, request: HttpRequest, object_id: str, from_field: str | None = None) -> Any:
+        if not str(object_id).isdecimal() or len(str(object_id)) > 18:
+            return None
+        return timetable.schedules().filter(pk=int(object_id)).first()
+
+    def changelist_view(self, request: HttpRequest, extra_context: Any = None) -> HttpResponse:
+        """Three queries of its own."""
+        require(request, "view_schedule")
+        if request.method == "POST":
+            return HttpResponseNotAllowed(["GET", "HEAD"])
+        rows = list(timetable.schedules().order_by("backend", "name")[: timetable.MOST + 1])
+        more, rows = len(rows) > timetable.MOST, rows[: timetable.MOST]
+        latest = timetable.marks(request, rows)
+        context = {
+            "rows": [timetable.line(row, latest.get(row.pk, ())) for row in rows],
+            "more": more,
+            "may_add": may(request, "add_schedule"),
+            "may_enable": may(request, "enable_schedule"),
+            "may_run": may(request, "run_schedule"),
+            "live": True,
+            **(extra_context or {}),
+        }
+        return self.page(request, "schedules", _("Schedules"), context, fragment="schedules_live")
+
+    def change_view(
+        self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: Any = None
+    ) -> HttpResponse:
+        """Four queries of its own."""
+        require(request, "view_schedule")
+        if request.method == "POST":
+            return HttpResponseNotAllowed(["GET", "HEAD"])
+        row = self.get_object(request, object_id)
+        if row is None:
+            return _gone(request)
+        data = payload.Payload.of(row.task_name, row.arguments)
+        context = {
+            "schedule": timetable.line(row, timetable.marks(request, [row]).get(row.pk, ())),
+            "row": row,
+            "to_come": timetable.to_come(row),
+            "is_open": payload.is_open(request),
+            "args": text.pretty(data.args),
+            "kwargs": text.pretty(data.kwargs),
+            "may_enable": may(request, "enable_schedule"),
+            "may_run": may(request, "run_schedule"),
+            "may_edit": _may_edit(request, row),
+            "may_delete": may(request, "delete_schedule")
+            and (row.origin == Origin.DATABASE or row.retired_at is not None),
+            "history": _history(row),
+            "live": True,
+            **(extra_context or {}),
+        }
+        return self.page(request, "schedule", row.name, context, fragment="schedule_live")
+
+    def history_view(self, request: HttpRequest, object_id: str, extra_context: Any = None) -> HttpResponse:
+        require(request, "view_schedule")
+        row = self.get_object(request, object_id)
+        return _gone(request) if row is None else HttpResponseRedirect(url("schedule_change", row.pk))
+
+    # Made and edited
+
+    def add_view(self, request: HttpRequest, form_url: str = "", extra_context: Any = None) -> HttpResponse:
+        require(request, "add_schedule")
+        return self._form(request, None)
+
+    def edit_view(self, request: HttpRequest, id: int) -> HttpResponse:
+        require(request, "change_schedule")
+        require(request, "view_payload_job")
+        row = self.get_object(request, str(id))
+        if row is None:
+            return _gone(request)
+        if row.origin == Origin.CODE:
+            told = _("“%(name)s” is declared in the code, and is changed there.") % {"name": row.name}
+            return leave(request, told, url("schedule_change", row.pk))
+        return self._form(request, row)
+
+    def _form(self, request: HttpRequest, row: Any) -> HttpResponse:
+        initial = {"timezone": settings.TIME_ZONE} if row is None else _initial(row)
+        form = ScheduleForm(request.POST if request.method == "POST" else None, initial=initial, row=row)
+        if request.method == "POST" and form.is_valid():
+            name = form.cleaned_data["name"] if row is None else row.name
+            saved = self._save(request, form, name, row)
+            if saved is not None:
+                return HttpResponseRedirect(url("schedule_change", saved))
+        title = _("Add a schedule") if row is None else _("Edit “%(name)s”") % {"name": row.name}
+        context = {
+            "form": form,
+            "back": url("schedule_changelist") if row is None else url("schedule_change", row.pk),
+        }
+        return self.page(request, "schedule_form", title, context, status=400 if form.errors else 200)
+
+    def _save(self, request: HttpRequest, form: ScheduleForm, name: str, row: Any) -> Any:
+        alias = _backend() if row is None else row.backend
+        rows = Schedule.objects.using(database()).filter(backend=alias, name=name)
+        try:
+            with transaction.atomic(using=database()):
+                if row is None and rows.exists():
+                    raise ValueError(_("There is a schedule of that name already."))
+                values = form.values()
+                if row is not None:
+                    values = _unmasked(values, row)
+                actions.save_schedule(name, user=request.user, backend=alias, **values)
+                pk = rows.values_list("pk", flat=True).get()
+                told = _("Added") if row is None else _("Edited")
+                audit.record(request, Schedule, [(pk, name)], told, ADDITION if row is None else CHANGE)
+        except (TaskNotRegistered, TypeError, ValueError, framework.InvalidTask) as error:
+            form.add_error(None, str(error))
+            return None
+        messages.success(request, _("“%(name)s” is saved.") % {"name": name})
+        return pk
+
+    # Acted upon
+
+    def act_view(self, request: HttpRequest, name: str) -> HttpResponse:
+        """Ask, and do what was confirmed."""
+        if name not in VERBS:
+            raise Http404
+        label, codename, asks = VERBS[name]
+        require(request, codename)
+        if request.method != "POST":
+            return leave(request, _("Choose what to do on this page."), url("schedule_changelist"))
+        row = self.get_object(request, request.POST.get("id", ""))
+        if row is None:
+            return _gone(request)
+        target = back_to(request, url("schedule_change", row.pk))
+        confirmed = "confirmed" in request.POST
+        form = form_of(("reason",), request.POST if confirmed else None)
+        if not asks or (confirmed and form.is_valid()):
+            reason = form.cleaned_data["reason"] if asks else ""
+            self._act(request, name, row, reason)
+            return HttpResponseRedirect(url("schedule_changelist") if name == "delete" else target)
+        context = {
+            "label": label,
+            "name": name,
+            "row": row,
+            "told": QUESTIONS[name],
+            "tick": text.moment(row.next_at) if name == "skip" and row.next_at else "",
+            "form": form,
+            "next": target,
+            "is_grave": name == "delete",
+        }
+        status = 400 if form.errors else 200
+        return self.page(request, "schedule_action", f"{label}: {row.name}", context, status=status)
+
+    def _act(self, request: HttpRequest, name: str, row: Any, reason: str) -> None:
+        more: dict[str, Any] = {"reason": reason, "backend": row.backend, "user": request.user}
+        if name == "disable":
+            more["by"] = request.user.get_username()[:255]
+        try:
+            with transaction.atomic(using=database()):
+                answer = getattr(actions, f"{name}_schedule")(row.name, **more)
+                if answer.done:
+                    told = ". ".join(filter(None, [str(VERBS[name][0]), reason]))
+                    flag = DELETION if name == "delete" else CHANGE
+                    audit.record(request, Schedule, [(row.pk, row.name)], told, flag)
+        except (TaskNotRegistered, TypeError, ValueError, framework.InvalidTask) as error:
+            messages.error(request, str(error))
+            return
+        if answer.done:
+            messages.success(request, f"{VERBS[name][0]}: {row.name}")
+        else:
+            messages.warning(request, f"{row.name}: {answer.reason.label}")
+
+
+def _gone(request: HttpRequest) -> HttpResponse:
+    return leave(request, _("There is no such schedule. It may be gone."), url("schedule_changelist"))
+
+
+def _may_edit(request: HttpRequest, row: Schedule) -> bool:
+    is_ours = row.origin == Origin.DATABASE
+    return is_ours and may(request, "change_schedule") and payload.is_open(request)
+
+
+def _backend() -> str:
+    known = backend()
+    return framework.DEFAULT_TASK_BACKEND_ALIAS if known is None else known.alias
+
+
+def _initial(row: Schedule) -> dict[str, Any]:
+    shown = payload.Payload.of(row.task_name, row.arguments)
+    names = ("kind", "expression", "timezone", "missed", "overlap", "queue_name", "priority")
+    return {
+        "task": row.task_name,
+        "args": shown.args,
+        "kwargs": shown.kwargs,
+        **{name: getattr(row, name) for name in names},
+    }
+
+
+def _unmasked(values: dict[str, Any], row: Schedule) -> dict[str, Any]:
+    """Secrets that were left as they were shown are those of the row."""
+    shown = payload.Payload.of(row.task_name, row.arguments)
+    return values | {
+        "args": unmasked(values["args"], shown.args, row.args),
+        "kwargs": unmasked(values["kwargs"], shown.kwargs, row.kwargs),
+    }
+
+
+def _history(row: Schedule) -> list[LogEntry]:
+    kind = ContentType.objects.get_for_model(Schedule)
+    entries = LogEntry.objects.filter(content_type_id=kind.pk, object_id=str(row.pk)).select_related("user")
+    return list(entries.order_by("-action_time")[:20])
+
+
+@admin.register(Schedule)
+class ScheduleAdmin(ScheduleScreens, ModelAdmin):
+    pass

@@ -1,0 +1,175 @@
+"""The package's own tasks: verbs on more jobs than anybody would wait for."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+from django.apps import apps
+from django.contrib.auth import get_user_model
+from django.core.exceptions import PermissionDenied
+from django.db import InterfaceError, OperationalError
+from django.http import HttpRequest
+from django.utils.translation import gettext as _
+
+from . import _framework as framework
+from . import actions
+from .actions import NAMED, Report, Selection
+from .backends import DatabaseBackend
+from .decorator import task
+from .models import Job
+from .models.job import JobQuerySet
+from .registry import registry
+from .results import TaskResult
+from .scope import backend as home
+from .scope import is_users_own, request_of, scope_jobs
+from .storage import storage_for
+
+if TYPE_CHECKING:
+    from .execution.context import TaskContext
+
+BULK = "django_tasks_q.tasks.bulk"
+#: Jobs that are changed by one transaction.
+SLICE = 500
+#: Before all that waits, which it may be about.
+PRIORITY = 100
+#: Where the report of what was done so far is kept in the job's metadata.
+KEPT = "bulk"
+
+
+def can_bulk(request: HttpRequest) -> bool:
+    """Whether what a request asks for can be done later, in its user's name."""
+    return not _obstacle(request)
+
+
+def _obstacle(request: HttpRequest) -> str:
+    if home() is None or BULK not in registry:
+        return _("There is no backend whose workers could do this.")
+    user: Any = request.user
+    if not isinstance(user, get_user_model()) or user.pk is None:
+        return _("Only for users that are known to the database.")
+    if not is_users_own(request):
+        return _("Which jobs you may see depends on more than who you are: do this in smaller steps.")
+    return ""
+
+
+def ask(request: HttpRequest, verb: str, selection: Selection, **values: Any) -> TaskResult[..., Any]:
+    """Enqueue a verb on all jobs that match now and that the user may see, in the caller's transaction.
+
+    The door has checked the permission, and ``values`` are what the verb takes. Raises TypeError or
+    ValueError for those that it cannot take, and for a request whose work cannot be done later.
+    """
+    backend, named = home(), NAMED[verb]
+    if problem := _obstacle(request):
+        raise ValueError(problem)
+    assert backend is not None  # noqa: S101 - that would be an obstacle
+    named.function([], using=backend.database, **values)
+    queue = _queue(backend)
+    sent = registry.get(BULK).using(
+        backend=backend.alias, queue_name=queue, tags=[verb, f"user:{request.user.pk}"]
+    )
+    return sent.enqueue(verb=verb, selection=selection.until_now(), user=str(request.user.pk), **values)
+
+
+def _queue(backend: DatabaseBackend) -> str:
+    """The queue that tasks have by default, or the first by name where the settings leave that out."""
+    default = framework.DEFAULT_TASK_QUEUE_NAME
+    return default if not backend.queues or default in backend.queues else min(backend.queues)
+
+
+def _declare(function: Any) -> Any:
+    """A task, where there is a backend of ours: others may refuse it, or never run it."""
+    try:
+        backend = home()
+    except framework.InvalidTaskBackend:  # a check says so
+        return function
+    if backend is None:
+        return function
+    return task(
+        backend=backend.alias,
+        queue_name=_queue(backend),
+        takes_context=True,
+        priority=PRIORITY,
+        executor="process",
+        # What was done is not done again: each attempt goes on behind the last slice.
+        max_attempts=5,
+        retry_on=[OperationalError, InterfaceError],
+        timeout=timedelta(hours=12),
+        store_result=True,
+        tags=["bulk"],
+    )(function)
+
+
+@_declare
+def bulk(
+    context: TaskContext,
+    *,
+    verb: str,
+    selection: Selection,
+    user: str,
+    at: datetime | None = None,
+    priority: int | None = None,
+    queue_name: str | None = None,
+    reason: str = "",
+) -> dict[str, Any]:
+    """Apply a verb to all jobs that matched when somebody asked for it."""
+    if context.job.parent_id is not None:
+        # Whoever made it may have other rights than the one it names.
+        raise PermissionDenied("A copy does nothing: ask for it anew.")
+    named = NAMED[verb]
+    person = _person(user, named.codename)
+    given = {"at": at, "priority": priority, "queue_name": queue_name}
+    values = {name: given[name] for name in named.takes if given[name] is not None}
+    alias = context.job._state.db or ""
+    jobs = selection.of(scope_jobs(request_of(person), Job.objects.using(alias)))
+    jobs = jobs.exclude(id=context.job.id).order_by("id")
+    report = Report.restored(context.metadata.get(KEPT))
+    total = report.seen + _behind(jobs, report.last).count()
+    context.set_progress(report.seen, total, report.told())
+    while ids := actions.matching(_behind(jobs, report.last), SLICE).ids:
+        with storage_for(alias).transaction():
+            report.add(named.function(ids, using=alias, user=person, reason=reason, **values))
+            report.last = ids[-1]
+            context.metadata[KEPT] = report.stored()
+            _record(context, person, f"{named.label}: {report.told()}.", reason)
+            # Raises if another attempt has the job, and takes this slice back.
+            context.save_metadata()
+        context.set_progress(report.seen, total, report.told())
+        context.sleep(0)  # raises if somebody has cancelled it
+    return report.numbers
+
+
+def _person(key: str, codename: str) -> Any:
+    """Who asked. Raises PermissionDenied for who may not any more."""
+    model = get_user_model()
+    found = model._default_manager.filter(pk=key).first()
+    if found is None or not found.has_perm(f"django_tasks_q.{codename}"):
+        raise PermissionDenied("Who asked for this may not do it any more.")
+    return found
+
+
+def _behind(jobs: JobQuerySet, last: UUID | None) -> JobQuerySet:
+    return jobs if last is None else jobs.filter(id__gt=last)
+
+
+def _record(context: TaskContext, person: Any, told: str, reason: str) -> None:
+    """One entry in the admin's log, which tells more with every slice."""
+    if not apps.is_installed("django.contrib.admin"):
+        return
+    from django.contrib.admin.models import CHANGE, LogEntry
+    from django.contrib.contenttypes.models import ContentType
+
+    message = " ".join(filter(None, [told, reason]))
+    known = context.metadata.get("entry")
+    if known and LogEntry.objects.filter(pk=known).update(change_message=message):
+        return
+    entry = LogEntry.objects.create(
+        user_id=person.pk,
+        content_type_id=ContentType.objects.get_for_model(Job).pk,
+        object_id=context.job_id,
+        object_repr=str(context.job)[:200],
+        action_flag=CHANGE,
+        change_message=message,
+    )
+    context.metadata["entry"] = entry.pk

@@ -1,0 +1,1 @@
+"""An app whose code declares the schedules that its environment names."""

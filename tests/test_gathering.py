@@ -1,0 +1,135 @@
+"""When a busy worker lets endings gather, and that it does."""
+
+import uuid
+from types import SimpleNamespace
+
+import pytest
+
+from django_tasks_q.models import Job
+from django_tasks_q.states import JobStatus
+from django_tasks_q.worker import gathering
+from django_tasks_q.worker.doorbells import Doorbells
+from django_tasks_q.worker.gathering import LONGEST, Gathering
+from django_tasks_q.worker.parent import Parent
+
+from .tasksapp import tasks
+from .test_pool import children, claimed, fed, pool  # noqa: F401 - fixtures
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    class Clock:
+        now = 1000.0
+
+        def monotonic(self):
+            return self.now
+
+    clock = Clock()
+    monkeypatch.setattr(gathering, "time", clock)
+    return clock
+
+
+def test_a_spell_lasts_for_half_of_what_children_have_to_do_and_never_long(clock):
+    spell = Gathering()
+    assert spell.left == 0
+    spell.begin(LONGEST)
+    assert spell.left == pytest.approx(LONGEST / 2)
+    spell.end()
+    spell.begin(60)
+    assert spell.left == pytest.approx(LONGEST)
+
+
+def test_a_spell_is_not_prolonged(clock):
+    spell = Gathering()
+    spell.begin(60)
+    clock.now += LONGEST / 2
+    spell.begin(60)
+    assert spell.left == pytest.approx(LONGEST / 2)
+    clock.now += LONGEST
+    assert spell.left == 0
+
+
+def hand_out(pool, count):  # noqa: F811
+    pool.groups[0].usual = 0.001
+    pool.groups[0].backlog.extend(claimed() for _ in range(count))
+    return fed(pool)
+
+
+def waited_for(pool):  # noqa: F811
+    channels = [channel for channel, _ in pool.channels(quiet=True)]
+    return [child.key for child in pool.children.values() if child.channel in channels]
+
+
+def test_children_are_left_alone_for_as_long_as_the_first_of_them_has_jobs(pool, children):  # noqa: F811
+    assert hand_out(pool, 9) == 9
+    assert pool.in_hand == pytest.approx(0.003)  # four and five, of which one runs
+    assert waited_for(pool) == []
+
+
+def test_one_that_has_nothing_is_not_kept_waiting(pool, children):  # noqa: F811
+    assert pool.in_hand == 0
+    pool.children[2].ready = False
+    hand_out(pool, 5)
+    assert pool.in_hand > 0  # it cannot take anything yet
+    assert waited_for(pool) == [2]
+    pool.children[2].ready = True
+    assert pool.in_hand == 0
+
+
+def test_one_with_a_job_and_none_behind_it_is_listened_to(pool, children):  # noqa: F811
+    hand_out(pool, 2)
+    assert pool.in_hand == 0
+    pool.children[2].is_retiring = True
+    hand_out(pool, 4)
+    assert pool.in_hand > 0
+    assert waited_for(pool) == [2]
+
+
+def test_large_answers_are_read_before_they_fill_the_pipe(pool, children):  # noqa: F811
+    hand_out(pool, 10)
+    pool.groups[0].learn(0.001, 300_000)
+    assert pool.in_hand < 0.0005
+
+
+def test_a_busy_worker_writes_several_endings_at_once(project):
+    if project.alias == "mariadb":
+        pytest.skip("each ending has a statement of its own there, and a time")
+    tasks.sleep.enqueue_many([(0.003,)] * 200)
+    project.run("runworker", "--batch", "--processes", "1")
+    ended = list(Job.objects.values_list("finished_at", flat=True))
+    assert None not in ended
+    # What one statement has written has one time.
+    assert len(set(ended)) < 120
+
+
+def test_somebody_who_waits_for_an_ending_is_known_until_it_is_told():
+    rung = []
+    storage = SimpleNamespace(hint_ended=lambda backend, ids: rung.append(set(ids)))
+    bells, id = Doorbells(storage, "default"), uuid.uuid4()
+    assert not bells.are_waited_for
+    bells.remember([id], {id})
+    assert bells.are_waited_for
+    bells.ended({id: JobStatus.SUCCESSFUL})
+    bells.ring()
+    assert rung == [{id}]
+    assert not bells.are_waited_for
+
+
+@pytest.mark.parametrize(
+    ("stops", "waited", "limits", "in_hand", "may"),
+    [
+        (0, False, [], 0.01, True),
+        (1, False, [], 0.01, False),
+        (0, True, [], 0.01, False),
+        (0, False, ["mail"], 0.01, False),
+        (0, False, [], 0.0, False),
+    ],
+)
+def test_nothing_gathers_where_somebody_is_in_want_of_it(stops, waited, limits, in_hand, may):
+    parent = SimpleNamespace(
+        signals=SimpleNamespace(stops=stops),
+        doorbells=SimpleNamespace(are_waited_for=waited),
+        intake=SimpleNamespace(limits=limits),
+        pool=SimpleNamespace(in_hand=in_hand),
+    )
+    assert Parent._may_gather(parent) is may

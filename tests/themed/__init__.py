@@ -1,0 +1,1 @@
+"""The shop under django-unfold, as its README has it installed."""
