@@ -3,6 +3,9 @@
 .DEFAULT_GOAL := help
 .PHONY: help setup test browser chaos soak lint types docs demo bench bench-quick matrix constraints clean
 
+# Hundreds of processes are started, and without bytecode each of them compiles all of Django.
+unexport PYTHONDONTWRITEBYTECODE
+
 BIN := .venv/bin
 ARGS ?=
 # One runner more than small machines have cores: tests with workers of their own wait for two thirds of their

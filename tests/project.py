@@ -2,20 +2,21 @@
 
 import os
 import subprocess
-import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TypeVar
+from tempfile import TemporaryFile
+from typing import IO, Any, TypeVar
 
 import psutil
 
+from . import warm
+
 ROOT = Path(__file__).resolve().parent.parent
-MARK = "TEST_WORKER"
-MANAGE = [sys.executable, str(ROOT / "testproject" / "manage.py")]
+MANAGE = str(ROOT / "testproject" / "manage.py")
 
 T = TypeVar("T")
 
@@ -24,7 +25,7 @@ T = TypeVar("T")
 class Worker:
     """A running ``runworker`` and all that it starts."""
 
-    process: subprocess.Popen[bytes]
+    process: warm.Process
     log: Path
 
     @property
@@ -38,14 +39,9 @@ class Worker:
 
     def descendants(self) -> set[psutil.Process]:
         """All that it has started and that still lives, also what has lost its parent since."""
-        found: set[psutil.Process] = set()
+        found = warm.starter().orphans()
         with suppress(psutil.NoSuchProcess):
             found.update(psutil.Process(self.pid).children(recursive=True))
-        # An orphan is known by its environment; a zombie has none, and is dead enough.
-        for process in psutil.process_iter():
-            with suppress(psutil.Error):
-                if process.environ().get(MARK) == str(self.log) and process.pid != self.pid:
-                    found.add(process)
         return found
 
     def stop(self, timeout: float = 15) -> int:
@@ -86,31 +82,36 @@ class Project:
         self, *arguments: str, check: bool = True, timeout: float = 60
     ) -> subprocess.CompletedProcess[str]:
         """Run ``manage.py`` to its end."""
-        done = subprocess.run(
-            [*MANAGE, *arguments],
-            env=self.env,
-            cwd=self.directory,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=timeout,
-        )
-        assert not check or done.returncode == 0, f"{done.args} ended with {done.returncode}:\n{done.stderr}"
+        with TemporaryFile("w+") as output, TemporaryFile("w+") as errors:
+            process = self._start(arguments, output, errors)
+            try:
+                code = process.wait(timeout)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                raise
+            for stream in (output, errors):
+                stream.seek(0)
+            done = subprocess.CompletedProcess(arguments, code, output.read(), errors.read())
+        assert not check or code == 0, f"{done.args} ended with {code}:\n{done.stderr}"
         return done
+
+    def _start(self, arguments: Sequence[str], output: IO[Any], errors: IO[Any]) -> warm.Process:
+        with Path(os.devnull).open() as nothing:
+            return warm.starter().start(
+                [MANAGE, *arguments],
+                env=self.env,
+                cwd=self.directory,
+                stdin=nothing,
+                stdout=output,
+                stderr=errors,
+            )
 
     @contextmanager
     def worker(self, *arguments: str) -> Iterator[Worker]:
         """Start ``runworker``. When the block is left, nothing of it is."""
         log = self.directory / f"worker-{len(list(self.directory.glob('worker-*')))}.log"
         with log.open("wb") as stream:
-            process = subprocess.Popen(
-                [*MANAGE, "runworker", *arguments],
-                env=self.env | {MARK: str(log)},
-                cwd=self.directory,
-                stdin=subprocess.DEVNULL,
-                stdout=stream,
-                stderr=subprocess.STDOUT,
-            )
+            process = self._start(["runworker", *arguments], stream, stream)
         worker = Worker(process, log)
         try:
             yield worker

@@ -50,13 +50,13 @@ def browse(url: str, session: str, cancels: bool) -> dict[str, Any]:
         page.get_by_role("button", name="Start").click()
         page.get_by_role("button", name="Cancel").wait_for()
         for _ in range(600):
-            value = float(page.locator("#bar").evaluate("bar => bar.value"))
+            # Both at once: the last of the one and the end come together.
+            value, state = page.evaluate("[bar.value, document.getElementById('state').textContent]")
             if not seen or seen[-1] != value:
                 seen.append(value)
             if cancels and value > 0:
                 page.get_by_role("button", name="Cancel").click()
                 cancels = False
-            state = page.locator("#state").inner_text()
             if state in ("SUCCESSFUL", "CANCELLED", "FAILED"):
                 break
             page.wait_for_timeout(50)

@@ -8,18 +8,19 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
 import sys
 import traceback
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NoReturn
+from typing import IO, NoReturn
 
 import psutil
 
 from django_tasks_q.worker.system import die_with_parent
+
+from .. import warm
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 
@@ -79,8 +80,8 @@ class Fork:
 class Nursery:
     """The handle of a nursery process."""
 
-    def __init__(self, process: subprocess.Popen[str], folder: Path) -> None:
-        self.process = process
+    def __init__(self, orders: IO[str], answers: IO[str], folder: Path) -> None:
+        self.orders, self.answers = orders, answers
         self.folder = folder
         self.forks: list[Fork] = []
 
@@ -88,10 +89,10 @@ class Nursery:
         """Call a function, named as ``module:function``, in a process of its own."""
         log = self.folder / f"fork-{len(self.forks)}.log"
         order = {"target": target, "arguments": arguments, "env": dict(env or {}), "log": str(log)}
-        self.process.stdin.write(json.dumps(order) + "\n")
-        self.process.stdin.flush()
+        self.orders.write(json.dumps(order) + "\n")
+        self.orders.flush()
         log.touch()
-        fork = Fork.of(int(self.process.stdout.readline()), log)
+        fork = Fork.of(int(self.answers.readline()), log)
         self.forks.append(fork)
         return fork
 
@@ -102,23 +103,21 @@ class Nursery:
 @contextmanager
 def nursery(env: Mapping[str, str], folder: Path) -> Iterator[Nursery]:
     """A nursery for processes with these settings. When the block is left, nothing of them is."""
-    process = subprocess.Popen(
-        [sys.executable, "-m", "tests.faults.nursery"],
-        env=env,
-        cwd=ROOT,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
+    (its_orders, orders), (answers, its_answers) = os.pipe(), os.pipe()
+    process = warm.starter().start(
+        ["-m", "tests.faults.nursery"], env=env, cwd=ROOT, stdin=its_orders, stdout=its_answers, stderr=2
     )
-    opened = Nursery(process, folder)
-    try:
-        yield opened
-    finally:
-        for fork in opened.forks:
-            fork.kill()
-        process.stdin.close()
-        process.wait(10)
-        process.stdout.close()
+    for fd in (its_orders, its_answers):
+        os.close(fd)
+    with os.fdopen(answers) as answering, os.fdopen(orders, "w") as ordering:
+        opened = Nursery(ordering, answering, folder)
+        try:
+            yield opened
+        finally:
+            for fork in opened.forks:
+                fork.kill()
+            ordering.close()
+            process.wait(10)
 
 
 def main() -> None:

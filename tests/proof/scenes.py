@@ -48,6 +48,11 @@ class Scene:
         return f"{self.step}={self.action}"
 
     @property
+    def keeps_behind(self) -> bool:
+        """Whether the jobs behind the first wait for the fault, or the child might have begun one of them."""
+        return self.step == "finish.sending" and self.action in DEATHS
+
+    @property
     def needs_server(self) -> bool:
         """Whether the fault is one that a database in a file cannot have."""
         return self.action in ENDS or self.step == "enqueue.committed"

@@ -53,7 +53,10 @@ class Stage:
         waiting = list(others)
 
         def have_happened():
-            waiting[:] = [scene for scene in waiting if not self.has_happened(scene)]
+            for scene in [scene for scene in waiting if self.has_happened(scene)]:
+                waiting.remove(scene)
+                if scene.keeps_behind:
+                    self.send(scene, scene.jobs[1:])
             return not waiting
 
         with suppress(AssertionError):
@@ -82,12 +85,15 @@ class Stage:
 
     def prepare(self, scene):
         self.jobs[scene] = []
-        for item in scene.jobs:
+        self.send(scene, scene.jobs[:1] if scene.keeps_behind else scene.jobs)
+        if scene.who in KEEPERS:
+            self.provide(scene)
+
+    def send(self, scene, items):
+        for item in items:
             task, *args = item if isinstance(item, tuple) else (item,)
             result = task.using(queue_name=scene.name).enqueue(*args)
             self.jobs[scene].append(uuid.UUID(result.id))
-        if scene.who in KEEPERS:
-            self.provide(scene)
 
     def provide(self, scene):
         """What is there for a keeper to find: by allowed moves, for the audit to see."""
