@@ -114,6 +114,12 @@ def open_page(browser: Any, site: Site, served: Served) -> Iterator[Any]:
     assert complaints == []
 
 
+def follow(page: Any, link: Any) -> None:
+    """Click what leads to another page, and be there: a click alone may return while the old one is up."""
+    with page.expect_navigation(wait_until="domcontentloaded"):
+        link.click()
+
+
 def log_in(page: Any) -> None:
     page.fill("#id_username", USER)
     page.fill("#id_password", PASSWORD)

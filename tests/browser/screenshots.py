@@ -16,6 +16,7 @@ import PIL.Image
 from playwright.sync_api import Page, sync_playwright
 
 from ..project import ROOT
+from .conftest import follow
 from .site import LATER, PASSWORD, USER, Site, settle
 
 FOLDER = ROOT / "docs" / "_static" / "admin"
@@ -71,13 +72,13 @@ def visit(page: Page, site: Site, name: str) -> None:
         page.goto(f"{base}/{path}")
     elif name == "job-running":
         page.goto(f"{base}/job/?status=running&task=shop.import_catalogue")
-        page.locator(".tasks-jobs a.tasks-name").first.click()
+        follow(page, page.locator(".tasks-jobs a.tasks-name").first)
     elif name == "job-failed":
         page.goto(f"{base}/job/?status=failed&task=shop.send_receipt")
-        page.locator(".tasks-jobs a.tasks-name").first.click()
+        follow(page, page.locator(".tasks-jobs a.tasks-name").first)
     else:
         page.goto(f"{base}/job/?status=failed&task=shop.charge_card")
-        page.get_by_role("button", name="Retry: all that the filters find").click()
+        follow(page, page.get_by_role("button", name="Retry: all that the filters find"))
     page.wait_for_load_state("networkidle")
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from ..project import wait_for
-from .conftest import log_in
+from .conftest import follow, log_in
 from .policy import POLICY
 from .site import Site
 
@@ -46,19 +46,19 @@ def test_failed_job_is_found_retried_and_succeeds(page: Any, site: Site, tmp_pat
     with site.worker(*WORKER):
         wait_for(lambda: site.unfinished() == 0)
         go(page, site, "job/")
-        page.get_by_role("link", name=re.compile("Failed 1")).click()
+        follow(page, page.get_by_role("link", name=re.compile("Failed 1")))
         page.select_option("#f-task", "shop.fail_unless")
-        page.get_by_role("button", name="Filter", exact=True).click()
+        follow(page, page.get_by_role("button", name="Filter", exact=True))
         assert page.locator(".tasks-jobs tbody tr").count() == 1
         assert "FileNotFoundError" in page.locator(".tasks-jobs").inner_text()
-        page.get_by_role("link", name="shop.fail_unless").click()
+        follow(page, page.get_by_role("link", name="shop.fail_unless"))
         page.get_by_text("Traceback", exact=True).click()
         assert "Traceback (most recent call last)" in page.locator("details[open] pre").inner_text()
         mark.touch()
-        page.get_by_role("button", name="Retry", exact=True).click()
+        follow(page, page.get_by_role("button", name="Retry", exact=True))
         assert "Retry 1 job?" in page.locator(".tasks-question").inner_text()
         page.get_by_label("Reason").fill("the file is there now")
-        page.get_by_role("button", name="Retry", exact=True).click()
+        follow(page, page.get_by_role("button", name="Retry", exact=True))
         assert "Retry: 1 done" in message(page)
         until(page, "Successful")
         assert '"mended"' in page.locator("#content-main").inner_text()
@@ -69,9 +69,9 @@ def test_paused_queue_waits_until_it_is_resumed(page: Any, site: Site) -> None:
     with site.worker(*WORKER) as worker:
         wait_for(lambda: "Stop with Ctrl-C" in worker.output)
         go(page, site, "queue/")
-        page.get_by_role("button", name="Pause default").click()
+        follow(page, page.get_by_role("button", name="Pause default"))
         page.get_by_label("Reason").fill("month-end")
-        page.get_by_role("button", name="Pause", exact=True).click()
+        follow(page, page.get_by_role("button", name="Pause", exact=True))
         assert "is paused" in message(page)
         assert "by demo" in page.locator("#content-main").inner_text()
         assert "month-end" in page.locator("#content-main").inner_text()
@@ -80,7 +80,7 @@ def test_paused_queue_waits_until_it_is_resumed(page: Any, site: Site) -> None:
         site.shell("from tests.browser.tasks import *; wait_for.enqueue(0)")
         page.wait_for_timeout(1500)
         assert site.unfinished() == 1
-        page.get_by_role("button", name="Resume default").click()
+        follow(page, page.get_by_role("button", name="Resume default"))
         assert "is resumed" in message(page)
         wait_for(lambda: site.unfinished() == 0, 25)
 
@@ -100,11 +100,11 @@ def test_running_job_is_cancelled(page: Any, site: Site) -> None:
     with site.worker(*WORKER):
         go(page, site, "job/?status=running")
         until(page, "shop.import_catalogue", within=".tasks-jobs")
-        page.get_by_role("link", name="shop.import_catalogue").click()
+        follow(page, page.get_by_role("link", name="shop.import_catalogue"))
         until(page, "row ")
-        page.get_by_role("button", name="Cancel", exact=True).click()
+        follow(page, page.get_by_role("button", name="Cancel", exact=True))
         page.get_by_label("Reason").fill("wrong supplier")
-        page.get_by_role("button", name="Cancel", exact=True).click()
+        follow(page, page.get_by_role("button", name="Cancel", exact=True))
         assert "1 asked to end" in message(page)
         until(page, "Cancelled", 30)
         assert "wrong supplier" in page.locator("#content-main").inner_text()
@@ -116,15 +116,15 @@ def test_all_matching_are_retried(page: Any, site: Site) -> None:
     with site.worker(*WORKER, "--batch") as worker:
         worker.process.wait(60)
     go(page, site, "job/?status=failed&task=shop.fail_unless")
-    page.get_by_role("button", name="Retry: all that the filters find").click()
+    follow(page, page.get_by_role("button", name="Retry: all that the filters find"))
     assert "Retry 7 jobs?" in page.locator(".tasks-question").inner_text()
-    page.get_by_role("button", name="Retry", exact=True).click()
+    follow(page, page.get_by_role("button", name="Retry", exact=True))
     assert "Retry: 7 done" in message(page)
     go(page, site, "job/failed/")
     assert page.locator(".tasks-group").count() == 1
     assert "shop.retry_supplier" in page.locator(".tasks-group").inner_text()
-    page.get_by_role("button", name="Dismiss failures of shop.retry_supplier").click()
-    page.get_by_role("button", name="Dismiss", exact=True).click()
+    follow(page, page.get_by_role("button", name="Dismiss failures of shop.retry_supplier"))
+    follow(page, page.get_by_role("button", name="Dismiss", exact=True))
     assert "Dismiss: 1 done" in message(page)
     assert "No failure waits" in page.locator("#content-main").inner_text()
 
@@ -135,13 +135,13 @@ def test_chosen_jobs_are_discarded(page: Any, site: Site) -> None:
     boxes = page.locator(".tasks-jobs input[type=checkbox]")
     boxes.nth(0).check()
     boxes.nth(3).check()
-    page.get_by_role("button", name="Discard", exact=True).click()
+    follow(page, page.get_by_role("button", name="Discard", exact=True))
     assert "Discard 2 jobs?" in page.locator(".tasks-question").inner_text()
-    page.get_by_role("link", name="No, go back").click()
+    follow(page, page.get_by_role("link", name="No, go back"))
     assert page.locator(".tasks-jobs tbody tr").count() == 5
     boxes.nth(0).check()
-    page.get_by_role("button", name="Discard", exact=True).click()
-    page.get_by_role("button", name="Discard", exact=True).click()
+    follow(page, page.get_by_role("button", name="Discard", exact=True))
+    follow(page, page.get_by_role("button", name="Discard", exact=True))
     assert "Discard: 1 done" in message(page)
     assert page.locator(".tasks-jobs tbody tr").count() == 4
 
@@ -151,8 +151,8 @@ def test_worker_is_asked_to_stop(page: Any, site: Site) -> None:
         wait_for(lambda: "Stop with Ctrl-C" in worker.output)
         go(page, site, "worker/")
         until(page, "worker-1")
-        page.get_by_role("button", name="Stop worker-1").click()
-        page.get_by_role("button", name="Stop", exact=True).click()
+        follow(page, page.get_by_role("button", name="Stop worker-1"))
+        follow(page, page.get_by_role("button", name="Stop", exact=True))
         assert "Stop: 1 done" in message(page)
         assert worker.process.wait(40) == 0
         until(page, "Stopped")
@@ -161,13 +161,13 @@ def test_worker_is_asked_to_stop(page: Any, site: Site) -> None:
 def test_new_job_from_an_old_one(page: Any, site: Site) -> None:
     site.shell("from tests.browser.tasks import *; wait_for.enqueue(600)")
     go(page, site, "job/")
-    page.get_by_role("link", name="shop.wait_for").click()
-    page.get_by_role("link", name="New job from this one").click()
+    follow(page, page.get_by_role("link", name="shop.wait_for"))
+    follow(page, page.get_by_role("link", name="New job from this one"))
     page.get_by_label("Positional arguments").fill("[0.5")
-    page.get_by_role("button", name="Enqueue").click()
+    follow(page, page.get_by_role("button", name="Enqueue"))
     assert "valid JSON" in page.locator("#content-main").inner_text()
     page.get_by_label("Positional arguments").fill("[0.5]")
-    page.get_by_role("button", name="Enqueue").click()
+    follow(page, page.get_by_role("button", name="Enqueue"))
     assert "A new job was enqueued" in message(page)
     assert "0.5" in page.locator("#content-main").inner_text()
 
@@ -175,14 +175,14 @@ def test_new_job_from_an_old_one(page: Any, site: Site) -> None:
 def test_task_is_enqueued_by_its_form(page: Any, site: Site) -> None:
     with site.worker(*WORKER):
         go(page, site, "job/tasks/")
-        page.get_by_role("link", name="Enqueue shop.refund").click()
+        follow(page, page.get_by_role("link", name="Enqueue shop.refund"))
         page.locator("#id_argument-order").fill("7")
         page.locator("#id_argument-reason").select_option(label="late")
         page.locator("#id_argument-on").fill("2026-02-03")
         page.locator("#id_argument-lines").fill('["x"]')
         page.locator("#id_argument-card_token").fill("tok_canary")
         page.locator("#id_argument-notify").uncheck()
-        page.get_by_role("button", name="Enqueue").click()
+        follow(page, page.get_by_role("button", name="Enqueue"))
         # Each error stands beside its field, which names it for who cannot see that.
         lines = page.locator("#id_argument-lines")
         assert lines.get_attribute("aria-invalid") == "true"
@@ -193,7 +193,7 @@ def test_task_is_enqueued_by_its_form(page: Any, site: Site) -> None:
         assert "tok_canary" not in page.content()
         lines.fill("[1, 2]")
         page.locator("#id_argument-card_token").fill("tok_canary")
-        page.get_by_role("button", name="Enqueue").click()
+        follow(page, page.get_by_role("button", name="Enqueue"))
         assert "A new job was enqueued" in message(page)
         until(page, "refunded 10.00 of order 7: late")
         shown = page.locator("#content-main").inner_text()
@@ -208,7 +208,7 @@ def test_texts_are_copied(open_page: Any, site: Site) -> None:
         worker.process.wait(60)
     page = open_page(permissions=["clipboard-read", "clipboard-write"])
     go(page, site, "job/")
-    page.get_by_role("link", name="shop.fail_unless").click()
+    follow(page, page.get_by_role("link", name="shop.fail_unless"))
 
     def copied(name: str) -> str:
         page.get_by_role("button", name=f"Copy: {name}").click()
@@ -232,7 +232,7 @@ def test_copy_buttons_outlive_a_refresh(open_page: Any, site: Site) -> None:
     site.shell("from tests.browser.tasks import *; wait_for.enqueue(600)")
     page = open_page()
     go(page, site, "job/")
-    page.get_by_role("link", name="shop.wait_for").click()
+    follow(page, page.get_by_role("link", name="shop.wait_for"))
     tab_to(page, "Copy: Positional arguments", "button")
     page.locator("#tasks-live[data-refreshed]").wait_for(timeout=9000)
     assert page.evaluate("document.activeElement.ariaLabel") == "Copy: Positional arguments"
@@ -246,7 +246,7 @@ def test_no_copy_button_where_there_is_no_clipboard(open_page: Any, site: Site) 
         if script:
             page.add_init_script("Object.defineProperty(navigator, 'clipboard', {value: undefined})")
         go(page, site, "job/")
-        page.get_by_role("link", name="shop.wait_for").click()
+        follow(page, page.get_by_role("link", name="shop.wait_for"))
         assert page.get_by_role("button", name=re.compile("Copy")).count() == 0
 
 
@@ -314,10 +314,10 @@ def test_nothing_breaks_the_policy(open_page: Any, site: Site) -> None:
         go(page, site, path)
         page.wait_for_load_state("networkidle")
         assert page.evaluate("window.broken") == [], path
-    page.locator(".tasks-jobs a.tasks-name").first.click()
+    follow(page, page.locator(".tasks-jobs a.tasks-name").first)
     page.wait_for_load_state("networkidle")
     assert page.evaluate("window.broken") == []
-    page.get_by_role("button", name="Retry", exact=True).click()
+    follow(page, page.get_by_role("button", name="Retry", exact=True))
     assert page.evaluate("window.broken") == []
     assert POLICY in policies
 
@@ -337,7 +337,7 @@ def test_no_screen_is_wider_than_the_window(open_page: Any, site: Site) -> None:
             assert page.evaluate("document.documentElement.scrollWidth") <= width, (path, width)
             assert width == 1280 or page.evaluate(cut_off) == [], (path, width)
         go(page, site, "job/?status=failed")
-        page.locator(".tasks-jobs a.tasks-name").first.click()
+        follow(page, page.locator(".tasks-jobs a.tasks-name").first)
         assert page.evaluate("document.documentElement.scrollWidth") <= width
 
 
@@ -410,7 +410,7 @@ def test_hostile_text_opens_no_dialog(open_page: Any, site: Site) -> None:
     for path in (*SCREENS, "job/?status=failed"):
         go(page, site, path)
         page.wait_for_load_state("networkidle")
-    page.locator(".tasks-jobs a.tasks-name").first.click()
+    follow(page, page.locator(".tasks-jobs a.tasks-name").first)
     assert "<script>alert(1)</script>" in page.locator("#content-main").inner_text()
 
 

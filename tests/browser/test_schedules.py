@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from .conftest import follow
 from .site import Site
 
 FILL = """
@@ -45,34 +46,34 @@ def test_a_schedule_is_made_run_skipped_disabled_and_deleted(
 ) -> None:
     page = open_page(script=script)
     page.goto(address(site))
-    page.get_by_role("link", name="Add a schedule").click()
+    follow(page, page.get_by_role("link", name="Add a schedule"))
     page.fill("[name=name]", "nightly")
     page.select_option("[name=task]", "shop.close_day")
     page.fill("[name=args]", '["2026-01-31"]')
     page.fill("[name=expression]", "0 3 * *")
-    page.get_by_role("button", name="Save").click()
+    follow(page, page.get_by_role("button", name="Save"))
     assert "no cron expression" in page.inner_text(".tasks")
     page.fill("[name=expression]", "0 3 * * *")
     page.fill("[name=timezone]", "Europe/Berlin")
-    page.get_by_role("button", name="Save").click()
+    follow(page, page.get_by_role("button", name="Save"))
     assert page.locator("h1", has_text="nightly").count()
     assert page.locator("time", has_text="03:00:00").count() == 5
     for button, confirm in (("Run nightly now", "Run now"), ("Skip the next run of", "Skip the next run")):
-        page.get_by_role("button", name=button).click()
+        follow(page, page.get_by_role("button", name=button))
         page.fill("[name=reason]", "to see it")
-        page.get_by_role("button", name=confirm).click()
+        follow(page, page.get_by_role("button", name=confirm))
         page.locator("h1", has_text="nightly").wait_for()
-    page.get_by_role("button", name="Disable nightly").click()
+    follow(page, page.get_by_role("button", name="Disable nightly"))
     page.fill("[name=reason]", "enough")
-    page.get_by_role("button", name="Disable").click()
+    follow(page, page.get_by_role("button", name="Disable"))
     assert "enough" in page.inner_text(".tasks-problem")
-    page.get_by_role("button", name="Enable nightly").click()
-    page.get_by_role("link", name="Its jobs").click()
+    follow(page, page.get_by_role("button", name="Enable nightly"))
+    follow(page, page.get_by_role("link", name="Its jobs"))
     assert page.locator(".tasks-jobs tbody tr").count() == 1
-    page.get_by_role("link", name="shop.close_day").click()
-    page.locator("dd a", has_text="nightly").click()
-    page.get_by_role("button", name="Delete").click()
-    page.get_by_role("button", name="Delete").click()
+    follow(page, page.get_by_role("link", name="shop.close_day"))
+    follow(page, page.locator("dd a", has_text="nightly"))
+    follow(page, page.get_by_role("button", name="Delete"))
+    follow(page, page.get_by_role("button", name="Delete"))
     assert "There is no schedule" in page.inner_text(".tasks")
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from .conftest import SESSION
+from .conftest import SESSION, follow
 from .site import Site
 from .test_flows import SCREENS as FLOWS
 
@@ -62,8 +62,8 @@ def test_screens_look_right_in_the_theme(
         assert page.evaluate(LINKS) == 0, path
         assert page.evaluate(SHOWN) == 0, path
     page.goto(f"{site.url}/django_tasks_q/job/?status=failed")
-    page.locator(".tasks-jobs a.tasks-name").first.click()
-    page.get_by_role("button", name="Retry", exact=True).click()
+    follow(page, page.locator(".tasks-jobs a.tasks-name").first)
+    follow(page, page.get_by_role("button", name="Retry", exact=True))
     assert "Retry 1 job?" in page.locator(".tasks-question").inner_text()
     assert errors == []
     context.close()
