@@ -56,6 +56,8 @@ RULES: dict[str, tuple[str, tuple[str, ...], int]] = {
     "queue-limit": ("post", ("view_queue", "change_queue"), 400),
     "schedule-list": ("get", ("view_schedule",), 200),
     "schedule-detail": ("get", ("view_schedule",), 200),
+    "schedule-save": ("post", ("view_schedule", "add_schedule", "change_schedule"), 400),
+    "schedule-delete": ("post", ("view_schedule", "delete_schedule"), 204),
     "schedule-enable": ("post", ("view_schedule", "enable_schedule"), 200),
     "schedule-disable": ("post", ("view_schedule", "enable_schedule"), 200),
     "schedule-run": ("post", ("view_schedule", "run_schedule"), 200),
@@ -226,7 +228,7 @@ def test_malformed_names_and_ids_are_not_found(name: str, id: str) -> None:
     start, end = route.index("<"), route.index(">") + 1
     response = ask(login(*needed), method, f"/api/tasks/{route[:start]}{id}{route[end:]}")
     assert response.status_code == 404 or (
-        response.status_code == 400 and {"at", "non_field_errors"} & response.json().keys()
+        response.status_code == 400 and {"at", "non_field_errors", "task"} & response.json().keys()
     )
     if response.status_code == 404:
         assert response.json()["code"] == "not_found"

@@ -5,7 +5,7 @@ to be told of it, to workers or to receivers of ``action_performed``, is told on
 """
 
 from .answers import Again, CancelDone, Done, Matching, Reason
-from .audit import CHANGE, DELETION, record, told
+from .audit import ADDITION, CHANGE, DELETION, record, told
 from .cancelling import cancel, discard, dismiss
 from .keeping import delete, pin, unpin
 from .matching import matching
@@ -27,6 +27,7 @@ from .waiting import change, reschedule, run_now
 from .workers import stop_worker
 
 __all__ = [
+    "ADDITION",
     "CHANGE",
     "DELETION",
     "NAMED",

@@ -10,7 +10,7 @@ from django.contrib.auth import get_user_model
 from django.db.models import Model
 
 #: What was done, as ``django.contrib.admin.models`` says it, which only an installed app can be asked for.
-CHANGE, DELETION = 2, 3
+ADDITION, CHANGE, DELETION = 1, 2, 3
 
 
 def record(

@@ -123,6 +123,14 @@ class CanRunSchedules(NeedsPermissions):
     codenames = ("view_schedule", "run_schedule")
 
 
+class CanSaveSchedules(NeedsPermissions):
+    codenames = ("view_schedule", "add_schedule", "change_schedule")
+
+
+class CanDeleteSchedules(NeedsPermissions):
+    codenames = ("view_schedule", "delete_schedule")
+
+
 class MayEnqueue(BasePermission):
     """A user who is logged in. Which tasks, is up to each task and to the permission ``add_job``."""
 

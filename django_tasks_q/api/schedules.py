@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
+from django.conf import settings
 from django.db import transaction
 from django.http import Http404
 from django.utils.translation import gettext_lazy as _
@@ -12,18 +16,31 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from .. import _framework as framework
-from .. import actions
+from .. import actions, task_options
 from ..descriptions import scheduled
 from ..exceptions import TaskNotRegistered
 from ..models import Schedule
 from ..models.schedule import Kind, MissedPolicy, Origin, OverlapPolicy
+from ..schedules import MAX_NAME
+from ..schemas import ArgumentErrors, bound
 from ..scope import backend, database
+from ..timing import timing_of, zone_of
+from ..validation import one_line
 from .base import TasksView
 from .errors import Conflict
+from .fields import Arguments, QueueName, Text, Whole
 from .jobs import GenericAPIView
 from .openapi import described
-from .permissions import CanEnableSchedules, CanRunSchedules, CanViewSchedules
+from .permissions import (
+    CanDeleteSchedules,
+    CanEnableSchedules,
+    CanRunSchedules,
+    CanSaveSchedules,
+    CanViewSchedules,
+    NeedsPermissions,
+)
 from .queues import ReasonSerializer, record, validated
+from .tasks import agree, permitted
 from .throttling import ActionThrottle
 
 NAME = ("name", str, "path", _("The name of the schedule."))
@@ -110,112 +127,176 @@ class ScheduleDetail(ScheduleView):
         return Response(ScheduleSerializer(scheduled(self.schedule())).data)
 
 
-class ScheduleAction(ScheduleView):
-    """Something that is done to a schedule."""
+@dataclass(frozen=True)
+class Deed:
+    """A verb of ``actions`` for schedules, at an address of its own."""
 
-    throttle_classes = (ActionThrottle,)
-    serializer_class = ReasonSerializer
+    name: str
     label: Any
+    told: str
+    permission: type[NeedsPermissions]
 
-    def perform(self, name: str, values: dict[str, Any]) -> actions.ScheduleDone:
-        raise NotImplementedError
 
-    def done(self, request: Request) -> Response:
-        values = validated(self.serializer_class, request)
-        row = self.schedule()
-        try:
-            with transaction.atomic(using=database()):
-                answer = self.perform(row.name, values | {"backend": self.alias, "user": request.user})
-                if answer.done:
-                    record(request, Schedule, [(row.pk, row.name)], self.label, values)
-        except (TaskNotRegistered, TypeError, ValueError, framework.InvalidTask) as error:
-            raise Conflict(str(error)) from None
+DEEDS = (
+    Deed("enable", _("Enable"), "Have a schedule fire again, from its next time on.", CanEnableSchedules),
+    Deed("disable", _("Disable"), "Have a schedule fire no more until it is enabled.", CanEnableSchedules),
+    Deed(
+        "run", _("Run now"), "Enqueue a job of a schedule now. Its times stay as they are.", CanRunSchedules
+    ),
+    Deed(
+        "skip",
+        _("Skip the next run"),
+        "Leave out the next time of a schedule, and no other.",
+        CanRunSchedules,
+    ),
+    Deed(
+        "delete",
+        _("Delete"),
+        "Delete a schedule that no code declares, with what is on record of its times. Its jobs stay.",
+        CanDeleteSchedules,
+    ),
+)
+
+
+class ScheduleAction(ScheduleView):
+    """Something that is done to a schedule. Answers the schedule as it is then."""
+
+    throttle_classes: Any = (ActionThrottle,)
+    serializer_class: Any = ReasonSerializer
+    deed: Deed
+
+    def act(self, request: Request) -> Response:
+        values, row = validated(self.serializer_class, request), self.schedule()
+        more = values | {"backend": self.alias, "user": request.user}
+        if self.deed.name == "disable":
+            more["by"] = request.user.get_username()[:255]
+        flag = actions.DELETION if self.deed.name == "delete" else actions.CHANGE
+        with refusing(), transaction.atomic(using=database()):
+            answer = getattr(actions, f"{self.deed.name}_schedule")(row.name, **more)
+            if answer.done:
+                record(request, Schedule, [(row.pk, row.name)], self.deed.label, values, flag)
+        if self.deed.name == "delete":
+            return Response(status=204)
+        if self.deed.name == "skip" and not answer.done:
+            raise Conflict(_("It has no next time to leave out."))
         data = scheduled(self.schedule()) | {"job": answer.job_id, "skipped": answer.tick}
         return Response(ScheduleDoneSerializer(data).data)
 
 
-class ScheduleEnable(ScheduleAction):
-    """Have a schedule fire again, from its next time on."""
+@contextmanager
+def refusing() -> Iterator[None]:
+    """What a verb cannot do with a schedule as it is. Raises Conflict."""
+    try:
+        yield
+    except (TaskNotRegistered, TypeError, ValueError, framework.InvalidTask) as error:
+        raise Conflict(str(error)) from None
 
-    label = _("Enable")
-    permission_classes = (CanEnableSchedules,)
 
-    def perform(self, name: str, values: dict[str, Any]) -> actions.ScheduleDone:
-        return actions.enable_schedule(name, **values)
+def of_one(deed: Deed) -> type[ScheduleAction]:
+    """The view of a verb."""
+
+    class View(ScheduleAction):
+        permission_classes: Any = (deed.permission,)
+
+        @described(
+            f"schedules_{deed.name}",
+            request=ReasonSerializer,
+            responses={204: None} if deed.name == "delete" else {200: ScheduleDoneSerializer},
+            errors=(409, 413, 415),
+            parameters=(NAME,),
+            tag="schedules",
+        )
+        def post(self, request: Request, *args: Any, **kwargs: Any) -> Response:
+            return self.act(request)
+
+    View.deed, View.__doc__, View.__name__ = deed, deed.told, f"Schedule{deed.name.title()}"
+    return View
+
+
+class SaveSerializer(ReasonSerializer):
+    """What a schedule enqueues and when: by a cron expression, or every so many seconds."""
+
+    task = Text(max_length=task_options.MAX_NAME)
+    arguments = Arguments(required=False, allow_null=True, default=None)
+    cron = Text(max_length=255, required=False, allow_null=True, default=None)
+    every = Whole(required=False, allow_null=True, default=None, min_value=1, max_value=2**31 - 1)
+    timezone = Text(max_length=64, required=False, allow_null=True, default=None)
+    missed = serializers.ChoiceField(choices=MissedPolicy.values, required=False, default=MissedPolicy.ONE)
+    overlap = serializers.ChoiceField(
+        choices=OverlapPolicy.values, required=False, default=OverlapPolicy.ALLOW
+    )
+    queue = QueueName(
+        max_length=task_options.MAX_QUEUE_NAME,
+        required=False,
+        allow_null=True,
+        default=None,
+        source="queue_name",
+    )
+    priority = Whole(
+        min_value=framework.TASK_MIN_PRIORITY,
+        max_value=framework.TASK_MAX_PRIORITY,
+        required=False,
+        allow_null=True,
+        default=None,
+    )
+
+
+class ScheduleSave(ScheduleView):
+    """Make a schedule, or give the one of that name other values. Of tasks that say ``api=True`` only."""
+
+    permission_classes = (CanSaveSchedules,)
+    throttle_classes = (ActionThrottle,)
+    serializer_class = SaveSerializer
 
     @described(
-        "schedules_enable",
-        request=ReasonSerializer,
-        responses={200: ScheduleDoneSerializer},
+        "schedules_save",
+        request=SaveSerializer,
+        responses={200: ScheduleSerializer, 201: ScheduleSerializer},
         errors=(409, 413, 415),
         parameters=(NAME,),
         tag="schedules",
     )
     def post(self, request: Request, *args: Any, **kwargs: Any) -> Response:
-        return self.done(request)
+        values, name = validated(self.serializer_class, request), self.kwargs["name"]
+        values |= self._call(request, values.pop("task"), values.pop("arguments") or {})
+        self._check(name, values)
+        origin = self.rows().filter(name=name).values_list("origin", flat=True).first()
+        label, flag, status = _("Edited"), actions.CHANGE, 200
+        if origin is None:
+            label, flag, status = _("Added"), actions.ADDITION, 201
+        try:
+            with transaction.atomic(using=database()):
+                actions.save_schedule(name, backend=self.alias, user=request.user, **values)
+                row = self.schedule()
+                record(request, Schedule, [(row.pk, name)], label, {"reason": values["reason"]}, flag)
+        except (TypeError, ValueError, framework.InvalidTask) as error:
+            if origin == Origin.CODE:
+                raise Conflict(str(error)) from None
+            raise serializers.ValidationError({"non_field_errors": [str(error)]}) from None
+        return Response(ScheduleSerializer(scheduled(row)).data, status)
 
+    def _call(self, request: Request, name: str, given: dict[str, Any]) -> dict[str, Any]:
+        """The task and its arguments, as far as this user may enqueue that. Raises as that does."""
+        task = permitted(request, name)
+        agree(request, task, given)
+        try:
+            args, kwargs = task.encoded(*bound(task, given))
+        except ArgumentErrors as error:
+            raise serializers.ValidationError({"arguments": error.errors}) from None
+        return {"task_name": task.name, "args": args, "kwargs": kwargs}
 
-class ScheduleDisable(ScheduleAction):
-    """Have a schedule fire no more until it is enabled."""
-
-    label = _("Disable")
-    permission_classes = (CanEnableSchedules,)
-
-    def perform(self, name: str, values: dict[str, Any]) -> actions.ScheduleDone:
-        return actions.disable_schedule(name, by=self.request.user.get_username()[:255], **values)
-
-    @described(
-        "schedules_disable",
-        request=ReasonSerializer,
-        responses={200: ScheduleDoneSerializer},
-        errors=(409, 413, 415),
-        parameters=(NAME,),
-        tag="schedules",
-    )
-    def post(self, request: Request, *args: Any, **kwargs: Any) -> Response:
-        return self.done(request)
-
-
-class ScheduleRun(ScheduleAction):
-    """Enqueue a job of a schedule now. Its times stay as they are."""
-
-    label = _("Run now")
-    permission_classes = (CanRunSchedules,)
-
-    def perform(self, name: str, values: dict[str, Any]) -> actions.ScheduleDone:
-        return actions.run_schedule(name, **values)
-
-    @described(
-        "schedules_run",
-        request=ReasonSerializer,
-        responses={200: ScheduleDoneSerializer},
-        errors=(409, 413, 415),
-        parameters=(NAME,),
-        tag="schedules",
-    )
-    def post(self, request: Request, *args: Any, **kwargs: Any) -> Response:
-        return self.done(request)
-
-
-class ScheduleSkip(ScheduleAction):
-    """Leave out the next time of a schedule, and no other."""
-
-    label = _("Skip the next run")
-    permission_classes = (CanRunSchedules,)
-
-    def perform(self, name: str, values: dict[str, Any]) -> actions.ScheduleDone:
-        answer = actions.skip_schedule(name, **values)
-        if not answer.done:
-            raise Conflict(_("It has no next time to leave out."))
-        return answer
-
-    @described(
-        "schedules_skip",
-        request=ReasonSerializer,
-        responses={200: ScheduleDoneSerializer},
-        errors=(409, 413, 415),
-        parameters=(NAME,),
-        tag="schedules",
-    )
-    def post(self, request: Request, *args: Any, **kwargs: Any) -> Response:
-        return self.done(request)
+    def _check(self, name: str, values: dict[str, Any]) -> None:
+        """Raises ValidationError for a name or a time that no schedule can have."""
+        cron, every, zone = values["cron"], values["every"], values["timezone"] or settings.TIME_ZONE
+        if (cron is None) == (every is None):
+            told = [_("Name a cron expression or a number of seconds.")]
+            raise serializers.ValidationError({"non_field_errors": told})
+        for field, check in (
+            ("name", lambda: one_line(name, "name", maximum=MAX_NAME)),
+            ("timezone", lambda: zone_of(zone)),
+            ("every" if cron is None else "cron", lambda: timing_of(cron=cron, every=every, timezone=zone)),
+        ):
+            try:
+                check()
+            except ValueError as error:
+                raise serializers.ValidationError({field: [str(error)]}) from None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from django.core.exceptions import ImproperlyConfigured
@@ -111,12 +112,11 @@ class TaskEnqueue(TasksView, GenericAPIView):
         tag="tasks",
     )
     def post(self, request: Request, *args: Any, **kwargs: Any) -> Response:
-        task = self.permitted(request, self.kwargs["name"])
+        task = permitted(request, self.kwargs["name"])
         given = request.data
         if not isinstance(given, dict):
             raise ValidationError({"non_field_errors": [_("The body must be an object of arguments.")]})
-        if callable(task.api) and task.api(request, task, dict(given)) is not True:
-            raise PermissionDenied
+        agree(request, task, given)
         try:
             args_, kwargs_ = bound(task, given)
         except ArgumentErrors as error:
@@ -136,20 +136,27 @@ class TaskEnqueue(TasksView, GenericAPIView):
         properties = arguments_schema(registry.get(name))["properties"]
         return {name: schema.get("default") for name, schema in properties.items()}
 
-    def permitted(self, request: Request, name: str) -> Task[..., Any]:
-        """The task, if it is open to this user, as far as its arguments do not matter.
 
-        Whoever may enqueue no task at all gets the same answer for every name, and so does whoever may
-        for all that are not open. Raises PermissionDenied and Http404.
-        """
-        task = registry.get(name) if name in registry else None
-        if task is not None and callable(task.api):
-            return task
-        if not may(request.user, "add_job"):
-            raise PermissionDenied
-        if task is None or task.api is not True:
-            raise Http404
+def permitted(request: Request, name: str) -> Task[..., Any]:
+    """The task, if it is open to this user, as far as its arguments do not matter.
+
+    Whoever may enqueue no task at all gets the same answer for every name, and so does whoever may
+    for all that are not open. Raises PermissionDenied and Http404.
+    """
+    task = registry.get(name) if name in registry else None
+    if task is not None and callable(task.api):
         return task
+    if not may(request.user, "add_job"):
+        raise PermissionDenied
+    if task is None or task.api is not True:
+        raise Http404
+    return task
+
+
+def agree(request: Request, task: Task[..., Any], given: Mapping[str, Any]) -> None:
+    """Ask the task's own rule, if it has one, about these arguments. Raises PermissionDenied."""
+    if callable(task.api) and task.api(request, task, dict(given)) is not True:
+        raise PermissionDenied
 
 
 def answer(request: Request, name: str, id: str, status: int) -> Response:

@@ -45,24 +45,15 @@ _v1: list[Any] = [
     path("queues/<django_tasks_q_name:name>/", queues.QueueDetail.as_view(), name="queue-detail"),
     path("schedules/", schedules.ScheduleList.as_view(), name="schedule-list"),
     path(
-        "schedules/<django_tasks_q_name:name>/enable/",
-        schedules.ScheduleEnable.as_view(),
-        name="schedule-enable",
+        "schedules/<django_tasks_q_name:name>/save/", schedules.ScheduleSave.as_view(), name="schedule-save"
     ),
-    path(
-        "schedules/<django_tasks_q_name:name>/disable/",
-        schedules.ScheduleDisable.as_view(),
-        name="schedule-disable",
-    ),
-    path(
-        "schedules/<django_tasks_q_name:name>/run/",
-        schedules.ScheduleRun.as_view(),
-        name="schedule-run",
-    ),
-    path(
-        "schedules/<django_tasks_q_name:name>/skip/",
-        schedules.ScheduleSkip.as_view(),
-        name="schedule-skip",
+    *(
+        path(
+            f"schedules/<django_tasks_q_name:name>/{deed.name}/",
+            schedules.of_one(deed).as_view(),
+            name=f"schedule-{deed.name}",
+        )
+        for deed in schedules.DEEDS
     ),
     path("schedules/<django_tasks_q_name:name>/", schedules.ScheduleDetail.as_view(), name="schedule-detail"),
     path("workers/", workers.WorkerList.as_view(), name="worker-list"),
