@@ -29,7 +29,7 @@ class Patience:
     Without a lease to be renewed, it is the longest time.
 
     For the main thread of a process that uses no other alarm. A driver that waits in C and takes no
-    notice of signals has a limit of its own: see ``Storage.prepare_worker``.
+    notice of signals has a limit of its own, see ``Storage.prepare_worker``: there it may be twice as long.
     """
 
     def __init__(self, lease: float = float("inf")) -> None:
@@ -39,7 +39,7 @@ class Patience:
 
     def __enter__(self) -> Self:
         self._armed = True
-        signal.setitimer(signal.ITIMER_REAL, self.seconds, AGAIN)
+        signal.setitimer(signal.ITIMER_REAL, self.seconds)
         return self
 
     def __exit__(
@@ -49,6 +49,10 @@ class Patience:
         signal.setitimer(signal.ITIMER_REAL, 0)
 
     def _ring(self, number: int, frame: FrameType | None) -> None:
+        # Set from here, not by the timer itself: a driver that waits in C begins its own limit anew at each
+        # signal, and with one a second would never come to the end of it.
+        if self._armed:
+            signal.setitimer(signal.ITIMER_REAL, AGAIN)
         # Only a call to the database is interrupted, never the bookkeeping between two of them.
         if self._armed and _calls_storage(frame):
             raise Unanswered(f"No answer within {self.seconds:g} seconds")
