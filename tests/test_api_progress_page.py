@@ -1,7 +1,6 @@
 """The shop's page with a live progress bar, in a real browser, with a real worker."""
 
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,13 +10,12 @@ from django_tasks_q.models import Job
 from testproject.shop.models import Product
 
 from .api_support import make_user
+from .browser.chromium import CHROMIUM, needs_chromium
 from .project import Project
-
-CHROMIUM = Path("/usr/bin/chromium")
 
 pytestmark = [
     pytest.mark.once,  # a browser, as in tests/browser
-    pytest.mark.skipif(not CHROMIUM.exists(), reason=f"there is no {CHROMIUM}"),
+    needs_chromium,
     pytest.mark.parametrize(
         "storage_alias",
         [pytest.param("postgres", marks=pytest.mark.django_db(transaction=True, databases=["postgres"]))],
@@ -33,7 +31,7 @@ def browse(url: str, session: str, cancels: bool) -> dict[str, Any]:
     seen: list[float] = []
     problems: list[str] = []
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=str(CHROMIUM), args=["--no-sandbox"])
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
         context = browser.new_context()
         context.add_cookies([{"name": "sessionid", "value": session, "url": url}])
         page = context.new_page()

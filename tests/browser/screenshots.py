@@ -16,11 +16,11 @@ import PIL.Image
 from playwright.sync_api import Page, sync_playwright
 
 from ..project import ROOT
+from .chromium import CHROMIUM
 from .conftest import follow
 from .site import LATER, PASSWORD, USER, Site, settle
 
 FOLDER = ROOT / "docs" / "_static" / "admin"
-CHROMIUM = "/usr/bin/chromium"
 SERVED = ("payments", "emails", "images", "imports", "default", "reports")
 #: Names of the pictures, and the pages; None for one that has to be looked for.
 SCREENS = {
