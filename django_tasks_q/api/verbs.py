@@ -331,7 +331,7 @@ def names_of(ids: list[UUID]) -> dict[UUID, str]:
 
 
 class BulkAction(TasksView, GenericAPIView):
-    """Something that is done to all jobs that a filter finds, the oldest first.
+    """Something that is done to all jobs that a filter finds.
 
     At once to 1,000 at a time, or in the background to all.
     """
@@ -347,7 +347,7 @@ class BulkAction(TasksView, GenericAPIView):
         if not (dry_run := values.pop("dry_run")) and background:
             return self.ask(request, selection_of(given), values)
         with self.reading():
-            found = actions.matching(jobs, CAP)
+            found = actions.gathered(selection_of(given), jobs, CAP)
         done: Any = None
         if not dry_run and found.ids:
             done = acting(request, self.verb, names_of(found.ids), values)
