@@ -72,6 +72,7 @@ WORKER = uuid.uuid4()
         ("tag=rare", {"tags": '["rare"]'}),
         (f"worker={WORKER}", {"worker_id": WORKER}),
     ],
+    ids=["task", "queue", "tag", "worker"],
 )
 def test_all_is_all_however_rare_the_jobs_are(query: str, fields: dict[str, Any], client: Client) -> None:
     wanted = scattered(**fields)
