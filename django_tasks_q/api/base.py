@@ -19,7 +19,7 @@ from ..models import Job
 from ..models.job import JobQuerySet
 from ..scope import database, scope_jobs
 from ..storage import TookTooLong, storage_for
-from .bodies import JSONBody, largest_body
+from .bodies import BodyRequest, JSONBody, largest_body
 from .errors import TooLarge, TooSlow, handler
 from .openapi import view_schema
 from .pagination import IdPagination
@@ -46,6 +46,16 @@ class TasksView(APIView):
 
     def get_exception_handler(self) -> Callable[[Exception, dict[str, Any]], Response | None]:
         return handler
+
+    def initialize_request(self, request: Any, *args: Any, **kwargs: Any) -> Request:
+        # As the base class makes it, but for the class.
+        return BodyRequest(
+            request,
+            parsers=self.get_parsers(),
+            authenticators=self.get_authenticators(),
+            negotiator=self.get_content_negotiator(),
+            parser_context=self.get_parser_context(request),
+        )
 
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
         super().initial(request, *args, **kwargs)

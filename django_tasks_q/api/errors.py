@@ -23,6 +23,12 @@ class Conflict(APIException):
         self.state = state
 
 
+class LengthRequired(APIException):
+    status_code = status.HTTP_411_LENGTH_REQUIRED
+    default_detail = _("This server takes no body that does not say how long it is: send Content-Length.")
+    default_code = "length_required"
+
+
 class TooLarge(APIException):
     status_code = status.HTTP_413_REQUEST_ENTITY_TOO_LARGE
     default_detail = _("The body is too large.")
@@ -46,6 +52,7 @@ CODES = {
     "not_acceptable": 406,
     "conflict": 409,
     "idempotency_conflict": 409,
+    "length_required": 411,
     "too_large": 413,
     "unsupported_media_type": 415,
     "throttled": 429,
