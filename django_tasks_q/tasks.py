@@ -14,7 +14,7 @@ from django.utils.translation import gettext as _
 
 from . import _framework as framework
 from . import actions
-from .actions import NAMED, Report, Selection
+from .actions import NAMED, Report, Selection, requests
 from .backends import DatabaseBackend
 from .decorator import task
 from .models import Job
@@ -64,11 +64,12 @@ def ask(request: HttpRequest, verb: str, selection: Selection, **values: Any) ->
         raise ValueError(problem)
     assert backend is not None  # noqa: S101 - that would be an obstacle
     named.function([], using=backend.database, **values)
-    queue = _queue(backend)
-    sent = registry.get(BULK).using(
-        backend=backend.alias, queue_name=queue, tags=[verb, f"user:{request.user.pk}"]
-    )
-    return sent.enqueue(verb=verb, selection=selection.until_now(), user=str(request.user.pk), **values)
+    queue, user = _queue(backend), str(request.user.pk)
+    sent = registry.get(BULK).using(backend=backend.alias, queue_name=queue, tags=[verb, f"user:{user}"])
+    wanted = {"verb": verb, "selection": selection.until_now(), requests.USER: user, **values}
+    sent.check_arguments((), wanted)
+    encoded = sent.encoded((), wanted)[1]
+    return backend.enqueue_internal(sent, lambda id: requests.signed(id, encoded))
 
 
 def _queue(backend: DatabaseBackend) -> str:
@@ -111,11 +112,14 @@ def bulk(
     priority: int | None = None,
     queue_name: str | None = None,
     reason: str = "",
+    signature: str = "",
 ) -> dict[str, Any]:
     """Apply a verb to all jobs that matched when somebody asked for it."""
-    if context.job.parent_id is not None:
-        # Whoever made it may have other rights than the one it names.
-        raise PermissionDenied("A copy does nothing: ask for it anew.")
+    if not requests.is_signed(context.job_id, context.job.kwargs):
+        # Whoever wrote it may have other rights than the one it names.
+        raise PermissionDenied(
+            "This is not what was asked for: a copy or an edit does nothing. Ask for it anew."
+        )
     named = NAMED[verb]
     person = _person(user, named.codename)
     given = {"at": at, "priority": priority, "queue_name": queue_name}
@@ -146,8 +150,9 @@ def bulk(
 def _person(key: str, codename: str) -> Any:
     """Who asked. Raises PermissionDenied for who may not any more."""
     model = get_user_model()
-    found = model._default_manager.filter(pk=key).first()
-    if found is None or not found.has_perm(f"django_tasks_q.{codename}"):
+    found: Any = model._default_manager.filter(pk=key).first()
+    needed = [f"django_tasks_q.{each}" for each in ("view_job", codename)]
+    if found is None or not found.is_active or not found.has_perms(needed):
         raise PermissionDenied("Who asked for this may not do it any more.")
     return found
 

@@ -10,6 +10,7 @@ from django.db import transaction
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.utils.translation import gettext as _
 
+from .. import _framework as framework
 from .. import actions, codec
 from ..exceptions import TaskNotRegistered
 from ..masking import MASK
@@ -82,7 +83,7 @@ def _send(request: HttpRequest, job: Job, form: Any, shown: Payload) -> UUID | N
                 [(job.pk, str(job)), (new, f"{job.task_name} ({new})")],
                 ". ".join(filter(None, [str(_("New job from this one")), str(new), values["reason"]])),
             )
-    except (TaskNotRegistered, TypeError, ValueError) as error:
+    except (TaskNotRegistered, TypeError, ValueError, framework.InvalidTask) as error:
         form.add_error(None, str(error))
         return None
     messages.success(request, _("A new job was enqueued."))

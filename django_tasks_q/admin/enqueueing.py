@@ -18,7 +18,7 @@ from ..definition import Task
 from ..exceptions import UnserializableValue
 from ..masking import redacted, secrets_of
 from ..models import Job
-from ..registry import registry
+from ..registry import is_internal, registry
 from ..schemas import ArgumentErrors, bound
 from ..scope import database
 from . import audit
@@ -31,7 +31,7 @@ OPTIONS = ("queue_name", "priority", "at")
 
 def can_enqueue(request: HttpRequest, task: Task[..., Any]) -> bool:
     """Whether the user finds the form of a task: whose jobs go where these screens look for them."""
-    if not task.admin or not may(request, "enqueue_job"):
+    if not task.admin or is_internal(task.name) or not may(request, "enqueue_job"):
         return False
     backend = framework.task_backends[task.backend]
     return isinstance(backend, DatabaseBackend) and backend.database == database()

@@ -24,6 +24,7 @@ from ..actions.selection import Selection
 from ..actions.selection import first_id as id_of
 from ..models import Attempt
 from ..models.job import JobQuerySet
+from ..moments import local, native
 from ..states import JobStatus
 from ..storage.looks import INDEXED, behind, column_of, edge, up_to, with_exception
 
@@ -185,7 +186,7 @@ class Filters:
 
 def moment_of(id: UUID) -> datetime:
     """When a job of that id was enqueued."""
-    return datetime.fromtimestamp((id.int >> 80) / 1000, timezone.get_current_timezone())
+    return native(datetime.fromtimestamp((id.int >> 80) / 1000, timezone.get_current_timezone()))
 
 
 class _Reader:
@@ -241,11 +242,11 @@ def _read_moment(value: str) -> datetime:
     found = parse_datetime(value)
     if found is None or not 1970 < found.year < 9000:
         raise ValueError
-    return timezone.make_aware(found) if timezone.is_naive(found) else found
+    return native(found)
 
 
 def _local(moment: datetime | None) -> str:
-    return timezone.localtime(moment).strftime("%Y-%m-%dT%H:%M") if moment else ""
+    return local(moment).strftime("%Y-%m-%dT%H:%M") if moment else ""
 
 
 class Page(NamedTuple):

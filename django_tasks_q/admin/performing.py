@@ -16,7 +16,7 @@ from django.utils.translation import gettext as _
 from .. import actions, tasks
 from ..models import Job
 from ..scope import database
-from ..states import JobStatus
+from ..states import label_of
 from . import audit
 from .base import back_to, jobs_of, leave, may, require, url
 from .forms import form_of, soon, values_of
@@ -50,7 +50,7 @@ class Chosen(NamedTuple):
 
     def left_alone(self, verb: Verb) -> list[tuple[str, int]]:
         counts = Counter(status for status, _task in self.rows.values() if status not in verb.states)
-        return [(str(JobStatus(status).label), count) for status, count in sorted(counts.items())]
+        return [(label_of(status), count) for status, count in sorted(counts.items())]
 
 
 def chosen(request: HttpRequest, verb: Verb) -> Chosen:

@@ -20,7 +20,7 @@ from .. import actions
 from ..exceptions import TaskNotRegistered
 from ..models import Schedule
 from ..models.schedule import Kind, MissedPolicy, Origin, OverlapPolicy
-from ..registry import registry
+from ..registry import is_internal, registry
 from ..schedules import MAX_NAME
 from ..scope import backend, database
 from ..timing import zone_of
@@ -87,8 +87,8 @@ class ScheduleForm(forms.Form):
 
     def __init__(self, *args: Any, row: Schedule | None = None, **more: Any) -> None:
         super().__init__(*args, **more)
-        names = sorted(task.name for task in registry)
-        if row is not None and row.task_name not in names:
+        names = [task.name for task in registry.offered()]
+        if row is not None and row.task_name not in names and not is_internal(row.task_name):
             names.append(row.task_name)
         self.fields["task"].choices = [(name, name) for name in names]  # type: ignore[attr-defined]
         if row is not None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from functools import cached_property, partial
 from typing import Any
@@ -23,6 +23,7 @@ from ..failpoints import failpoint
 from ..models import Attempt, Job
 from ..models.identifiers import uuid7_texts
 from ..parameters import Parameters
+from ..registry import refuse_internal
 from ..results import Results, TaskResult, task_result
 from ..routes import routed
 from ..states import JobStatus
@@ -91,6 +92,7 @@ class DatabaseBackend(framework.BaseTaskBackend):
         """Store many calls at once, all or none. Raises what ``enqueue`` raises."""
         self.validate_task(task)
         ours: Task[P, R] = Task.adopt(task)
+        refuse_internal(ours.name)
         if self.settings.routes:
             ours = ours.routed(routed(ours.name, self.settings.routes))
         limit = self.settings.max_arguments_bytes
@@ -102,12 +104,31 @@ class DatabaseBackend(framework.BaseTaskBackend):
                 args, kwargs = ours.encoded(args, kwargs)  # noqa: PLW2901
             arguments.append(codec.dump_arguments(args, kwargs, limit))
         send = Send(uuid7_texts(len(arguments)), arguments, *self._columns(ours, timezone.now()))
-        results = Results(ours, send)
+        return self._keep(ours, send)
+
+    def enqueue_internal(
+        self, task: Task[..., Any], call: Callable[[str], Mapping[str, Any]]
+    ) -> TaskResult[..., Any]:
+        """Store one call of a task of the package itself, of the keyword arguments that fit the job's id.
+
+        They are in JSON types. Raises InvalidTask for a task that this backend refuses, UnstorableValue
+        for arguments too large.
+        """
+        self.validate_task(task)
+        if self.settings.routes:
+            task = task.routed(routed(task.name, self.settings.routes))
+        ids = uuid7_texts(1)
+        arguments = codec.dump_arguments([], call(ids[0]), self.settings.max_arguments_bytes)
+        return self._keep(task, Send(ids, [arguments], *self._columns(task, timezone.now())))[0]
+
+    def _keep(self, task: Task[P, R], send: Send) -> Results[P, R]:
+        """Store jobs in the caller's transaction, or after it where that is on another database."""
+        results = Results(task, send)
         database = self.database
-        if arguments and (elsewhere := open_elsewhere(database)):
+        if send.arguments and (elsewhere := open_elsewhere(database)):
             # Stored now, a job would outlive a rollback there, and could run before the commit.
             transaction.on_commit(partial(self.store, database, send, results), using=elsewhere)
-        elif arguments:
+        elif send.arguments:
             self.store(database, send, results)
         return results
 
@@ -117,6 +138,7 @@ class DatabaseBackend(framework.BaseTaskBackend):
         Raises InvalidTask for a task that this backend refuses, UnstorableValue for arguments too large.
         """
         self.validate_task(task)
+        refuse_internal(task.name)
         if self.settings.routes:
             task = task.routed(routed(task.name, self.settings.routes))
         limit = self.settings.max_arguments_bytes

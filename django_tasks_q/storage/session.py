@@ -55,11 +55,23 @@ def repeated(verb: Callable[Concatenate[S, P], R]) -> Callable[Concatenate[S, P]
                 return verb(self, *args, **kwargs)
             except OperationalError as error:
                 # Inside the caller's transaction only the caller can repeat the whole of it.
-                if self.connection.in_atomic_block or not self.may_repeat(error):
+                if is_in_transaction(self.connection) or not self.may_repeat(error):
                     raise
         return verb(self, *args, **kwargs)
 
     return wrapper
+
+
+def is_managed_by_hand(connection: BaseDatabaseWrapper) -> bool:
+    """Whether the project commits its transactions itself: ``AUTOCOMMIT`` or ``set_autocommit`` is false."""
+    if connection.in_atomic_block:
+        return not connection.commit_on_exit
+    return not connection.get_autocommit()
+
+
+def is_in_transaction(connection: BaseDatabaseWrapper) -> bool:
+    """Whether the next statement belongs to a transaction of the caller."""
+    return connection.in_atomic_block or not connection.get_autocommit()
 
 
 class Session:
