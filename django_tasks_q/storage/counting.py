@@ -47,7 +47,7 @@ def counts(
         return dict.fromkeys(querysets, Count(0, False, None))
     with connections[using].cursor() as cursor:
         cursor.execute(" UNION ALL ".join(parts), values)
-        found = {int(number): (int(count), _moment(least)) for number, count, least in cursor.fetchall()}
+        found = {int(number): (int(count), moment_of(least)) for number, count, least in cursor.fetchall()}
     answers: dict[Key, Count] = {}
     for number, key in enumerate(querysets):
         count, least = found.get(number, (0, None))
@@ -55,7 +55,7 @@ def counts(
     return answers
 
 
-def _moment(value: Any) -> datetime | None:
+def moment_of(value: Any) -> datetime | None:
     """A date and time as drivers hand it out, where Django does not convert it."""
     if isinstance(value, str):
         value = parse_datetime(value)

@@ -53,6 +53,7 @@ class _Reached(NamedTuple):
 class PostgreSQLStorage(Storage):
     sends_hints = True
     hint_interval = HINT_INTERVAL
+    queue_source = "SELECT * FROM unnest(%s::text[], %s::text[])"
 
     def __init__(self, alias: str) -> None:
         super().__init__(alias)
