@@ -14,7 +14,7 @@ from django_tasks_q.admin import joblist, performing
 from django_tasks_q.models import Job
 from django_tasks_q.testing import run_jobs
 
-from .admin_support import JOBS, QUEUES, Page, make_attempt, make_failed, make_job, staff
+from .admin_support import FAILED, JOBS, QUEUES, Page, make_attempt, make_failed, make_job, staff
 
 pytestmark = pytest.mark.django_db
 
@@ -219,3 +219,68 @@ def test_jobs_are_found_by_exception_and_by_error_code(client: Client) -> None:
         assert [row["job"].pk for row in found] == [job.pk], query
         asked = ask(client, "retry", f"status=failed&{query}")
         assert asked.context_data["ids"] == str(job.pk)
+
+
+# The screen of failures
+
+
+def failed_page(client: Client, url: str = FAILED) -> Any:
+    response = client.get(url)
+    assert response.status_code == 200
+    return response
+
+
+@pytest.fixture
+def many_failures(monkeypatch: pytest.MonkeyPatch) -> list[uuid.UUID]:
+    """More than one page groups: of one task seven, of which the oldest has failed once more just now."""
+    monkeypatch.setattr("django_tasks_q.admin.failed.REACH", 5)
+    now = timezone.now()
+    found = [
+        make_failed(task_name="a", error_code="E", finished_at=now - timedelta(minutes=90 - number)).pk
+        for number in range(6)
+    ]
+    found.append(make_failed(task_name="b", error_code="E", finished_at=now - timedelta(minutes=5)).pk)
+    Job.objects.filter(pk=found[0]).update(finished_at=now)
+    return found
+
+
+def test_failures_that_were_not_looked_at_are_told_of(client: Client, many_failures: list[uuid.UUID]) -> None:
+    text = shown(failed_page(client))
+    assert "7 failures that nobody has dealt with." in text
+    assert "Grouped here: the 5 jobs enqueued last, since" in text
+    assert "at least 4" in text
+    # The job that has failed last was enqueued first, and is not among these.
+    assert "Of these the last 1 h ago, the first 1 h ago" in text
+    assert "last 5 min ago" in text
+
+
+def test_older_failures_can_be_reached(client: Client, many_failures: list[uuid.UUID]) -> None:
+    make_failed(task_name="oldest", id=uuid.UUID(int=7 << 80))
+    seen, url = set(), FAILED
+    while url:
+        context = failed_page(client, url).context_data
+        seen |= {row["group"].task for row in context["groups"]}
+        url = context["older_url"]
+    assert seen == {"a", "b", "oldest"}
+    bad = client.get(f"{FAILED}?before=x")
+    assert (bad.status_code, "cannot be found" in shown(bad)) == (200, True)
+
+
+def test_buttons_of_a_group_are_for_all_of_it(client: Client, many_failures: list[uuid.UUID]) -> None:
+    group = next(row for row in failed_page(client).context_data["groups"] if row["group"].task == "a")
+    asked = ask(client, "retry", group["matching"])
+    assert "Retry 6 jobs?" in shown(asked)
+    confirmed(client, "retry", asked)
+    assert set(Job.objects.filter(status="READY").values_list("pk", flat=True)) == set(many_failures[:6])
+
+
+def test_a_group_without_an_exception_is_one_of_its_own(client: Client) -> None:
+    with_one = make_failed(task_name="a", error_code="TASK_TIMEOUT")
+    without = make_job(task_name="a", error_code="TASK_TIMEOUT", status="FAILED", finished_at=timezone.now())
+    other = make_failed(task_name="a", error_code="")
+    for row in failed_page(client).context_data["groups"]:
+        asked = ask(client, "dismiss", row["matching"])
+        assert len(asked.context_data["ids"].split()) == 1
+        assert client.get(row["jobs_url"]).context_data["rows"][0]["job"].pk == row["group"].latest
+    latest = {row["group"].latest for row in failed_page(client).context_data["groups"]}
+    assert latest == {with_one.pk, without.pk, other.pk}

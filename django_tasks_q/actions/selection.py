@@ -18,6 +18,9 @@ from ..storage.looks import with_exception
 from ..task_options import MAX_NAME, MAX_QUEUE_NAME
 from ..validation import flag
 
+#: Stands for no exception, and no error code.
+NONE = "-"
+
 
 def first_id(moment: datetime) -> UUID:
     """The least id that a job enqueued at that time has: ids begin with their time, in milliseconds."""
@@ -39,7 +42,7 @@ class Selection:
     task: str = ""
     queue: str = ""
     backend: str = ""
-    #: The class of the exception of their last attempt, and the code of their error.
+    #: The class of the exception of their last attempt, and the code of their error; NONE for none.
     exception: str = ""
     code: str = ""
     tag: str = ""
@@ -67,7 +70,6 @@ class Selection:
             "task_name": self.task,
             "queue_name": self.queue,
             "backend": self.backend,
-            "error_code": self.code,
             "worker_id": self.worker,
             "parent_id": self.parent,
         }
@@ -80,7 +82,11 @@ class Selection:
             jobs = jobs.filter(Q(finished_at__isnull=True) | Q(finished_at__lte=self.ended_by))
         if self.schedule:
             jobs = jobs.scheduled_by(self.schedule)
-        if self.exception:
+        if self.code:
+            jobs = jobs.filter(error_code="" if self.code == NONE else self.code)
+        if self.exception == NONE:
+            jobs = with_exception(jobs).filter(Q(exception="") | Q(exception__isnull=True))
+        elif self.exception:
             jobs = with_exception(jobs).filter(exception=self.exception)
         return jobs.tagged(self.tag) if self.tag else jobs
 
