@@ -117,4 +117,4 @@ def test_thousands_of_queues_take_few_statements(storage, monkeypatch):
     assert len(counted) == 3000
     assert {numbers(found)[0] for queue, found in counted.items() if queue[1] != "q0007"} == {1}
     assert counted["default", "q0007"].ready == Count(2, True, None)
-    assert len(queries) < (10 if storage.queue_source else 100)
+    assert len(queries) < (12 if storage.queue_source else 100)
