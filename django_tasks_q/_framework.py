@@ -22,6 +22,7 @@ if TYPE_CHECKING or django.VERSION >= (6, 0):
         DEFAULT_TASK_PRIORITY,
         TASK_MAX_PRIORITY,
         TASK_MIN_PRIORITY,
+        TASK_REFRESH_ATTRS,
         Task,
         TaskError,
     )
@@ -49,6 +50,7 @@ else:
         DEFAULT_TASK_PRIORITY,
         TASK_MAX_PRIORITY,
         TASK_MIN_PRIORITY,
+        TASK_REFRESH_ATTRS,
         Task,
         TaskError,
     )
@@ -96,6 +98,7 @@ __all__ = [
     "DEFAULT_TASK_QUEUE_NAME",
     "TASK_MAX_PRIORITY",
     "TASK_MIN_PRIORITY",
+    "TASK_REFRESH_ATTRS",
     "BaseTaskBackend",
     "DummyBackend",
     "GenericTask",

@@ -102,7 +102,7 @@ class DatabaseBackend(framework.BaseTaskBackend):
                 args, kwargs = ours.encoded(args, kwargs)  # noqa: PLW2901
             arguments.append(codec.dump_arguments(args, kwargs, limit))
         send = Send(uuid7_texts(len(arguments)), arguments, *self._columns(ours, timezone.now()))
-        results = Results(ours, send)
+        results: Results[P, R] = Results(send)
         database = self.database
         if arguments and (elsewhere := open_elsewhere(database)):
             # Stored now, a job would outlive a rollback there, and could run before the commit.
@@ -132,7 +132,7 @@ class DatabaseBackend(framework.BaseTaskBackend):
             task.name,
             task.queue_name,
             self.alias,
-            task.priority or self.settings.priority,
+            task.priority if task.gives("priority") else self.settings.priority,
             (JobStatus.SCHEDULED if later else JobStatus.READY).value,
             codec.dumps(options, what="options") if options else "",
             task.max_attempts or self.settings.max_attempts,
@@ -181,9 +181,12 @@ class DatabaseBackend(framework.BaseTaskBackend):
         """The same from the database of that alias, for a worker that was started on another one."""
         try:
             job_id = UUID(str(result_id))
-            job = Job.objects.using(database).get(id=job_id, backend=self.alias)
+            job = Job.objects.using(database).get(id=job_id)
         except (ValueError, Job.DoesNotExist):
             raise framework.TaskResultDoesNotExist(result_id) from None
+        # Jobs of an alias that TASKS does not have any more are anybody's to read.
+        if job.backend != self.alias and job.backend in framework.task_backends.settings:
+            raise framework.TaskResultDoesNotExist(result_id)
         attempts: Sequence[Attempt] = ()
         if job.fence > 1 or job.error_code:
             attempts = list(Attempt.objects.using(database).filter(job_id=job.id))
