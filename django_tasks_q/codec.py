@@ -12,6 +12,7 @@ from typing import Any
 from django.utils.functional import Promise
 
 from .exceptions import UnserializableValue, UnstorableValue
+from .validation import exact_text
 
 MAX_DEPTH = 64
 #: Bytes kept of a message or traceback: half from its head, half from its tail.
@@ -72,14 +73,6 @@ class _HasSubclass(Exception):
     """Somewhere in a value is one that only extends a JSON type."""
 
 
-#: How the base class itself copies what extends it, whatever that has overridden.
-_COPIES: dict[type, Any] = {
-    str: str.__str__,
-    int: int.__int__,
-    float: float.__float__,
-}
-
-
 def plain(value: Any, depth: int = 0) -> Any:
     """The value in JSON's own types, where it or parts of it are instances of subclasses, or lazy text.
 
@@ -89,12 +82,12 @@ def plain(value: Any, depth: int = 0) -> Any:
     """
     if type(value) in _EXACT:
         return value
-    for base, copied in _COPIES.items():
+    if isinstance(value, str | Promise):
+        return exact_text(value)
+    for base, copied in _NUMBERS:
         if isinstance(value, base):
             # A proxy only claims to be one, and is asked for what it stands for.
             return copied(value if issubclass(type(value), base) else base(value))
-    if isinstance(value, Promise):
-        return str.__str__(str(value))
     if not isinstance(value, dict | list | tuple):
         return value
     if depth >= MAX_DEPTH:
@@ -108,6 +101,8 @@ def plain(value: Any, depth: int = 0) -> Any:
     return found
 
 
+#: How the base class itself copies what extends it, whatever that has overridden.
+_NUMBERS: tuple[tuple[Any, Any], ...] = ((int, int.__int__), (float, float.__float__))
 _EXACT = frozenset({str, int, float, bool, type(None)})
 
 #: Reads a text that ``dumps`` or ``dump_arguments`` has made.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, overload
+from typing import TYPE_CHECKING, Any, cast, overload
 
 from django.core.exceptions import ImproperlyConfigured
 
@@ -285,7 +285,7 @@ class Results(Sequence[TaskResult[P, R]]):
             return [self[each] for each in range(*index.indices(len(self)))]
         index = range(len(self))[index]  # raises IndexError, and counts from the end
         if index not in self._made:
-            self._made[index] = new_result(self._send, index)
+            self._made[index] = cast("TaskResult[P, R]", new_result(self._send, index))
         return self._made[index]
 
 

@@ -1,12 +1,16 @@
 import importlib
+import json
 import pickle
 import uuid
 from datetime import timedelta
 
 import pytest
 from asgiref.sync import async_to_sync
-from django.db import connections, transaction
-from django.utils import timezone
+from django.db import connections, models, transaction
+from django.utils import timezone, translation
+from django.utils.html import format_html
+from django.utils.safestring import mark_safe
+from django.utils.translation import gettext_lazy
 
 from django_tasks_q import _framework as framework
 from django_tasks_q import task
@@ -356,3 +360,45 @@ def test_a_result_of_a_type_that_json_lacks_is_a_type_error():
     (error,) = result.errors
     assert (error.exception_class, error.code) == (TypeError, "RESULT_UNSTORABLE")
     assert "Unsupported type: The return value is of type builtins.object" in error.traceback
+
+
+class Urgency(models.IntegerChoices):
+    HIGH = 9, "High"
+
+
+class Queues(models.TextChoices):
+    MAIL = "mail", "Mail"
+
+
+@task(name="test_backend.answer_safely")
+def answer_safely(kind):
+    values = {
+        "safe": mark_safe("<b>"),
+        "html": format_html("<b>{}</b>", "&"),
+        "choices": {Queues.MAIL: [Queues.MAIL, Urgency.HIGH]},
+        "lazy": gettext_lazy("Yes"),
+    }
+    return values[kind]
+
+
+@pytest.mark.parametrize(
+    ("kind", "stored"),
+    [("safe", "<b>"), ("html", "<b>&amp;</b>"), ("choices", {"mail": ["mail", 9]}), ("lazy", "Yes")],
+)
+def test_what_extends_json_types_is_stored_wherever_it_is_given(storage_alias, kind, stored):
+    value = answer_safely.func(kind)
+    tag = "a tag" if isinstance(value, dict) else value
+    sent = answer_safely.using(
+        priority=Urgency.HIGH, queue_name=Queues.MAIL, tags=[tag], metadata={kind: value}
+    )
+    with translation.override("en"):
+        result = sent.enqueue(mark_safe(kind))
+        run_jobs()
+    result.refresh()
+    job = jobs(storage_alias).get(id=result.id)
+    assert (job.status, job.args, result.return_value) == ("SUCCESSFUL", [kind], stored)
+    assert (job.priority, job.queue_name) == (9, "mail")
+    assert json.loads(job.metadata) == {kind: stored}
+    assert json.loads(job.tags) == ["a tag" if isinstance(value, dict) else stored]
+    assert {type(part) for part in (*sent.tags, sent.queue_name)} == {str}
+    assert type(sent.priority) is int
