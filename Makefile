@@ -1,7 +1,7 @@
 # Every command a contributor needs. The environment is built once, from hashes, in .venv.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup test browser chaos soak lint types docs demo bench bench-quick matrix constraints clean
+.PHONY: help setup test django-tests browser chaos soak lint types docs demo bench bench-quick matrix constraints clean
 
 # Hundreds of processes are started, and without bytecode each of them compiles all of Django.
 unexport PYTHONDONTWRITEBYTECODE
@@ -44,6 +44,9 @@ setup: .venv/stamp ## Create .venv with the package and all that its development
 test: setup ## Run the suite, on SQLite and PostgreSQL. PYTEST="-x tests/test_one.py" replaces the arguments.
 	$(BIN)/python -m pytest $(PYTEST)
 
+django-tests: setup ## Run Django's own tests of its Tasks framework on the package's backends.
+	$(BIN)/python -m tests.django_suite $(ARGS)
+
 browser: setup ## Run the tests of the admin in a browser: Chromium has to be there, or all of them are skipped.
 	$(BIN)/python -m pytest -n 3 --dist worksteal -q tests/browser
 
@@ -84,5 +87,5 @@ constraints: ## Pin the newest releases of all dependencies, with hashes, in con
 	--output-file constraints.txt pyproject.toml
 
 clean: ## Remove everything that the other targets made.
-	rm -rf .venv .nox .bench .hypothesis .*_cache build dist docs/_build media
+	rm -rf .venv .nox .bench .cache .hypothesis .*_cache build dist docs/_build media
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -26,6 +26,9 @@ def tests(session: nox.Session) -> None:
     if django := MATRIX[str(session.python)]:
         session.install(django)
     session.run("python", "-m", "django", "--version")
+    if session.posargs[:1] == ["django-tests"]:
+        session.run("python", "-m", "tests.django_suite", *session.posargs[1:])
+        return
     session.run("python", "-m", "pytest", *(session.posargs or ["-n", "3", "--dist", "worksteal", "-q"]))
 
 

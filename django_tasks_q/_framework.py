@@ -24,6 +24,7 @@ if TYPE_CHECKING or django.VERSION >= (6, 0):
         DEFAULT_TASK_PRIORITY,
         TASK_MAX_PRIORITY,
         TASK_MIN_PRIORITY,
+        TASK_REFRESH_ATTRS,
         Task,
         TaskError,
     )
@@ -51,6 +52,7 @@ else:
         DEFAULT_TASK_PRIORITY,
         TASK_MAX_PRIORITY,
         TASK_MIN_PRIORITY,
+        TASK_REFRESH_ATTRS,
         Task,
         TaskError,
     )
@@ -99,6 +101,7 @@ __all__ = [
     "DEFAULT_TASK_QUEUE_NAME",
     "TASK_MAX_PRIORITY",
     "TASK_MIN_PRIORITY",
+    "TASK_REFRESH_ATTRS",
     "BaseTaskBackend",
     "DummyBackend",
     "GenericTask",

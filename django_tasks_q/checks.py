@@ -81,7 +81,6 @@ def _tasks_of(backend: Any) -> list[Any]:
 
 
 def _queue_problems(backend: Any) -> Iterator[CheckMessage]:
-    from ._framework import DEFAULT_TASK_QUEUE_NAME
     from .routes import routed
 
     # The backend itself has made a set of it, in which a single name has become its letters.
@@ -94,7 +93,7 @@ def _queue_problems(backend: Any) -> Iterator[CheckMessage]:
         return
     for task in _tasks_of(backend):
         queue = task.queue_name
-        if queue == DEFAULT_TASK_QUEUE_NAME:
+        if not task.gives("queue_name"):
             queue = routed(task.name, backend.settings.routes).get("queue_name", queue)
         if queues and queue not in queues:
             yield Error(

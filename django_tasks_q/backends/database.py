@@ -104,7 +104,7 @@ class DatabaseBackend(framework.BaseTaskBackend):
                 args, kwargs = ours.encoded(args, kwargs)  # noqa: PLW2901
             arguments.append(codec.dump_arguments(args, kwargs, limit))
         send = Send(uuid7_texts(len(arguments)), arguments, *self._columns(ours, timezone.now()))
-        return self._keep(ours, send)
+        return self._keep(send)
 
     def enqueue_internal(
         self, task: Task[..., Any], call: Callable[[str], Mapping[str, Any]]
@@ -119,11 +119,11 @@ class DatabaseBackend(framework.BaseTaskBackend):
             task = task.routed(routed(task.name, self.settings.routes))
         ids = uuid7_texts(1)
         arguments = codec.dump_arguments([], call(ids[0]), self.settings.max_arguments_bytes)
-        return self._keep(task, Send(ids, [arguments], *self._columns(task, timezone.now())))[0]
+        return self._keep(Send(ids, [arguments], *self._columns(task, timezone.now())))[0]
 
-    def _keep(self, task: Task[P, R], send: Send) -> Results[P, R]:
+    def _keep(self, send: Send) -> Results[..., Any]:
         """Store jobs in the caller's transaction, or after it where that is on another database."""
-        results = Results(task, send)
+        results: Results[..., Any] = Results(send)
         database = self.database
         if send.arguments and (elsewhere := open_elsewhere(database)):
             # Stored now, a job would outlive a rollback there, and could run before the commit.
@@ -154,7 +154,7 @@ class DatabaseBackend(framework.BaseTaskBackend):
             task.name,
             task.queue_name,
             self.alias,
-            task.priority or self.settings.priority,
+            task.priority if task.gives("priority") else self.settings.priority,
             (JobStatus.SCHEDULED if later else JobStatus.READY).value,
             codec.dumps(options, what="options") if options else "",
             task.max_attempts or self.settings.max_attempts,
@@ -203,9 +203,12 @@ class DatabaseBackend(framework.BaseTaskBackend):
         """The same from the database of that alias, for a worker that was started on another one."""
         try:
             job_id = UUID(str(result_id))
-            job = Job.objects.using(database).get(id=job_id, backend=self.alias)
+            job = Job.objects.using(database).get(id=job_id)
         except (ValueError, Job.DoesNotExist):
             raise framework.TaskResultDoesNotExist(result_id) from None
+        # Jobs of an alias that TASKS does not have any more are anybody's to read.
+        if job.backend != self.alias and job.backend in framework.task_backends.settings:
+            raise framework.TaskResultDoesNotExist(result_id)
         attempts: Sequence[Attempt] = ()
         if job.fence > 1 or job.error_code:
             attempts = list(Attempt.objects.using(database).filter(job_id=job.id))
