@@ -104,7 +104,7 @@ class DatabaseBackend(framework.BaseTaskBackend):
                 args, kwargs = ours.encoded(args, kwargs)  # noqa: PLW2901
             arguments.append(codec.dump_arguments(args, kwargs, limit))
         send = Send(uuid7_texts(len(arguments)), arguments, *self._columns(ours, timezone.now()))
-        return self._keep(send)
+        return self._keep(Results(send), send)
 
     def enqueue_internal(
         self, task: Task[..., Any], call: Callable[[str], Mapping[str, Any]]
@@ -119,11 +119,12 @@ class DatabaseBackend(framework.BaseTaskBackend):
             task = task.routed(routed(task.name, self.settings.routes))
         ids = uuid7_texts(1)
         arguments = codec.dump_arguments([], call(ids[0]), self.settings.max_arguments_bytes)
-        return self._keep(Send(ids, [arguments], *self._columns(task, timezone.now())))[0]
+        send = Send(ids, [arguments], *self._columns(task, timezone.now()))
+        results: Results[..., Any] = self._keep(Results(send), send)
+        return results[0]
 
-    def _keep(self, send: Send) -> Results[..., Any]:
+    def _keep(self, results: Results[P, R], send: Send) -> Results[P, R]:
         """Store jobs in the caller's transaction, or after it where that is on another database."""
-        results: Results[..., Any] = Results(send)
         database = self.database
         if send.arguments and (elsewhere := open_elsewhere(database)):
             # Stored now, a job would outlive a rollback there, and could run before the commit.
