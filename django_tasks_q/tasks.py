@@ -64,18 +64,19 @@ def ask(request: HttpRequest, verb: str, selection: Selection, **values: Any) ->
         raise ValueError(problem)
     assert backend is not None  # noqa: S101 - that would be an obstacle
     named.function([], using=backend.database, **values)
-    queue, user = _queue(backend), str(request.user.pk)
-    sent = registry.get(BULK).using(backend=backend.alias, queue_name=queue, tags=[verb, f"user:{user}"])
+    user = str(request.user.pk)
+    sent = registry.get(BULK).using(backend=backend.alias, **_queue(backend), tags=[verb, f"user:{user}"])
     wanted = {"verb": verb, "selection": selection.until_now(), requests.USER: user, **values}
     sent.check_arguments((), wanted)
     encoded = sent.encoded((), wanted)[1]
     return backend.enqueue_internal(sent, lambda id: requests.signed(id, encoded))
 
 
-def _queue(backend: DatabaseBackend) -> str:
-    """The queue that tasks have by default, or the first by name where the settings leave that out."""
-    default = framework.DEFAULT_TASK_QUEUE_NAME
-    return default if not backend.queues or default in backend.queues else min(backend.queues)
+def _queue(backend: DatabaseBackend) -> dict[str, Any]:
+    """Nothing, so that routes apply, or the first queue by name where the settings leave the default one out."""
+    if not backend.queues or framework.DEFAULT_TASK_QUEUE_NAME in backend.queues:
+        return {}
+    return {"queue_name": min(backend.queues)}
 
 
 def _declare(function: Any) -> Any:
@@ -88,7 +89,7 @@ def _declare(function: Any) -> Any:
         return function
     return task(
         backend=backend.alias,
-        queue_name=_queue(backend),
+        **_queue(backend),
         takes_context=True,
         priority=PRIORITY,
         executor="process",
