@@ -54,6 +54,8 @@ def test_every_queue_is_found_and_counted(storage):
         ("default", "ü % {x} '"),
         ("other", "quiet"),
     ]
+    assert storage.busy_queues("other") == [("other", "quiet")]
+    assert storage.busy_queues("none") == []
     counted = storage.count_queues([*queues, ("default", "ended"), ("nobody", "knows")])
     assert {queue: numbers(found) for queue, found in counted.items()} == {
         ("default", "busy"): (0, 1, 3),

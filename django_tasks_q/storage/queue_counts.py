@@ -102,8 +102,14 @@ class QueueCounts(NamedTuple):
     running: Count
     ready_since: datetime | None
 
+    @property
+    def has_jobs(self) -> bool:
+        return bool(self.ready.number or self.scheduled.number or self.running.number)
 
-NOTHING = QueueCounts(Count(0, False, None), Count(0, False, None), Count(0, False, None), None)
+    @property
+    def is_capped(self) -> bool:
+        """Whether there are more of a state than were counted."""
+        return self.ready.is_capped or self.scheduled.is_capped or self.running.is_capped
 
 
 class QueueFigures(Session):
@@ -111,25 +117,25 @@ class QueueFigures(Session):
     #: one statement.
     queue_source: str | None = None
 
-    def busy_queues(self) -> list[QueueKey]:
+    def busy_queues(self, backend: str | None = None) -> list[QueueKey]:
         """Backend and name of every queue with a job that is ready, scheduled or running, sorted.
 
-        One probe of an index for each queue, and a look at the running jobs.
+        Of one backend, or of all. One probe of an index for each queue, and a look at the running jobs.
         """
-        found = set(self._running(None, RUNNING_CAP))
+        found = {queue for queue in self._running(None) if backend in (None, queue[0])}
         table = self.connection.ops.quote_name(Job._meta.db_table)
         with self.connection.cursor() as cursor:
             for status in INDEXED:
                 statement = PRESENT.format(job=table, status=status.value, most=MOST_FOUND)
-                for backend in self._backends(status):
+                for each in self._backends(status) if backend is None else (backend,):
                     names: list[str] = []
                     while len(names) % MOST_FOUND == 0:
                         before = len(names)
-                        cursor.execute(statement, [backend, names[-1] if names else "", backend])
+                        cursor.execute(statement, [each, names[-1] if names else "", each])
                         names += [name for (name,) in cursor.fetchall()]
                         if len(names) == before:
                             break
-                    found.update((backend, name) for name in names)
+                    found.update((each, name) for name in names)
         return sorted(found)
 
     def count_queues(
@@ -143,7 +149,7 @@ class QueueFigures(Session):
         if not queues:
             return {}
         cap = max(min(cap, LEAST_CAP), min(cap, BUDGET // len(queues)))
-        running = self._running(jobs, RUNNING_CAP)
+        running = self._running(jobs)
         one_by_one = jobs is not None or self.queue_source is None
         rows = self._counted_apart(queues, jobs, cap) if one_by_one else self._counted(queues, cap)
         is_capped = sum(running.values()) >= RUNNING_CAP
@@ -161,9 +167,9 @@ class QueueFigures(Session):
             yield found
             found = rows.filter(backend__gt=found).values_list("backend", flat=True).first()
 
-    def _running(self, jobs: JobQuerySet | None, cap: int) -> Mapping[QueueKey, int]:
+    def _running(self, jobs: JobQuerySet | None) -> Mapping[QueueKey, int]:
         jobs = Job.objects.using(self.alias) if jobs is None else jobs
-        first = jobs.filter(status=JobStatus.RUNNING).order_by().values("backend", "queue_name")[:cap]
+        first = jobs.filter(status=JobStatus.RUNNING).order_by().values("backend", "queue_name")[:RUNNING_CAP]
         rows = first.values_list("backend", "queue_name").annotate(number=CountOf("*"))
         return {(backend, name): number for backend, name, number in rows}
 
@@ -181,7 +187,7 @@ class QueueFigures(Session):
                     (backend, name),
                     Count(min(ready, cap), ready > cap, None),
                     Count(min(scheduled, cap), scheduled > cap, None),
-                    moment_of(since),
+                    moment_of(since, self.alias),
                 )
 
     def _queue_values(self, queues: Sequence[QueueKey]) -> list[Any]:
