@@ -67,6 +67,21 @@ def _option_problems(backend: Any) -> Iterator[CheckMessage]:
         )
 
 
+def check_modules(app_configs: Apps, **kwargs: Any) -> list[CheckMessage]:
+    """Modules of tasks that cannot be imported: the site runs, but a worker would not know their tasks."""
+    from .discovery import broken
+
+    return [
+        Error(
+            f"The module {module} cannot be imported, and its tasks are not known: {reason}",
+            hint="Mend it. If its tasks are not for Django's Tasks framework, name it in "
+            "EXCLUDE_TASK_MODULES in the OPTIONS of a backend.",
+            id="django_tasks_q.E017",
+        )
+        for module, reason in broken
+    ]
+
+
 def check_names(app_configs: Apps, **kwargs: Any) -> list[CheckMessage]:
     """Two tasks under one name: whoever imported the second one may have gone on all the same."""
     from .registry import registry

@@ -73,7 +73,7 @@ def ask(request: HttpRequest, verb: str, selection: Selection, **values: Any) ->
 
 
 def _queue(backend: DatabaseBackend) -> dict[str, Any]:
-    """Nothing, so that routes apply, or the first queue by name where the settings leave the default one out."""
+    """The first queue by name where the settings leave the default one out. Else none: routes may apply."""
     if not backend.queues or framework.DEFAULT_TASK_QUEUE_NAME in backend.queues:
         return {}
     return {"queue_name": min(backend.queues)}

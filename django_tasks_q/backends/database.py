@@ -1,11 +1,15 @@
-"""Django's backend contract onto storage."""
+"""Django's backend contract onto storage.
+
+A task that is declared asks for its backend, and modules that declare tasks may be imported before Django has
+loaded the apps. So what needs the models is imported by the methods that need it.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from functools import cached_property, partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from django.apps import apps
@@ -20,17 +24,17 @@ from ..current import running
 from ..definition import P, R, Task
 from ..exceptions import UnstorableValue
 from ..failpoints import failpoint
-from ..models import Attempt, Job
-from ..models.identifiers import uuid7_texts
 from ..parameters import Parameters
 from ..registry import refuse_internal
-from ..results import Results, TaskResult, task_result
 from ..routes import routed
 from ..states import JobStatus
-from ..storage import Send, Storage, storage_for
 from ..task_options import DEFAULT
 from ..validation import suggestion
 from .elsewhere import open_elsewhere
+
+if TYPE_CHECKING:
+    from ..results import TaskResult
+    from ..storage import Send, Storage
 
 
 class DatabaseBackend(framework.BaseTaskBackend):
@@ -55,10 +59,16 @@ class DatabaseBackend(framework.BaseTaskBackend):
     @property
     def database(self) -> str:
         """Alias of the database that holds the jobs."""
-        return self.settings.database or router.db_for_write(Job)
+        if alias := self.settings.database:
+            return alias
+        from ..models import Job
+
+        return router.db_for_write(Job)
 
     @property
     def storage(self) -> Storage:
+        from ..storage import storage_for
+
         return storage_for(self.database)
 
     def validate_task(self, task: framework.Task[..., Any]) -> None:
@@ -90,6 +100,10 @@ class DatabaseBackend(framework.BaseTaskBackend):
         self, task: framework.Task[P, R], calls: Iterable[tuple[Sequence[Any], Mapping[str, Any]]]
     ) -> Sequence[TaskResult[P, R]]:
         """Store many calls at once, all or none. Raises what ``enqueue`` raises."""
+        from ..models.identifiers import uuid7_texts
+        from ..results import Results
+        from ..storage import Send
+
         self.validate_task(task)
         ours: Task[P, R] = Task.adopt(task)
         refuse_internal(ours.name)
@@ -114,6 +128,10 @@ class DatabaseBackend(framework.BaseTaskBackend):
         They are in JSON types. Raises InvalidTask for a task that this backend refuses, UnstorableValue
         for arguments too large.
         """
+        from ..models.identifiers import uuid7_texts
+        from ..results import Results
+        from ..storage import Send
+
         self.validate_task(task)
         if self.settings.routes:
             task = task.routed(routed(task.name, self.settings.routes))
@@ -138,6 +156,9 @@ class DatabaseBackend(framework.BaseTaskBackend):
 
         Raises InvalidTask for a task that this backend refuses, UnstorableValue for arguments too large.
         """
+        from ..models.identifiers import uuid7_texts
+        from ..storage import Send
+
         self.validate_task(task)
         refuse_internal(task.name)
         if self.settings.routes:
@@ -190,6 +211,8 @@ class DatabaseBackend(framework.BaseTaskBackend):
 
     def store_quietly(self, database: str, send: Send) -> None:
         """The same where no receiver may be called, as in the worker."""
+        from ..storage import storage_for
+
         storage = storage_for(database)
         storage.enqueue(send)
         failpoint("enqueue.inserted")
@@ -202,6 +225,9 @@ class DatabaseBackend(framework.BaseTaskBackend):
 
     def get_result_from(self, database: str, result_id: str) -> TaskResult[..., Any]:
         """The same from the database of that alias, for a worker that was started on another one."""
+        from ..models import Attempt, Job
+        from ..results import task_result
+
         try:
             job_id = UUID(str(result_id))
             job = Job.objects.using(database).get(id=job_id)
