@@ -19,7 +19,7 @@ from .. import actions
 from ..models import Queue
 from ..models.job import JobQuerySet
 from ..registry import registry
-from ..scope import backend, database
+from ..scope import backend, database, is_narrowed
 from ..states import JobStatus
 from ..storage.counting import Count, counts
 from .base import TasksView
@@ -140,7 +140,7 @@ class QueueView(TasksView, GenericAPIView):
     def queue_name(self) -> str:
         """The queue in the path. Raises Http404 for one that nothing names, and no job is in."""
         name: str = self.kwargs["name"]
-        if name in self.known():
+        if name in self.known() and not is_narrowed(self.request):
             return name
         if "\x00" in name or not self.jobs().filter(backend=self.alias, queue_name=name).exists():
             raise Http404
@@ -182,7 +182,10 @@ class QueueList(QueueView):
     @described("queues_list", responses={200: QueueSerializer(many=True)}, errors=(503,), tag="queues")
     def get(self, request: Request, *args: Any, **kwargs: Any) -> Response:
         with self.reading():
-            return Response(self.shown(self.known()))
+            found = self.shown(self.known())
+        if is_narrowed(request):  # the names of others' queues are others' business
+            found = [each for each in found if any(each[status.lower()] for status in COUNTED)]
+        return Response(found)
 
 
 class QueueDetail(QueueView):
