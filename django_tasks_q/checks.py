@@ -200,16 +200,17 @@ def _encoder_problems(backend: Any) -> Iterator[CheckMessage]:
 
 
 def _scope_problems(backend: Any) -> Iterator[CheckMessage]:
-    scope = backend.settings.scope_jobs
-    try:
-        if isinstance(scope, str) and not callable(import_string(scope)):
-            raise ImportError(f"{scope!r} is no function.")
-    except ImportError as error:
-        yield Error(
-            f"TASKS[{backend.alias!r}]['OPTIONS']['SCOPE_JOBS'] cannot be used: {error}",
-            hint="Name a function (request, jobs) by its dotted path.",
-            id="django_tasks_q.E014",
-        )
+    for key in ("jobs", "schedules"):
+        scope = getattr(backend.settings, f"scope_{key}")
+        try:
+            if isinstance(scope, str) and not callable(import_string(scope)):
+                raise ImportError(f"{scope!r} is no function.")
+        except ImportError as error:
+            yield Error(
+                f"TASKS[{backend.alias!r}]['OPTIONS']['SCOPE_{key.upper()}'] cannot be used: {error}",
+                hint=f"Name a function (request, {key}) by its dotted path.",
+                id="django_tasks_q.E014",
+            )
 
 
 def _database_problems(alias: str) -> Iterator[CheckMessage]:

@@ -74,6 +74,8 @@ class Options:
     capture_logs: int = 0
     #: ``(request, jobs) -> jobs``, or its dotted path: those that a request may see, at every door.
     scope_jobs: Callable[..., Any] | str | None = None
+    #: ``(request, schedules) -> schedules``, or its dotted path: those that a request may see, at every door.
+    scope_schedules: Callable[..., Any] | str | None = None
     #: Largest encoded arguments of a job, in bytes.
     max_arguments_bytes: int = 256 * 1024
     #: Largest encoded return value, in bytes.
@@ -125,10 +127,10 @@ def _checked(key: str, value: Any) -> Any:
             if value is not None and not isinstance(value, str):
                 raise TypeError(f"DATABASE must be the alias of a database, not {value!r}.")
             return value
-        case "SCOPE_JOBS":
+        case "SCOPE_JOBS" | "SCOPE_SCHEDULES":
             if value is None or callable(value) or (isinstance(value, str) and "." in value):
                 return value
-            raise TypeError(f"SCOPE_JOBS must be a callable or the dotted path of one, not {value!r:.100}.")
+            raise TypeError(f"{key} must be a callable or the dotted path of one, not {value!r:.100}.")
         case "NOTIFY" | "STORE_RESULT" | "STRICT" | "STRICT_SIGNATURES":
             return flag(value, key)
         case "EXECUTOR":

@@ -14,7 +14,7 @@ from django.utils.translation import gettext as _
 
 from . import _framework as framework
 from . import actions
-from .actions import NAMED, Report, Selection, requests
+from .actions import NAMED, Report, Selection, requests, scoped
 from .backends import DatabaseBackend
 from .decorator import task
 from .models import Job
@@ -137,7 +137,10 @@ def bulk(
             context.sleep(0)
             continue
         with storage_for(alias).transaction():
-            report.add(named.function(ids, using=alias, user=person, reason=reason, **values))
+            done = named.function(ids, using=alias, user=person, reason=reason, **values)
+            if scoped.moves(verb):
+                scoped.refuse_outside(request_of(person), done.done, alias)
+            report.add(done)
             report.position = walk.stored()
             context.metadata[KEPT] = report.stored()
             _record(context, person, f"{named.label}: {report.told()}.", reason)

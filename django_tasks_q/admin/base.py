@@ -19,7 +19,7 @@ from django.utils.http import url_has_allowed_host_and_scheme
 
 from ..models import Job
 from ..models.job import JobQuerySet
-from ..scope import database, is_scoped, scope_jobs
+from ..scope import database, is_narrowed, is_scoped, scope_jobs
 
 if TYPE_CHECKING:
     from django.contrib.admin import ModelAdmin
@@ -39,8 +39,15 @@ _site: ContextVar[str | None] = ContextVar("site", default=None)
 
 
 def may(request: HttpRequest, codename: str) -> bool:
-    """Whether the user has one of our permissions."""
-    return bool(request.user.has_perm(f"{APP}.{codename}"))
+    """Whether the user has one of our permissions, and that to see what it is about.
+
+    Those of queues and workers, which tell what happens to everybody's jobs, count for nobody from whom jobs
+    are hidden.
+    """
+    if codename.endswith(("_queue", "_worker")) and is_narrowed(request):
+        return False
+    needed = (f"{APP}.{codename}", f"{APP}.view_{codename.rpartition('_')[2]}")
+    return bool(request.user.has_perms(needed))
 
 
 def require(request: HttpRequest, codename: str) -> None:

@@ -61,7 +61,7 @@ class JobScreens(Screens):
             id = UUID(object_id)
         except ValueError:
             return None
-        return with_schedule(jobs_of(request)).select_related("progress").filter(pk=id).first()
+        return with_schedule(request, jobs_of(request)).select_related("progress").filter(pk=id).first()
 
     def get_actions(self, request: HttpRequest, action_location: Any = None) -> Any:
         # The argument, and the method it is for, are Django's since 6.1.

@@ -14,6 +14,7 @@ from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.utils.translation import gettext as _
 
 from .. import actions, tasks
+from ..actions import scoped
 from ..models import Job
 from ..scope import database
 from ..states import label_of
@@ -204,6 +205,8 @@ def _perform(request: HttpRequest, verb: Verb, jobs: Chosen, form: forms.Form) -
         with transaction.atomic(using=database()):
             done = verb.function(list(jobs.rows), user=request.user, **values)
             changed = done.done | getattr(done, "requested", set())
+            if scoped.moves(verb.name):
+                scoped.refuse_outside(request, changed, database())
             names = [(id, f"{jobs.rows[id][1]} ({id})") for id in sorted(changed) if id in jobs.rows]
             flag = DELETION if verb.name == "delete" else CHANGE
             audit.record(request, Job, names, actions.told(verb.label, values), flag)

@@ -18,7 +18,7 @@ from .. import _framework as framework
 from .. import actions
 from ..models import Queue
 from ..registry import registry
-from ..scope import backend, database, is_scoped
+from ..scope import backend, database, is_narrowed, is_scoped
 from ..storage import storage_for
 from ..storage.queue_counts import QueueCounts
 from .base import TasksView
@@ -135,7 +135,7 @@ class QueueView(TasksView, GenericAPIView):
     def queue_name(self) -> str:
         """The queue in the path. Raises Http404 for one that nothing names, and no job is in."""
         name: str = self.kwargs["name"]
-        if name in self.known():
+        if name in self.known() and not is_narrowed(self.request):
             return name
         if "\x00" in name or not self.jobs().filter(backend=self.alias, queue_name=name).exists():
             raise Http404
@@ -177,7 +177,10 @@ class QueueList(QueueView):
     @described("queues_list", responses={200: QueueSerializer(many=True)}, errors=(503,), tag="queues")
     def get(self, request: Request, *args: Any, **kwargs: Any) -> Response:
         with self.reading():
-            return Response(self.shown(self.known(), listed=True))
+            found = self.shown(self.known(), listed=True)
+        if is_narrowed(request):  # the names of others' queues are others' business
+            found = [each for each in found if each["ready"] or each["scheduled"] or each["running"]]
+        return Response(found)
 
 
 class QueueDetail(QueueView):

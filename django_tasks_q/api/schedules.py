@@ -12,18 +12,20 @@ from django.db import transaction
 from django.http import Http404
 from django.utils.translation import gettext_lazy as _
 from rest_framework import serializers
+from rest_framework.exceptions import PermissionDenied
 from rest_framework.request import Request
 from rest_framework.response import Response
 
 from .. import _framework as framework
 from .. import actions, task_options
+from ..actions import scoped
 from ..descriptions import scheduled
 from ..exceptions import TaskNotRegistered
 from ..models import Schedule
 from ..models.schedule import Kind, MissedPolicy, Origin, OverlapPolicy
 from ..schedules import MAX_NAME
 from ..schemas import ArgumentErrors, bound
-from ..scope import backend, database
+from ..scope import backend, database, scope_schedules
 from ..timing import timing_of, zone_of
 from ..validation import one_line
 from .base import TasksView
@@ -97,6 +99,10 @@ class ScheduleView(TasksView, GenericAPIView):
         return framework.DEFAULT_TASK_BACKEND_ALIAS if known is None else known.alias
 
     def rows(self) -> Any:
+        return scope_schedules(self.request, self.all_rows())
+
+    def all_rows(self) -> Any:
+        """Those of everybody."""
         return Schedule.objects.using(database()).filter(backend=self.alias)
 
     def schedule(self) -> Schedule:
@@ -264,10 +270,13 @@ class ScheduleSave(ScheduleView):
         label, flag, status = _("Edited"), actions.CHANGE, 200
         if origin is None:
             label, flag, status = _("Added"), actions.ADDITION, 201
+            if self.all_rows().filter(name=name).exists():
+                raise PermissionDenied(_("This would be a schedule that you may not see."))
         try:
             with transaction.atomic(using=database()):
                 actions.save_schedule(name, backend=self.alias, user=request.user, **values)
-                row = self.schedule()
+                row = self.all_rows().get(name=name)
+                scoped.refuse_schedule(request, row, database())
                 record(request, Schedule, [(row.pk, name)], label, {"reason": values["reason"]}, flag)
         except (TypeError, ValueError, framework.InvalidTask) as error:
             if origin == Origin.CODE:

@@ -18,6 +18,7 @@ from rest_framework.response import Response
 
 from .. import _framework as framework
 from .. import actions, tasks
+from ..actions import scoped
 from ..exceptions import TaskNotRegistered, UnserializableValue, UnstorableValue
 from ..models import Job
 from ..models.job import JobQuerySet
@@ -200,6 +201,8 @@ def acting(request: Request, verb: Verb, names: Mapping[UUID, str], values: Mapp
             named = actions.NAMED[verb.name]
             answer = named.function(list(names), user=request.user, **values)
             changed = sorted(answer.done | getattr(answer, "requested", set()))
+            if scoped.moves(verb.name):
+                scoped.refuse_outside(request, changed, database())
             rows = [(id, names[id]) for id in changed]
             flag = actions.DELETION if verb.name == "delete" else actions.CHANGE
             record(request, Job, rows, named.label, values, flag)
@@ -290,6 +293,7 @@ class JobRunAgain(JobView):
                 if answer.result is None:
                     raise Http404
                 new_id = UUID(str(answer.result.id))
+                scoped.refuse_outside(request, [new_id], database())
                 rows = [(job.id, str(job)), (new_id, f"{job.task_name} ({new_id})")]
                 told = {"new": new_id, "reason": values["reason"]}
                 record(request, Job, rows, _("New job from this one"), told)

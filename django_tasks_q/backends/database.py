@@ -33,7 +33,7 @@ from ..validation import suggestion
 from .elsewhere import open_elsewhere
 
 if TYPE_CHECKING:
-    from ..results import TaskResult
+    from ..results import Results, TaskResult
     from ..storage import Send, Storage
 
 
