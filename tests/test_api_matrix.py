@@ -126,8 +126,8 @@ def test_every_view_says_for_itself_what_project_defaults_must_not() -> None:
         assert issubclass(view, TasksView)
         assert said >= {"permission_classes", "throttle_classes", "filter_backends", "pagination_class"}
         assert said >= {"versioning_class", "parser_classes", "schema"}
+        assert said >= {"renderer_classes", "content_negotiation_class"}
         assert "authentication_classes" not in said
-        assert ("renderer_classes" in said) == (name in ("job-events", "schema"))
         assert all(each.__module__.startswith("django_tasks_q.") for each in view.permission_classes)
         assert all(each.__module__.startswith("django_tasks_q.") for each in view.throttle_classes)
 

@@ -6,10 +6,13 @@ from collections.abc import Hashable, Mapping
 from datetime import UTC, datetime
 from typing import Any, NamedTuple, TypeVar
 
+from django.conf import settings
 from django.core.exceptions import EmptyResultSet
 from django.db import connections
 from django.db.models import QuerySet
 from django.utils.dateparse import parse_datetime
+
+from ..moments import native
 
 #: Rows that are counted of each sort.
 CAP = 10_000
@@ -59,6 +62,7 @@ def _moment(value: Any) -> datetime | None:
     """A date and time as drivers hand it out, where Django does not convert it."""
     if isinstance(value, str):
         value = parse_datetime(value)
-    if isinstance(value, datetime) and value.tzinfo is None:
-        return value.replace(tzinfo=UTC)
-    return value if isinstance(value, datetime) else None
+    if not isinstance(value, datetime):
+        return None
+    # What is stored is in UTC; without USE_TZ it is the project's local time.
+    return native(value.replace(tzinfo=UTC) if settings.USE_TZ and value.tzinfo is None else value)
