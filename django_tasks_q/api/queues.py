@@ -23,7 +23,7 @@ from ..storage import storage_for
 from ..storage.queue_counts import QueueCounts
 from .base import TasksView
 from .errors import Conflict
-from .fields import Line, Whole
+from .fields import Line, Moment, Whole
 from .jobs import GenericAPIView
 from .openapi import described
 from .permissions import CanChangeQueues, CanPauseQueues, CanViewQueues
@@ -47,10 +47,10 @@ class QueueSerializer(serializers.Serializer[Any]):
         help_text=_("Seconds for which the longest waiting ready job could have been started."),
     )
     is_paused = serializers.BooleanField()
-    paused_at = serializers.DateTimeField(allow_null=True)
+    paused_at = Moment(allow_null=True)
     paused_by = serializers.CharField(allow_blank=True)
     pause_reason = serializers.CharField(allow_blank=True)
-    paused_until = serializers.DateTimeField(allow_null=True)
+    paused_until = Moment(allow_null=True)
     max_running = serializers.IntegerField(allow_null=True)
 
 
@@ -63,7 +63,7 @@ class ReasonSerializer(serializers.Serializer[Any]):
 class PauseSerializer(ReasonSerializer):
     """How to pause a queue."""
 
-    until = serializers.DateTimeField(required=False, allow_null=True, default=None)
+    until = Moment(required=False, allow_null=True, default=None)
 
 
 class LimitSerializer(ReasonSerializer):

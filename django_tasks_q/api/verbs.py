@@ -28,7 +28,7 @@ from ..scope import database
 from ..task_options import MAX_QUEUE_NAME
 from .base import TasksView
 from .errors import Conflict
-from .fields import Arguments, Flag, QueueName, Whole
+from .fields import Arguments, Flag, Moment, QueueName, Whole
 from .filters import fields_of_body, filtered, selection_of
 from .idempotency import KEY, Keys
 from .jobs import ID, GenericAPIView, JobView
@@ -46,13 +46,13 @@ CAP = 1000
 class RetrySerializer(ReasonSerializer):
     """When failed jobs are run once more; now, without a time."""
 
-    at = serializers.DateTimeField(required=False, allow_null=True, default=None)
+    at = Moment(required=False, allow_null=True, default=None)
 
 
 class RescheduleSerializer(ReasonSerializer):
     """When waiting jobs are to start."""
 
-    at = serializers.DateTimeField()
+    at = Moment()
 
 
 class ChangeSerializer(ReasonSerializer):

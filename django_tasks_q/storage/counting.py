@@ -12,6 +12,8 @@ from django.db.models import QuerySet
 from django.utils import timezone
 from django.utils.dateparse import parse_datetime
 
+from ..moments import native
+
 #: Rows that are counted of each sort.
 CAP = 10_000
 
@@ -59,12 +61,12 @@ def counts(
 
 
 def moment_of(value: Any, using: str) -> datetime | None:
-    """An aware date and time from what a driver hands out where Django does not convert it."""
+    """The date and time, as Django has them, from what a driver hands out unconverted."""
     if isinstance(value, str):
         value = parse_datetime(value)
     if not isinstance(value, datetime):
         return None
-    if value.tzinfo is not None:
-        return value
-    # Without USE_TZ there is no zone of the connection: what is stored is the project's local time.
-    return value.replace(tzinfo=connections[using].timezone or timezone.get_default_timezone())
+    if value.tzinfo is None:
+        # Without USE_TZ there is no zone of the connection: what is stored is the project's local time.
+        value = value.replace(tzinfo=connections[using].timezone or timezone.get_default_timezone())
+    return native(value)
