@@ -67,6 +67,21 @@ def _option_problems(backend: Any) -> Iterator[CheckMessage]:
         )
 
 
+def check_modules(app_configs: Apps, **kwargs: Any) -> list[CheckMessage]:
+    """Modules of tasks that cannot be imported: the site runs, but a worker would not know their tasks."""
+    from .discovery import broken
+
+    return [
+        Error(
+            f"The module {module} cannot be imported, and its tasks are not known: {reason}",
+            hint="Mend it. If its tasks are not for Django's Tasks framework, name it in "
+            "EXCLUDE_TASK_MODULES in the OPTIONS of a backend.",
+            id="django_tasks_q.E017",
+        )
+        for module, reason in broken
+    ]
+
+
 def check_names(app_configs: Apps, **kwargs: Any) -> list[CheckMessage]:
     """Two tasks under one name: whoever imported the second one may have gone on all the same."""
     from .registry import registry
@@ -81,7 +96,6 @@ def _tasks_of(backend: Any) -> list[Any]:
 
 
 def _queue_problems(backend: Any) -> Iterator[CheckMessage]:
-    from ._framework import DEFAULT_TASK_QUEUE_NAME
     from .routes import routed
 
     # The backend itself has made a set of it, in which a single name has become its letters.
@@ -94,7 +108,7 @@ def _queue_problems(backend: Any) -> Iterator[CheckMessage]:
         return
     for task in _tasks_of(backend):
         queue = task.queue_name
-        if queue == DEFAULT_TASK_QUEUE_NAME:
+        if not task.gives("queue_name"):
             queue = routed(task.name, backend.settings.routes).get("queue_name", queue)
         if queues and queue not in queues:
             yield Error(

@@ -52,6 +52,8 @@ class Options:
     routes: tuple[Route, ...] = ()
     #: Modules beside each app's ``tasks`` in which tasks are looked for.
     task_modules: tuple[str, ...] = ()
+    #: Modules in which no tasks are looked for: an app's ``tasks``, or a module of such a package.
+    exclude_task_modules: tuple[str, ...] = ()
     #: Error codes by exception class or dotted path, for what a task's own do not name.
     error_codes: ErrorCodes = field(default_factory=dict)
     #: The error code of all other exceptions.
@@ -107,7 +109,7 @@ def _checked(key: str, value: Any) -> Any:
             return whole(value, key, minimum=low, maximum=high)
         case "ROUTES":
             return routes_of(value)
-        case "TASK_MODULES":
+        case "TASK_MODULES" | "EXCLUDE_TASK_MODULES":
             return words(value, key, maximum=255)
         case "ERROR_CODES":
             return checked_codes(value, key)

@@ -13,7 +13,7 @@ from django.db import connections
 from django.test import Client
 from django.utils import timezone
 
-from django_tasks_q import task
+from django_tasks_q import task, tasks
 from django_tasks_q.admin import performing
 from django_tasks_q.admin.verbs import VERBS
 from django_tasks_q.models import Attempt, Job, Queue
@@ -189,10 +189,13 @@ def test_no_more_than_the_cap_at_a_time(admin_client: Client, monkeypatch: pytes
     monkeypatch.setattr(performing, "CAP", 3)
     for _ in range(5):
         make_failed()
-    asked = do(admin_client, "dismiss", confirmed=False, matching="status=failed")
-    assert "Dismiss 3 failures?" in asked.context_data["question"]
-    assert "more than 3 jobs" in asked.content.decode()
-    response = do(admin_client, "dismiss", matching="status=failed")
+    with monkeypatch.context() as patched:
+        patched.setattr(tasks, "obstacle", lambda request: "Nobody could.")
+        asked = do(admin_client, "dismiss", confirmed=False, matching="status=failed")
+        assert "Dismiss 3 failures?" in asked.context_data["question"]
+        assert "Nobody could. The filters find more than 3 jobs" in asked.content.decode()
+        names = {"ids": asked.context_data["ids"], "all": asked.context_data["matching"]}
+        response = do(admin_client, "dismiss", **names)
     assert "do it again" in told(response)
     assert Job.objects.filter(dismissed_at__isnull=True).count() == 2
     many = " ".join(str(uuid.uuid4()) for _ in range(4))

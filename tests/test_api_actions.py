@@ -400,7 +400,7 @@ def test_queues_tell_what_waits_in_few_queries(client: Client, django_assert_max
     make_job(queue_name="named", status="SCHEDULED")
     make_job(queue_name="named", status="RUNNING")
     make_job(queue_name="named", status="FAILED")
-    with django_assert_max_num_queries(7):  # the first four are for the session, the user and permissions
+    with django_assert_max_num_queries(11):  # the first four are for the session, the user and permissions
         queues = {queue["name"]: queue for queue in client.get(f"{API}queues/").json()}
     assert len(queues) > 3
     named = queues["named"]
@@ -410,12 +410,51 @@ def test_queues_tell_what_waits_in_few_queries(client: Client, django_assert_max
     assert queues["default"]["oldest_ready_age"] is None
 
 
+def test_the_list_of_queues_has_those_that_nobody_has_named(client: Client) -> None:
+    make_job(queue_name="unserved")
+    make_job(queue_name="ended", status="SUCCESSFUL")
+    make_job(queue_name="elsewhere", backend="other")
+    names = [queue["name"] for queue in client.get(f"{API}queues/").json()]
+    assert "unserved" in names
+    assert "ended" not in names
+    assert "elsewhere" not in names
+    assert names == sorted(names)
+
+
+def test_thousands_of_queues_are_listed(client: Client, django_assert_max_num_queries: Any) -> None:
+    now = timezone.now()
+    Job.objects.bulk_create(
+        [
+            Job(
+                task_name="a",
+                queue_name=f"q{number}",
+                backend="default",
+                arguments="[[],{}]",
+                enqueued_at=now,
+            )
+            for number in range(3000)
+        ]
+    )
+    with django_assert_max_num_queries(15):
+        response = client.get(f"{API}queues/")
+    assert response.status_code == 200
+    assert sum(queue["ready"] for queue in response.json()) == 3000
+
+
+def test_a_job_that_was_retried_has_waited_since_then(client: Client) -> None:
+    make_job(queue_name="named", enqueued_at=timezone.now() - timedelta(days=30), run_after=timezone.now())
+    shown = client.get(f"{API}queues/named/").json()
+    assert shown["oldest_ready_age"] < 600
+
+
 def test_counts_stop_at_their_cap(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    from django_tasks_q.storage import counting
+    from django_tasks_q.storage import counting, queue_counts
 
     monkeypatch.setattr(counting.counts, "__defaults__", (2,))
     for _ in range(4):
         make_job()
+    monkeypatch.setattr(queue_counts, "BUDGET", 2)
+    monkeypatch.setattr(queue_counts, "LEAST_CAP", 2)
     shown = client.get(f"{API}queues/default/").json()
     assert (shown["ready"], shown["is_capped"]) == (2, True)
     assert client.get(f"{API}stats/").json()["jobs"]["READY"] == {"count": 2, "is_capped": True}

@@ -87,6 +87,10 @@ def test_lists_counts_and_bulk_actions_are_of_ones_own() -> None:
     assert (stats["jobs"]["FAILED"]["count"], stats["jobs"]["READY"]["count"]) == (1, 0)
     assert (stats["totals"], stats["tasks"], stats["oldest_ready_age"]) == (None, None, None)
     assert client.get(f"{API}queues/them/").status_code == 404
+    make_job(queue_name="us")
+    queues = {queue["name"]: queue["ready"] for queue in client.get(f"{API}queues/").json()}
+    assert queues["us"] == 1
+    assert "them" not in queues
     done = client.post(
         f"{JOBS}bulk/retry/", json.dumps({"filter": {"status": "FAILED"}}), content_type="application/json"
     ).json()

@@ -13,7 +13,7 @@ from .. import codec
 from ..models import Job
 from ..models.identifiers import uuid7_texts
 from ..registry import refuse_internal, registry
-from ..results import new_result, task_result
+from ..results import new_result
 from ..scope import database
 from ..states import JobStatus
 from ..storage import Send, storage_for
@@ -78,7 +78,7 @@ def run_again(
         return Again(set(), {Reason.GONE: {wanted}}, None)
     refuse_internal(old.task_name)
     send = _copy(old, _edited(old, args, kwargs))
-    result = new_result(task_result(old).task._copy(run_after=None), send, 0)
+    result = new_result(send, 0)
     backend = backend_of(old.backend)
     if backend is not None:
         backend.store(alias, send, [result])

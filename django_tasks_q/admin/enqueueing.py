@@ -15,6 +15,7 @@ from django.utils.translation import gettext as _
 from .. import _framework as framework
 from ..backends import DatabaseBackend
 from ..definition import Task
+from ..descriptions import described
 from ..exceptions import UnserializableValue
 from ..masking import redacted, secrets_of
 from ..models import Job
@@ -67,7 +68,8 @@ def enqueue(admin: Any, request: HttpRequest) -> HttpResponse:
 
 
 def _form(request: HttpRequest, task: Task[..., Any], inputs: list[Input]) -> forms.Form:
-    initial = {"queue_name": task.queue_name, "priority": task.priority}
+    facts = described(task)
+    initial = {"queue_name": facts["queue_name"], "priority": facts["priority"]}
     form = form_of(OPTIONS, request.POST if request.method == "POST" else None, initial)
     for each in inputs:
         form.fields[each.html_name] = each.asked.field
@@ -131,10 +133,14 @@ def _call(
 
 
 def _with_options(task: Task[..., Any], form: forms.Form) -> Task[..., Any] | None:
-    values = form.cleaned_data
+    # What the form has left alone is still for the settings to say.
+    values = {name: value for name, value in form.cleaned_data.items() if name in form.changed_data}
     try:
-        queued = task.using(queue_name=values["queue_name"] or None)
+        if "queue_name" in values:
+            task = task.using(queue_name=values["queue_name"] or None)
     except (TypeError, ValueError, framework.InvalidTask) as error:
         form.add_error("queue_name", str(error))
         return None
-    return queued.using(priority=values["priority"], run_after=values["at"])
+    if "priority" in values:
+        task = task.using(priority=values["priority"])
+    return task.using(run_after=values.get("at"))

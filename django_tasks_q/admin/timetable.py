@@ -17,7 +17,7 @@ from ..descriptions import runs, state_of, words_of
 from ..models import Firing, Schedule
 from ..models.schedule import Outcome
 from ..scope import database, scope_schedules
-from ..states import JobStatus
+from ..states import JobStatus, label_of
 from . import text
 from .base import jobs_of, may, url
 
@@ -95,8 +95,8 @@ def _mark(firing: Firing, jobs: dict[Any, str], may_open: bool) -> Mark:
     elif status is None:
         sign, kind, label = "·", "cancelled", _("its job is gone")
     else:
-        sign, kind = SIGNS[JobStatus(status)]
-        label = str(JobStatus(status).label)
+        sign, kind = SIGNS.get(status, ("?", "cancelled"))  # type: ignore[call-overload]
+        label = label_of(status)
     if outcome is Outcome.MANUAL:
         label = _("%(state)s, run by hand") % {"state": label}
     link = url("job_change", firing.job_id) if status is not None and may_open else ""

@@ -10,6 +10,7 @@ from uuid import UUID
 from django.http import Http404
 from django.utils.translation import gettext_lazy as _
 from rest_framework.exceptions import ValidationError
+from rest_framework.negotiation import DefaultContentNegotiation
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.settings import api_settings
@@ -24,6 +25,7 @@ from .errors import TooLarge, TooSlow, handler
 from .openapi import view_schema
 from .pagination import IdPagination
 from .permissions import CanViewJobs
+from .renderers import renderers
 from .throttling import JobsThrottle
 
 #: Seconds that one query of a request may take, on PostgreSQL.
@@ -36,6 +38,8 @@ class TasksView(APIView):
     permission_classes: Any = (CanViewJobs,)
     throttle_classes: Any = (JobsThrottle,)
     parser_classes: Any = (JSONBody,)
+    renderer_classes: Any = renderers()
+    content_negotiation_class = DefaultContentNegotiation
     filter_backends: Any = ()
     pagination_class: Any = IdPagination
     versioning_class = None

@@ -18,7 +18,7 @@ from ..models.job import JobQuerySet
 from ..schedules import MAX_NAME as MAX_SCHEDULE_NAME
 from ..states import JobStatus
 from ..task_options import MAX_NAME, MAX_QUEUE_NAME
-from .fields import Text
+from .fields import Moment, Text
 from .openapi import typed
 
 try:
@@ -148,7 +148,7 @@ def _field_of(filter: Any) -> serializers.Field[Any, Any, Any, Any]:
         case TextFilter():
             return Text(max_length=filter.extra["max_length"], required=False)
         case django_filters.IsoDateTimeFilter():
-            return serializers.DateTimeField(required=False)
+            return Moment(required=False)
     raise TypeError(f"No field takes the values of {filter!r}.")
 
 

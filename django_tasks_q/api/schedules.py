@@ -30,7 +30,7 @@ from ..timing import timing_of, zone_of
 from ..validation import one_line
 from .base import TasksView
 from .errors import Conflict
-from .fields import Arguments, QueueName, Text, Whole
+from .fields import Arguments, Moment, QueueName, Text, Whole
 from .jobs import GenericAPIView
 from .openapi import described
 from .permissions import (
@@ -64,17 +64,15 @@ class ScheduleSerializer(serializers.Serializer[Any]):
     description = serializers.CharField(help_text=_("The expression in plain English."))
     state = serializers.ChoiceField(choices=["active", "late", "disabled", "retired"])
     is_enabled = serializers.BooleanField()
-    disabled_at = serializers.DateTimeField(allow_null=True)
+    disabled_at = Moment(allow_null=True)
     disabled_by = serializers.CharField(allow_blank=True)
     disable_reason = serializers.CharField(allow_blank=True)
     missed = serializers.ChoiceField(choices=MissedPolicy.values)
     overlap = serializers.ChoiceField(choices=OverlapPolicy.values)
-    next_at = serializers.DateTimeField(allow_null=True)
-    last_at = serializers.DateTimeField(
-        allow_null=True, help_text=_("The latest of its times that became a job.")
-    )
+    next_at = Moment(allow_null=True)
+    last_at = Moment(allow_null=True, help_text=_("The latest of its times that became a job."))
     upcoming = serializers.ListField(
-        child=serializers.DateTimeField(), help_text=_("The next five times. None while it does not fire.")
+        child=Moment(), help_text=_("The next five times. None while it does not fire.")
     )
 
 
@@ -82,7 +80,7 @@ class ScheduleDoneSerializer(ScheduleSerializer):
     """A schedule that something was done to, with the job or the time that it was about."""
 
     job = serializers.UUIDField(allow_null=True, help_text=_("The job that it was run as."))
-    skipped = serializers.DateTimeField(allow_null=True, help_text=_("The time that was left out."))
+    skipped = Moment(allow_null=True, help_text=_("The time that was left out."))
 
 
 class ScheduleView(TasksView, GenericAPIView):

@@ -28,7 +28,7 @@ from ..scope import database
 from ..task_options import MAX_QUEUE_NAME
 from .base import TasksView
 from .errors import Conflict
-from .fields import Arguments, Flag, QueueName, Whole
+from .fields import Arguments, Flag, Moment, QueueName, Whole
 from .filters import fields_of_body, filtered, selection_of
 from .idempotency import KEY, Keys
 from .jobs import ID, GenericAPIView, JobView
@@ -46,13 +46,13 @@ CAP = 1000
 class RetrySerializer(ReasonSerializer):
     """When failed jobs are run once more; now, without a time."""
 
-    at = serializers.DateTimeField(required=False, allow_null=True, default=None)
+    at = Moment(required=False, allow_null=True, default=None)
 
 
 class RescheduleSerializer(ReasonSerializer):
     """When waiting jobs are to start."""
 
-    at = serializers.DateTimeField()
+    at = Moment()
 
 
 class ChangeSerializer(ReasonSerializer):
@@ -332,7 +332,7 @@ def names_of(ids: list[UUID]) -> dict[UUID, str]:
 
 
 class BulkAction(TasksView, GenericAPIView):
-    """Something that is done to all jobs that a filter finds, the oldest first.
+    """Something that is done to all jobs that a filter finds.
 
     At once to 1,000 at a time, or in the background to all.
     """
@@ -348,7 +348,7 @@ class BulkAction(TasksView, GenericAPIView):
         if not (dry_run := values.pop("dry_run")) and background:
             return self.ask(request, selection_of(given), values)
         with self.reading():
-            found = actions.matching(jobs, CAP)
+            found = actions.gathered(selection_of(given), jobs, CAP)
         done: Any = None
         if not dry_run and found.ids:
             done = acting(request, self.verb, names_of(found.ids), values)

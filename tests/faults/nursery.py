@@ -47,6 +47,10 @@ class Fork:
     def is_alive(self) -> bool:
         return self.process is not None and self.process.is_running()
 
+    @property
+    def pid(self) -> int | None:
+        return None if self.process is None else self.process.pid
+
     def tree(self) -> list[psutil.Process]:
         """The process and its descendants, itself first; those that live."""
         with suppress(psutil.NoSuchProcess):

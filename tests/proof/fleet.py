@@ -88,8 +88,8 @@ class Fleet:
         self.counts[fault] += 1
 
     def _does(self, fault: str, worker: Fork, tree: list[psutil.Process]) -> bool:
-        parent, servers = tree[0], _children(tree[0])
-        children = [child for server in servers for child in _children(server)]
+        parent, servers = tree[0], children_of(tree[0])
+        children = [child for server in servers for child in children_of(server)]
         match fault:
             case "kill parent":
                 return _kill(parent)
@@ -152,7 +152,7 @@ class Fleet:
         return sum(worker.output.count(words) for worker in self.started)
 
 
-def _children(process: psutil.Process) -> list[psutil.Process]:
+def children_of(process: psutil.Process) -> list[psutil.Process]:
     with suppress(psutil.NoSuchProcess):
         return process.children()
     return []
