@@ -22,8 +22,10 @@ from ..models.statistic import percentiles
 from ..registry import registry
 from ..scope import database
 from ..states import JobStatus
+from ..storage import storage_for
 from ..storage.clock import DatabaseNow
 from ..storage.looks import tally
+from ..storage.queue_counts import QueueCounts
 from ..worker.beat import read
 from .choosing import add_filters, filtered
 from .printing import Printer
@@ -164,13 +166,11 @@ def jobs(printer: Printer, options: dict[str, Any]) -> int:
 def stats(printer: Printer, options: dict[str, Any]) -> int:
     alias = database()
     counts: dict[str, int] = dict.fromkeys([status.lower() for status in JobStatus.values], 0)
-    queues: dict[tuple[str, str], dict[str, int]] = {}
-    for status, backend, queue, *_rest, count, _first in tally(alias, Job.objects.using(alias), CAP + 1):
-        counts[status.lower()] += count
-        if status.lower() in ("ready", "running", "scheduled"):
-            row = queues.setdefault((backend, queue), {"ready": 0, "running": 0, "scheduled": 0})
-            row[status.lower()] += count
+    for status, _task_name, _worker, _again, count in tally(alias, Job.objects.using(alias), CAP + 1):
+        counts[status.lower()] = counts.get(status.lower(), 0) + count
     paused = {(row.backend, row.name): row for row in Queue._default_manager.using(alias).all()[:1000]}
+    storage = storage_for(alias)
+    queues = storage.count_queues({*storage.busy_queues(), *paused}, cap=CAP)
     since = timezone.now() - timedelta(hours=1)
     tasks = Statistic.objects.using(alias).by_task(since)
     data = {
@@ -180,11 +180,11 @@ def stats(printer: Printer, options: dict[str, Any]) -> int:
             {
                 "backend": name[0],
                 "queue": name[1],
-                **queues.get(name, {"ready": 0, "running": 0, "scheduled": 0}),
+                **_queue(queues[name]),
                 "paused": name in paused and paused[name].is_paused,
                 "max_running": paused[name].max_running if name in paused else None,
             }
-            for name in sorted({*queues, *paused})
+            for name in sorted(queues)
         ],
         "last_hour": [_task(row) for row in tasks],
     }
@@ -202,6 +202,18 @@ def stats(printer: Printer, options: dict[str, Any]) -> int:
         else:
             printer.write(f"\n{title.replace('_', ' ')}: nothing")
     return 0
+
+
+def _queue(counts: QueueCounts) -> dict[str, Any]:
+    """What is in a queue. Of a state that is named in ``at_least`` there is more."""
+    states = {"ready": counts.ready, "running": counts.running, "scheduled": counts.scheduled}
+    since = counts.ready_since
+    age = None if since is None else round(max(0.0, (timezone.now() - since).total_seconds()), 1)
+    return {
+        **{name: count.number for name, count in states.items()},
+        "at_least": [name for name, count in states.items() if count.is_capped],
+        "oldest_ready": age,
+    }
 
 
 def _task(row: dict[str, Any]) -> dict[str, Any]:
