@@ -73,6 +73,10 @@ class Snooze(TasksQError):
         super().__init__(f"again in {self.delay:g} seconds")
 
 
+#: What a cancellation says for which nobody has given a reason.
+NO_REASON = "The job was cancelled."
+
+
 class TaskCancelled(BaseException):
     """Raised inside a task whose cancellation was asked for, or by a task to cancel its own job.
 
@@ -80,7 +84,7 @@ class TaskCancelled(BaseException):
     """
 
     def __init__(self, reason: str = "") -> None:
-        super().__init__(reason or "The job was cancelled.")
+        super().__init__(reason or NO_REASON)
 
 
 class ReceiverTimeout(TasksQError, TimeoutError):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from argparse import ArgumentParser
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from datetime import timedelta
 from typing import Any
 from uuid import UUID
@@ -17,7 +17,7 @@ from .. import codec
 from ..descriptions import described, line
 from ..exceptions import TaskNotRegistered
 from ..masking import masked, masked_arguments, redacted, secrets_of, sensitive_names
-from ..models import Attempt, Job, Queue, Statistic, Worker
+from ..models import Attempt, Job, Progress, Queue, Statistic, Worker
 from ..models.statistic import percentiles
 from ..registry import registry
 from ..scope import database
@@ -96,13 +96,16 @@ def _data(job: Job) -> dict[str, Any]:
         result = (
             None if job.result is None else masked(codec.loads(job.result), sensitive_names(job.task_name))
         )
+        metadata = masked(codec.loads(job.metadata or "null"), sensitive_names(job.task_name))
     except (TypeError, ValueError, RecursionError):
-        args, kwargs, result, secrets = [], {}, None, set()
+        args, kwargs, result, metadata, secrets = [], {}, None, None, set()
     attempts = Attempt._default_manager.using(database()).filter(job=job).order_by("fence")
     return {
         "args": args,
         "kwargs": kwargs,
         "result": result,
+        "metadata": metadata,
+        "progress": _progress(job, sensitive_names(job.task_name)),
         "attempt_records": [
             {
                 "number": attempt.number,
@@ -118,6 +121,25 @@ def _data(job: Job) -> dict[str, Any]:
     }
 
 
+def _progress(job: Job, names: Collection[str]) -> dict[str, Any] | None:
+    found = Progress._default_manager.using(database()).filter(job_id=job.pk).first()
+    if found is None:
+        return None
+    try:
+        value = masked(codec.loads(found.value or "null"), names)
+    except (ValueError, RecursionError):
+        value = None
+    told = {"current": found.current, "total": found.total, "message": found.message, "value": value}
+    return told | {"updated_at": found.updated_at}
+
+
+def _tags(job: Job) -> Any:
+    try:
+        return codec.loads(job.tags) if job.tags else []
+    except ValueError:
+        return []
+
+
 def job_facts(job: Job) -> dict[str, Any]:
     """What there is to tell of a job beside its data."""
     return {
@@ -127,15 +149,22 @@ def job_facts(job: Job) -> dict[str, Any]:
         "queue": job.queue_name,
         "backend": job.backend,
         "priority": job.priority,
+        "tags": _tags(job),
         "attempts": job.attempts,
         "max_attempts": job.max_attempts,
         "crashes": job.crashes,
         "enqueued_at": job.enqueued_at,
         "run_after": job.run_after,
+        "expires_at": job.expires_at,
+        "timeout": job.timeout,
         "started_at": job.started_at,
         "finished_at": job.finished_at,
         "seconds": job.duration,
         "error_code": job.error_code,
+        "cancel_requested_at": job.cancel_requested_at,
+        "cancel_reason": job.cancel_reason,
+        "dismissed_at": job.dismissed_at,
+        "pinned_at": job.pinned_at,
         "worker_id": job.worker_id,
         "parent_id": job.parent_id,
     }
