@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING, Any
 
 import django
 
+from .log_interest import is_wanted
+
 if TYPE_CHECKING or django.VERSION >= (6, 0):
     from django.tasks import (
         DEFAULT_TASK_BACKEND_ALIAS,
@@ -22,6 +24,7 @@ if TYPE_CHECKING or django.VERSION >= (6, 0):
         DEFAULT_TASK_PRIORITY,
         TASK_MAX_PRIORITY,
         TASK_MIN_PRIORITY,
+        TASK_REFRESH_ATTRS,
         Task,
         TaskError,
     )
@@ -49,6 +52,7 @@ else:
         DEFAULT_TASK_PRIORITY,
         TASK_MAX_PRIORITY,
         TASK_MIN_PRIORITY,
+        TASK_REFRESH_ATTRS,
         Task,
         TaskError,
     )
@@ -82,12 +86,13 @@ _LOGGED = {
 
 
 def is_heard(signal: Any) -> bool:
-    """Whether anybody would notice a signal: somebody else than the framework's own receiver, which logs.
+    """Whether a signal has an effect: another receiver than the framework's own, or a handler for its record.
 
-    Every job sends two, and most projects listen to none.
+    Every job sends two signals. Most projects listen to none of them, and where ``DEBUG`` is off, no handler
+    of Django's default logging takes the records.
     """
     receivers, (own, level) = signal.receivers, _LOGGED[signal]
-    return len(receivers) != 1 or receivers[0][0][0] != own or _signals.logger.isEnabledFor(level)
+    return len(receivers) != 1 or receivers[0][0][0] != own or is_wanted(_signals.logger, level)
 
 
 __all__ = [
@@ -96,6 +101,7 @@ __all__ = [
     "DEFAULT_TASK_QUEUE_NAME",
     "TASK_MAX_PRIORITY",
     "TASK_MIN_PRIORITY",
+    "TASK_REFRESH_ATTRS",
     "BaseTaskBackend",
     "DummyBackend",
     "GenericTask",

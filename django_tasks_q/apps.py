@@ -1,5 +1,6 @@
 from django.apps import AppConfig
 from django.core import checks as django_checks
+from django.utils.autoreload import autoreload_started
 from django.utils.translation import gettext_lazy as _
 
 from .presence import has_framework
@@ -17,11 +18,13 @@ class DjangoTasksQConfig(AppConfig):
         if not has_framework():
             return  # the check says what to install; without the framework there are no tasks
 
-        from .discovery import discover_tasks
+        from .discovery import discover_tasks, watch_broken
         from .registry import registry
 
         self.registry = registry
         discover_tasks()
+        autoreload_started.connect(watch_broken)
+        django_checks.register(checks.check_modules, "tasks")
         django_checks.register(checks.check_backends, "tasks")
         django_checks.register(checks.check_names, "tasks")
         django_checks.register(checks.check_schedules, "tasks")

@@ -67,6 +67,21 @@ def _option_problems(backend: Any) -> Iterator[CheckMessage]:
         )
 
 
+def check_modules(app_configs: Apps, **kwargs: Any) -> list[CheckMessage]:
+    """Modules of tasks that cannot be imported: the site runs, but a worker would not know their tasks."""
+    from .discovery import broken
+
+    return [
+        Error(
+            f"The module {module} cannot be imported, and its tasks are not known: {reason}",
+            hint="Mend it. If its tasks are not for Django's Tasks framework, name it in "
+            "EXCLUDE_TASK_MODULES in the OPTIONS of a backend.",
+            id="django_tasks_q.E017",
+        )
+        for module, reason in broken
+    ]
+
+
 def check_names(app_configs: Apps, **kwargs: Any) -> list[CheckMessage]:
     """Two tasks under one name: whoever imported the second one may have gone on all the same."""
     from .registry import registry
@@ -81,7 +96,6 @@ def _tasks_of(backend: Any) -> list[Any]:
 
 
 def _queue_problems(backend: Any) -> Iterator[CheckMessage]:
-    from ._framework import DEFAULT_TASK_QUEUE_NAME
     from .routes import routed
 
     # The backend itself has made a set of it, in which a single name has become its letters.
@@ -94,7 +108,7 @@ def _queue_problems(backend: Any) -> Iterator[CheckMessage]:
         return
     for task in _tasks_of(backend):
         queue = task.queue_name
-        if queue == DEFAULT_TASK_QUEUE_NAME:
+        if not task.gives("queue_name"):
             queue = routed(task.name, backend.settings.routes).get("queue_name", queue)
         if queues and queue not in queues:
             yield Error(
@@ -186,16 +200,17 @@ def _encoder_problems(backend: Any) -> Iterator[CheckMessage]:
 
 
 def _scope_problems(backend: Any) -> Iterator[CheckMessage]:
-    scope = backend.settings.scope_jobs
-    try:
-        if isinstance(scope, str) and not callable(import_string(scope)):
-            raise ImportError(f"{scope!r} is no function.")
-    except ImportError as error:
-        yield Error(
-            f"TASKS[{backend.alias!r}]['OPTIONS']['SCOPE_JOBS'] cannot be used: {error}",
-            hint="Name a function (request, jobs) by its dotted path.",
-            id="django_tasks_q.E014",
-        )
+    for key in ("jobs", "schedules"):
+        scope = getattr(backend.settings, f"scope_{key}")
+        try:
+            if isinstance(scope, str) and not callable(import_string(scope)):
+                raise ImportError(f"{scope!r} is no function.")
+        except ImportError as error:
+            yield Error(
+                f"TASKS[{backend.alias!r}]['OPTIONS']['SCOPE_{key.upper()}'] cannot be used: {error}",
+                hint=f"Name a function (request, {key}) by its dotted path.",
+                id="django_tasks_q.E014",
+            )
 
 
 def _database_problems(alias: str) -> Iterator[CheckMessage]:

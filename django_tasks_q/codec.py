@@ -9,7 +9,10 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from django.utils.functional import Promise
+
 from .exceptions import UnserializableValue, UnstorableValue
+from .validation import exact_text
 
 MAX_DEPTH = 64
 #: Bytes kept of a message or traceback: half from its head, half from its tail.
@@ -18,26 +21,35 @@ MAX_TEXT_BYTES = 64 * 1024
 _encoder = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"), check_circular=False)
 
 
-_JSON_TYPES = (str, int, float, dict, list, tuple)
-
-
 def dump_arguments(args: Sequence[Any], kwargs: Mapping[str, Any], max_bytes: int) -> str:
     """Encode a call's arguments as one JSON text, ``[args, kwargs]``. Raises what ``dumps`` raises."""
+    try:
+        _check_arguments(args, kwargs)
+    except _HasSubclass:
+        args, kwargs = plain(list(args)), plain(dict(kwargs))
+        _check_arguments(args, kwargs)
+    return _encoded([list(args), dict(kwargs)], "The arguments", max_bytes)
+
+
+def _check_arguments(args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
     for index, value in enumerate(args):
         _check(value, f"Argument {index}", 1)
     for name, value in kwargs.items():
         _check(value, f"Argument {name}", 1)
-    return _encoded([list(args), dict(kwargs)], "The arguments", max_bytes)
 
 
 def dumps(value: Any, *, what: str, max_bytes: int | None = None) -> str:
     """Encode ``value`` as JSON text.
 
     ``what`` names the value in error messages; ``max_bytes`` bounds the encoded size in bytes.
-    Tuples become lists. Raises UnserializableValue for a type JSON lacks, UnstorableValue for a
-    value that some database would refuse or change.
+    Tuples become lists, and instances of subclasses what they extend. Raises UnserializableValue for a
+    type JSON lacks, UnstorableValue for a value that some database would refuse or change.
     """
-    _check(value, what, 0)
+    try:
+        _check(value, what, 0)
+    except _HasSubclass:
+        value = plain(value)
+        _check(value, what, 0)
     return _encoded(value, what, max_bytes)
 
 
@@ -57,6 +69,42 @@ def _encoded(value: Any, what: str, max_bytes: int | None) -> str:
     return text
 
 
+class _HasSubclass(Exception):
+    """Somewhere in a value is one that only extends a JSON type."""
+
+
+def plain(value: Any, depth: int = 0) -> Any:
+    """The value in JSON's own types, where it or parts of it are instances of subclasses, or lazy text.
+
+    Safe strings, members of enums of text and of numbers, defaultdicts and the like pass as what they
+    extend, text that is translated lazily in the active language. What is of another type is left as it
+    is. Raises UnstorableValue for what is nested too deep, or has two keys of one text.
+    """
+    if type(value) in _EXACT:
+        return value
+    if isinstance(value, str | Promise):
+        return exact_text(value)
+    for base, copied in _NUMBERS:
+        if isinstance(value, base):
+            # A proxy only claims to be one, and is asked for what it stands for.
+            return copied(value if issubclass(type(value), base) else base(value))
+    if not isinstance(value, dict | list | tuple):
+        return value
+    if depth >= MAX_DEPTH:
+        raise UnstorableValue(f"A value is nested deeper than {MAX_DEPTH} levels.")
+    if not isinstance(value, dict):
+        return [plain(item, depth + 1) for item in value]
+    items = list(value.items())
+    found = {plain(key, depth + 1): plain(item, depth + 1) for key, item in items}
+    if len(found) < len(items):
+        raise UnstorableValue(f"Two keys of {list(value)!r:.100} are the same text.")
+    return found
+
+
+#: How the base class itself copies what extends it, whatever that has overridden.
+_NUMBERS: tuple[tuple[Any, Any], ...] = ((int, int.__int__), (float, float.__float__))
+_EXACT = frozenset({str, int, float, bool, type(None)})
+
 #: Reads a text that ``dumps`` or ``dump_arguments`` has made.
 loads = json.JSONDecoder().decode
 
@@ -75,6 +123,8 @@ def _check(value: Any, path: str, depth: int) -> None:
     elif kind is dict:
         for key, item in value.items():
             if type(key) is not str:
+                if isinstance(key, str | Promise):
+                    raise _HasSubclass
                 raise UnserializableValue(
                     f"{path} has the key {key!r:.100}; JSON keys are strings, so use {str(key)!r:.100}."
                 )
@@ -83,14 +133,12 @@ def _check(value: Any, path: str, depth: int) -> None:
     elif kind is list or kind is tuple:
         for index, item in enumerate(value):
             _check(item, f"{path}[{index}]", depth + 1)
-    elif isinstance(value, str | int | float | dict | list | tuple):
-        # Subclasses (enums of text, safe strings, defaultdict) are stored as what they extend.
-        base: Any = next(kind for kind in _JSON_TYPES if isinstance(value, kind))
-        _check(base(value), path, depth)
+    elif isinstance(value, str | int | float | dict | list | tuple | Promise):
+        raise _HasSubclass
     else:
         raise UnserializableValue(
-            f"{path} is of type {kind.__module__}.{kind.__qualname__}, which JSON cannot hold; "
-            f"{_advice(kind, path)}."
+            f"Unsupported type: {path} is of type {kind.__module__}.{kind.__qualname__}, which JSON cannot "
+            f"hold; {_advice(kind, path)}."
         )
 
 

@@ -52,6 +52,8 @@ class Options:
     routes: tuple[Route, ...] = ()
     #: Modules beside each app's ``tasks`` in which tasks are looked for.
     task_modules: tuple[str, ...] = ()
+    #: Modules in which no tasks are looked for: an app's ``tasks``, or a module of such a package.
+    exclude_task_modules: tuple[str, ...] = ()
     #: Error codes by exception class or dotted path, for what a task's own do not name.
     error_codes: ErrorCodes = field(default_factory=dict)
     #: The error code of all other exceptions.
@@ -72,6 +74,8 @@ class Options:
     capture_logs: int = 0
     #: ``(request, jobs) -> jobs``, or its dotted path: those that a request may see, at every door.
     scope_jobs: Callable[..., Any] | str | None = None
+    #: ``(request, schedules) -> schedules``, or its dotted path: those that a request may see, at every door.
+    scope_schedules: Callable[..., Any] | str | None = None
     #: Largest encoded arguments of a job, in bytes.
     max_arguments_bytes: int = 256 * 1024
     #: Largest encoded return value, in bytes.
@@ -105,7 +109,7 @@ def _checked(key: str, value: Any) -> Any:
             return whole(value, key, minimum=low, maximum=high)
         case "ROUTES":
             return routes_of(value)
-        case "TASK_MODULES":
+        case "TASK_MODULES" | "EXCLUDE_TASK_MODULES":
             return words(value, key, maximum=255)
         case "ERROR_CODES":
             return checked_codes(value, key)
@@ -123,10 +127,10 @@ def _checked(key: str, value: Any) -> Any:
             if value is not None and not isinstance(value, str):
                 raise TypeError(f"DATABASE must be the alias of a database, not {value!r}.")
             return value
-        case "SCOPE_JOBS":
+        case "SCOPE_JOBS" | "SCOPE_SCHEDULES":
             if value is None or callable(value) or (isinstance(value, str) and "." in value):
                 return value
-            raise TypeError(f"SCOPE_JOBS must be a callable or the dotted path of one, not {value!r:.100}.")
+            raise TypeError(f"{key} must be a callable or the dotted path of one, not {value!r:.100}.")
         case "NOTIFY" | "STORE_RESULT" | "STRICT" | "STRICT_SIGNATURES":
             return flag(value, key)
         case "EXECUTOR":

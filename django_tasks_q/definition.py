@@ -90,6 +90,9 @@ class Task(framework.GenericTask[P, R]):
     #: Names of arguments that are masked wherever jobs are shown.
     sensitive: tuple[str, ...] = ()
 
+    #: Names of options that somebody has chosen, be it a value that is the default too.
+    _given = frozenset[str]()
+
     # Not slotted: zero-argument super() fails in slotted dataclasses, and options live in __dict__.
 
     def __new__(cls, **options: Any) -> Self:
@@ -114,13 +117,19 @@ class Task(framework.GenericTask[P, R]):
             values["description"] = _first_line(options["func"].__doc__)
         for name, value in values.items():
             object.__setattr__(self, name, value)
+        object.__setattr__(self, "_given", _chosen(options))
 
     def _copy(self, **changes: Any) -> Self:
         """The same task with other fields, neither validated nor registered."""
         copy = object.__new__(type(self))
         for field in fields(self):
             object.__setattr__(copy, field.name, changes.get(field.name, getattr(self, field.name)))
+        object.__setattr__(copy, "_given", changes.get("_given", self._given.union(changes)))
         return copy
+
+    def gives(self, option: str) -> bool:
+        """Whether the task, or ``using()``, names that option. Else the settings have their say."""
+        return option in self._given
 
     def using(self, **options: Unpack[UsingOptions]) -> Self:
         """A copy of the task with other options for the sends made through it.
@@ -139,7 +148,8 @@ class Task(framework.GenericTask[P, R]):
             changes["tags"] = tuple(dict.fromkeys((*self.tags, *changes["tags"])))
         if options.get("metadata") is not None:
             changes["metadata"] = {**(self.metadata or {}), **changes["metadata"]}
-        copy = self._copy(**changes)
+        reset = {name for name, value in options.items() if value is None and name != "timeout"}
+        copy = self._copy(**changes, _given=self._given.union(changes) - reset)
         copy.get_backend().validate_task(copy)
         copy.stored_options()
         return copy
@@ -178,8 +188,7 @@ class Task(framework.GenericTask[P, R]):
 
     def routed(self, options: Mapping[str, Any]) -> Self:
         """The same task under options that the settings give to it. What it names itself stays."""
-        defaults = {field.name: field.default for field in fields(self)}
-        changes = {name: value for name, value in options.items() if getattr(self, name) == defaults[name]}
+        changes: dict[str, Any] = {name: value for name, value in options.items() if not self.gives(name)}
         return self.using(**changes) if changes else self
 
     def encoded(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Arguments:
@@ -279,7 +288,10 @@ class Task(framework.GenericTask[P, R]):
         except TaskNotRegistered:
             definition = object.__new__(cls)
             definition._fill({"func": _unregistered, "name": name})
-        return definition._copy(**changes)
+        if all(getattr(definition, name) == value for name, value in changes.items()):
+            return definition
+        chosen = definition._given.union(options or (), fields_)
+        return definition._copy(**changes, _given=chosen)
 
     @classmethod
     def adopt(cls, task: framework.Task[P, R]) -> Task[P, R]:
@@ -290,8 +302,10 @@ class Task(framework.GenericTask[P, R]):
         names = ("func", "priority", "backend", "queue_name", "run_after", "takes_context")
         values = {name: getattr(task, name) for name in names}
         name = class_path(task.func)
-        known: Any = registry.get(name)._copy(**values) if name in registry else cls(**values)
-        return cast("Task[P, R]", known)
+        if name not in registry:
+            return cls(**values)
+        known: Any = registry.get(name)
+        return cast("Task[P, R]", known._copy(**values, _given=known._given | _chosen(values)))
 
     def __copy__(self) -> Self:
         return self
@@ -308,7 +322,25 @@ class Task(framework.GenericTask[P, R]):
             if field.name != "func"
             and ((value := getattr(self, field.name)) != getattr(definition, field.name, MISSING))
         }
+        values["_given"] = self._given
         return (_unpickle, (self.module_path, values))
+
+
+def _chosen(options: Mapping[str, Any]) -> frozenset[str]:
+    """Which of the options somebody has chosen, as far as that can be told."""
+    chosen = {"max_attempts" if name == "max_retries" else name for name in options}
+    if chosen >= _ALWAYS_PASSED.keys():
+        chosen -= {name for name, default in _ALWAYS_PASSED.items() if options[name] == default}
+    return frozenset(chosen)
+
+
+#: What the framework's own decorator passes on whether it was given it or not.
+_ALWAYS_PASSED = {
+    "priority": framework.DEFAULT_TASK_PRIORITY,
+    "queue_name": framework.DEFAULT_TASK_QUEUE_NAME,
+    "backend": framework.DEFAULT_TASK_BACKEND_ALIAS,
+    "takes_context": False,
+}
 
 
 def _call(call: Any) -> tuple[tuple[Any, ...], Mapping[str, Any]]:

@@ -40,12 +40,11 @@ def described(task: Task[..., Any]) -> dict[str, Any]:
         field.name: getattr(task, field.name) for field in fields(task) if field.name not in _OTHERWISE
     }
     if settings is not None:
-        options |= {
-            name: value
-            for name, value in routed(task.name, settings.routes).items()
-            if options[name] == Task.__dataclass_fields__[name].default
-        }
+        from_routes = routed(task.name, settings.routes)
+        options |= {name: value for name, value in from_routes.items() if not task.gives(name)}
         options |= _left_to(settings, options)
+        if not task.gives("priority") and "priority" not in from_routes:
+            options["priority"] = settings.priority
         options["executor"] = executor_of(task, settings)
     return facts | {name: _plain(value) for name, value in options.items()}
 

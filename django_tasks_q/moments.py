@@ -24,5 +24,16 @@ def microseconds(moment: datetime) -> int:
 
 def moment(microseconds: int) -> datetime:
     """The datetime of such a number: in UTC, or naive in the current time zone without ``USE_TZ``."""
-    aware = _EPOCH + timedelta(microseconds=microseconds)
-    return aware if settings.USE_TZ else timezone.make_naive(aware)
+    return native(_EPOCH + timedelta(microseconds=microseconds))
+
+
+def native(moment: datetime) -> datetime:
+    """A datetime of either kind as Django has them: aware, or without ``USE_TZ`` naive in its time zone."""
+    if settings.USE_TZ:
+        return timezone.make_aware(moment) if timezone.is_naive(moment) else moment
+    return moment if timezone.is_naive(moment) else timezone.make_naive(moment)
+
+
+def local(moment: datetime) -> datetime:
+    """A datetime by the clocks of the current time zone, which a naive one shows already."""
+    return moment if timezone.is_naive(moment) else timezone.localtime(moment)

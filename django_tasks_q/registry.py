@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+from . import _framework as framework
 from .exceptions import DuplicateTask, TaskNotRegistered
 from .validation import suggestion
 
@@ -16,6 +17,24 @@ if TYPE_CHECKING:
     from .definition import Task
 
     AnyTask = Task[..., Any]
+
+
+#: Names of the package's own tasks begin so. They act in somebody's name, whose rights others may not have.
+INTERNAL = f"{__package__}.tasks."
+
+
+def is_internal(name: str) -> bool:
+    """Whether a task is one of the package's own, whose jobs only its own verbs make."""
+    return name.startswith(INTERNAL)
+
+
+def refuse_internal(name: str) -> None:
+    """Raise InvalidTask for a task of the package itself."""
+    if is_internal(name):
+        raise framework.InvalidTask(
+            f"{name} is a task of django-tasks-q itself: its jobs are made by the bulk actions of the admin "
+            "and the REST API, and by nothing else."
+        )
 
 
 class Registry:
@@ -66,6 +85,10 @@ class Registry:
         if task is None:
             raise TaskNotRegistered(f"No task is named {name!r}.{suggestion(name, self.names())}")
         return task
+
+    def offered(self) -> list[AnyTask]:
+        """The tasks that people may choose from, by their names: all but the package's own."""
+        return sorted((task for task in self if not is_internal(task.name)), key=lambda task: task.name)
 
     def names(self) -> list[str]:
         """All names that stored jobs may have, former ones included."""

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING, Any, overload
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, cast, overload
 
 from django.core.exceptions import ImproperlyConfigured
 
@@ -18,6 +19,7 @@ from .outcomes import AttemptOutcome
 from .policy import class_path
 from .states import JobStatus
 from .storage import Send
+from .task_options import DEFAULT
 from .waiting import Waiting
 
 Status = framework.TaskResultStatus
@@ -73,6 +75,27 @@ class TaskResult(framework.GenericTaskResult[P, R]):  # type: ignore[misc]
                 object.__setattr__(self, field.name, getattr(whole, field.name, None))
         return getattr(self, name)
 
+    def refresh(self) -> None:
+        """Read the job anew, by any backend that can where TASKS does not have its own any more."""
+        self._take(self._get_backend().get_result(self.id))
+
+    async def arefresh(self) -> None:
+        """See refresh()."""
+        self._take(await self._get_backend().aget_result(self.id))
+
+    def _take(self, read: Any) -> None:
+        for name in framework.TASK_REFRESH_ATTRS:
+            object.__setattr__(self, name, getattr(read, name))
+
+    def _get_backend(self) -> Any:
+        try:
+            return self.task.get_backend()
+        except framework.InvalidTaskBackend:
+            for backend in framework.task_backends.all():
+                if hasattr(backend, "get_result_from"):
+                    return backend
+            raise
+
     def get(self, timeout: float | None = None) -> R:
         """Wait until the job has finished, and return what the task returned.
 
@@ -99,7 +122,7 @@ class TaskResult(framework.GenericTaskResult[P, R]):  # type: ignore[misc]
         raise self._still_running(timeout)
 
     def _waiting(self, timeout: float | None) -> Waiting:
-        backend: Any = self.task.get_backend()
+        backend = self._get_backend()
         settings = _settings_of(self.backend)
         storage = backend.storage if settings is not None and settings.notify else None
         return Waiting(storage, self.backend, self.id, timeout)
@@ -134,16 +157,7 @@ def task_result(job: Job, attempts: Sequence[Attempt] = ()) -> TaskResult[..., A
     current = job.status == JobStatus.RUNNING or job.is_finished
     if current and job.worker_id and all(attempt.fence != job.fence for attempt in counted):
         worker_ids.append(str(job.worker_id))
-    task = Task.restored(
-        job.task_name,
-        read_options(job.options),
-        queue_name=job.queue_name,
-        priority=job.priority,
-        backend=job.backend,
-        run_after=job.run_after,
-        max_attempts=job.max_attempts,
-        timeout=job.timeout,
-    )
+    task = task_of(job, vars(job))
     args, kwargs = _stored(job.arguments) or ([], {})
     result: TaskResult[..., Any] = TaskResult(
         task=task,
@@ -164,6 +178,46 @@ def task_result(job: Job, attempts: Sequence[Attempt] = ()) -> TaskResult[..., A
         value = returns.decoded(task, _settings_of(job.backend), _stored(job.result))
     object.__setattr__(result, "_return_value", value)
     return result
+
+
+def task_of(stored: Job | Send, more: Mapping[str, Any]) -> Task[..., Any]:
+    """The task of a job, under the options that the job was sent with.
+
+    ``more`` has the columns that most jobs leave empty. An option that the task, or the settings, would
+    give to a new job just so is as the task has it, so that results of one job are equal whether they
+    were made when it was sent or read later.
+    """
+    task: Task[..., Any] = Task.restored(stored.task_name, read_options(stored.options))
+    settings = _settings_of(stored.backend)
+    left_to_settings: dict[str, Any] = {}
+    if settings is not None:
+        for name in ("priority", "max_attempts", "timeout", "result_ttl"):
+            if getattr(task, name) in (None, DEFAULT) or not (name != "priority" or task.gives(name)):
+                left_to_settings[name] = getattr(settings, name)
+    expires = stored.enqueued_at + timedelta(seconds=task.expires) if task.expires else None
+    values: dict[str, Any] = {
+        "queue_name": stored.queue_name,
+        "backend": stored.backend,
+        "run_after": stored.run_after,
+        "priority": stored.priority,
+        "max_attempts": stored.max_attempts,
+        "timeout": stored.timeout,
+        "expires_at": None if stored.expires_at == expires else stored.expires_at,
+        "retention": more.get("retention"),
+        "result_ttl": more.get("result_ttl"),
+    }
+    changes = {
+        name: value
+        for name, value in values.items()
+        if value != left_to_settings.get(name, getattr(task, name))
+        # Not all that is read of a job has these.
+        and (value is not None or name not in ("retention", "result_ttl"))
+    }
+    for name, kind in (("tags", list), ("metadata", dict)):
+        text = more.get(name)
+        if text and isinstance(kept := _stored(text), kind):
+            changes[name] = tuple(kept) if kind is list else kept
+    return task._copy(**changes) if changes else task
 
 
 def _settings_of(alias: str) -> Options | None:
@@ -189,13 +243,13 @@ def _stored(text: str) -> Any:
         return None
 
 
-def new_result(task: Task[P, R], send: Send, index: int) -> TaskResult[P, R]:
+def new_result(send: Send, index: int) -> TaskResult[..., Any]:
     """The result of a job that was stored this moment. All but its id is made when asked for."""
 
-    def make() -> TaskResult[P, R]:
+    def make() -> TaskResult[..., Any]:
         args, kwargs = codec.loads(send.arguments[index])
         return TaskResult(
-            task=task,
+            task=task_of(send, send.more),
             id=send.ids[index],
             status=Status.READY,
             enqueued_at=send.enqueued_at,
@@ -204,7 +258,7 @@ def new_result(task: Task[P, R], send: Send, index: int) -> TaskResult[P, R]:
             last_attempted_at=None,
             args=args,
             kwargs=kwargs,
-            backend=task.backend,
+            backend=send.backend,
             errors=[],
             worker_ids=[],
         )
@@ -215,8 +269,8 @@ def new_result(task: Task[P, R], send: Send, index: int) -> TaskResult[P, R]:
 class Results(Sequence[TaskResult[P, R]]):
     """The results of many calls, in their order. Each is made when it is first asked for, and kept."""
 
-    def __init__(self, task: Task[P, R], send: Send) -> None:
-        self._task, self._send = task, send
+    def __init__(self, send: Send) -> None:
+        self._send = send
         self._made: dict[int, TaskResult[P, R]] = {}
 
     def __len__(self) -> int:
@@ -231,7 +285,7 @@ class Results(Sequence[TaskResult[P, R]]):
             return [self[each] for each in range(*index.indices(len(self)))]
         index = range(len(self))[index]  # raises IndexError, and counts from the end
         if index not in self._made:
-            self._made[index] = new_result(self._task, self._send, index)
+            self._made[index] = cast("TaskResult[P, R]", new_result(self._send, index))
         return self._made[index]
 
 

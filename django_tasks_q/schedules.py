@@ -13,6 +13,7 @@ from django.conf import settings
 from . import codec
 from .bound import MAX_BYTES, BoundTask
 from .definition import Task
+from .registry import refuse_internal
 from .timing import Missed, Overlap, Timing, timing_of
 from .validation import one_line, suggestion
 
@@ -105,7 +106,8 @@ def schedule(
     ``missed`` says what becomes of times at which no worker was there: "skip", "one" or "all" of them are
     made up for. With ``overlap="skip"`` a time is left out while the job of an earlier one has not ended.
 
-    Raises TypeError or ValueError for what cannot be used, and for a name that is taken.
+    Raises TypeError or ValueError for what cannot be used, and for a name that is taken; InvalidTask for a
+    task of the package itself.
     """
     one_line(name, "name", maximum=MAX_NAME)
     if isinstance(call, Task):
@@ -113,6 +115,7 @@ def schedule(
         call = BoundTask(call, (), {})
     if not isinstance(call, BoundTask):
         raise TypeError(f"A schedule enqueues a task, or a call made by task.bind(), not {call!r:.100}.")
+    refuse_internal(call.task.name)
     for option in ("run_after", "expires_at"):
         if getattr(call.task, option) is not None:
             raise TypeError(f"{option} belongs to one send, and a schedule makes many.")

@@ -2,19 +2,29 @@
 
 from __future__ import annotations
 
+import binascii
+import secrets
+from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
+from uuid import UUID
 
 from django.core.exceptions import EmptyResultSet
 from django.db import router
+from django.db.models import QuerySet
 from django.http import HttpRequest
+from django.utils.crypto import constant_time_compare, salted_hmac
 from django.utils.module_loading import import_string
 
-from .models import Job
+from .models import Job, Schedule
 
 if TYPE_CHECKING:
     from .backends import DatabaseBackend
     from .models.job import JobQuerySet
+
+
+#: What a sealed id begins with, which is no part of any other.
+SEALED = "~"
 
 
 def backend() -> DatabaseBackend | None:
@@ -46,6 +56,58 @@ def is_scoped() -> bool:
     return _scope() is not None
 
 
+def is_narrowed(request: HttpRequest) -> bool:
+    """Whether some jobs may be hidden from whoever sent a request.
+
+    It is not where the scope leaves the query of all jobs as it is, as for the people who run the site.
+    """
+    known: bool | None = getattr(request, "_tasks_is_narrowed", None)
+    if known is None:
+        jobs = Job.objects.using(database())
+        known = is_scoped() and _sql(scope_jobs(request, jobs)) != _sql(jobs)
+        request._tasks_is_narrowed = known  # type: ignore[attr-defined]
+    return known
+
+
+def scope_schedules(request: HttpRequest, schedules: QuerySet[Schedule]) -> QuerySet[Schedule]:
+    """Those schedules that whoever sent a request may see.
+
+    What OPTIONS ``SCOPE_SCHEDULES`` says; without it all for who sees all jobs, and none for the others.
+    """
+    scope = _option("scope_schedules")
+    if scope is not None:
+        found: QuerySet[Schedule] = scope(request, schedules)
+        return found
+    return schedules.none() if is_narrowed(request) else schedules
+
+
+def sealed(id: UUID) -> str:
+    """An id as text that nobody but this project can read, for where a search over all jobs goes on."""
+    nonce = secrets.token_bytes(9)
+    hidden = bytes(a ^ b for a, b in zip(id.bytes, _mac("key", nonce), strict=False))
+    return SEALED + urlsafe_b64encode(nonce + hidden + _mac("check", nonce + hidden)[:9]).decode().rstrip("=")
+
+
+def opened(text: str) -> str:
+    """The id in a text made by ``sealed()``; any other text as it is. Raises ValueError for a forged one."""
+    if not text.startswith(SEALED):
+        return text
+    given = text.removeprefix(SEALED)
+    try:
+        raw = urlsafe_b64decode(given + "=" * (-len(given) % 4))
+    except (binascii.Error, UnicodeError) as error:
+        raise ValueError("no sealed id") from error
+    nonce, hidden, check = raw[:9], raw[9:25], raw[25:]
+    if len(check) != 9 or not constant_time_compare(check, _mac("check", nonce + hidden)[:9]):
+        raise ValueError("no sealed id")
+    return str(UUID(bytes=bytes(a ^ b for a, b in zip(hidden, _mac("key", nonce), strict=False))))
+
+
+def _mac(use: str, value: bytes) -> bytes:
+    digest: bytes = salted_hmac(f"django_tasks_q.sealed.{use}", value, algorithm="sha256").digest()
+    return digest
+
+
 def request_of(user: Any) -> HttpRequest:
     """A request that tells who asks and nothing else, for what is done later in somebody's name."""
     request = HttpRequest()
@@ -74,6 +136,10 @@ def _sql(jobs: JobQuerySet) -> Any:
 
 
 def _scope() -> Callable[..., Any] | None:
+    return _option("scope_jobs")
+
+
+def _option(name: str) -> Callable[..., Any] | None:
     known = backend()
-    scope = None if known is None else known.settings.scope_jobs
+    scope = None if known is None else getattr(known.settings, name)
     return import_string(scope) if isinstance(scope, str) else scope

@@ -15,6 +15,14 @@ class JobStatus(TextChoices):
     EXPIRED = "EXPIRED", _("Expired")
 
 
+def label_of(status: str) -> str:
+    """Return what a stored state is called for people.
+
+    A newer release may have stored one that is unknown here: it is called by its own name.
+    """
+    return str(JobStatus(status).label) if status in JobStatus.values else status
+
+
 #: A job in one of these stays there until a person retries it or it is pruned.
 FINAL = frozenset({JobStatus.SUCCESSFUL, JobStatus.FAILED, JobStatus.CANCELLED, JobStatus.EXPIRED})
 

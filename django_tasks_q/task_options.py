@@ -119,6 +119,20 @@ class TaskOptions(SendOptions, total=False):
     sensitive: Sequence[str] | None
 
 
+class InvalidPriority(framework.InvalidTask, TypeError, ValueError):
+    """A priority that Django's framework refuses, in its words; an unusable option like others as well."""
+
+
+def checked_priority(value: Any) -> int:
+    """A priority. Raises InvalidPriority."""
+    low, high = framework.TASK_MIN_PRIORITY, framework.TASK_MAX_PRIORITY
+    try:
+        return whole(value, "priority", minimum=low, maximum=high)
+    except (TypeError, ValueError):
+        problem = f"priority must be a whole number between {low} and {high}. {value!r:.100} is not."
+        raise InvalidPriority(problem) from None
+
+
 def refuse_unknown(options: Mapping[str, Any], known: Iterable[str]) -> None:
     known = list(known)
     for name in options:
@@ -148,12 +162,7 @@ def checked(options: Mapping[str, Any], func: Callable[..., Any] | None) -> dict
     if "queue_name" in options:
         kept["queue_name"] = one_line(options["queue_name"], "queue_name", maximum=MAX_QUEUE_NAME)
     if "priority" in options:
-        kept["priority"] = whole(
-            options["priority"],
-            "priority",
-            minimum=framework.TASK_MIN_PRIORITY,
-            maximum=framework.TASK_MAX_PRIORITY,
-        )
+        kept["priority"] = checked_priority(options["priority"])
     if options.get("max_retries") is not None:
         if options.get("max_attempts") is not None:
             raise TypeError("Give max_attempts or max_retries, not both: one is the other plus one.")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
-from uuid import UUID
 
 from django.apps import apps
 from django.contrib.auth import get_user_model
@@ -15,11 +14,10 @@ from django.utils.translation import gettext as _
 
 from . import _framework as framework
 from . import actions
-from .actions import NAMED, Report, Selection
+from .actions import NAMED, Report, Selection, requests, scoped
 from .backends import DatabaseBackend
 from .decorator import task
 from .models import Job
-from .models.job import JobQuerySet
 from .registry import registry
 from .results import TaskResult
 from .scope import backend as home
@@ -40,10 +38,11 @@ KEPT = "bulk"
 
 def can_bulk(request: HttpRequest) -> bool:
     """Whether what a request asks for can be done later, in its user's name."""
-    return not _obstacle(request)
+    return not obstacle(request)
 
 
-def _obstacle(request: HttpRequest) -> str:
+def obstacle(request: HttpRequest) -> str:
+    """Why what a request asks for cannot be done later; empty where it can."""
     if home() is None or BULK not in registry:
         return _("There is no backend whose workers could do this.")
     user: Any = request.user
@@ -61,21 +60,23 @@ def ask(request: HttpRequest, verb: str, selection: Selection, **values: Any) ->
     ValueError for those that it cannot take, and for a request whose work cannot be done later.
     """
     backend, named = home(), NAMED[verb]
-    if problem := _obstacle(request):
+    if problem := obstacle(request):
         raise ValueError(problem)
     assert backend is not None  # noqa: S101 - that would be an obstacle
     named.function([], using=backend.database, **values)
-    queue = _queue(backend)
-    sent = registry.get(BULK).using(
-        backend=backend.alias, queue_name=queue, tags=[verb, f"user:{request.user.pk}"]
-    )
-    return sent.enqueue(verb=verb, selection=selection.until_now(), user=str(request.user.pk), **values)
+    user = str(request.user.pk)
+    sent = registry.get(BULK).using(backend=backend.alias, **_queue(backend), tags=[verb, f"user:{user}"])
+    wanted = {"verb": verb, "selection": selection.until_now(), requests.USER: user, **values}
+    sent.check_arguments((), wanted)
+    encoded = sent.encoded((), wanted)[1]
+    return backend.enqueue_internal(sent, lambda id: requests.signed(id, encoded))
 
 
-def _queue(backend: DatabaseBackend) -> str:
-    """The queue that tasks have by default, or the first by name where the settings leave that out."""
-    default = framework.DEFAULT_TASK_QUEUE_NAME
-    return default if not backend.queues or default in backend.queues else min(backend.queues)
+def _queue(backend: DatabaseBackend) -> dict[str, Any]:
+    """The first queue by name where the settings leave the default one out. Else none: routes may apply."""
+    if not backend.queues or framework.DEFAULT_TASK_QUEUE_NAME in backend.queues:
+        return {}
+    return {"queue_name": min(backend.queues)}
 
 
 def _declare(function: Any) -> Any:
@@ -88,7 +89,7 @@ def _declare(function: Any) -> Any:
         return function
     return task(
         backend=backend.alias,
-        queue_name=_queue(backend),
+        **_queue(backend),
         takes_context=True,
         priority=PRIORITY,
         executor="process",
@@ -112,25 +113,35 @@ def bulk(
     priority: int | None = None,
     queue_name: str | None = None,
     reason: str = "",
+    signature: str = "",
 ) -> dict[str, Any]:
     """Apply a verb to all jobs that matched when somebody asked for it."""
-    if context.job.parent_id is not None:
-        # Whoever made it may have other rights than the one it names.
-        raise PermissionDenied("A copy does nothing: ask for it anew.")
+    if not requests.is_signed(context.job_id, context.job.kwargs):
+        # Whoever wrote it may have other rights than the one it names.
+        raise PermissionDenied(
+            "This is not what was asked for: a copy or an edit does nothing. Ask for it anew."
+        )
     named = NAMED[verb]
     person = _person(user, named.codename)
     given = {"at": at, "priority": priority, "queue_name": queue_name}
     values = {name: given[name] for name in named.takes if given[name] is not None}
     alias = context.job._state.db or ""
-    jobs = selection.of(scope_jobs(request_of(person), Job.objects.using(alias)))
-    jobs = jobs.exclude(id=context.job.id).order_by("id")
+    jobs = scope_jobs(request_of(person), Job.objects.using(alias)).exclude(id=context.job.id)
     report = Report.restored(context.metadata.get(KEPT))
-    total = report.seen + _behind(jobs, report.last).count()
+    walk = actions.Walk(selection, jobs, report.position)
+    total = report.seen + walk.count()
     context.set_progress(report.seen, total, report.told())
-    while ids := actions.matching(_behind(jobs, report.last), SLICE).ids:
+    while not walk.is_over:
+        ids = walk.ids(SLICE)
+        if not ids:  # nothing here, and more to look at
+            context.sleep(0)
+            continue
         with storage_for(alias).transaction():
-            report.add(named.function(ids, using=alias, user=person, reason=reason, **values))
-            report.last = ids[-1]
+            done = named.function(ids, using=alias, user=person, reason=reason, **values)
+            if scoped.moves(verb):
+                scoped.refuse_outside(request_of(person), done.done, alias)
+            report.add(done)
+            report.position = walk.stored()
             context.metadata[KEPT] = report.stored()
             _record(context, person, f"{named.label}: {report.told()}.", reason)
             # Raises if another attempt has the job, and takes this slice back.
@@ -143,14 +154,11 @@ def bulk(
 def _person(key: str, codename: str) -> Any:
     """Who asked. Raises PermissionDenied for who may not any more."""
     model = get_user_model()
-    found = model._default_manager.filter(pk=key).first()
-    if found is None or not found.has_perm(f"django_tasks_q.{codename}"):
+    found: Any = model._default_manager.filter(pk=key).first()
+    needed = [f"django_tasks_q.{each}" for each in ("view_job", codename)]
+    if found is None or not found.is_active or not found.has_perms(needed):
         raise PermissionDenied("Who asked for this may not do it any more.")
     return found
-
-
-def _behind(jobs: JobQuerySet, last: UUID | None) -> JobQuerySet:
-    return jobs if last is None else jobs.filter(id__gt=last)
 
 
 def _record(context: TaskContext, person: Any, told: str, reason: str) -> None:

@@ -14,6 +14,7 @@ from . import _framework as framework
 from .backends import DatabaseBackend
 from .execution.runner import Runner
 from .maintenance.promote import promote
+from .outcomes import Outcome
 from .registry import registry
 from .results import TaskResult
 from .storage import Claim, Note
@@ -27,6 +28,8 @@ def run_jobs(
     Jobs run through the worker's own code, but in the current process, connection and transaction: it
     works inside a ``TestCase``. A timeout is not enforced here, and a job that waits for its time or
     for its next attempt stays. ``limit`` bounds the runs. Answers the results in the order they ran.
+
+    A KeyboardInterrupt in a task is raised, as Django's ImmediateBackend does, and the job is given back.
     """
     store = framework.task_backends[backend]
     if not isinstance(store, DatabaseBackend):
@@ -41,8 +44,12 @@ def run_jobs(
         jobs = store.storage.claim(claim, 1)
         if not jobs:
             break
-        with _savepoint(store.database):
-            outcome = runner.run(jobs[0])
+        try:
+            with _savepoint(store.database):
+                outcome = runner.run(jobs[0])
+        except KeyboardInterrupt:
+            store.storage.finish([Outcome.released(jobs[0].id, jobs[0].fence)])
+            raise
         # Behind the attempt, which may have been on a loop, or have left its transaction unusable.
         if notes:
             store.storage.note(notes)
@@ -61,7 +68,11 @@ def _savepoint(alias: str) -> Iterator[None]:
         yield
         return
     savepoint: Any = connection.savepoint()
-    yield
+    try:
+        yield
+    except BaseException:
+        connection.savepoint_rollback(savepoint)
+        raise
     try:
         if connection.needs_rollback:
             raise DatabaseError("The task left the transaction unusable.")

@@ -7,6 +7,8 @@ from datetime import timedelta
 from difflib import get_close_matches
 from typing import Any
 
+from django.utils.functional import Promise
+
 #: The longest duration an option may name, in seconds: a hundred years.
 LONGEST = 100 * 365 * 24 * 3600.0
 
@@ -31,16 +33,23 @@ def whole(value: Any, name: str, *, minimum: int, maximum: int = 2**31 - 1) -> i
         raise TypeError(f"{name} must be a whole number, not {value!r:.100}.")
     if not minimum <= value <= maximum:
         raise ValueError(f"{name} must be between {minimum} and {maximum}, not {value}.")
-    return value
+    return int.__int__(value)
+
+
+def exact_text(value: Any) -> str:
+    """Exactly a string, of an instance of a subclass, or of lazy text in the active language."""
+    # The base class copies it, whatever the subclass has overridden: safe strings answer themselves.
+    return str.__str__(value if issubclass(type(value), str) else str(value))
 
 
 def one_line(value: Any, name: str, *, maximum: int) -> str:
     """A non-empty printable string of at most ``maximum`` characters. Raises TypeError or ValueError."""
-    if not isinstance(value, str):
+    if not isinstance(value, str | Promise):
         raise TypeError(f"{name} must be a string, not {value!r:.100}.")
+    value = exact_text(value)
     if not value or len(value) > maximum or not value.isprintable():
         raise ValueError(f"{name} must be 1 to {maximum} printable characters, not {value!r:.100}.")
-    return value
+    return str(value)
 
 
 def kept_seconds(value: Any, name: str) -> float:

@@ -337,7 +337,7 @@ def test_values_that_no_job_could_have_are_refused(alias, settings):
     job = add(alias)
     with pytest.raises(TypeError, match="needs a priority or a queue_name"):
         actions.change(job.id, using=alias)
-    with pytest.raises(ValueError, match="priority must be between -100 and 100"):
+    with pytest.raises(ValueError, match="priority must be a whole number between -100 and 100"):
         actions.change(job.id, priority=101, using=alias)
     with pytest.raises(ValueError, match="queue_name must be 1 to 128"):
         actions.change(job.id, queue_name="x" * 129, using=alias)

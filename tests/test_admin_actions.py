@@ -1,5 +1,6 @@
 """What people do in the admin: who may, what is asked, what is done, and what is on record."""
 
+import json
 import threading
 import uuid
 from datetime import timedelta
@@ -12,6 +13,7 @@ from django.db import connections
 from django.test import Client
 from django.utils import timezone
 
+from django_tasks_q import task, tasks
 from django_tasks_q.admin import performing
 from django_tasks_q.admin.verbs import VERBS
 from django_tasks_q.models import Attempt, Job, Queue
@@ -187,10 +189,13 @@ def test_no_more_than_the_cap_at_a_time(admin_client: Client, monkeypatch: pytes
     monkeypatch.setattr(performing, "CAP", 3)
     for _ in range(5):
         make_failed()
-    asked = do(admin_client, "dismiss", confirmed=False, matching="status=failed")
-    assert "Dismiss 3 failures?" in asked.context_data["question"]
-    assert "more than 3 jobs" in asked.content.decode()
-    response = do(admin_client, "dismiss", matching="status=failed")
+    with monkeypatch.context() as patched:
+        patched.setattr(tasks, "obstacle", lambda request: "Nobody could.")
+        asked = do(admin_client, "dismiss", confirmed=False, matching="status=failed")
+        assert "Dismiss 3 failures?" in asked.context_data["question"]
+        assert "Nobody could. The filters find more than 3 jobs" in asked.content.decode()
+        names = {"ids": asked.context_data["ids"], "all": asked.context_data["matching"]}
+        response = do(admin_client, "dismiss", **names)
     assert "do it again" in told(response)
     assert Job.objects.filter(dismissed_at__isnull=True).count() == 2
     many = " ".join(str(uuid.uuid4()) for _ in range(4))
@@ -264,13 +269,18 @@ def test_retry_at_a_time(admin_client: Client) -> None:
 # A new job from an old one
 
 
+@task(name="again.add", admin=True)
+def add(a: int, b: Any = 0, to: str = "") -> None:
+    pass
+
+
 @pytest.fixture
 def sender() -> Client:
-    return staff(*VIEWS, "add_job")
+    return staff(*VIEWS, "add_job", "enqueue_job")
 
 
 def test_new_job_with_other_arguments(sender: Client) -> None:
-    job = make_failed(task_name="tests.tasksapp.tasks.add", arguments='[[1],{"b":2}]')
+    job = make_failed(task_name=add.name, arguments='[[1],{"b":2}]')
     url = f"{JOBS}{job.pk}/again/"
     form = sender.get(url)
     assert form.status_code == 200
@@ -282,13 +292,55 @@ def test_new_job_with_other_arguments(sender: Client) -> None:
     assert Job.objects.get(pk=job.pk).status == "FAILED"
 
 
-def test_new_job_keeps_the_secrets_of_the_old_one(sender: Client) -> None:
-    job = make_failed(task_name="tests.tasksapp.tasks.add", arguments='[[1],{"b":{"password":"hunter2"}}]')
+def test_new_job_keeps_the_secrets_of_the_old_one_unless_something_else_changes(sender: Client) -> None:
+    old = '[[1],{"b":{"password":"hunter2"}}]'
+    job = make_failed(task_name=add.name, arguments=old)
     url = f"{JOBS}{job.pk}/again/"
     assert "hunter2" not in sender.get(url).content.decode()
-    sender.post(url, {"args": "[2]", "kwargs": '{"b": {"password": "********"}}'})
-    new = Job.objects.exclude(pk=job.pk).get()
-    assert new.kwargs == {"b": {"password": "hunter2"}}
+    kept = {"password": "********"}
+    for args, kwargs in (
+        ([2], {"b": kept}),
+        ([1], {"b": kept, "to": "mallory@example.com"}),
+        ([1], {"b": [kept]}),
+        ([1, kept], {}),
+        ([1], {"to": "********"}),
+        ([1, "********"], {}),
+    ):
+        refused = sender.post(url, {"args": json.dumps(args), "kwargs": json.dumps(kwargs)})
+        assert refused.status_code == 400
+        assert "give them anew" in Page(refused).text
+    assert Job.objects.count() == 1
+    assert sender.post(url, {"args": "[1]", "kwargs": json.dumps({"b": kept})}).status_code == 302
+    assert Job.objects.exclude(pk=job.pk).get().arguments == old
+    given = {"args": "[2]", "kwargs": '{"b": {"password": "hunter3"}}'}
+    assert sender.post(url, given).status_code == 302
+    assert Job.objects.order_by("id").last().kwargs == {"b": {"password": "hunter3"}}  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("name", ["again.add", "tests.tasksapp.tasks.add"])
+def test_other_arguments_are_for_who_may_enqueue_the_task(name: str) -> None:
+    job = make_failed(task_name=name, arguments='[[1],{"b":2}]')
+    url, same = f"{JOBS}{job.pk}/again/", {"args": "[1]", "kwargs": '{"b": 2}'}
+    clients = [staff(*VIEWS, "add_job")]
+    if name != add.name:  # not open to the admin
+        clients.append(staff(*VIEWS, "add_job", "enqueue_job", name="other"))
+    for client in clients:
+        for change in ({"args": "[2]"}, {"kwargs": "{}"}):
+            refused = client.post(url, same | change)
+            assert (refused.status_code, "may not enqueue" in Page(refused).text) == (400, True)
+        assert Job.objects.count() == 1
+    assert clients[0].post(url, same).status_code == 302
+
+
+@pytest.mark.parametrize("name", DEEDS)
+def test_a_verb_tells_nothing_to_who_may_not_see_jobs(name: str) -> None:
+    codename, status = DEEDS[name]
+    client, job = staff(codename), make_job(status=status)
+    for ids in (str(job.pk), str(uuid.uuid4()), "nonsense"):
+        for more in ({}, {"confirmed": "1", **FILLED_IN.get(name, {})}):
+            response = client.post(f"{JOBS}actions/{name}/", {"ids": ids, **more})
+            assert response.status_code == 403
+    assert Job.objects.get().status == status
 
 
 @pytest.mark.parametrize(
@@ -297,14 +349,14 @@ def test_new_job_keeps_the_secrets_of_the_old_one(sender: Client) -> None:
         {"args": "[1"},
         {"args": "7"},
         {"kwargs": "[]"},
-        {"args": '[1,2,3,"too many"]'},
+        {"args": '[1,2,"x","too many"]'},
         {"kwargs": '{"unknown": 1}'},
         {"args": "[NaN]"},
         {"args": "[" * 3000},
     ],
 )
 def test_arguments_that_do_not_fit_are_refused(data: dict[str, str], sender: Client) -> None:
-    job = make_failed(task_name="tests.tasksapp.tasks.add", arguments='[[1],{"b":2}]')
+    job = make_failed(task_name=add.name, arguments='[[1],{"b":2}]')
     response = sender.post(f"{JOBS}{job.pk}/again/", {"args": "[1]", "kwargs": '{"b":2}', **data})
     assert response.status_code == 400
     assert Job.objects.count() == 1
@@ -355,7 +407,7 @@ def test_queue_is_limited() -> None:
 
 
 def test_queue_is_cleared_when_its_name_is_typed() -> None:
-    client = staff("view_queue", "discard_job")
+    client = staff("view_queue", "view_job", "discard_job")
     make_job(), make_job(status="SCHEDULED"), make_job(status="RUNNING"), make_job(queue_name="other")
     assert act(client, "clear", typed="defualt").status_code == 400
     assert Job.objects.filter(status="CANCELLED").count() == 0

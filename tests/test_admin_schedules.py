@@ -264,6 +264,16 @@ def test_secrets_are_masked_and_survive_an_edit() -> None:
     form = {**FORM, "task": log_in.name, "args": "[]", "kwargs": json.dumps(shown)}
     client.post(edit, form)
     assert "hunter2" in Schedule.objects.get().arguments
+    for change in (
+        {"task": "tests.tasksapp.tasks.noop"},
+        {"args": '["mallory@example.com"]'},
+        {"kwargs": json.dumps({**shown, "to": "mallory@example.com"})},
+    ):
+        refused = client.post(edit, {**form, **change})
+        assert (refused.status_code, "give them anew" in Page(refused).text) == (400, True)
+    assert "hunter2" in Schedule.objects.get().arguments
+    client.post(edit, {**form, "kwargs": '{"password": "hunter3"}'})
+    assert "hunter3" in Schedule.objects.get().arguments
     content = staff("view_schedule", name="other").get(f"{SCHEDULES}{schedule.pk}/change/").content.decode()
     assert "tests.log_in" in content
     assert "password" not in content

@@ -1,6 +1,7 @@
 """Verbs over HTTP: what they do, what they refuse, and what they leave whole."""
 
 import json
+import uuid
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from typing import Any
@@ -14,12 +15,16 @@ from django.utils import timezone
 
 from django_tasks_q import task
 from django_tasks_q.actions import NAMED
+from django_tasks_q.actions.selection import first_id
 from django_tasks_q.api import verbs
-from django_tasks_q.models import Job, Queue
+from django_tasks_q.api.filters import FILTERS
+from django_tasks_q.models import Firing, Job, Queue
+from django_tasks_q.registry import registry
 from django_tasks_q.signals import action_performed
 from django_tasks_q.states import JobStatus
+from django_tasks_q.tasks import BULK
 
-from .api_support import API, JOBS, client_of, login, make_job, make_user, make_worker
+from .api_support import API, JOBS, client_of, login, make_job, make_schedule, make_user, make_worker
 from .conftest import Router
 from .test_api_matrix import ALL
 
@@ -326,6 +331,53 @@ def test_a_bad_filter_does_nothing_to_any(body: dict[str, Any], field: str, clie
     assert Job.objects.get().status == "READY"
 
 
+@pytest.mark.parametrize("verb", VERBS)
+def test_each_filter_of_the_list_narrows_each_verb_on_many(verb: str, client: Client) -> None:
+    takes, body, _ = VERBS[verb]
+    body = body | ({"at": soon()} if "at" in body else {})
+    status, now, parent = min(takes - {"RUNNING"}), timezone.now(), uuid.uuid4()
+    long_ago = first_id(now - timedelta(days=9))
+    chosen: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
+        "status": ({}, {"status": status}),
+        "queue": ({"queue_name": "mine"}, {"queue": "mine"}),
+        "task": ({"task_name": "mine"}, {"task": "mine"}),
+        "tag": (
+            {"tags": '["mine"]'},
+            {"tag": "mine", "enqueued_after": (now - timedelta(days=30)).isoformat()},
+        ),
+        "parent": ({"parent_id": parent}, {"parent": str(parent)}),
+        "schedule": ({}, {"schedule": "mine"}),
+        "enqueued_after": ({}, {"enqueued_after": (now - timedelta(days=1)).isoformat()}),
+        "enqueued_before": ({"id": long_ago}, {"enqueued_before": (now - timedelta(days=1)).isoformat()}),
+    }
+    assert set(chosen) == set(FILTERS)
+    for name, (fields, by) in chosen.items():
+        # The other one differs in what the filter is about, and in nothing else.
+        differs: dict[str, Any] = {}
+        if name == "status":
+            differs = {"status": "WAITING" if status != "WAITING" else "READY"}
+        elif name == "enqueued_after":
+            differs = {"id": long_ago}
+        other = make_job(**{"status": status} | differs)
+        job = make_job(**{"status": status} | fields)
+        if name == "schedule":
+            row = make_schedule(name="mine", kind="cron")
+            Firing.objects.create(schedule=row, tick=now, outcome="fired", job_id=job.id, fired_at=now)
+        before = Job.objects.filter(id=other.id).values().get()
+        url = f"{JOBS}bulk/{verb}/"
+        cache.clear()
+        assert post(client, url, filter=by, dry_run=True, **body).json()["matched"] == 1, name
+        later = post(client, url, filter=by, background=True, **body)
+        asked = Job.objects.get(id=later.json()["id"])
+        selection = registry.get(BULK).decoded((), asked.kwargs)[1]["selection"]
+        assert set(selection.of(Job.objects.exclude(id=asked.id)).values_list("id", flat=True)) == {job.id}
+        asked.delete()
+        if name == "schedule":
+            assert post(client, url, filter=by, **body).json()["matched"] == 1
+        assert Job.objects.filter(id=other.id).values().get() == before
+        Job.objects.all().delete()
+
+
 def test_a_queue_is_paused_resumed_and_limited(client: Client) -> None:
     url = f"{API}queues/default/"
     until = timezone.now() + timedelta(hours=1)
@@ -348,7 +400,7 @@ def test_queues_tell_what_waits_in_few_queries(client: Client, django_assert_max
     make_job(queue_name="named", status="SCHEDULED")
     make_job(queue_name="named", status="RUNNING")
     make_job(queue_name="named", status="FAILED")
-    with django_assert_max_num_queries(7):  # the first four are for the session, the user and permissions
+    with django_assert_max_num_queries(11):  # the first four are for the session, the user and permissions
         queues = {queue["name"]: queue for queue in client.get(f"{API}queues/").json()}
     assert len(queues) > 3
     named = queues["named"]
@@ -358,12 +410,51 @@ def test_queues_tell_what_waits_in_few_queries(client: Client, django_assert_max
     assert queues["default"]["oldest_ready_age"] is None
 
 
+def test_the_list_of_queues_has_those_that_nobody_has_named(client: Client) -> None:
+    make_job(queue_name="unserved")
+    make_job(queue_name="ended", status="SUCCESSFUL")
+    make_job(queue_name="elsewhere", backend="other")
+    names = [queue["name"] for queue in client.get(f"{API}queues/").json()]
+    assert "unserved" in names
+    assert "ended" not in names
+    assert "elsewhere" not in names
+    assert names == sorted(names)
+
+
+def test_thousands_of_queues_are_listed(client: Client, django_assert_max_num_queries: Any) -> None:
+    now = timezone.now()
+    Job.objects.bulk_create(
+        [
+            Job(
+                task_name="a",
+                queue_name=f"q{number}",
+                backend="default",
+                arguments="[[],{}]",
+                enqueued_at=now,
+            )
+            for number in range(3000)
+        ]
+    )
+    with django_assert_max_num_queries(15):
+        response = client.get(f"{API}queues/")
+    assert response.status_code == 200
+    assert sum(queue["ready"] for queue in response.json()) == 3000
+
+
+def test_a_job_that_was_retried_has_waited_since_then(client: Client) -> None:
+    make_job(queue_name="named", enqueued_at=timezone.now() - timedelta(days=30), run_after=timezone.now())
+    shown = client.get(f"{API}queues/named/").json()
+    assert shown["oldest_ready_age"] < 600
+
+
 def test_counts_stop_at_their_cap(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    from django_tasks_q.storage import counting
+    from django_tasks_q.storage import counting, queue_counts
 
     monkeypatch.setattr(counting.counts, "__defaults__", (2,))
     for _ in range(4):
         make_job()
+    monkeypatch.setattr(queue_counts, "BUDGET", 2)
+    monkeypatch.setattr(queue_counts, "LEAST_CAP", 2)
     shown = client.get(f"{API}queues/default/").json()
     assert (shown["ready"], shown["is_capped"]) == (2, True)
     assert client.get(f"{API}stats/").json()["jobs"]["READY"] == {"count": 2, "is_capped": True}

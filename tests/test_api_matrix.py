@@ -119,15 +119,15 @@ def test_a_verb_needs_the_same_permission_at_every_door(name: str) -> None:
 
 
 def test_every_view_says_for_itself_what_project_defaults_must_not() -> None:
-    for name, pattern in ROUTES:
+    for _name, pattern in ROUTES:
         view: type[APIView] = pattern.callback.cls  # type: ignore[union-attr]
         ours = [base for base in view.__mro__ if base.__module__.startswith("django_tasks_q.")]
         said = {each for base in ours for each in vars(base)}
         assert issubclass(view, TasksView)
         assert said >= {"permission_classes", "throttle_classes", "filter_backends", "pagination_class"}
         assert said >= {"versioning_class", "parser_classes", "schema"}
+        assert said >= {"renderer_classes", "content_negotiation_class"}
         assert "authentication_classes" not in said
-        assert ("renderer_classes" in said) == (name in ("job-events", "schema"))
         assert all(each.__module__.startswith("django_tasks_q.") for each in view.permission_classes)
         assert all(each.__module__.startswith("django_tasks_q.") for each in view.throttle_classes)
 

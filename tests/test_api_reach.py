@@ -2,6 +2,7 @@
 
 import json
 import time
+from datetime import datetime
 from typing import Any
 
 import pytest
@@ -80,7 +81,7 @@ def test_a_search_that_finds_nothing_comes_to_an_end(viewer: Client) -> None:
     assert [page[NEW] is None for page in pages] == [False] * 4 + [True]
     assert [page["next"] is None for page in pages] == [False] * 4 + [True]
     moments = [page[NEW] for page in pages[:-1]]
-    assert moments == sorted(moments, reverse=True)
+    assert moments == sorted(moments, key=datetime.fromisoformat, reverse=True)
     assert walk(viewer, pages[-1]["previous"], "previous")[0] == []
 
 

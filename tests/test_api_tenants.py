@@ -1,16 +1,34 @@
 """SCOPE_JOBS: whoever may see some jobs learns nothing of the others, by any route."""
 
+import base64
 import json
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
+from django.contrib.admin.models import LogEntry
 from django.core.cache import cache
 from django.core.checks import run_checks
+from django.utils import timezone
 
-from django_tasks_q.models import LogLine
-from django_tasks_q.scope import is_scoped
+from django_tasks_q import task, tasks
+from django_tasks_q.actions import Selection
+from django_tasks_q.api import reach
+from django_tasks_q.models import Firing, Job, LogLine, Queue, Schedule
+from django_tasks_q.scope import is_scoped, opened, request_of, sealed
+from django_tasks_q.testing import run_jobs
 
-from .api_support import API, JOBS, login, make_attempt, make_job
+from .api_support import (
+    API,
+    JOBS,
+    client_of,
+    login,
+    make_attempt,
+    make_job,
+    make_schedule,
+    make_user,
+    make_worker,
+)
 from .test_api_matrix import ALL, RULES
 
 pytestmark = pytest.mark.django_db
@@ -69,6 +87,10 @@ def test_lists_counts_and_bulk_actions_are_of_ones_own() -> None:
     assert (stats["jobs"]["FAILED"]["count"], stats["jobs"]["READY"]["count"]) == (1, 0)
     assert (stats["totals"], stats["tasks"], stats["oldest_ready_age"]) == (None, None, None)
     assert client.get(f"{API}queues/them/").status_code == 404
+    make_job(queue_name="us")
+    queues = {queue["name"]: queue["ready"] for queue in client.get(f"{API}queues/").json()}
+    assert queues["us"] == 1
+    assert "them" not in queues
     done = client.post(
         f"{JOBS}bulk/retry/", json.dumps({"filter": {"status": "FAILED"}}), content_type="application/json"
     ).json()
@@ -94,3 +116,162 @@ def test_a_scope_may_be_a_function_and_may_be_empty(settings: Any) -> None:
 def test_a_scope_that_is_none_is_found_by_the_checks(scope: Any, id: str, settings: Any) -> None:
     set_scope(settings, scope)
     assert [message.id for message in run_checks(tags=["tasks"]) if message.id.endswith(id)]
+
+
+# What is written stays in sight
+
+
+def by_queue_of_schedule(request: Any, schedules: Any) -> Any:
+    return schedules.filter(name__startswith=f"{request.user.username}-")
+
+
+def all_but_staff(request: Any, jobs: Any) -> Any:
+    return jobs if request.user.is_superuser else by_queue(request, jobs)
+
+
+@task(name="tenants.open", api=True)
+def open_task() -> None:
+    pass
+
+
+def post(client: Any, path: str, **body: Any) -> Any:
+    cache.clear()
+    return client.post(f"{API}{path}", json.dumps(body), content_type="application/json")
+
+
+def test_no_job_is_moved_out_of_sight_at_any_door(monkeypatch: pytest.MonkeyPatch) -> None:
+    jobs = [make_job(queue_name="us") for _ in range(3)]
+    user = make_user(*ALL, name="us", is_staff=True)
+    client = client_of(user)
+    before = list(Job.objects.order_by("id").values())
+    assert post(client, f"jobs/{jobs[0].id}/change/", queue="them", priority=5).status_code == 403
+    assert post(client, "jobs/bulk/change/", filter={"queue": "us"}, queue="them").status_code == 403
+    form = {"ids": " ".join(str(job.id) for job in jobs), "queue_name": "them", "confirmed": "1"}
+    assert client.post("/admin/django_tasks_q/job/actions/change/", form).status_code == 403
+    assert list(Job.objects.order_by("id").values()) == before
+    assert not LogEntry.objects.exists()
+    result = tasks.ask(request_of(user), "change", Selection(queue="us"), queue_name="them")
+    run_jobs(limit=1)
+    assert Job.objects.get(id=result.id).status == "FAILED"
+    assert set(Job.objects.exclude(id=result.id).values_list("queue_name", flat=True)) == {"us"}
+    # What stays in sight is changed.
+    assert post(client, f"jobs/{jobs[0].id}/change/", queue="us", priority=5).json()["priority"] == 5
+    assert post(client, "jobs/bulk/change/", filter={"queue": "us"}, priority=6).json()["done"] == 3
+
+
+def test_schedules_are_hidden_from_whom_jobs_are_hidden_from(settings: Any) -> None:
+    row = make_schedule(kind="cron", task_name="tenants.open")
+    theirs = make_job(queue_name="us")
+    Firing.objects.create(
+        schedule=row, tick=timezone.now(), outcome="fired", job_id=theirs.id, fired_at=timezone.now()
+    )
+    set_scope(settings, all_but_staff)
+    client = login(*ALL, "view_payload_job", name="us", is_staff=True)
+    admin = "/admin/django_tasks_q/"
+    screens = (f"{admin}schedule/", f"{admin}job/dashboard/", f"{admin}job/{theirs.id}/change/")
+    assert client.get(f"{API}schedules/").json() == []
+    assert client.get(f"{API}schedules/nightly/").status_code == 404
+    for deed in ("run", "skip", "enable", "disable", "delete"):
+        assert post(client, f"schedules/nightly/{deed}/").status_code == 404
+    assert client.get(f"{admin}schedule/{row.pk}/change/").status_code == 302
+    assert all("nightly" not in client.get(screen).content.decode() for screen in screens)
+    for name in ("nightly", "new"):
+        assert post(client, f"schedules/{name}/save/", task="tenants.open", every=60).status_code == 403
+    boss = login(name="boss", is_superuser=True, is_staff=True)
+    assert [each["name"] for each in boss.get(f"{API}schedules/").json()] == ["nightly"]
+    assert all("nightly" in boss.get(screen).content.decode() for screen in screens)
+    assert Schedule.objects.get().expression == "0 3 * * *"
+
+
+def test_a_scope_of_schedules_opens_those_whose_jobs_stay_in_sight(settings: Any) -> None:
+    default = settings.TASKS["default"]
+    options = {"SCOPE_SCHEDULES": "tests.test_api_tenants.by_queue_of_schedule"}
+    settings.TASKS = {"default": default | {"OPTIONS": default["OPTIONS"] | options}}
+    make_schedule(name="them-x", kind="cron")
+    client = login(*ALL, "view_payload_job", name="us", is_staff=True)
+
+    def save(name: str, **more: Any) -> int:
+        code: int = post(client, f"schedules/{name}/save/", task="tenants.open", every=60, **more).status_code
+        return code
+
+    def add(name: str, queue: str) -> int:
+        form = {"name": name, "task": "tenants.open", "kind": "every", "expression": "60", "timezone": "UTC"}
+        more = {"missed": "one", "overlap": "allow", "args": "[]", "kwargs": "{}", "queue_name": queue}
+        code: int = client.post("/admin/django_tasks_q/schedule/add/", form | more).status_code
+        return code
+
+    assert save("us-x", queue="us") == 201
+    assert save("us-x", queue="us", priority=3) == 200
+    assert save("us-x", queue="them") == save("us-y") == save("them-x", queue="us") == save("y", queue="us")
+    assert save("us-y") == 403
+    assert add("us-z", "them") == add("z", "us") == 403
+    assert add("us-z", "us") == 302
+    assert not Job.objects.exists()
+    assert {row.name: row.queue_name for row in Schedule.objects.all()} == {
+        "us-x": "us",
+        "us-z": "us",
+        "them-x": "",
+    }
+    assert [each["name"] for each in client.get(f"{API}schedules/").json()] == ["us-x", "us-z"]
+
+
+def test_what_queues_and_workers_do_for_others_is_not_told(settings: Any) -> None:
+    make_job(queue_name="us")
+    make_job(queue_name="them")
+    worker = make_worker(queues='["them"]')
+    Queue.objects.create(backend="default", name="us")
+    Queue.objects.create(
+        backend="default", name="them", paused_at=timezone.now(), pause_reason="their secret"
+    )
+    client = login(*ALL, name="us", is_staff=True)
+    assert [queue["name"] for queue in client.get(f"{API}queues/").json()] == ["us"]
+    for path in ("queues/them/", "queues/default/", f"workers/{worker.id}/"):
+        assert client.get(f"{API}{path}").status_code == 404
+    assert client.get(f"{API}workers/").json()["results"] == []
+    for path in ("queues/them/pause/", "queues/them/resume/", f"workers/{worker.id}/stop/"):
+        assert post(client, path).status_code == 404
+    admin = "/admin/django_tasks_q/"
+    assert client.get(f"{admin}queue/").status_code == client.get(f"{admin}worker/").status_code == 403
+    dashboard = client.get(f"{admin}job/dashboard/").content.decode()
+    assert "their secret" not in dashboard
+    assert worker.name not in dashboard
+    set_scope(settings, all_but_staff)
+    boss = login(name="boss", is_superuser=True, is_staff=True)
+    assert "them" in [queue["name"] for queue in boss.get(f"{API}queues/").json()]
+    assert len(boss.get(f"{API}workers/").json()["results"]) == 1
+    assert boss.get(f"{API}stats/").json()["totals"] is not None
+
+
+def test_where_a_search_stops_tells_nothing_of_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reach, "REACH", 3)
+    ours = make_job(queue_name="us")
+    others = [make_job(queue_name="them") for _ in range(7)]
+    client = login(*ALL, name="us")
+    url, found, pages = f"{JOBS}?queue=us", [], 0
+    while url and pages < 9:
+        cache.clear()
+        page = client.get(url).json()
+        found += page["results"]
+        assert page["searched_to"] is None
+        for link in filter(None, (page["next"], page["previous"])):
+            cursor = parse_qs(urlsplit(link).query)["cursor"][0]
+            text = base64.b64decode(cursor).decode()
+            assert not any(str(job.id) in text or str(job.id)[:13] in text for job in others), text
+        url, pages = page["next"], pages + 1
+    assert ([job["id"] for job in found], pages) == ([str(ours.id)], 3)
+    forged = base64.b64encode(b"p=~" + base64.urlsafe_b64encode(b"x" * 34)).decode()
+    for cursor in (forged, base64.b64encode(b"p=~").decode(), base64.b64encode(b"p=~!").decode()):
+        assert client.get(JOBS, {"cursor": cursor}).status_code == 404
+
+
+def test_sealed_ids_are_read_by_their_own_project_only(settings: Any) -> None:
+    id = make_job().id
+    text = sealed(id)
+    assert (opened(text), opened(str(id))) == (str(id), str(id))
+    assert sealed(id) != text
+    for bad in (text[:-1], text[:1] + "A" + text[2:] if text[1] != "A" else text[:1] + "B" + text[2:]):
+        with pytest.raises(ValueError, match="sealed"):
+            opened(bad)
+    settings.SECRET_KEY = "another"
+    with pytest.raises(ValueError, match="sealed"):
+        opened(text)

@@ -1,14 +1,22 @@
+import importlib
+import json
+import pickle
 import uuid
 from datetime import timedelta
 
 import pytest
 from asgiref.sync import async_to_sync
-from django.db import connections, transaction
-from django.utils import timezone
+from django.db import connections, models, transaction
+from django.utils import timezone, translation
+from django.utils.html import format_html
+from django.utils.safestring import mark_safe
+from django.utils.translation import gettext_lazy
 
 from django_tasks_q import _framework as framework
+from django_tasks_q import task
 from django_tasks_q.exceptions import JobFailed, UnserializableValue, UnstorableValue
 from django_tasks_q.models import Job
+from django_tasks_q.registry import registry
 from django_tasks_q.results import TaskResult
 from django_tasks_q.states import JobStatus
 from django_tasks_q.testing import run_jobs
@@ -239,3 +247,158 @@ def test_the_backports_decorator_works_where_django_has_its_own(storage_alias):
     result = made.enqueue(1, 1)
     assert jobs(storage_alias).get().task_name == "tests.tasksapp.tasks.add"
     assert type(result) is TaskResult
+
+
+@task(expires=timedelta(hours=3), tags=["own"], metadata={"own": 1})
+def expiring(a, b=0):
+    pass
+
+
+@task(priority=0)
+def routed(a, b=0):
+    pass
+
+
+SENT = [
+    {},
+    {"priority": 5, "queue_name": "sums"},
+    {"max_attempts": 1, "timeout": 1800},  # as the settings have it
+    {"max_attempts": 7, "timeout": None},
+    {"run_after": timedelta(hours=1), "expires_at": timedelta(hours=2)},
+    {"tags": ["a", "b"], "metadata": {"key": [1, None]}},
+    {"retention": 60, "result_ttl": 30, "store_result": False},
+    {"backoff": [1, 2], "retry_on": [OSError, "CODE"], "on_lost": "fail"},
+]
+
+
+@pytest.mark.parametrize("made", [tasks.add, expiring, routed], ids=lambda task: task.name)
+@pytest.mark.parametrize("options", SENT, ids=lambda options: "-".join(options) or "none")
+def test_the_result_of_an_enqueue_equals_the_one_that_is_read(storage_alias, settings, made, options):
+    default = settings.TASKS["default"]
+    more = {"PRIORITY": 3, "RESULT_TTL": 90, "ROUTES": {"*.routed": {"queue_name": "far", "max_retries": 2}}}
+    settings.TASKS = {"default": {**default, "OPTIONS": default["OPTIONS"] | more}}
+    result = made.using(**options).enqueue(1, b=2)
+    assert made.get_result(result.id) == result
+    assert framework.task_backends["default"].get_result(result.id) == result
+
+
+@pytest.mark.parametrize("made", [tasks.add, expiring], ids=lambda task: task.name)
+def test_a_result_has_the_task_that_was_enqueued(storage_alias, made):
+    result = made.enqueue(1)
+    assert result.task == made == made.get_result(result.id).task
+    sent = made.using(priority=5, tags=["a"], metadata={"b": 1}, retention=60, max_attempts=4)
+    result = sent.enqueue(1)
+    assert result.task == sent == made.get_result(result.id).task
+
+
+def priorities(alias):
+    return list(jobs(alias).order_by("id").values_list("priority", flat=True))
+
+
+def test_a_priority_of_zero_overrides_the_settings(storage_alias, settings):
+    default = settings.TASKS["default"]
+    routes = {"*.noop": {"priority": 4, "queue_name": "far", "on_lost": "fail"}}
+    settings.TASKS = {"default": {**default, "OPTIONS": default["OPTIONS"] | {"PRIORITY": 9}}}
+    tasks.add.enqueue(1)
+    tasks.add.using(priority=0).enqueue(1)
+    tasks.add.using(priority=0).using(priority=None).enqueue(1)
+    pickle.loads(pickle.dumps(tasks.add.using(priority=0))).enqueue(1)
+    task(name="zero", priority=0)(tasks.add.func).enqueue(1)
+    registry._tasks.pop("zero")
+    assert priorities(storage_alias) == [9, 0, 9, 0, 0]
+    # What is named is not left to a route either, be it the default.
+    settings.TASKS = {"default": {**default, "OPTIONS": default["OPTIONS"] | {"ROUTES": routes}}}
+    jobs(storage_alias).all().delete()
+    tasks.noop.enqueue()
+    tasks.noop.using(priority=0, queue_name="default", on_lost="retry").enqueue()
+    rows = jobs(storage_alias).order_by("id").values_list("priority", "queue_name", "options")
+    assert list(rows) == [(4, "far", '{"on_lost":"fail"}'), (0, "default", "")]
+
+
+def test_the_frameworks_own_decorator_leaves_the_priority_to_the_settings(storage_alias, settings):
+    default = settings.TASKS["default"]
+    settings.TASKS = {"default": {**default, "OPTIONS": default["OPTIONS"] | {"PRIORITY": 9}}}
+    module = framework.BaseTaskBackend.__module__.partition(".backends")[0]
+    made = importlib.import_module(module).task(tasks.noop.func)
+    made.enqueue()
+    made.using(priority=0).enqueue()
+    assert priorities(storage_alias) == [9, 0]
+
+
+@pytest.mark.parametrize("priority", [-101, 101, 3.1, "high", True])
+def test_a_priority_out_of_bounds_is_refused_as_by_django(priority):
+    with pytest.raises(framework.InvalidTask, match="must be a whole number between -100 and 100"):
+        tasks.add.using(priority=priority)
+    with pytest.raises(framework.InvalidTask):
+        task(priority=priority)(tasks.add.func)
+
+
+def test_a_job_of_an_alias_that_is_gone_can_be_read(storage_alias, settings):
+    default = settings.TASKS["default"]
+    settings.TASKS = {"default": default, "former": default}
+    result = tasks.add.using(backend="former").enqueue(1, b=2)
+    with pytest.raises(framework.TaskResultDoesNotExist):
+        tasks.add.get_result(result.id)  # it is another backend's
+    settings.TASKS = {"default": default}
+    for read in (framework.task_backends["default"].get_result(result.id), tasks.add.get_result(result.id)):
+        assert (read.id, read.backend, read.task.backend, read.args) == (result.id, "former", "former", [1])
+    jobs(storage_alias).update(status="SUCCESSFUL", result="3")
+    read.refresh()
+    result.refresh()
+    assert (read.return_value, result.get(timeout=0)) == (3, 3)
+    async_to_sync(read.arefresh)()
+    settings.TASKS = {"default": {"BACKEND": "django_tasks_q.backends.DummyBackend"}}
+    with pytest.raises(framework.InvalidTaskBackend):
+        read.refresh()
+
+
+@pytest.mark.django_db
+def test_a_result_of_a_type_that_json_lacks_is_a_type_error():
+    result = tasks.answer.enqueue("object")
+    run_jobs()
+    result.refresh()
+    (error,) = result.errors
+    assert (error.exception_class, error.code) == (TypeError, "RESULT_UNSTORABLE")
+    assert "Unsupported type: The return value is of type builtins.object" in error.traceback
+
+
+class Urgency(models.IntegerChoices):
+    HIGH = 9, "High"
+
+
+class Queues(models.TextChoices):
+    MAIL = "mail", "Mail"
+
+
+@task(name="test_backend.answer_safely")
+def answer_safely(kind):
+    values = {
+        "safe": mark_safe("<b>"),
+        "html": format_html("<b>{}</b>", "&"),
+        "choices": {Queues.MAIL: [Queues.MAIL, Urgency.HIGH]},
+        "lazy": gettext_lazy("Yes"),
+    }
+    return values[kind]
+
+
+@pytest.mark.parametrize(
+    ("kind", "stored"),
+    [("safe", "<b>"), ("html", "<b>&amp;</b>"), ("choices", {"mail": ["mail", 9]}), ("lazy", "Yes")],
+)
+def test_what_extends_json_types_is_stored_wherever_it_is_given(storage_alias, kind, stored):
+    value = answer_safely.func(kind)
+    tag = "a tag" if isinstance(value, dict) else value
+    sent = answer_safely.using(
+        priority=Urgency.HIGH, queue_name=Queues.MAIL, tags=[tag], metadata={kind: value}
+    )
+    with translation.override("en"):
+        result = sent.enqueue(mark_safe(kind))
+        run_jobs()
+    result.refresh()
+    job = jobs(storage_alias).get(id=result.id)
+    assert (job.status, job.args, result.return_value) == ("SUCCESSFUL", [kind], stored)
+    assert (job.priority, job.queue_name) == (9, "mail")
+    assert json.loads(job.metadata) == {kind: stored}
+    assert json.loads(job.tags) == ["a tag" if isinstance(value, dict) else stored]
+    assert {type(part) for part in (*sent.tags, sent.queue_name)} == {str}
+    assert type(sent.priority) is int

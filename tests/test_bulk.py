@@ -3,30 +3,47 @@
 import json
 import uuid
 from datetime import timedelta
+from html import unescape
+from io import StringIO
 from typing import Any
 
 import pytest
 from django.contrib.admin.models import LogEntry
-from django.contrib.auth.models import Permission, User
+from django.contrib.auth.models import AnonymousUser, Permission, User
 from django.core.cache import cache
+from django.core.management import call_command
 from django.db import OperationalError
 from django.test import Client
 from django.utils import timezone
 
-from django_tasks_q import tasks
-from django_tasks_q.actions import NAMED, Selection, cancel, run_again, run_schedule, save_schedule
+from django_tasks_q import enqueue, schedule, tasks
+from django_tasks_q._framework import InvalidTask, task_backends
+from django_tasks_q.actions import (
+    NAMED,
+    Reason,
+    Selection,
+    Walk,
+    cancel,
+    retry,
+    run_again,
+    run_schedule,
+    save_schedule,
+)
 from django_tasks_q.admin import performing
-from django_tasks_q.admin.joblist import TABS, Filters
+from django_tasks_q.admin.joblist import TABS, Filters, page_of
 from django_tasks_q.admin.verbs import VERBS
 from django_tasks_q.api.filters import FILTERS, filtered, selection_of
-from django_tasks_q.models import Job, Progress
+from django_tasks_q.maintenance.schedules import Firings
+from django_tasks_q.models import Firing, Job, Progress, Schedule
+from django_tasks_q.registry import registry
 from django_tasks_q.results import task_result
 from django_tasks_q.scope import request_of
 from django_tasks_q.signals import action_performed
 from django_tasks_q.testing import run_jobs
 
-from .admin_support import HOSTILE, JOBS, Page, make_failed, make_job, page, staff
+from .admin_support import BASE, HOSTILE, JOBS, Page, make_failed, make_job, page, staff
 from .api_support import JOBS as API_JOBS
+from .api_support import client_of
 from .project import Project
 from .test_worker import finished, options
 
@@ -43,7 +60,9 @@ def any_database(storage_alias: str, settings: Any) -> str:
 
 
 def person(*codenames: str, name: str = "asker", **flags: Any) -> User:
+    """Somebody who may see jobs, and has those permissions."""
     user = User.objects.create_user(name, **flags)
+    codenames = ("view_job", *codenames)
     user.user_permissions.set(
         Permission.objects.filter(content_type__app_label="django_tasks_q", codename__in=codenames)
     )
@@ -167,13 +186,13 @@ def test_what_comes_after_the_asking_is_left_alone() -> None:
 
 
 @pytest.mark.django_db
-def test_it_never_does_anything_to_itself() -> None:
+def test_it_never_does_anything_to_itself(monkeypatch: pytest.MonkeyPatch) -> None:
     make_job()
     everything = Selection()
-    job = asked(person("cancel_job"), "cancel", everything)
     # Even where its id is that of an earlier time, as from a host whose clock is slow.
     early = uuid.UUID(int=1)
-    Job.objects.filter(pk=job.pk).update(id=early)
+    monkeypatch.setattr("django_tasks_q.backends.database.uuid7_texts", lambda count: [str(early)])
+    asked(person("cancel_job"), "cancel", everything)
     run_jobs(limit=1)
     job = Job.objects.get(pk=early)
     assert (job.status, job.return_value) == ("SUCCESSFUL", {"done": 1, "requested": 0, "skipped": {}})
@@ -259,19 +278,159 @@ def test_what_it_leaves_alone_is_told_by_the_reason() -> None:
 
 
 @pytest.mark.django_db
-def test_a_copy_of_it_does_nothing_whoever_it_names() -> None:
+def test_nothing_makes_a_copy_of_it() -> None:
     make_failed()
+    job = asked(User.objects.create_superuser("root"), "delete")
+    cancel(job.pk)
+    task = registry.get(tasks.BULK)
+    for copied in (
+        lambda: run_again(job.pk),
+        lambda: run_again(job.pk, kwargs=job.kwargs),
+        lambda: task.enqueue(**job.kwargs),
+        lambda: task.using(priority=1).enqueue_many([job.kwargs]),
+        lambda: task.bind(**job.kwargs).enqueue(),
+        lambda: enqueue(tasks.BULK, kwargs=job.kwargs),
+        lambda: enqueue(f"{tasks.BULK}_of_another_release", kwargs=job.kwargs, allow_unregistered=True),
+        lambda: save_schedule("x", tasks.BULK, kwargs=job.kwargs, every=60),
+        lambda: schedule("x", task.bind(**job.kwargs), every=60),
+    ):
+        with pytest.raises(InvalidTask, match="itself"):
+            copied()
+    assert Job.objects.count() == 2
+    assert not Schedule.objects.exists()
+
+
+@pytest.mark.django_db
+def test_a_copy_or_an_edit_of_it_that_is_stored_all_the_same_does_nothing(settings: Any) -> None:
+    make_failed()
+    job = asked(User.objects.create_superuser("root"), "delete", Selection(queue="elsewhere"))
+    values = {field.name: getattr(job, field.name) for field in Job._meta.fields}
+    copy = Job.objects.create(**values | {"id": uuid.uuid4()})
+    edited = asked(User.objects.create_superuser("other"), "delete", Selection(queue="elsewhere"))
+    for change in (
+        {"selection": {"status": "FAILED"}},
+        {"user": str(User.objects.get(username="root").pk)},
+        {"signature": ""},
+        {"signature": None},
+        {"signature": job.kwargs["signature"]},
+    ):
+        text = json.dumps([[], {**edited.kwargs, **change}])
+        Job.objects.filter(pk=edited.pk).update(arguments=text, status="READY", attempts=0)
+        for row in (edited, copy):
+            run_jobs()
+            row.refresh_from_db()
+            assert (row.status, row.attempt_set.latest("fence").exception_class) == (
+                "FAILED",
+                "django.core.exceptions.PermissionDenied",
+            )
+    assert Job.objects.get(pk=job.pk).status == "SUCCESSFUL"
+    assert Job.objects.filter(task_name="shop.ship").count() == 1
+
+
+@pytest.mark.django_db
+def test_a_request_stays_good_when_the_secret_key_is_changed(settings: Any) -> None:
+    make_failed()
+    job = asked(person("retry_job"))
+    settings.SECRET_KEY_FALLBACKS = [settings.SECRET_KEY]
+    settings.SECRET_KEY = "another"
+    assert ended(job).return_value["done"] == 1
+    later = asked(person("retry_job", name="later"))
+    settings.SECRET_KEY, settings.SECRET_KEY_FALLBACKS = "a third", []
+    assert ended(later).status == "FAILED"
+
+
+@pytest.mark.django_db
+def test_a_stored_schedule_of_it_does_not_fire_and_says_so() -> None:
+    make_failed()
+    job = asked(User.objects.create_superuser("root"), "delete")
+    cancel(job.pk)
+    row = Schedule.objects.create(
+        backend="default",
+        name="forged",
+        origin="database",
+        task_name=tasks.BULK,
+        arguments=job.arguments,
+        kind="every",
+        expression="60",
+        next_at=timezone.now(),
+    )
+    backend: Any = task_backends["default"]
+    Firings(backend.storage, backend).fire()
+    assert Job.objects.count() == 2
+    tick = Firing.objects.get(schedule=row)
+    assert (tick.outcome, "itself" in tick.reason) == ("failed", True)
+    with pytest.raises(InvalidTask):
+        run_schedule("forged")
+    client = staff("view_job", "view_schedule", "run_schedule", "change_schedule", "view_payload_job")
+    address = f"{BASE}schedule/{row.pk}/"
+    assert "itself" in Page(client.get(f"{address}change/")).text
+    assert f'value="{tasks.BULK}"' not in client.get(f"{address}edit/").content.decode()
+    told = client.post(f"{BASE}schedule/actions/run/", {"id": row.pk, "confirmed": "1"}, follow=True)
+    assert "itself" in Page(told).text
+    assert Job.objects.count() == 2
+
+
+@pytest.mark.django_db
+def test_only_who_asked_for_it_has_it_done_once_more() -> None:
+    make_failed()
+    asker, root = person("delete_job", "retry_job"), User.objects.create_superuser("root")
+    job = asked(asker, "delete")
+    cancel(job.pk)
+    for user in (None, root, AnonymousUser()):
+        done = retry(job.pk, user=user)
+        assert (done.done, done.skipped) == (set(), {Reason.OTHERS: {job.pk}})
+    out = StringIO()
+    with pytest.raises(SystemExit):
+        call_command("tasks", "retry", str(job.pk), stdout=out)
+    assert "1 skipped: is another user's request" in out.getvalue()
+    for by in ({"status": "CANCELLED"}, {"task": tasks.BULK}):
+        body = {"filter": by}
+        done = post(client_of(root), "bulk/retry/", **body).json()
+        assert (done["done"], done["skipped"]) == (0, {"others": 1})
+        again = asked(root, "retry", Selection(**by))
+        assert ended(again).return_value == {"done": 0, "requested": 0, "skipped": {"others": 1}}
+        again.delete()
+    refused = post(client_of(root), f"{job.pk}/retry/")
+    assert refused.status_code == 403
+    assert "who asked" in refused.json()["detail"]
+    admin = Client()
+    admin.force_login(root)
+    for action in ({"ids": str(job.pk)}, {"matching": "status=cancelled"}):
+        shown = admin.post(f"{JOBS}actions/retry/", {**action, "confirmed": "1"}, follow=True)
+        assert "another user's request" in unescape(Page(shown).text)
+    job.refresh_from_db()
+    assert job.status == "CANCELLED"
+    assert post(client_of(asker), f"{job.pk}/retry/").status_code == 200
+    assert ended(job).return_value["done"] == 1
+    assert LogEntry.objects.get(object_id=str(job.pk), change_message="Delete: 1 done.").user == asker
+
+
+@pytest.mark.django_db
+def test_it_is_no_task_that_anybody_is_offered() -> None:
     root = User.objects.create_superuser("root")
     job = asked(root, "delete")
-    cancel(job.pk)
-    forged = {**job.kwargs, "verb": "delete"}
-    for kwargs in (None, forged):
-        copy = run_again(job.pk, kwargs=kwargs).result
-        assert copy is not None
-        run_jobs(limit=1)
-        row = Job.objects.get(id=copy.id)
-        assert (row.status, "ask for it anew" in row.attempt_set.get().message) == ("FAILED", True)
-    assert Job.objects.filter(task_name="shop.ship").count() == 1
+    client = client_of(root)
+    api = API_JOBS.removesuffix("jobs/")
+    assert tasks.BULK not in [task["name"] for task in client.get(f"{api}tasks/").json()]
+    assert client.get(f"{api}tasks/{tasks.BULK}/").status_code == 404
+    assert post(client, f"../tasks/{tasks.BULK}/enqueue/", **job.kwargs).status_code == 404
+    body = {"task": tasks.BULK, "arguments": job.kwargs, "every": 60}
+    assert post(client, "../schedules/x/save/", **body).status_code == 404
+    for given in ({}, {"arguments": job.kwargs}):
+        assert post(client, f"{job.pk}/run-again/", **given).status_code in (403, 409)
+    address = f'value="{tasks.BULK}"'
+    assert address not in client.get(f"{BASE}schedule/add/").content.decode()
+    form = {"name": "x", "task": tasks.BULK, "kind": "every", "expression": "60", "timezone": "UTC"}
+    more = {"missed": "one", "overlap": "allow", "args": "[]", "kwargs": json.dumps(job.kwargs)}
+    assert client.post(f"{BASE}schedule/add/", form | more).status_code == 400
+    assert client.get(f"{JOBS}enqueue/?task={tasks.BULK}").status_code == 404
+    assert tasks.BULK not in Page(client.get(f"{JOBS}tasks/")).text
+    assert f"{job.pk}/again/" not in client.get(page(job)).content.decode()
+    shown = client.get(f"{JOBS}{job.pk}/again/").context_data
+    sent = {"args": "[]", "kwargs": json.dumps(shown["form"].initial["kwargs"]), "reason": ""}
+    assert client.post(f"{JOBS}{job.pk}/again/", sent).status_code == 400
+    assert Job.objects.count() == 1
+    assert not Schedule.objects.exists()
 
 
 @pytest.mark.django_db
@@ -333,9 +492,13 @@ def test_a_filter_of_the_admin_and_the_value_of_it_find_the_same() -> None:
         for query in ("", "&task=b", "&queue=b&tag=t", f"&worker={worker}", "&window=24h", "&dismissed=1"):
             filters = Filters.parse(f"status={tab}{query}")
             assert not filters.problems
-            found = set(filters.bounded(filters.in_time(Job.objects.all()))[0].values_list("id", flat=True))
-            selection = filters.selection(Job.objects.all())
-            assert set(selection.of(Job.objects.all()).values_list("id", flat=True)) == found, (tab, query)
+            found = {job.pk for job in page_of(Job.objects.all(), filters, "", 100).rows}
+            walk = Walk(filters.selection(), Job.objects.all())
+            assert walk.count() == len(found)
+            ids = []
+            while not walk.is_over:
+                ids += walk.ids(2)
+            assert (set(ids), len(ids)) == (found, len(found)), (tab, query)
 
 
 @pytest.mark.django_db
@@ -383,9 +546,8 @@ def test_the_admin_offers_it_above_the_cap_and_leads_to_its_page(monkeypatch: py
     make_failed(task_name="b")
     asked = confirm(client, "retry", matching="status=failed&task=a")
     assert "Retry: all 5, in the background" in " ".join(Page(asked).text.split())
-    assert asked.context_data["question"] == "Retry 3 jobs?"
-    ids, query = asked.context_data["ids"], asked.context_data["matching"]
-    form = {"ids": ids, "all": query, "confirmed": "1", "background": "1"}
+    assert asked.context_data["question"] == "Retry 5 jobs?"
+    form = {"all": asked.context_data["matching"], "confirmed": "1", "background": "1"}
     assert confirm(client, "retry", **form, at="never").status_code == 400
     response = client.post(f"{JOBS}actions/retry/", {**form, "reason": "because"}, follow=True)
     job = Job.objects.get(task_name=tasks.BULK)
@@ -397,13 +559,13 @@ def test_the_admin_offers_it_above_the_cap_and_leads_to_its_page(monkeypatch: py
     assert Job.objects.get(task_name="b").status == "FAILED"
     shown = Page(client.get(page(job))).text
     assert "Retry: 5 done. because" in shown
-    # The other button does what it did before.
     monkeypatch.setattr(performing, "COUNTED", 4)
     Job.objects.filter(task_name="a").update(status="FAILED")
     again = confirm(client, "retry", matching="status=failed&task=a")
-    assert "all 4+" in Page(again).text
-    confirm(client, "retry", ids=again.context_data["ids"], all=query, confirmed="1")
-    assert Job.objects.filter(task_name="a", status="READY").count() == 3
+    assert "all at least 4, in the background" in Page(again).text
+    # What has become too many since it was asked about is asked about anew.
+    confirm(client, "retry", matching="status=failed&task=a", confirmed="1")
+    assert Job.objects.filter(task_name="a", status="READY").count() == 0
 
 
 @pytest.mark.django_db

@@ -147,14 +147,107 @@ def test_a_missing_backport_is_an_error_that_says_what_to_install(tmp_path):
     assert "pip install 'django-tasks-q[backport]'" in done.stderr
 
 
-def test_a_module_of_tasks_that_is_broken_stops_the_start(tmp_path):
-    app = tmp_path / "broken"
-    app.mkdir()
-    (app / "__init__.py").touch()
-    (app / "tasks.py").write_text("import a_module_that_is_not_there\n")
-    done = project(tmp_path, ["django_tasks_q", "broken"], CHECK)
-    assert done.returncode == 1
-    assert "No module named 'a_module_that_is_not_there'" in done.stderr
+def make_app(tmp_path, name, files):
+    """An app whose files have that text, by their paths."""
+    for path, text in {"__init__.py": "", **files}.items():
+        target = tmp_path / name / path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_text(text)
+
+
+ONE_TASK = "from django_tasks_q import task\n@task\ndef {}(): pass\n"
+NAMES = (
+    "import django; django.setup(); from django_tasks_q.registry import registry; print(*registry.names())"
+)
+BROKEN = {
+    "missing": (
+        "from celery_that_is_not_there import shared_task\n",
+        "ModuleNotFoundError: No module named 'cel",
+    ),
+    "typo": ("def x(:\n", "SyntaxError: "),
+    "raising": ("1 / 0\n", "ZeroDivisionError: division by zero"),
+    "leaving": ("import sys; sys.exit(3)\n", "SystemExit: 3"),
+}
+
+
+def test_a_module_of_tasks_that_is_broken_stops_workers_and_not_the_site(tmp_path):
+    for name, (text, _) in BROKEN.items():
+        make_app(tmp_path, name, {"tasks.py": text})
+    make_app(tmp_path, "good", {"tasks.py": ONE_TASK.format("fine")})
+    installed = ["django_tasks_q", *BROKEN, "good"]
+    site = project(tmp_path, installed, NAMES)
+    assert site.returncode == 0, site.stderr
+    assert "good.tasks.fine" in site.stdout
+    for command in ("'check'", "'runworker', skip_checks=False"):
+        done = project(tmp_path, installed, CHECK.replace("'check'", command))
+        assert done.returncode == 1
+        assert done.stderr.count("django_tasks_q.E017") == len(BROKEN)
+        for name, (_, reason) in BROKEN.items():
+            told = f"The module {name}.tasks cannot be imported, and its tasks are not known: {reason}"
+            assert told in done.stderr.partition("SystemCheckError")[2]
+
+
+def test_a_module_of_tasks_for_another_library_can_be_left_out(tmp_path):
+    text, _ = BROKEN["missing"]
+    make_app(tmp_path, "other", {"tasks/__init__.py": "", "tasks/one.py": text, "tasks/two.py": text})
+    leave_out = (
+        "from other_settings import TASKS; TASKS['default']['OPTIONS'] = {'EXCLUDE_TASK_MODULES': %r}\n"
+    )
+    done = project(tmp_path, ["django_tasks_q", "other"], leave_out % ["other.tasks.one"] + CHECK)
+    assert "other.tasks.two" in done.stderr
+    assert "other.tasks.one" not in done.stderr
+    done = project(tmp_path, ["django_tasks_q", "other"], leave_out % ["other.tasks"] + CHECK)
+    assert done.returncode == 0, done.stderr
+
+
+def test_tests_and_programs_among_tasks_are_not_imported(tmp_path):
+    files = {
+        f"tasks/{name}.py": "raise AssertionError\n" for name in ("__main__", "conftest", "test_a", "a_test")
+    }
+    files |= {
+        "tasks/tests/__init__.py": "raise AssertionError\n",
+        "tasks/tests/test_b.py": "raise AssertionError\n",
+    }
+    files |= {"tasks/__init__.py": "", "tasks/testing.py": ONE_TASK.format("kept")}
+    make_app(tmp_path, "other", files)
+    done = project(tmp_path, ["django_tasks_q", "other"], NAMES)
+    assert "other.tasks.testing.kept" in done.stdout, done.stderr
+    assert "AssertionError" not in done.stderr
+
+
+def test_the_reloader_watches_what_could_not_be_imported(tmp_path):
+    text, _ = BROKEN["typo"]
+    make_app(tmp_path, "other", {"tasks.py": text})
+    code = (
+        "import django; django.setup()\n"
+        "from django.utils.autoreload import StatReloader, autoreload_started\n"
+        "reloader = StatReloader(); autoreload_started.send(sender=reloader)\n"
+        "print(*(path for path in reloader.watched_files() if path.name == 'tasks.py'))"
+    )
+    assert str(tmp_path / "other" / "tasks.py") in project(tmp_path, ["django_tasks_q", "other"], code).stdout
+
+
+@pytest.mark.parametrize(
+    ("own", "path"), [(True, "DatabaseBackend"), (False, "DatabaseBackend"), (False, "ImmediateBackend")]
+)
+def test_tasks_may_be_declared_before_the_apps_are_loaded(tmp_path, own, path):
+    where = "django_tasks_q" if own else "django.tasks" if django.VERSION >= (6, 0) else "django_tasks"
+    make_app(
+        tmp_path,
+        "early",
+        {
+            "apps.py": "from django.apps import AppConfig\nfrom . import work\n"
+            "class Early(AppConfig):\n    name = 'early'\n",
+            "work.py": f"from {where} import task\n@task(priority=3)\ndef run(order: int): pass\n",
+        },
+    )
+    code = (
+        "from other_settings import TASKS\n"
+        f"TASKS['default']['BACKEND'] = 'django_tasks_q.backends.{path}'\n"
+        "import django; django.setup()\nfrom early.work import run\nprint(run.name, run.priority)\n"
+    )
+    done = project(tmp_path, ["early.apps.Early", "django_tasks_q"], code)
+    assert done.stdout.strip() == "early.work.run 3", done.stderr
 
 
 def test_tasks_are_found_in_packages_and_behind_app_configs(tmp_path):

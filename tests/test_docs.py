@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import MISSING, fields
 from pathlib import Path
+from types import FunctionType
 
 import pytest
 from django.core.management.base import BaseCommand
@@ -22,6 +23,8 @@ from django_tasks_q.execution import endings
 from django_tasks_q.execution.context import TaskContext
 from django_tasks_q.management.commands.prune_tasks import Command as PruneTasks
 from django_tasks_q.management.commands.runworker import Command
+from django_tasks_q.models import Attempt, Job
+from django_tasks_q.models.job import JobQuerySet
 from django_tasks_q.policy import OnLost
 from django_tasks_q.results import STATUS
 from django_tasks_q.states import FINAL, TRANSITIONS, JobStatus
@@ -220,3 +223,22 @@ def test_every_name_of_the_package_is_told_of():
 def test_every_attribute_of_a_context_is_there():
     table = set(re.findall(r"\w+", " ".join(first_column(section("reference/tasks.md", "## The context")))))
     assert {name for name in vars(TaskContext) if not name.startswith("_")} <= table
+
+
+@pytest.mark.parametrize(
+    ("model", "heading", "left_out"),
+    [(Job, "## Fields", set()), (Attempt, "## Attempts", {"id", "job"})],
+)
+def test_every_field_of_a_model_is_there(model, heading, left_out):
+    documented = {name for row in rows(section("reference/job.md", heading)) for name in code(row[0])}
+    assert documented == {field.name for field in model._meta.concrete_fields} - left_out
+
+
+@pytest.mark.parametrize(("owner", "heading"), [(Job, "## Properties"), (JobQuerySet, "## Querysets")])
+def test_what_a_job_and_its_queryset_offer_is_there(owner, heading):
+    documented = {
+        name.partition("(")[0] for row in rows(section("reference/job.md", heading)) for name in code(row[0])
+    }
+    kind = property if owner is Job else FunctionType
+    own = {name for name, value in vars(owner).items() if isinstance(value, kind) and name[0] != "_"}
+    assert documented == own - {"pk"}

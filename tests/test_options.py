@@ -137,7 +137,7 @@ def test_what_belongs_to_one_task_is_no_default(own):
 
 
 def test_a_bad_default_is_refused_at_once():
-    with pytest.raises(ValueError, match="priority must be between"):
+    with pytest.raises(ValueError, match="priority must be a whole number between -100 and 100"):
         task.defaults(priority=1000)
     with pytest.raises(TypeError, match="run_after belongs to one send"):
         task.defaults(run_after=None)

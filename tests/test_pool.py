@@ -18,7 +18,7 @@ from django_tasks_q.worker import handle as handle_module
 from django_tasks_q.worker import protocol, single
 from django_tasks_q.worker.board import OVER, Board, open_memory
 from django_tasks_q.worker.forkserver import Pipes
-from django_tasks_q.worker.groups import Group
+from django_tasks_q.worker.groups import BACKLOG_BYTES, FRAME_BYTES, Group
 from django_tasks_q.worker.pool import Pool
 from django_tasks_q.worker.protocol import Channel
 from django_tasks_q.worker.recycling import Recycling
@@ -223,14 +223,139 @@ def test_one_long_job_is_enough_to_claim_fewer_ahead(pool, children):
 def test_a_busy_channel_keeps_what_the_other_side_does_not_take(pool, children):
     big = "x" * 200_000
     jobs = [claimed(arguments=f'[["{big}"],{{}}]') for _ in range(20)]
-    pool.groups[0].backlog.extend(jobs)
-    pool.feed()
+    children[0].handle.send(jobs)
     assert children[0].handle.channel.has_unsent
     arrived = []
-    while len(arrived) < 10:
+    while len(arrived) < 20:
         arrived += children[0].jobs()
         children[0].handle.channel.flush()
-    assert all(job.arguments == jobs[0].arguments for job in arrived)
+    assert arrived == jobs
+
+
+def large(size):
+    return claimed(arguments=f'[["{"x" * size}"],{{}}]')
+
+
+def test_a_child_is_handed_no_more_at_once_than_it_has_read_in_a_moment(pool, children):
+    children[1].handle.ready = False
+    pool.add(large(30_000) for _ in range(20))
+    pool.feed()
+    sizes = [len(body) for kind, body in children[0].channel.receive() if kind == protocol.RUN]
+    assert sizes
+    assert max(sizes) <= FRAME_BYTES
+    # And nothing more as long as it has not taken what it was handed.
+    assert children[0].handle.channel.has_unsent or pool.waiting == 0
+    assert pool.waiting > 0
+
+
+def test_a_job_of_any_size_goes_by_itself(pool, children):
+    children[1].handle.ready = False
+    jobs = [large(10 * FRAME_BYTES), claimed(), claimed()]
+    pool.add(jobs)
+    pool.feed()
+    assert list(children[0].handle.sent) == jobs[:1]
+    arrived = []
+    while not arrived:
+        arrived = children[0].jobs()
+        children[0].handle.channel.flush()
+    assert arrived == jobs[:1]
+
+
+def test_the_time_to_begin_counts_from_when_a_job_has_left(pool, children):
+    child = children[0]
+    children[1].handle.ready = False
+    pool.add([large(2_000_000)])
+    pool.feed()
+    assert child.handle.channel.unsent > 1_000_000
+    while child.handle.channel.has_unsent:
+        child.handle.since = late(2 * single.PATIENCE)
+        child.jobs()  # makes room for the next piece
+        pool.receive()
+        assert len(child.handle.sent) == 1
+    child.handle.since = late(2 * single.PATIENCE)
+    pool.receive()
+    assert (len(child.handle.sent), pool.waiting) == (0, 1)
+
+
+def test_a_child_that_reads_nothing_of_a_job_does_not_keep_it(pool, children):
+    child = children[0]
+    children[1].handle.ready = False
+    pool.add([large(2_000_000)])
+    pool.feed()
+    pool.receive()
+    child.handle.since = late(2 * single.PATIENCE)
+    pool.receive()
+    assert (len(child.handle.sent), pool.waiting) == (0, 1)
+
+
+def test_a_child_that_began_none_of_its_jobs_has_longer_for_the_next(pool, children):
+    child = children[0]
+    children[1].handle.ready = False
+    pool.add([claimed()])
+    waited = []
+    for _ in range(4):
+        pool.feed()
+        while child.handle.sent:
+            child.handle.since = late(child.handle.patience * 0.5)
+            pool.receive()
+            assert child.handle.sent
+            waited.append(child.handle.patience)
+            child.handle.since = late(child.handle.patience * 1.5)
+            pool.receive()
+        child.jobs()
+        child.channel.send(protocol.DROPPED)
+        pool.receive()
+    assert waited == [single.PATIENCE * 2**times for times in range(4)]
+    pool.feed()
+    (job,) = child.jobs()
+    child.take_token()
+    child.answer(job)
+    pool.receive()
+    assert child.handle.patience == single.PATIENCE
+
+
+def test_the_parent_claims_less_where_calls_are_large(pool, children):
+    before = pool.room(pool.groups[0])
+    pool.add(large(250_000) for _ in range(200))
+    pool.groups[0].backlog.clear()
+    assert 1 <= pool.room(pool.groups[0]) <= BACKLOG_BYTES // 250_000 + 1 < before
+    pool.add([large(10 * BACKLOG_BYTES)] * 4)
+    assert pool.room(pool.groups[0]) == 0
+    pool.groups[0].backlog.clear()
+    assert pool.room(pool.groups[0]) == 1
+    for _ in range(2000):
+        pool.add([claimed()])
+        pool.groups[0].backlog.clear()
+    assert pool.room(pool.groups[0]) == before
+
+
+def test_large_calls_reach_all_the_threads_of_a_child_at_once(pool, several):
+    pool.add(large(50_000) for _ in range(3))
+    pool.feed()
+    assert (several.handle.held, pool.waiting) == (3, 0)
+
+
+def test_an_answer_of_an_earlier_attempt_is_not_that_of_the_next(pool, several):
+    job = claimed()
+    begin(pool, several, job._replace(fence=2))
+    several.answer(job)
+    assert pool.receive() == []
+    several.answer(job._replace(fence=2))
+    assert [outcome.fence for outcome in pool.receive()] == [2]
+
+
+def test_a_child_that_answers_for_what_it_does_not_have_is_replaced(pool, children, monkeypatch):
+    killed = []
+    monkeypatch.setattr(handle_module, "kill_group", killed.append)
+    child, job = children[0], claimed()
+    child.handle.pid = 4711
+    child.handle.send([job])
+    child.take_token()
+    child.answer(claimed())
+    assert pool.receive() == []
+    assert killed == [4711]
+    (outcome,) = pool._bury(child.handle, KILLED)
+    assert (outcome.job_id, outcome.kind) == (job.id, AttemptOutcome.RELEASED)
 
 
 def test_frames_survive_being_cut_anywhere():

@@ -60,7 +60,8 @@ def test_each_ending_is_counted_as_what_it_is(storage, rows):
     jobs = {name: claimed(waited=2.0) for name in OUTCOMES}
     tally.claimed(jobs.values())
     outcomes = [OUTCOMES[name](job) for name, job in jobs.items()]
-    tally.ended(outcomes, {outcome.job_id: outcome.status for outcome in outcomes})
+    endings = zip(outcomes, jobs.values(), strict=True)
+    tally.ended(endings, {outcome.job_id: outcome.status for outcome in outcomes})
     tally.write(now=True)
     found = rows.get()
     assert (found.backend, found.queue_name, found.task_name) == ("default", "q", "t")
@@ -78,8 +79,8 @@ def test_what_was_others_is_not_counted(storage, rows):
     tally = Tally(storage, "default")
     job = claimed()
     tally.claimed([job])
-    tally.ended([OUTCOMES["successful"](job)], {})
-    tally.ended([OUTCOMES["successful"](job)], {job.id: JobStatus.SUCCESSFUL})
+    tally.ended([(OUTCOMES["successful"](job), job)], {})
+    tally.ended([(OUTCOMES["successful"](job), None)], {job.id: JobStatus.SUCCESSFUL})
     tally.write(now=True)
     assert (rows.get().started, rows.get().successful) == (1, 0)
 

@@ -1,13 +1,14 @@
 """The conformance suite: what every storage promises, run unchanged on every database."""
 
 import threading
+import time
 import uuid
 from datetime import timedelta
 from types import SimpleNamespace
 
 import pytest
 from django.core.exceptions import ImproperlyConfigured
-from django.db import connections
+from django.db import OperationalError, connections, transaction
 from django.utils import timezone
 
 from django_tasks_q.conf import Options
@@ -18,7 +19,8 @@ from django_tasks_q.models.identifiers import uuid7
 from django_tasks_q.moments import moment
 from django_tasks_q.outcomes import Failure, Outcome
 from django_tasks_q.states import FINAL, TRANSITIONS, JobStatus
-from django_tasks_q.storage import Claim, storage_for
+from django_tasks_q.storage import Claim, session, storage_for
+from django_tasks_q.storage.session import repeated
 
 ME, YOU = uuid.uuid4(), uuid.uuid4()
 NAMES = ("a", "b")
@@ -408,6 +410,81 @@ def test_workers_long_gone_are_forgotten(storage):
     register(storage, YOU)
     assert storage.forget_workers(older_than=50.0) == 1
     assert Worker.objects.using(storage.alias).get().id == YOU
+
+
+def test_workers_long_gone_are_forgotten_a_slice_at_a_time(storage):
+    for _ in range(5):
+        register(storage, uuid.uuid4(), lease=-100.0)
+    assert storage.forget_workers(older_than=50.0, limit=3) == 3
+    assert storage.forget_workers(older_than=50.0, limit=3) == 2
+    assert storage.forget_workers(older_than=50.0, limit=3) == 0
+
+
+# Repetition
+
+
+def losing(storage, seconds, tries):
+    """A verb that loses to others each time, after a wait of so many seconds."""
+    code = 1205 if storage.connection.vendor == "mysql" else None
+
+    class Losing(type(storage)):
+        def may_repeat(self, error):
+            return True if code is None else super().may_repeat(error)
+
+        @repeated
+        def verb(self):
+            tries.append(time.monotonic())
+            time.sleep(seconds)
+            raise OperationalError(code, "somebody else's fault")
+
+    return Losing(storage.alias)
+
+
+def test_a_verb_that_loses_at_once_is_repeated_after_pauses(storage):
+    tries = []
+    with pytest.raises(OperationalError, match="somebody else's fault"):
+        losing(storage, 0.0, tries).verb()
+    assert len(tries) == session.MAX_REPEATS + 1
+    assert tries[-1] - tries[0] > 0.1  # the longest pauses alone come to two seconds on average
+
+
+def test_a_verb_that_waits_long_is_not_repeated_for_minutes(storage, monkeypatch):
+    monkeypatch.setattr(session, "REPEAT_FOR", 0.1)
+    tries = []
+    with pytest.raises(OperationalError, match="somebody else's fault"):
+        losing(storage, 0.2, tries).verb()
+    assert len(tries) == 1
+
+
+def test_a_lock_that_others_keep_is_waited_for_once(storage, monkeypatch):
+    if storage.alias != "mariadb":
+        pytest.skip("elsewhere nobody gives up a wait for a lock")
+    monkeypatch.setattr(session, "REPEAT_FOR", 0.5)
+    job = add(storage)
+    alias, is_locked, is_done = storage.alias, threading.Event(), threading.Event()
+
+    def keep():
+        with transaction.atomic(using=alias):
+            Job.objects.using(alias).select_for_update().get(id=job.id)
+            is_locked.set()
+            is_done.wait(60)
+        connections[alias].close()
+
+    thread = threading.Thread(target=keep)
+    thread.start()
+    assert is_locked.wait(20)
+    try:
+        with connections[alias].cursor() as cursor:
+            cursor.execute("SET SESSION innodb_lock_wait_timeout = 1")
+        began = time.monotonic()
+        with pytest.raises(OperationalError) as caught:
+            storage.change([job.id], priority=5)
+        assert caught.value.args[0] == 1205
+        assert time.monotonic() - began < 10
+    finally:
+        is_done.set()
+        thread.join()
+        connections[alias].close()
 
 
 # Pruning

@@ -112,7 +112,7 @@ def test_durations_may_be_timedeltas():
         ({"timeout": float("nan")}, ValueError, "timeout"),
         ({"backoff": "1"}, TypeError, "backoff"),
         ({"retry_on": 3}, TypeError, "retry_on takes exception classes"),
-        ({"priority": 101}, ValueError, "priority must be between -100 and 100"),
+        ({"priority": 101}, ValueError, "priority must be a whole number between -100 and 100"),
         ({"priority": "high"}, TypeError, "priority must be a whole number"),
         ({"queue_name": ""}, ValueError, "queue_name"),
         ({"queue_name": "a\nb"}, ValueError, "queue_name"),

@@ -8,6 +8,7 @@ from django.db import connection, transaction
 from django.test import TestCase
 
 from django_tasks_q import _framework as framework
+from django_tasks_q import task
 from django_tasks_q.models import Job
 from django_tasks_q.testing import run_jobs
 
@@ -120,3 +121,22 @@ def test_a_receiver_that_raises_changes_no_outcome(caplog):
     result.refresh()
     assert result.return_value == 2
     assert "a receiver's own fault" in caplog.text
+
+
+def interrupt():
+    raise KeyboardInterrupt
+
+
+interrupted = task(name="test_testing.interrupted")(interrupt)
+interrupted_within = task(name="test_testing.interrupted_within", atomic=True)(interrupt)
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("made", [interrupted, interrupted_within], ids=["plain", "atomic"])
+def test_an_interruption_ends_the_run_and_no_job(made, caplog):
+    result = made.enqueue()
+    with pytest.raises(KeyboardInterrupt):
+        run_jobs()
+    assert not [record for record in caplog.records if record.levelname == "ERROR"]
+    job = Job.objects.get(id=result.id)
+    assert (job.status, job.attempts) == ("READY", 0)

@@ -74,6 +74,16 @@ def test_a_long_job_holds_up_none_of_a_thousand_short_ones(project, tmp_path):
     assert max(gaps) < 1.0
 
 
+@on_one_database
+def test_large_calls_among_small_ones_are_all_finished(project):
+    """What a child is handed at once is counted in bytes too, or it reads for longer than it may wait."""
+    tasks.noop.enqueue_many([()] * 500)  # so that jobs are known to be short
+    for size, count in ((250_000, 60), (20_000, 100), (5_000, 200)):
+        tasks.length.enqueue_many([("x" * size,)] * count)
+    project.run("runworker", "--batch", "--processes", "1", timeout=30)
+    assert Job.objects.filter(status="SUCCESSFUL", crashes=0, attempts=1).count() == 860
+
+
 def test_the_shop_works(project):
     from testproject.shop.models import Email, Order, Product
     from testproject.shop.tasks import process_order

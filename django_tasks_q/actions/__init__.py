@@ -8,7 +8,7 @@ from .answers import Again, CancelDone, Done, Matching, Reason
 from .audit import ADDITION, CHANGE, DELETION, record, told
 from .cancelling import cancel, discard, dismiss
 from .keeping import delete, pin, unpin
-from .matching import matching
+from .matching import BUDGET, Walk, gathered, matching
 from .named import NAMED, Named
 from .queues import limit, pause, resume
 from .report import Report
@@ -28,6 +28,7 @@ from .workers import stop_worker
 
 __all__ = [
     "ADDITION",
+    "BUDGET",
     "CHANGE",
     "DELETION",
     "NAMED",
@@ -40,6 +41,7 @@ __all__ = [
     "Report",
     "ScheduleDone",
     "Selection",
+    "Walk",
     "cancel",
     "change",
     "delete",
@@ -48,6 +50,7 @@ __all__ = [
     "discard",
     "dismiss",
     "enable_schedule",
+    "gathered",
     "limit",
     "matching",
     "pause",

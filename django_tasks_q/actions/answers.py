@@ -23,6 +23,7 @@ class Reason(TextChoices):
     ENDED = "ended", _("has ended")
     SUCCEEDED = "succeeded", _("has succeeded")
     UNCHANGED = "unchanged", _("is like that already")
+    OTHERS = "others", _("is another user's request")
 
 
 #: Ids of what was left alone, by the reason.

@@ -2,9 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any, NamedTuple
+
+from django.db.models import Q
+
 from ..models import Job
 from ..models.job import JobQuerySet
+from ..states import JobStatus
+from ..storage.looks import BY_ID, INDEXED, behind, column_of, edge, up_to
 from .answers import Matching
+from .selection import Selection
+
+#: How many rows of an index a search goes along before it stops to say where it is.
+REACH = 10_000
+#: How many it goes along in all while somebody waits for a count.
+BUDGET = 200_000
 
 
 def matching(jobs: JobQuerySet, cap: int = 1000) -> Matching:
@@ -21,3 +35,128 @@ def matching(jobs: JobQuerySet, cap: int = 1000) -> Matching:
         raise ValueError("matching() takes a query of jobs.")
     ids = list(jobs.order_by("id").values_list("id", flat=True)[: cap + 1])
     return Matching(ids[:cap], len(ids) > cap)
+
+
+def gathered(selection: Selection, jobs: JobQuerySet, cap: int, budget: int | None = None) -> Matching:
+    """The ids of at most ``cap`` jobs of a selection, and whether there are more or may be.
+
+    ``budget`` bounds the rows that are looked at to find them: where it is used up, there may be more.
+    """
+    walk, ids, looked, reach = Walk(selection, jobs), [], 0, REACH
+    while not walk.is_over and len(ids) <= cap and (budget is None or looked < budget):
+        reach = reach if budget is None else min(reach, budget - looked)
+        ids += walk.ids(cap + 1 - len(ids), reach)
+        looked += reach if walk.searches else 0
+        # The first look is quick where much is found, and later ones are few where little is.
+        reach *= 4
+    return Matching(ids[:cap], len(ids) > cap or not walk.is_over)
+
+
+class Walk:
+    """The jobs of a selection, slice by slice, each job once, along the indexes in which they lie.
+
+    A slice reads a bounded number of rows, however large the table is and however rare the jobs are.
+    """
+
+    def __init__(
+        self, selection: Selection, jobs: JobQuerySet, position: Sequence[Any] | None = None
+    ) -> None:
+        """``position`` is what ``stored()`` has returned of an earlier walk, to go on from there."""
+        self.selection, self.jobs = selection, jobs
+        self.parts = _parts(selection)
+        self._part, self._after = (0, None) if not position else self._restored(position)
+
+    @property
+    def is_over(self) -> bool:
+        return self._part >= len(self.parts)
+
+    @property
+    def searches(self) -> bool:
+        """Whether the jobs lie among others, so that a look may find none and yet not be at the end."""
+        return not self.is_over and self._searches(self.parts[self._part])
+
+    def ids(self, size: int, reach: int = REACH) -> list[Any]:
+        """Ids of the next jobs, at most ``size``. Only ``is_over`` tells whether there are no more."""
+        if self.is_over:
+            return []
+        part = self.parts[self._part]
+        rows, end = self._left(part, self._rows(part)), None
+        if self._searches(part):
+            around = part.of(Job.objects.using(self.jobs.db))
+            if part.order == BY_ID:
+                around = self.selection.in_time(around)
+            end = edge(self._left(part, around), part.order, reach)
+            if end is not None:
+                rows = rows.filter(up_to(part.order, end))
+        found = list(rows.order_by(*part.order).values_list(*map(column_of, part.order))[:size])
+        if len(found) == size:
+            self._after = found[-1]
+        elif end is not None:
+            self._after = end
+        else:
+            self._part, self._after = self._part + 1, None
+        return [values[-1] for values in found]
+
+    def count(self) -> int:
+        """How many jobs are left. Reads whatever it takes, for those who have the time."""
+        parts = self.parts[self._part :]
+        found = [self._rows(part) for part in parts]
+        if found:
+            found[0] = self._left(parts[0], found[0])
+        return sum(rows.count() for rows in found)
+
+    def stored(self) -> list[Any]:
+        """Where the next slice begins, in JSON types."""
+        texts = [value.isoformat() if isinstance(value, datetime) else value for value in self._after or ()]
+        return [self._part, *(value if isinstance(value, int) else str(value) for value in texts)]
+
+    def _restored(self, position: Sequence[Any]) -> tuple[int, tuple[Any, ...] | None]:
+        number, *texts = position
+        if not texts:
+            return number, None
+        columns = map(column_of, self.parts[number].order)
+        return number, tuple(
+            Job._meta.get_field(name).to_python(text) for name, text in zip(columns, texts, strict=True)
+        )
+
+    def _rows(self, part: Part) -> JobQuerySet:
+        rows = part.of(self.selection.of(self.jobs))
+        return rows.filter(status__in=part.states) if part.states else rows
+
+    def _left(self, part: Part, rows: JobQuerySet) -> JobQuerySet:
+        return rows if self._after is None else rows.filter(behind(part.order, self._after))
+
+    def _searches(self, part: Part) -> bool:
+        # A tenant's scope narrows like a filter.
+        is_narrow = self.selection.is_narrow or bool(self.jobs.query.where)
+        return not self.selection.is_direct and (is_narrow or bool(part.states))
+
+
+class Part(NamedTuple):
+    """Jobs that lie in one index, and the order of that: of some state, or, with what is left, of others."""
+
+    within: Q
+    order: tuple[str, ...]
+    #: Of states that lie among others: what they are told by.
+    states: tuple[str, ...] = ()
+
+    def of(self, jobs: JobQuerySet) -> JobQuerySet:
+        return jobs.filter(self.within) if self.within else jobs
+
+
+def _parts(selection: Selection) -> list[Part]:
+    states = (selection.status,) if selection.status else selection.states
+    if not states:
+        return [Part(Q(), BY_ID)]
+    parts = [part for state in states if state in INDEXED for part in _indexed(JobStatus(state))]
+    others = tuple(state for state in states if state not in INDEXED)
+    return [*parts, Part(Q(), BY_ID, others)] if others else parts
+
+
+def _indexed(status: JobStatus) -> list[Part]:
+    """By the index of a state. Where its first column is empty, no value says what comes next."""
+    order, within = INDEXED[status], Q(status=status)
+    if not Job._meta.get_field(order[0]).null:
+        return [Part(within, order)]
+    is_empty = Q(**{f"{order[0]}__isnull": True})
+    return [Part(within & ~is_empty, order), Part(within & is_empty, BY_ID)]

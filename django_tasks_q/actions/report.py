@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Self
-from uuid import UUID
 
 from django.utils.translation import ngettext
 
@@ -19,8 +18,8 @@ class Report:
     done: int = 0
     requested: int = 0
     skipped: dict[str, int] = field(default_factory=dict)
-    #: The last job that was dealt with, in the order of the ids.
-    last: UUID | None = None
+    #: Where the jobs begin that were not dealt with yet, as ``Walk.stored()`` tells it.
+    position: list[Any] = field(default_factory=list)
 
     @classmethod
     def of(cls, answer: Any) -> Self:
@@ -44,14 +43,13 @@ class Report:
 
     def stored(self) -> dict[str, Any]:
         """In JSON types."""
-        return {**self.numbers, "last": None if self.last is None else str(self.last)}
+        return {**self.numbers, "position": self.position}
 
     @classmethod
     def restored(cls, stored: Mapping[str, Any] | None) -> Self:
         if not stored:
             return cls()
-        last = stored["last"]
-        return cls(**{**stored, "skipped": dict(stored["skipped"]), "last": UUID(last) if last else None})
+        return cls(**{**stored, "skipped": dict(stored["skipped"]), "position": list(stored["position"])})
 
     def told(self) -> str:
         """ "n done, m skipped because …", in the language that is active."""

@@ -12,14 +12,15 @@ from django.utils import timezone
 from .. import codec
 from ..models import Job
 from ..models.identifiers import uuid7_texts
-from ..registry import registry
-from ..results import new_result, task_result
+from ..registry import refuse_internal, registry
+from ..results import new_result
 from ..scope import database
 from ..states import JobStatus
 from ..storage import Send, storage_for
 from ..storage.operations import RETRYABLE
+from . import requests
 from .answers import Again, Done, Reason
-from .telling import Ids, backend_of, moment, perform, tell, text
+from .telling import Ids, backend_of, moment, perform, tell, text, uuids
 
 #: Columns of a job that its copy has as well, where they are not empty.
 COPIED = ("tags", "metadata", "retention", "result_ttl")
@@ -36,19 +37,22 @@ def retry(
     """Have jobs run once more that have failed, expired or been cancelled: now, or ``at`` a time.
 
     Their attempts and crashes are counted anew, while the records of those that were stay. An expiry is
-    taken away if it would keep the job from being started.
+    taken away if it would keep the job from being started. Bulk work is done with the rights of whoever
+    asked for it, so a job of that kind is left alone unless ``user`` is who did.
     """
-    start = moment(at, "at")
-    return perform(
+    start, wanted, alias = moment(at, "at"), uuids(ids), using or database()
+    others = requests.of_others(wanted, user, alias)
+    done = perform(
         "retry",
-        ids,
+        [id for id in wanted if id not in others],
         lambda storage, ids: storage.retry(ids, start),
         RETRYABLE,
-        using=using,
+        using=alias,
         user=user,
         reason=text(reason, "reason"),
         makes_ready=start is None,
     )[0]
+    return done._replace(skipped=done.skipped | {Reason.OTHERS: others}) if others else done
 
 
 def run_again(
@@ -65,14 +69,16 @@ def run_again(
     ``args`` and ``kwargs`` take the place of the old ones, each for itself, and are bound and encoded as by
     ``enqueue()``, which may raise TypeError, UnserializableValue or UnstorableValue; for a task that this
     process does not know, TaskNotRegistered. The old job is the new one's parent. A time to expire is as
-    far from now as it was from the old job's enqueue.
+    far from now as it was from the old job's enqueue. Raises InvalidTask for a job of the package itself,
+    which is asked for anew instead.
     """
     reason, wanted, alias = text(reason, "reason"), UUID(str(id)), using or database()
     old = Job.objects.using(alias).filter(id=wanted).first()
     if old is None:
         return Again(set(), {Reason.GONE: {wanted}}, None)
+    refuse_internal(old.task_name)
     send = _copy(old, _edited(old, args, kwargs))
-    result = new_result(task_result(old).task._copy(run_after=None), send, 0)
+    result = new_result(send, 0)
     backend = backend_of(old.backend)
     if backend is not None:
         backend.store(alias, send, [result])

@@ -14,8 +14,12 @@ from django.utils import timezone
 from ..models.job import JobQuerySet
 from ..schedules import MAX_NAME as MAX_SCHEDULE_NAME
 from ..states import JobStatus
+from ..storage.looks import with_exception
 from ..task_options import MAX_NAME, MAX_QUEUE_NAME
 from ..validation import flag
+
+#: Stands for no exception, and no error code.
+NONE = "-"
 
 
 def first_id(moment: datetime) -> UUID:
@@ -29,12 +33,18 @@ class Selection:
     """Jobs by what they are. What is empty does not matter. Raises TypeError or ValueError for bad values."""
 
     status: str = ""
+    #: Only those in one of these states.
+    states: tuple[str, ...] = ()
     #: Only those that wait for another attempt.
     retrying: bool = False
     #: Without failures that somebody has dealt with.
     undismissed: bool = False
     task: str = ""
     queue: str = ""
+    backend: str = ""
+    #: The class of the exception of their last attempt, and the code of their error; NONE for none.
+    exception: str = ""
+    code: str = ""
     tag: str = ""
     worker: UUID | None = None
     parent: UUID | None = None
@@ -56,14 +66,14 @@ class Selection:
         """Those of these jobs."""
         equal = {
             "status": self.status,
+            "status__in": self.states,
             "task_name": self.task,
             "queue_name": self.queue,
+            "backend": self.backend,
             "worker_id": self.worker,
             "parent_id": self.parent,
-            "id__gte": self.first,
-            "id__lt": self.before,
         }
-        jobs = jobs.filter(**{name: value for name, value in equal.items() if value})
+        jobs = self.in_time(jobs).filter(**{name: value for name, value in equal.items() if value})
         if self.retrying:
             jobs = jobs.filter(Q(attempts__gt=0) | Q(crashes__gt=0))
         if self.undismissed:
@@ -72,7 +82,29 @@ class Selection:
             jobs = jobs.filter(Q(finished_at__isnull=True) | Q(finished_at__lte=self.ended_by))
         if self.schedule:
             jobs = jobs.scheduled_by(self.schedule)
+        if self.code:
+            jobs = jobs.filter(error_code="" if self.code == NONE else self.code)
+        if self.exception == NONE:
+            jobs = with_exception(jobs).filter(Q(exception="") | Q(exception__isnull=True))
+        elif self.exception:
+            jobs = with_exception(jobs).filter(exception=self.exception)
         return jobs.tagged(self.tag) if self.tag else jobs
+
+    def in_time(self, jobs: JobQuerySet) -> JobQuerySet:
+        """Those of these jobs that have its ids, whatever else they are."""
+        if self.first is not None:
+            jobs = jobs.filter(id__gte=self.first)
+        return jobs if self.before is None else jobs.filter(id__lt=self.before)
+
+    @property
+    def is_narrow(self) -> bool:
+        """Whether it leaves out jobs that lie among the others in the index of their state, or of all ids."""
+        return any(getattr(self, name) for name in _NARROWING)
+
+    @property
+    def is_direct(self) -> bool:
+        """Whether its jobs are found by an index of their own."""
+        return bool(self.parent or self.schedule)
 
     def until_now(self) -> Self:
         """The same without jobs that are enqueued, or end, from now on."""
@@ -80,6 +112,9 @@ class Selection:
         # Of this millisecond there may be some already.
         end = UUID(int=first_id(now).int + (1 << 80))
         return replace(self, before=end if self.before is None else min(self.before, end), ended_by=now)
+
+
+_NARROWING = ("retrying", "undismissed", "task", "queue", "backend", "tag", "worker", "exception", "code")
 
 
 def _instance(kind: type) -> Callable[[Any, str], None]:
@@ -95,6 +130,13 @@ def _status(value: Any, name: str) -> None:
         raise ValueError(f"{name} must be a state of jobs, not {value!r:.100}.")
 
 
+def _statuses(value: Any, name: str) -> None:
+    if not isinstance(value, tuple):
+        raise TypeError(f"{name} must be a tuple of states of jobs, not {value!r:.100}.")
+    for each in value:
+        _status(each, name)
+
+
 def _text(maximum: int) -> Callable[[Any, str], None]:
     def check(value: Any, name: str) -> None:
         if not isinstance(value, str) or len(value) > maximum or "\x00" in value:
@@ -105,10 +147,14 @@ def _text(maximum: int) -> Callable[[Any, str], None]:
 
 _CHECKS: dict[str, Callable[[Any, str], Any]] = {
     "status": _status,
+    "states": _statuses,
     "retrying": flag,
     "undismissed": flag,
     "task": _text(MAX_NAME),
     "queue": _text(MAX_QUEUE_NAME),
+    "backend": _text(128),
+    "exception": _text(600),
+    "code": _text(64),
     "tag": _text(64),
     "worker": _instance(UUID),
     "parent": _instance(UUID),

@@ -9,14 +9,19 @@ from django.contrib import messages
 from django.db import transaction
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.utils.translation import gettext as _
+from django.utils.translation import gettext_noop
 
-from .. import actions, codec
+from .. import _framework as framework
+from .. import actions
+from ..actions import scoped
 from ..exceptions import TaskNotRegistered
 from ..masking import MASK
 from ..models import Job
+from ..registry import registry
 from ..scope import database
 from . import audit, text
 from .base import leave, require, url
+from .enqueueing import can_enqueue
 from .forms import form_of
 from .payload import Payload
 
@@ -32,9 +37,12 @@ def again(admin: Any, request: HttpRequest, id: str) -> HttpResponse:
         return leave(request, _("No job has this id. It may be gone."), url("job_changelist"))
     shown = Payload.of(job.task_name, job.arguments)
     initial = {"args": shown.args, "kwargs": shown.kwargs}
+    may_change = job.task_name in registry and can_enqueue(request, registry.get(job.task_name))
     form = form_of(FIELDS, request.POST if request.method == "POST" else None, initial)
     for name in ("args", "kwargs"):
         form.fields[name].required = False
+        if not may_change:
+            form.fields[name].widget.attrs["readonly"] = True
         if request.method != "POST":
             form.initial[name] = initial[name]
     if request.method == "POST" and form.is_valid():
@@ -65,44 +73,47 @@ def _send(request: HttpRequest, job: Job, form: Any, shown: Payload) -> UUID | N
     if form.errors:
         return None
     changed: dict[str, Any] = {}
-    old_args, old_kwargs = codec.loads(job.arguments)
-    if args != shown.args:
-        changed["args"] = unmasked(args, shown.args, old_args)
-    if kwargs != shown.kwargs:
-        changed["kwargs"] = unmasked(kwargs, shown.kwargs, old_kwargs)
+    if args != shown.args or kwargs != shown.kwargs:
+        changed = {"args": args, "kwargs": kwargs}
+        task = registry.get(job.task_name) if job.task_name in registry else None
+        if task is not None and not can_enqueue(request, task):
+            # With other arguments it is a call like any other.
+            form.add_error(None, _("You may not enqueue this task with other arguments."))
+            return None
+        if is_masked([args, kwargs]):
+            form.add_error(None, _(REFUSED))
+            return None
     try:
         with transaction.atomic(using=database()):
             done = actions.run_again(job.pk, user=request.user, reason=values["reason"] or "", **changed)
             if done.result is None:
                 raise ValueError(_("The job is gone."))
             new = UUID(str(done.result.id))
+            scoped.refuse_outside(request, [new], database())
             audit.record(
                 request,
                 Job,
                 [(job.pk, str(job)), (new, f"{job.task_name} ({new})")],
                 ". ".join(filter(None, [str(_("New job from this one")), str(new), values["reason"]])),
             )
-    except (TaskNotRegistered, TypeError, ValueError) as error:
+    except (TaskNotRegistered, TypeError, ValueError, framework.InvalidTask) as error:
         form.add_error(None, str(error))
         return None
     messages.success(request, _("A new job was enqueued."))
     return new
 
 
-def unmasked(value: Any, shown: Any, old: Any) -> Any:
-    """Secrets that were left as they were shown are those of the old job."""
-    if value == MASK and shown == MASK:
-        return old
-    match value, shown, old:
-        case dict(), dict(), dict():
-            return {
-                key: unmasked(item, shown.get(key), old.get(key)) if key in old else item
-                for key, item in value.items()
-            }
-        case list(), list(), list():
-            pairs = [
-                (shown[n], old[n]) if n < min(len(shown), len(old)) else (None, None)
-                for n in range(len(value))
-            ]
-            return [unmasked(item, *pair) for item, pair in zip(value, pairs, strict=True)]
-    return value
+#: A secret that is kept could else be sent to whoever the other arguments name.
+REFUSED = gettext_noop(
+    "Secrets are kept only where no argument is changed: give them anew, or leave all arguments as they are."
+)
+
+
+def is_masked(value: Any) -> bool:
+    """Whether a JSON value holds what is shown in place of a secret."""
+    match value:
+        case dict():
+            return any(is_masked(item) for item in value.values())
+        case list():
+            return any(is_masked(item) for item in value)
+    return bool(value == MASK)

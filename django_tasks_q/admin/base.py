@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextvars import ContextVar
+from functools import wraps
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
@@ -11,13 +13,13 @@ from django.core.exceptions import PermissionDenied
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
-from django.urls import reverse
+from django.urls import URLPattern, reverse
 from django.utils.cache import add_never_cache_headers
 from django.utils.http import url_has_allowed_host_and_scheme
 
 from ..models import Job
 from ..models.job import JobQuerySet
-from ..scope import database, is_scoped, scope_jobs
+from ..scope import database, is_narrowed, is_scoped, scope_jobs
 
 if TYPE_CHECKING:
     from django.contrib.admin import ModelAdmin
@@ -32,9 +34,20 @@ APP = "django_tasks_q"
 FRAGMENT = "X-Tasks-Fragment"
 
 
+#: The name of the AdminSite whose page is being made: a project may have several of them.
+_site: ContextVar[str | None] = ContextVar("site", default=None)
+
+
 def may(request: HttpRequest, codename: str) -> bool:
-    """Whether the user has one of our permissions."""
-    return bool(request.user.has_perm(f"{APP}.{codename}"))
+    """Whether the user has one of our permissions, and that to see what it is about.
+
+    Those of queues and workers, which tell what happens to everybody's jobs, count for nobody from whom jobs
+    are hidden.
+    """
+    if codename.endswith(("_queue", "_worker")) and is_narrowed(request):
+        return False
+    needed = (f"{APP}.{codename}", f"{APP}.view_{codename.rpartition('_')[2]}")
+    return bool(request.user.has_perms(needed))
 
 
 def require(request: HttpRequest, codename: str) -> None:
@@ -63,8 +76,8 @@ def back_to(request: HttpRequest, default: str) -> str:
 
 
 def url(name: str, *args: Any, **query: Any) -> str:
-    """The address of a page of ours, with what it is to be filtered by."""
-    address = reverse(f"admin:{APP}_{name}", args=args)
+    """The address of a page of ours on the site that is asked, with what it is to be filtered by."""
+    address = reverse(f"admin:{APP}_{name}", args=args, current_app=_site.get())
     given = {key: value for key, value in query.items() if value not in (None, "")}
     return f"{address}?{urlencode(given)}" if given else address
 
@@ -77,6 +90,25 @@ def leave(request: HttpRequest, message: str, target: str, level: int = messages
 
 class Screens(Base):
     """Mixin: shows the rows where the backend writes them. What changes them are verbs, not forms."""
+
+    @property
+    def urls(self) -> list[URLPattern]:
+        """The addresses of ``get_urls()``. Links and redirects of their views stay on this site."""
+        found: list[URLPattern] = self.get_urls()
+        for pattern in found:
+            pattern.callback = self._staying(pattern.callback)
+        return found
+
+    def _staying(self, view: Callable[..., HttpResponse]) -> Callable[..., HttpResponse]:
+        @wraps(view)
+        def called(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+            token = _site.set(self.admin_site.name)
+            try:
+                return view(request, *args, **kwargs)
+            finally:
+                _site.reset(token)
+
+        return called
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
         return super().get_queryset(request).using(database())

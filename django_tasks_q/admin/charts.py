@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import NamedTuple
 
-from django.utils import timezone
 from django.utils.formats import date_format
+
+from ..moments import local
 
 WIDTH, HEIGHT = 720, 180
 LEFT, BOTTOM, TOP = 44, 22, 8
@@ -82,7 +83,7 @@ def stacked(steps: Sequence[Step], titles: Sequence[str], is_long: bool) -> Char
     shape = "j M" if is_long else "H:i"
     every = max(1, len(steps) // 6)
     times = [
-        Mark(_round(LEFT + room * (number + 0.5)), date_format(timezone.localtime(step.moment), shape))
+        Mark(_round(LEFT + room * (number + 0.5)), date_format(local(step.moment), shape))
         for number, step in enumerate(steps)
         if number % every == every // 2
     ]

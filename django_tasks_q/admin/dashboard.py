@@ -9,7 +9,7 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from ..models import Queue, Schedule, Worker
-from ..scope import database
+from ..scope import database, is_narrowed, scope_schedules
 from . import attention, figures, staff, text, timetable
 from .base import jobs_of, may, require, sees_all, url
 from .choices import known_queues_of_backends
@@ -38,8 +38,9 @@ def dashboard(admin: Any, request: HttpRequest) -> HttpResponse:
         for worker in everyone.order_by("-started_at")[:200]
         if worker.stopped_at is None and (worker.is_alive or worker.heartbeat_at > since)
     ]
-    queues = list(Queue._default_manager.using(database()).order_by("backend", "name")[:1000])
-    schedules = _schedules() if may(request, "view_schedule") else []
+    settled = Queue._default_manager.using(database()).order_by("backend", "name")
+    queues = [] if is_narrowed(request) else list(settled[:1000])
+    schedules = _schedules(request) if may(request, "view_schedule") else []
     everything = sees_all()
     span = figures.span_of(chosen, lately=True) if everything else None
     tasks = figures.tasks_of(chosen) if everything else []
@@ -67,9 +68,10 @@ def dashboard(admin: Any, request: HttpRequest) -> HttpResponse:
     return response
 
 
-def _schedules() -> list[Schedule]:
+def _schedules(request: HttpRequest) -> list[Schedule]:
     """Those that come next, and before them those that are late."""
-    return list(Schedule.objects.using(database()).active().order_by("next_at")[:100])
+    active = Schedule.objects.using(database()).active()
+    return list(scope_schedules(request, active).order_by("next_at")[:100])
 
 
 def _tiles(overview: Overview, failed_lately: int | None) -> list[Tile]:

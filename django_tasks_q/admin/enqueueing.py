@@ -15,10 +15,11 @@ from django.utils.translation import gettext as _
 from .. import _framework as framework
 from ..backends import DatabaseBackend
 from ..definition import Task
+from ..descriptions import described
 from ..exceptions import UnserializableValue
 from ..masking import redacted, secrets_of
 from ..models import Job
-from ..registry import registry
+from ..registry import is_internal, registry
 from ..schemas import ArgumentErrors, bound
 from ..scope import database
 from . import audit
@@ -31,7 +32,7 @@ OPTIONS = ("queue_name", "priority", "at")
 
 def can_enqueue(request: HttpRequest, task: Task[..., Any]) -> bool:
     """Whether the user finds the form of a task: whose jobs go where these screens look for them."""
-    if not task.admin or not may(request, "enqueue_job"):
+    if not task.admin or is_internal(task.name) or not may(request, "enqueue_job"):
         return False
     backend = framework.task_backends[task.backend]
     return isinstance(backend, DatabaseBackend) and backend.database == database()
@@ -67,7 +68,8 @@ def enqueue(admin: Any, request: HttpRequest) -> HttpResponse:
 
 
 def _form(request: HttpRequest, task: Task[..., Any], inputs: list[Input]) -> forms.Form:
-    initial = {"queue_name": task.queue_name, "priority": task.priority}
+    facts = described(task)
+    initial = {"queue_name": facts["queue_name"], "priority": facts["priority"]}
     form = form_of(OPTIONS, request.POST if request.method == "POST" else None, initial)
     for each in inputs:
         form.fields[each.html_name] = each.asked.field
@@ -131,10 +133,14 @@ def _call(
 
 
 def _with_options(task: Task[..., Any], form: forms.Form) -> Task[..., Any] | None:
-    values = form.cleaned_data
+    # What the form has left alone is still for the settings to say.
+    values = {name: value for name, value in form.cleaned_data.items() if name in form.changed_data}
     try:
-        queued = task.using(queue_name=values["queue_name"] or None)
+        if "queue_name" in values:
+            task = task.using(queue_name=values["queue_name"] or None)
     except (TypeError, ValueError, framework.InvalidTask) as error:
         form.add_error("queue_name", str(error))
         return None
-    return queued.using(priority=values["priority"], run_after=values["at"])
+    if "priority" in values:
+        task = task.using(priority=values["priority"])
+    return task.using(run_after=values.get("at"))

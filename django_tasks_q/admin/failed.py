@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from django.db.models import OuterRef, Subquery
 from django.http import HttpRequest, HttpResponse
 from django.utils.translation import gettext as _
 
+from ..actions.selection import NONE
 from ..models import Attempt
+from ..storage.looks import with_exception
 from . import payload, text
 from .base import jobs_of, require, url
-from .performing import CAP
+from .joblist import Filters, moment_of
+from .performing import COUNTED
 from .verbs import offered
 
-#: How many of the newest failures are looked at.
+#: How many failures are grouped on a page, the newest first.
 REACH = 5_000
+#: Groups that are shown of a page, the largest first.
+SHOWN = 100
 
 
 @dataclass
@@ -28,58 +32,80 @@ class Group:
     task: str
     exception: str
     code: str
-    ids: list[UUID] = field(default_factory=list)
+    latest: UUID
+    count: int = 0
     first: datetime | None = None
     last: datetime | None = None
 
-    def add(self, id: UUID, moment: datetime | None) -> None:
-        self.ids.append(id)
+    def add(self, moment: datetime | None) -> None:
+        self.count += 1
         if moment is not None:
             self.first = min(moment, self.first or moment)
             self.last = max(moment, self.last or moment)
 
+    @property
+    def query(self) -> str:
+        """What finds all of it, those included that were not looked at."""
+        found = Filters(
+            tab="failed", task=self.task, exception=self.exception or NONE, code=self.code or NONE
+        )
+        return found.query()
 
-def groups(jobs: Any, reach: int = REACH) -> tuple[list[Group], bool]:
-    """The largest first, and whether there are more failures than were looked at. One query."""
-    attempts = Attempt._default_manager.using(jobs.db).filter(job=OuterRef("pk")).order_by("-fence")
+
+def groups(jobs: Any, reach: int) -> tuple[list[Group], UUID | None]:
+    """The largest first, and the oldest id that was looked at if there are older ones. One query."""
     rows = list(
-        jobs.undismissed()
+        with_exception(jobs.undismissed())
         .order_by("-id")
-        .annotate(exception=Subquery(attempts.values("exception_class")[:1]))
         .values_list("id", "task_name", "error_code", "exception", "finished_at")[: reach + 1]
     )
     found: dict[tuple[str, str, str], Group] = {}
     for id, task, code, exception, moment in rows[:reach]:
         key = (task, exception or "", code)
-        found.setdefault(key, Group(*key)).add(id, moment)
-    return sorted(found.values(), key=lambda group: (-len(group.ids), group.task)), len(rows) > reach
+        found.setdefault(key, Group(*key, latest=id)).add(moment)
+    end = rows[reach - 1][0] if len(rows) > reach else None
+    return sorted(found.values(), key=lambda group: (-group.count, group.task)), end
 
 
 def failed(admin: Any, request: HttpRequest) -> HttpResponse:
-    """Two queries of its own."""
+    """Three queries of its own."""
     require(request, "view_job")
-    found, more = groups(jobs_of(request))
+    jobs, before, problem = jobs_of(request), None, ""
+    if given := request.GET.get("before", ""):
+        try:
+            before = UUID(given)
+        except ValueError:
+            problem = _("That page cannot be found: this is the first one.")
+    found, end = groups(jobs if before is None else jobs.filter(id__lt=before), REACH)
+    is_part = end is not None or before is not None
+    total = jobs.undismissed()[: COUNTED + 1].count() if is_part else sum(each.count for each in found)
     messages = _messages(request, found) if payload.is_open(request) else {}
     rows = [
         {
             "group": group,
-            "count": len(group.ids),
+            "count": group.count,
+            "told": f"{group.count:,}",
             "first": text.since(group.first) if group.first else "",
             "last": text.since(group.last) if group.last else "",
-            "message": messages.get(group.ids[0], ""),
-            "ids": " ".join(map(str, group.ids[:CAP])),
-            "latest": group.ids[0],
-            "is_capped": len(group.ids) > CAP,
-            "jobs_url": url("job_changelist", status="failed", task=group.task),
+            "message": messages.get(group.latest, ""),
+            "matching": group.query,
+            "jobs_url": f"{url('job_changelist')}?{group.query}",
         }
-        for group in found[:100]
+        for group in found[:SHOWN]
     ]
     context = {
+        "problem": problem,
         "groups": rows,
-        "more": more,
-        "reach": REACH,
-        "cap": CAP,
-        "total": sum(len(group.ids) for group in found),
+        "is_part": is_part,
+        "grouped": f"{sum(each.count for each in found):,}",
+        "from": text.moment(moment_of(before)) if before else "",
+        "to": text.moment(moment_of(end)) if end else "",
+        "unshown": max(0, len(found) - SHOWN),
+        "total": total,
+        "told_total": f"{min(total, COUNTED):,}",
+        "is_capped": total > COUNTED,
+        "first_url": url("failed") if before else "",
+        "older_url": url("failed", before=end) if end else "",
         "verbs": offered(request, ("retry", "dismiss", "delete")),
         "live": True,
     }
@@ -89,7 +115,7 @@ def failed(admin: Any, request: HttpRequest) -> HttpResponse:
 
 def _messages(request: HttpRequest, found: list[Group]) -> dict[UUID, str]:
     """What the latest of each group said."""
-    ids = [group.ids[0] for group in found[:100]]
+    ids = [group.latest for group in found[:SHOWN]]
     rows = (
         Attempt._default_manager.using(jobs_of(request).db)
         .filter(job_id__in=ids)

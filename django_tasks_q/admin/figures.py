@@ -15,6 +15,7 @@ from django.utils.translation import gettext_lazy
 
 from ..models import Statistic
 from ..models.statistic import HOUR, percentiles
+from ..moments import local
 from ..scope import database
 from . import text
 from .charts import Chart, Step, sparkline, stacked
@@ -80,7 +81,7 @@ def span_of(name: str, *, lately: bool = False) -> Span:
 
 
 def _title(step: Step, is_long: bool) -> str:
-    moment = date_format(timezone.localtime(step.moment), "DATETIME_FORMAT" if is_long else "H:i")
+    moment = date_format(local(step.moment), "DATETIME_FORMAT" if is_long else "H:i")
     return _("%(moment)s: %(good)d succeeded, %(bad)d failed") % {
         "moment": moment,
         "good": step.good,

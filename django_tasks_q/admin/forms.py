@@ -11,6 +11,7 @@ from django.forms.fields import InvalidJSONInput
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
+from ..moments import local
 from ..task_options import MAX_QUEUE_NAME
 
 
@@ -108,4 +109,4 @@ def values_of(form: forms.Form) -> dict[str, Any]:
 
 def soon() -> str:
     """A time to begin with, in an hour."""
-    return (timezone.localtime() + timedelta(hours=1)).strftime("%Y-%m-%dT%H:%M")
+    return (local(timezone.now()) + timedelta(hours=1)).strftime("%Y-%m-%dT%H:%M")

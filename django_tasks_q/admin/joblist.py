@@ -24,9 +24,9 @@ from ..actions.selection import Selection
 from ..actions.selection import first_id as id_of
 from ..models import Attempt
 from ..models.job import JobQuerySet
-from ..scope import database
+from ..moments import local, native
 from ..states import JobStatus
-from ..storage.looks import horizon
+from ..storage.looks import INDEXED, behind, column_of, edge, up_to, with_exception
 
 WINDOWS: dict[str, tuple[Any, timedelta | None]] = {
     "1h": (_("Last hour"), timedelta(hours=1)),
@@ -55,6 +55,8 @@ OPEN_TABS = ("ready", "scheduled", RETRYING, "running", "failed")
 REACH = 10_000
 #: The same of failures, which lie far apart: each is read from a page of the table of its own.
 REACH_OF_FAILED = 5_000
+#: A page that finds too little has the next one look so many times as far, and no page further than that.
+GROWTH, MOST = 4, 64
 #: Longest argument text that is parsed to be shown in a list.
 PREVIEWED = 2_000
 NAMES = (
@@ -64,6 +66,8 @@ NAMES = (
     "tag",
     "worker",
     "schedule",
+    "exception",
+    "code",
     "window",
     "since",
     "until",
@@ -82,6 +86,9 @@ class Filters:
     tag: str = ""
     worker: UUID | None = None
     schedule: str = ""
+    #: Of the last attempt: the class of its exception, with its module.
+    exception: str = ""
+    code: str = ""
     window: str = ""
     since: datetime | None = None
     until: datetime | None = None
@@ -99,6 +106,8 @@ class Filters:
             tag=reader.line("tag", 64),
             worker=reader.uuid("worker"),
             schedule=reader.line("schedule", 128),
+            exception=reader.line("exception", 600),
+            code=reader.line("code", 64),
             window=reader.one_of("window", WINDOWS),
             since=reader.moment("since"),
             until=reader.moment("until"),
@@ -122,6 +131,8 @@ class Filters:
             "tag": self.tag,
             "worker": self.worker or "",
             "schedule": self.schedule,
+            "exception": self.exception,
+            "code": self.code,
             "window": self.window,
             "since": _local(self.since),
             "until": _local(self.until),
@@ -129,41 +140,23 @@ class Filters:
         } | changes
         return urlencode({name: value for name, value in values.items() if value})
 
-    def of_tab(self, jobs: JobQuerySet) -> JobQuerySet:
-        _label, status = TABS[self.tab]
-        if status is not None:
-            jobs = jobs.filter(status=status)
-        if self.tab == RETRYING:
-            jobs = jobs.filter(Q(attempts__gt=0) | Q(crashes__gt=0))
-        if self.tab == "failed" and not self.dismissed:
-            jobs = jobs.filter(dismissed_at__isnull=True)
-        return jobs
+    @property
+    def status(self) -> JobStatus | None:
+        return TABS[self.tab][1]
 
-    def in_time(self, jobs: JobQuerySet) -> JobQuerySet:
-        length = WINDOWS[self.shown_window][1]
-        if length is not None:
-            jobs = jobs.filter(id__gte=id_of(timezone.now() - length))
-        if self.since:
-            jobs = jobs.filter(id__gte=id_of(self.since))
-        if self.until:
-            jobs = jobs.filter(id__lt=id_of(self.until))
-        return jobs
+    def selection(self, states: Iterable[str] = ()) -> Selection:
+        """All jobs that the filters find, as a value whose times do not move on any more.
 
-    def narrow(self, jobs: JobQuerySet) -> JobQuerySet:
-        """The jobs that the filters find. Looks no further back than the list does."""
-        return self.selection(jobs).of(jobs)
-
-    def selection(self, jobs: JobQuerySet) -> Selection:
-        """The same as a value, whose times do not move on any more."""
+        ``states`` are those that matter where the tab has jobs in any state.
+        """
         length = WINDOWS[self.shown_window][1]
         starts = (
-            self.bounded(self.in_time(jobs))[1],
             id_of(timezone.now() - length) if length is not None else None,
             id_of(self.since) if self.since else None,
         )
-        status = TABS[self.tab][1]
         return Selection(
-            status="" if status is None else status.value,
+            status="" if self.status is None else self.status.value,
+            states=tuple(sorted(states)) if self.status is None else (),
             retrying=self.tab == RETRYING,
             undismissed=self.tab == "failed" and not self.dismissed,
             task=self.task,
@@ -171,45 +164,29 @@ class Filters:
             tag=self.tag,
             worker=self.worker,
             schedule=self.schedule,
+            exception=self.exception,
+            code=self.code,
             first=max(filter(None, starts), default=None),
             before=id_of(self.until) if self.until else None,
         )
 
-    def bounded(self, jobs: JobQuerySet) -> tuple[JobQuerySet, UUID | None]:
-        """What is left of jobs, and where a search stops that would go over the whole table to find few."""
-        found, end = self.of_tab(jobs), None
-        if self._is_searched:
-            reach = REACH_OF_FAILED if self.tab == "failed" else REACH
-            text = horizon(database(), found if self.tab in OPEN_TABS else jobs, reach)
-            end = UUID(text) if text else None
-        if end is not None:
-            found = found.filter(id__gte=end)
-        return self._picked(found), end
-
     @property
-    def _is_searched(self) -> bool:
-        if self.tab in ("ready", "scheduled", RETRYING, "running"):
+    def is_searched(self) -> bool:
+        """Whether the jobs lie among others that no index tells them from, over all the table."""
+        if self.tab in OPEN_TABS and self.tab != "failed":
             return False
-        chosen = self.task or self.queue or self.tag or self.worker or self.schedule
-        return bool(chosen or self.tab not in ("all", "failed"))
+        chosen = (self.task, self.queue, self.tag, self.worker, self.exception, self.code)
+        return not self.schedule and (any(chosen) or self.tab not in ("all", "failed"))
 
-    def _picked(self, jobs: JobQuerySet) -> JobQuerySet:
-        if self.task:
-            jobs = jobs.filter(task_name=self.task)
-        if self.queue:
-            jobs = jobs.filter(queue_name=self.queue)
-        if self.worker:
-            jobs = jobs.filter(worker_id=self.worker)
-        if self.schedule:
-            jobs = jobs.scheduled_by(self.schedule)
-        if self.tag:
-            jobs = jobs.tagged(self.tag)
-        return jobs
+    def around(self, jobs: JobQuerySet) -> JobQuerySet:
+        """The jobs among which those that the filters find are looked for."""
+        jobs = self.selection().in_time(jobs)
+        return jobs.filter(status=self.status) if self.status in INDEXED else jobs
 
 
 def moment_of(id: UUID) -> datetime:
     """When a job of that id was enqueued."""
-    return datetime.fromtimestamp((id.int >> 80) / 1000, timezone.get_current_timezone())
+    return native(datetime.fromtimestamp((id.int >> 80) / 1000, timezone.get_current_timezone()))
 
 
 class _Reader:
@@ -265,11 +242,11 @@ def _read_moment(value: str) -> datetime:
     found = parse_datetime(value)
     if found is None or not 1970 < found.year < 9000:
         raise ValueError
-    return timezone.make_aware(found) if timezone.is_naive(found) else found
+    return native(found)
 
 
 def _local(moment: datetime | None) -> str:
-    return timezone.localtime(moment).strftime("%Y-%m-%dT%H:%M") if moment else ""
+    return local(moment).strftime("%Y-%m-%dT%H:%M") if moment else ""
 
 
 class Page(NamedTuple):
@@ -283,9 +260,9 @@ class Page(NamedTuple):
 
 #: The columns that order a tab, and "-" where it falls: that of its index.
 ORDERS = {
-    "ready": ("backend", "-priority", "id"),
-    "scheduled": ("run_after", "id"),
-    RETRYING: ("run_after", "id"),
+    "ready": INDEXED[JobStatus.READY],
+    "scheduled": INDEXED[JobStatus.SCHEDULED],
+    RETRYING: INDEXED[JobStatus.SCHEDULED],
 }
 NEWEST = ("-id",)
 
@@ -293,26 +270,34 @@ NEWEST = ("-id",)
 def page_of(jobs: JobQuerySet, filters: Filters, token: str, size: int) -> Page:
     """One page, and what leads to the next."""
     order = ORDERS.get(filters.tab, NEWEST)
-    rows, problem = filters.in_time(jobs), ""
+    rows, around, factor, problem = filters.selection().of(jobs), filters.around(jobs), 1, ""
     if token:
         try:
-            start = _decoded(token, len(order))
-            rows = rows.filter(_behind(order, start))
+            start, factor = _decoded(token, len(order))
+            rows, around = rows.filter(behind(order, start)), around.filter(behind(order, start))
         except (ValueError, TypeError, OverflowError):
             problem = gettext("That page cannot be found: this is the first one.")
-    rows, end = filters.bounded(rows)
+    end = None
+    if filters.is_searched:
+        reach = REACH_OF_FAILED if filters.tab == "failed" else REACH
+        end = edge(around, order, reach * factor)
+        if end is not None:
+            rows = rows.filter(up_to(order, end))
     found = list(_with_columns(rows).order_by(*order)[: size + 1])
-    after = ""
+    after, searched_to = "", None
     if len(found) > size:
-        after = _encoded([getattr(found[size - 1], column.lstrip("-")) for column in order])
+        after = _encoded([getattr(found[size - 1], column_of(term)) for term in order])
     elif end is not None:
-        after = _encoded([end])
-    return Page(found[:size], after, moment_of(end) if end and len(found) <= size else None, problem)
+        after = _encoded([*end, min(factor * GROWTH, MOST)])
+        searched_to = moment_of(end[-1])
+    return Page(found[:size], after, searched_to, problem)
 
 
 def _with_columns(jobs: JobQuerySet) -> JobQuerySet:
     text = TextField()
     attempts = Attempt._default_manager.using(jobs.db).filter(job=OuterRef("pk")).order_by("-fence")
+    if "exception" not in jobs.query.annotations:
+        jobs = with_exception(jobs)
     short = Case(
         When(Q(args_length__lte=PREVIEWED), then=F("arguments")), default=Value(""), output_field=text
     )
@@ -322,23 +307,9 @@ def _with_columns(jobs: JobQuerySet) -> JobQuerySet:
         .annotate(args_length=Length("arguments"))
         .annotate(
             preview=short,
-            last_class=Subquery(attempts.values("exception_class")[:1]),
             last_message=Subquery(attempts.annotate(cut=Left("message", 300)).values("cut")[:1]),
         )
     )
-
-
-def _behind(order: tuple[str, ...], start: list[Any]) -> Q:
-    """Rows that come after one with these values."""
-    found = Q()
-    equal = Q()
-    for column, value in zip(order, start, strict=True):
-        name = column.lstrip("-")
-        found |= equal & Q(**{f"{name}__{'lt' if column.startswith('-') else 'gt'}": value})
-        equal &= Q(**{name: value})
-    first, name = order[0], order[0].lstrip("-")
-    # Said once more for the index's sake, which cannot use an OR.
-    return Q(**{f"{name}__{'lte' if first.startswith('-') else 'gte'}": start[0]}) & found
 
 
 def _encoded(values: list[Any]) -> str:
@@ -347,15 +318,21 @@ def _encoded(values: list[Any]) -> str:
     return base64.urlsafe_b64encode(data.encode()).decode().rstrip("=")
 
 
-def _decoded(token: str, count: int) -> list[Any]:
-    """Raises ValueError or TypeError for what is no token of ours."""
+def _decoded(token: str, count: int) -> tuple[list[Any], int]:
+    """Where a page begins, and how many times as far as usual it looks.
+
+    Raises ValueError or TypeError for what is no token of ours.
+    """
     if len(token) > 1000:
         raise ValueError
     try:
         values = json.loads(base64.urlsafe_b64decode(token + "=" * (-len(token) % 4)))
     except (binascii.Error, UnicodeError, RecursionError) as error:
         raise ValueError from error
-    if not isinstance(values, list) or len(values) != count:
+    if not isinstance(values, list) or len(values) not in (count, count + 1):
+        raise ValueError
+    factor = values.pop() if len(values) > count else 1
+    if isinstance(factor, bool) or not isinstance(factor, int) or not 1 <= factor <= MOST:
         raise ValueError
     *others, id = values
     if not isinstance(id, str):
@@ -376,4 +353,4 @@ def _decoded(token: str, count: int) -> list[Any]:
         raise TypeError
     if count == 2 and not isinstance(found[0], datetime):
         raise TypeError
-    return [*found, UUID(id)]
+    return [*found, UUID(id)], factor

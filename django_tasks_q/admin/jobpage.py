@@ -17,6 +17,7 @@ from django.utils.translation import gettext as _
 from ..masking import masked
 from ..models import Attempt, Job, LogLine, Worker
 from ..outcomes import AttemptOutcome
+from ..registry import is_internal
 from ..scope import database
 from ..states import JobStatus
 from . import payload, text, timetable
@@ -69,7 +70,7 @@ def context(request: HttpRequest, job: Job) -> dict[str, Any]:
         "children": children[:MAX_CHILDREN],
         "more_children": len(children) > MAX_CHILDREN,
         "history": _history(job),
-        "may_run_again": is_open and may(request, "add_job"),
+        "may_run_again": is_open and may(request, "add_job") and not is_internal(job.task_name),
         "again_url": url("job_again", job.pk),
     }
 

@@ -61,7 +61,7 @@ class JobScreens(Screens):
             id = UUID(object_id)
         except ValueError:
             return None
-        return with_schedule(jobs_of(request)).select_related("progress").filter(pk=id).first()
+        return with_schedule(request, jobs_of(request)).select_related("progress").filter(pk=id).first()
 
     def get_actions(self, request: HttpRequest, action_location: Any = None) -> Any:
         # The argument, and the method it is for, are Django's since 6.1.
@@ -188,10 +188,10 @@ def _line(job: Any, is_open: bool) -> dict[str, Any]:
     """A job as a row of the list."""
     known = payload.Payload.of(job.task_name, job.preview) if job.preview else None
     data = known if is_open else None
-    error = job.last_class.rpartition(".")[2] if job.last_class else job.error_code
+    error = job.exception.rpartition(".")[2] if job.exception else job.error_code
     if job.status == "SUCCESSFUL":
         error = ""
-    elif data is not None and job.last_message and job.last_class:
+    elif data is not None and job.last_message and job.exception:
         error = f"{error}: {data.told(job.last_message).strip().partition(chr(10))[0]}"
     found = getattr(job, "progress", None) if job.status == "RUNNING" else None
     took = ""

@@ -39,13 +39,13 @@ class Overview:
     def of(cls, jobs: JobQuerySet) -> Overview:
         found = cls()
         for status, backend, queue, task, worker, again, count, first in tally(database(), jobs, CAP + 1):
-            found._add(JobStatus(status), (backend, queue), task, worker, bool(again), count, first)
+            found._add(status, (backend, queue), task, worker, bool(again), count, first)
         return found
 
     def _add(
-        self, status: JobStatus, queue: Queue, task: str, worker: Any, again: bool, count: int, first: str
+        self, status: str, queue: Queue, task: str, worker: Any, again: bool, count: int, first: str
     ) -> None:
-        self.total[status.value.lower()] += count
+        self.total[status.lower()] += count
         self.total["all"] += count
         match status:
             case JobStatus.READY:

@@ -1,4 +1,4 @@
-"""From a button to a verb: a page that asks, with the exact count, and the deed."""
+"""From a button to a verb: a page that asks, with the count, and the deed."""
 
 from __future__ import annotations
 
@@ -14,9 +14,10 @@ from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.utils.translation import gettext as _
 
 from .. import actions, tasks
+from ..actions import scoped
 from ..models import Job
 from ..scope import database
-from ..states import JobStatus
+from ..states import label_of
 from . import audit
 from .base import back_to, jobs_of, leave, may, require, url
 from .forms import form_of, soon, values_of
@@ -30,37 +31,55 @@ COUNTED = 10_000
 
 
 class Chosen(NamedTuple):
-    """Jobs that a verb is for, by their ids: state and task; and whether there are more than these."""
+    """Jobs that a verb is for."""
 
+    #: By their ids: state and task. Where a filter finds more than CAP, of the first.
     rows: dict[UUID, tuple[str, str]]
-    more: bool = False
     #: What they were found by, if they were.
     filters: Filters | None = None
+    #: How many the filters find, and whether there may be more.
+    count: int = 0
+    more: bool = False
+
+    @property
+    def is_many(self) -> bool:
+        """Whether these are more than one press of a button changes while the user waits."""
+        return self.more or self.count > len(self.rows)
 
     def fitting(self, verb: Verb) -> int:
         return sum(status in verb.states for status, _task in self.rows.values())
 
     def left_alone(self, verb: Verb) -> list[tuple[str, int]]:
         counts = Counter(status for status, _task in self.rows.values() if status not in verb.states)
-        return [(str(JobStatus(status).label), count) for status, count in sorted(counts.items())]
+        return [(label_of(status), count) for status, count in sorted(counts.items())]
 
 
-def chosen(request: HttpRequest) -> Chosen:
+def chosen(request: HttpRequest, verb: Verb) -> Chosen:
     """The jobs that a form names, or all that its filter finds, as far as the user may see them.
 
     Raises ValueError with what to say to the user.
     """
     jobs = jobs_of(request)
-    more, filters = False, None
     if "matching" in request.POST:
-        filters = _filters(request.POST["matching"])
-        ids, more = actions.matching(filters.narrow(jobs), CAP)
-    else:
-        ids = _named(request)
-        if "all" in request.POST:
-            more, filters = True, _filters(request.POST["all"])
+        return _found(request, verb, _filters(request.POST["matching"]))
+    filters = _filters(request.POST["all"]) if "all" in request.POST else None
+    if filters is not None and "background" in request.POST:
+        return Chosen({}, filters, more=True)
+    return Chosen(_rows(jobs, _named(request)), filters, more=filters is not None)
+
+
+def _found(request: HttpRequest, verb: Verb, filters: Filters) -> Chosen:
+    jobs, selection = jobs_of(request), filters.selection(verb.states)
+    found = actions.gathered(selection, jobs, COUNTED, actions.BUDGET)
+    if found.more and len(found.ids) < CAP and not tasks.can_bulk(request):
+        # It goes on step by step, and no step is empty while there is one more job.
+        found = actions.gathered(selection, jobs, CAP)
+    return Chosen(_rows(jobs, found.ids[:CAP]), filters, len(found.ids), found.more)
+
+
+def _rows(jobs: Any, ids: list[UUID]) -> dict[UUID, tuple[str, str]]:
     rows = jobs.filter(id__in=ids).values_list("id", "status", "task_name")
-    return Chosen({id: (status, task) for id, status, task in rows}, more, filters)
+    return {id: (status, task) for id, status, task in rows}
 
 
 def _filters(text: str) -> Filters:
@@ -93,10 +112,10 @@ def act(admin: Any, request: HttpRequest, name: str) -> HttpResponse:
     if request.method != "POST":
         return leave(request, _("Choose what to do on this page."), target)
     try:
-        jobs = chosen(request)
+        jobs = chosen(request, verb)
     except ValueError as error:
         return leave(request, str(error), target, messages.ERROR)
-    confirmed = "confirmed" in request.POST
+    confirmed = "confirmed" in request.POST and not ("matching" in request.POST and jobs.is_many)
     data = request.POST if confirmed else None
     form = form_of(verb.fields, data, {"moment": soon()})
     if confirmed and "background" in request.POST and jobs.filters and form.is_valid():
@@ -106,6 +125,8 @@ def act(admin: Any, request: HttpRequest, name: str) -> HttpResponse:
         done = _perform(request, verb, jobs, form)
         if done is not None:
             return HttpResponseRedirect(_after(verb, jobs, target))
+    if jobs.filters is not None and "background" in request.POST:
+        jobs = _found(request, verb, jobs.filters)
     return _ask(admin, request, verb, jobs, form, target)
 
 
@@ -118,20 +139,27 @@ def _ask(
     admin: Any, request: HttpRequest, verb: Verb, jobs: Chosen, form: forms.Form, target: str
 ) -> HttpResponse:
     fitting = jobs.fitting(verb)
+    query = jobs.filters.query() if jobs.filters is not None else ""
+    in_background = jobs.is_many and tasks.can_bulk(request)
+    count = jobs.count if in_background else fitting
     context = {
         "verb": verb,
-        "question": verb.question % {"count": fitting} if fitting else _("Nothing to do."),
-        "fitting": fitting,
+        "question": _question(verb, count, jobs.more and in_background) if count else _("Nothing to do."),
+        "fitting": count,
         "left_alone": jobs.left_alone(verb),
-        "more": jobs.more,
+        "is_many": jobs.is_many,
+        "is_filtered": jobs.filters is not None,
+        "in_background": in_background,
+        "obstacle": tasks.obstacle(request) if jobs.is_many else "",
+        "all": _all(count, jobs.more),
+        "matching": query,
         "cap": CAP,
         "form": form,
         "next": target,
-        "ids": " ".join(map(str, jobs.rows)),
-        **(_all(request, verb, jobs) if jobs.more else {}),
-        "examples": Counter(task for status, task in jobs.rows.values() if status in verb.states).most_common(
-            5
-        ),
+        "ids": "" if in_background else " ".join(map(str, jobs.rows)),
+        "examples": []
+        if in_background
+        else Counter(task for status, task in jobs.rows.values() if status in verb.states).most_common(5),
     }
     response: HttpResponse = admin.page(
         request, "confirm", verb.label, context, status=400 if form.errors else 200
@@ -139,23 +167,22 @@ def _ask(
     return response
 
 
-def _all(request: HttpRequest, verb: Verb, jobs: Chosen) -> dict[str, Any]:
-    """What is asked of all that the filters find, where a worker can do it."""
-    if jobs.filters is None or not tasks.can_bulk(request):
-        return {}
-    found = jobs.filters.narrow(jobs_of(request)).filter(status__in=verb.states).order_by()
-    count = found[: COUNTED + 1].count()
-    return {
-        "matching": jobs.filters.query(),
-        "all": f"{min(count, COUNTED):,}{'+' if count > COUNTED else ''}" if count else "",
-    }
+def _question(verb: Verb, count: int, more: bool) -> str:
+    if not more:
+        return str(verb.question % {"count": count})
+    told = _("%(label)s: all jobs that the filters find, at least %(count)s?")
+    return told % {"label": verb.label, "count": f"{count:,}"}
+
+
+def _all(count: int, more: bool) -> str:
+    return _("at least %(count)s") % {"count": f"{count:,}"} if more else f"{count:,}"
 
 
 def _ask_worker(request: HttpRequest, verb: Verb, filters: Filters, form: forms.Form) -> UUID | None:
     """Have all jobs that the filters find dealt with in the background."""
     try:
         with transaction.atomic(using=database()):
-            selection = filters.selection(jobs_of(request))
+            selection = filters.selection(verb.states)
             id = UUID(tasks.ask(request, verb.name, selection, **values_of(form)).id)
     except (TypeError, ValueError) as error:
         form.add_error(None, str(error))
@@ -178,6 +205,8 @@ def _perform(request: HttpRequest, verb: Verb, jobs: Chosen, form: forms.Form) -
         with transaction.atomic(using=database()):
             done = verb.function(list(jobs.rows), user=request.user, **values)
             changed = done.done | getattr(done, "requested", set())
+            if scoped.moves(verb.name):
+                scoped.refuse_outside(request, changed, database())
             names = [(id, f"{jobs.rows[id][1]} ({id})") for id in sorted(changed) if id in jobs.rows]
             flag = DELETION if verb.name == "delete" else CHANGE
             audit.record(request, Job, names, actions.told(verb.label, values), flag)
@@ -186,7 +215,7 @@ def _perform(request: HttpRequest, verb: Verb, jobs: Chosen, form: forms.Form) -
         return None
     level = messages.SUCCESS if changed else messages.WARNING
     messages.add_message(request, level, summary(verb.label, done))
-    if jobs.more:
+    if jobs.is_many:
         messages.warning(request, _("There are more of them: do it again for the next ones."))
     return done
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
+from uuid import UUID
 
 from django.contrib import admin, messages
 from django.db import transaction
@@ -11,17 +12,16 @@ from django.urls import URLPattern, path
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
-from .. import actions
+from .. import actions, tasks
 from ..models import Queue, Worker
-from ..models.job import JobQuerySet
 from ..scope import database
-from ..states import STARTABLE
+from ..states import JobStatus
 from . import audit, figures, staff
 from .base import Screens, jobs_of, leave, may, require, sees_all, url
 from .dashboard import queue_rows
 from .forms import form_of
 from .overview import Overview
-from .performing import CAP, summary
+from .performing import CAP, COUNTED, summary
 
 if TYPE_CHECKING:
     ModelAdmin = admin.ModelAdmin[Queue]
@@ -35,6 +35,24 @@ VERBS: dict[str, tuple[Any, str, tuple[str, ...]]] = {
     "limit": (gettext_lazy("Change the limit"), "change_queue", ("max_running",)),
     "clear": (gettext_lazy("Clear"), "discard_job", ("typed", "reason")),
 }
+
+
+#: The states of the jobs that are cancelled when a queue is cleared.
+CLEARED = (JobStatus.READY.value, JobStatus.SCHEDULED.value)
+
+
+class Waiting(NamedTuple):
+    """The jobs that wait in a queue, as far as they were counted, and whether there may be more."""
+
+    selection: actions.Selection
+    ids: list[UUID]
+    more: bool
+    is_many: bool
+    in_background: bool
+
+    @property
+    def count(self) -> int:
+        return len(self.ids)
 
 
 class QueueScreens(Screens):
@@ -94,13 +112,13 @@ class QueueScreens(Screens):
         confirmed = "confirmed" in request.POST
         initial = {"max_running": row.max_running if row else None}
         form = form_of(fields, request.POST if confirmed else None, initial)
-        jobs = actions.matching(self._waiting(request, backend, queue), CAP) if name == "clear" else None
+        waiting = self._waiting(request, backend, queue) if name == "clear" else None
         # To resume is no harm, and undone by the button that comes in its place.
         if (confirmed and form.is_valid()) or name == "resume":
             values = form.cleaned_data if fields else {}
             if name == "clear" and values["typed"] != queue:
                 form.add_error("typed", _("That is not its name."))
-            elif self._done(request, name, (backend, queue), values, form, jobs):
+            elif self._done(request, name, (backend, queue), values, form, waiting):
                 return HttpResponseRedirect(target)
         context = {
             "label": label,
@@ -108,8 +126,7 @@ class QueueScreens(Screens):
             "backend": backend,
             "queue": queue,
             "form": form,
-            "count": len(jobs.ids) if jobs else 0,
-            "more": jobs.more if jobs else False,
+            "waiting": waiting,
             "is_grave": name == "clear",
         }
         return self.page(
@@ -119,8 +136,14 @@ class QueueScreens(Screens):
     def _row(self, backend: str, queue: str) -> Any:
         return Queue._default_manager.using(database()).filter(backend=backend, name=queue).first()
 
-    def _waiting(self, request: HttpRequest, backend: str, queue: str) -> JobQuerySet:
-        return jobs_of(request).filter(status__in=STARTABLE, backend=backend, queue_name=queue)
+    def _waiting(self, request: HttpRequest, backend: str, queue: str) -> Waiting:
+        selection = actions.Selection(states=CLEARED, backend=backend, queue=queue)
+        jobs, can_bulk = jobs_of(request), tasks.can_bulk(request)
+        found = actions.gathered(selection, jobs, COUNTED, actions.BUDGET)
+        if found.more and not can_bulk:
+            found = actions.gathered(selection, jobs, CAP)
+        is_many = found.more or len(found.ids) > CAP
+        return Waiting(selection, found.ids, found.more, is_many, is_many and can_bulk)
 
     def _done(
         self,
@@ -129,11 +152,11 @@ class QueueScreens(Screens):
         queue: tuple[str, str],
         values: dict[str, Any],
         form: Any,
-        jobs: Any,
+        waiting: Waiting | None,
     ) -> bool:
         try:
             with transaction.atomic(using=database()):
-                message = _perform(request, name, *queue, values, jobs)
+                message = _perform(request, name, *queue, values, waiting)
                 told = ". ".join(filter(None, [str(VERBS[name][0]), values.get("reason")]))
                 audit.record(request, Queue, [(queue[1], f"{queue[1]} ({queue[0]})")], told)
         except (TypeError, ValueError) as error:
@@ -144,7 +167,12 @@ class QueueScreens(Screens):
 
 
 def _perform(
-    request: HttpRequest, name: str, backend: str, queue: str, values: dict[str, Any], jobs: Any
+    request: HttpRequest,
+    name: str,
+    backend: str,
+    queue: str,
+    values: dict[str, Any],
+    waiting: Waiting | None,
 ) -> str:
     shared: dict[str, Any] = {"backend": backend, "user": request.user}
     reason = values.get("reason") or ""
@@ -160,8 +188,13 @@ def _perform(
         case "limit":
             actions.limit(queue, values["max_running"], **shared)
             return _("The limit of “%(queue)s” is changed.") % {"queue": queue}
-    done = actions.discard(jobs.ids, reason=reason, user=request.user)
-    return summary(_("Clear"), done)
+    assert waiting is not None  # noqa: S101 - what is left is to clear
+    if waiting.in_background:
+        id = tasks.ask(request, "discard", waiting.selection, reason=reason).id
+        told = _("%(label)s: this goes on in the background, as job %(id)s.")
+        return told % {"label": VERBS[name][0], "id": id}
+    done = actions.discard(waiting.ids[:CAP], reason=reason, user=request.user)
+    return summary(VERBS[name][0], done)
 
 
 @admin.register(Queue)

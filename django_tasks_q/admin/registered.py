@@ -22,7 +22,7 @@ def registered(admin: Any, request: HttpRequest) -> HttpResponse:
     require(request, "view_job")
     told = {row.name: row for row in figures.tasks_of("24h")} if sees_all() else {}
     rows = []
-    for task in sorted(registry, key=lambda task: task.name):
+    for task in registry.offered():
         facts = described(task)
         rows.append(
             {

@@ -17,15 +17,16 @@ from django.utils.translation import gettext_lazy
 
 from .. import _framework as framework
 from .. import actions
+from ..actions import scoped
 from ..exceptions import TaskNotRegistered
 from ..models import Schedule
 from ..models.schedule import Kind, MissedPolicy, Origin, OverlapPolicy
-from ..registry import registry
+from ..registry import is_internal, registry
 from ..schedules import MAX_NAME
 from ..scope import backend, database
 from ..timing import zone_of
 from . import audit, payload, text, timetable
-from .again import unmasked
+from .again import REFUSED, is_masked
 from .base import Screens, back_to, leave, may, require, url
 from .forms import Json, Line, form_of
 
@@ -87,8 +88,8 @@ class ScheduleForm(forms.Form):
 
     def __init__(self, *args: Any, row: Schedule | None = None, **more: Any) -> None:
         super().__init__(*args, **more)
-        names = sorted(task.name for task in registry)
-        if row is not None and row.task_name not in names:
+        names = [task.name for task in registry.offered()]
+        if row is not None and row.task_name not in names and not is_internal(row.task_name):
             names.append(row.task_name)
         self.fields["task"].choices = [(name, name) for name in names]  # type: ignore[attr-defined]
         if row is not None:
@@ -140,14 +141,14 @@ class ScheduleScreens(Screens):
     def get_object(self, request: HttpRequest, object_id: str, from_field: str | None = None) -> Any:
         if not str(object_id).isdecimal() or len(str(object_id)) > 18:
             return None
-        return timetable.schedules().filter(pk=int(object_id)).first()
+        return timetable.schedules(request).filter(pk=int(object_id)).first()
 
     def changelist_view(self, request: HttpRequest, extra_context: Any = None) -> HttpResponse:
         """Three queries of its own."""
         require(request, "view_schedule")
         if request.method == "POST":
             return HttpResponseNotAllowed(["GET", "HEAD"])
-        rows = list(timetable.schedules().order_by("backend", "name")[: timetable.MOST + 1])
+        rows = list(timetable.schedules(request).order_by("backend", "name")[: timetable.MOST + 1])
         more, rows = len(rows) > timetable.MOST, rows[: timetable.MOST]
         latest = timetable.marks(request, rows)
         context = {
@@ -238,7 +239,9 @@ class ScheduleScreens(Screens):
                 if row is not None:
                     values = _unmasked(values, row)
                 actions.save_schedule(name, user=request.user, backend=alias, **values)
-                pk = rows.values_list("pk", flat=True).get()
+                saved = rows.get()
+                scoped.refuse_schedule(request, saved, database())
+                pk = saved.pk
                 told = _("Added") if row is None else _("Edited")
                 audit.record(request, Schedule, [(pk, name)], told, ADDITION if row is None else CHANGE)
         except (TaskNotRegistered, TypeError, ValueError, framework.InvalidTask) as error:
@@ -326,12 +329,17 @@ def _initial(row: Schedule) -> dict[str, Any]:
 
 
 def _unmasked(values: dict[str, Any], row: Schedule) -> dict[str, Any]:
-    """Secrets that were left as they were shown are those of the row."""
+    """Where the task and all arguments are as they were shown, those of the row.
+
+    Raises ValueError for a mask among others.
+    """
     shown = payload.Payload.of(row.task_name, row.arguments)
-    return values | {
-        "args": unmasked(values["args"], shown.args, row.args),
-        "kwargs": unmasked(values["kwargs"], shown.kwargs, row.kwargs),
-    }
+    given = (values["task_name"], values["args"], values["kwargs"])
+    if given == (row.task_name, shown.args, shown.kwargs):
+        return values | {"args": row.args, "kwargs": row.kwargs}
+    if is_masked([values["args"], values["kwargs"]]):
+        raise ValueError(_(REFUSED))
+    return values
 
 
 def _history(row: Schedule) -> list[LogEntry]:

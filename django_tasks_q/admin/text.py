@@ -15,6 +15,7 @@ from django.utils.translation import ngettext
 
 from .. import codec
 from ..models import Job
+from ..moments import local as local_time
 
 #: Characters that are shown of one value; laying JSON out multiplies what is nested in it.
 MAX_SHOWN = 20_000
@@ -84,7 +85,7 @@ def state(job: Job) -> SafeString:
 
 def moment(value: datetime) -> SafeString:
     """A time for people and for programs."""
-    local = timezone.localtime(value) if timezone.is_aware(value) else value
+    local = local_time(value)
     return format_html(
         '<time datetime="{}" title="{}">{}</time>',
         value.isoformat(),
@@ -95,14 +96,14 @@ def moment(value: datetime) -> SafeString:
 
 def plain(value: datetime) -> str:
     """A time as text and no more, for titles."""
-    local = timezone.localtime(value) if timezone.is_aware(value) else value
+    local = local_time(value)
     return f"{date_format(local, 'SHORT_DATE_FORMAT')} {date_format(local, 'H:i:s')}"
 
 
 def since(value: datetime) -> SafeString:
     """How long ago a time is, or how far ahead, with the time itself as a title."""
     seconds = (timezone.now() - value).total_seconds()
-    local = timezone.localtime(value) if timezone.is_aware(value) else value
+    local = local_time(value)
     shape = _("%(time)s ago") if seconds >= 0 else _("in %(time)s")
     return format_html(
         '<time datetime="{}" title="{}">{}</time>',

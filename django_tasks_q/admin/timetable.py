@@ -16,8 +16,8 @@ from django.utils.translation import gettext_lazy
 from ..descriptions import runs, state_of, words_of
 from ..models import Firing, Schedule
 from ..models.schedule import Outcome
-from ..scope import database
-from ..states import JobStatus
+from ..scope import database, scope_schedules
+from ..states import JobStatus, label_of
 from . import text
 from .base import jobs_of, may, url
 
@@ -65,11 +65,11 @@ class Mark(NamedTuple):
         return f"{text.plain(self.row.tick)}: {self.label}"
 
 
-def schedules() -> Any:
-    """The rows, with the time of the oldest outcome that is shown of each."""
+def schedules(request: HttpRequest) -> Any:
+    """The rows that the user may see, with the time of the oldest outcome that is shown of each."""
     latest = Firing._default_manager.filter(schedule_id=OuterRef("pk")).order_by("-tick").values("tick")
     since = Subquery(latest[LATEST - 1 : LATEST])
-    return Schedule.objects.using(database()).annotate(since=since)
+    return scope_schedules(request, Schedule.objects.using(database())).annotate(since=since)
 
 
 def marks(request: HttpRequest, rows: Iterable[Any]) -> dict[int, list[Mark]]:
@@ -95,8 +95,8 @@ def _mark(firing: Firing, jobs: dict[Any, str], may_open: bool) -> Mark:
     elif status is None:
         sign, kind, label = "·", "cancelled", _("its job is gone")
     else:
-        sign, kind = SIGNS[JobStatus(status)]
-        label = str(JobStatus(status).label)
+        sign, kind = SIGNS.get(status, ("?", "cancelled"))  # type: ignore[call-overload]
+        label = label_of(status)
     if outcome is Outcome.MANUAL:
         label = _("%(state)s, run by hand") % {"state": label}
     link = url("job_change", firing.job_id) if status is not None and may_open else ""
@@ -157,9 +157,13 @@ def of_job(job: Any) -> tuple[str, str] | None:
     return job.schedule_name, url("schedule_change", job.schedule_pk)
 
 
-def with_schedule(jobs: Any) -> Any:
-    """Jobs with the schedule that has enqueued each."""
+def with_schedule(request: HttpRequest, jobs: Any) -> Any:
+    """Jobs with the schedule that has enqueued each, if the user may see that one."""
+    everybodys = Schedule.objects.using(jobs.db)
+    seen = scope_schedules(request, everybodys)
     firing = Firing._default_manager.filter(job_id=OuterRef("pk"))
+    if seen is not everybodys:
+        firing = firing.filter(schedule_id__in=seen.values("pk"))
     return jobs.annotate(
         schedule_pk=Subquery(firing.values("schedule_id")[:1]),
         schedule_name=Subquery(firing.values("schedule__name")[:1]),

@@ -68,7 +68,7 @@ class Base64(Text):
 def _decimal_text(value: Decimal) -> str:
     if not value.is_finite():
         raise ValueError(f"is {value}, which cannot be stored")
-    return str(value)
+    return Decimal.__str__(value)
 
 
 def _decimal(text: str) -> Decimal:
@@ -82,7 +82,10 @@ def _uuid(text: str) -> UUID:
 
 
 def _datetime_text(value: datetime) -> str:
-    text = value.isoformat()
+    if value != value:
+        raise ValueError(f"is {value}, which cannot be stored")
+    # Subclasses may know of more digits than there are here.
+    text = datetime.isoformat(value)
     return text.removesuffix("+00:00") + "Z" if text.endswith("+00:00") else text
 
 
@@ -95,7 +98,7 @@ def _datetime(text: str) -> datetime:
 def _time_text(value: time) -> str:
     if value.tzinfo is not None and value.utcoffset() is None:
         raise ValueError("is a time in a zone whose offset depends on the day, and cannot be stored")
-    return value.isoformat()
+    return time.isoformat(value)
 
 
 def _timedelta(text: str) -> timedelta:

@@ -10,6 +10,7 @@ from uuid import UUID
 from django.http import Http404
 from django.utils.translation import gettext_lazy as _
 from rest_framework.exceptions import ValidationError
+from rest_framework.negotiation import DefaultContentNegotiation
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.settings import api_settings
@@ -19,11 +20,12 @@ from ..models import Job
 from ..models.job import JobQuerySet
 from ..scope import database, scope_jobs
 from ..storage import TookTooLong, storage_for
-from .bodies import JSONBody, largest_body
+from .bodies import BodyRequest, JSONBody, largest_body
 from .errors import TooLarge, TooSlow, handler
 from .openapi import view_schema
 from .pagination import IdPagination
 from .permissions import CanViewJobs
+from .renderers import renderers
 from .throttling import JobsThrottle
 
 #: Seconds that one query of a request may take, on PostgreSQL.
@@ -36,6 +38,8 @@ class TasksView(APIView):
     permission_classes: Any = (CanViewJobs,)
     throttle_classes: Any = (JobsThrottle,)
     parser_classes: Any = (JSONBody,)
+    renderer_classes: Any = renderers()
+    content_negotiation_class = DefaultContentNegotiation
     filter_backends: Any = ()
     pagination_class: Any = IdPagination
     versioning_class = None
@@ -46,6 +50,16 @@ class TasksView(APIView):
 
     def get_exception_handler(self) -> Callable[[Exception, dict[str, Any]], Response | None]:
         return handler
+
+    def initialize_request(self, request: Any, *args: Any, **kwargs: Any) -> Request:
+        # As the base class makes it, but for the class.
+        return BodyRequest(
+            request,
+            parsers=self.get_parsers(),
+            authenticators=self.get_authenticators(),
+            negotiator=self.get_content_negotiator(),
+            parser_context=self.get_parser_context(request),
+        )
 
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
         super().initial(request, *args, **kwargs)

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+from io import BytesIO
 from typing import Any
 
+from django.core.handlers.asgi import ASGIRequest
 from rest_framework.exceptions import ParseError
 from rest_framework.parsers import BaseParser
 from rest_framework.renderers import JSONRenderer
+from rest_framework.request import Request
 
 from ..scope import backend
-from .errors import TooLarge
+from .errors import LengthRequired, TooLarge
 
 #: What a body may have beside the arguments that fit a job, in bytes.
 ENVELOPE = 16 * 1024
@@ -20,6 +23,41 @@ def largest_body() -> int:
     """In bytes. Escaped characters take more of them here than they take in the database."""
     known = backend()
     return 2 * (known.settings.max_arguments_bytes if known else 256 * 1024) + ENVELOPE
+
+
+class BodyRequest(Request):
+    """A request whose body is read though it does not say how long it is, as chunked ones do not.
+
+    Django and REST framework take such a body for none at all.
+    """
+
+    def _load_stream(self) -> None:
+        meta = self._request.META
+        length, coding = meta.get("CONTENT_LENGTH") or "", meta.get("HTTP_TRANSFER_ENCODING") or ""
+        self._stream: Any = None
+        if length and (coding or not (length.isascii() and length.isdecimal())):
+            raise ParseError("A body has a number as its Content-Length, or a Transfer-Encoding.")
+        if length:
+            super()._load_stream()  # type: ignore[misc]  # the stubs leave it out
+        elif body := self._unmeasured(bool(coding)):
+            self._stream = BytesIO(body)
+
+    def _unmeasured(self, is_coded: bool) -> bytes:
+        """The body of a request without a length, cut where it is too large.
+
+        Raises LengthRequired where the server does not tell where it ends.
+        """
+        meta = self._request.META
+        if isinstance(self._request, ASGIRequest):
+            stream: Any = self._request
+        elif meta.get("wsgi.input_terminated"):
+            stream = meta["wsgi.input"]
+        elif is_coded:
+            raise LengthRequired
+        else:
+            return b""
+        body: bytes = stream.read(largest_body() + 1)
+        return body
 
 
 class JSONBody(BaseParser):

@@ -8,6 +8,7 @@ from django.utils.translation import gettext_lazy as _
 from rest_framework import status
 from rest_framework.exceptions import APIException, ValidationError
 from rest_framework.response import Response
+from rest_framework.settings import api_settings
 from rest_framework.views import exception_handler
 
 
@@ -21,6 +22,12 @@ class Conflict(APIException):
     def __init__(self, detail: Any = None, code: str | None = None, state: str | None = None) -> None:
         super().__init__(detail, code)
         self.state = state
+
+
+class LengthRequired(APIException):
+    status_code = status.HTTP_411_LENGTH_REQUIRED
+    default_detail = _("This server takes no body that does not say how long it is: send Content-Length.")
+    default_code = "length_required"
 
 
 class TooLarge(APIException):
@@ -46,6 +53,7 @@ CODES = {
     "not_acceptable": 406,
     "conflict": 409,
     "idempotency_conflict": 409,
+    "length_required": 411,
     "too_large": 413,
     "unsupported_media_type": 415,
     "throttled": 429,
@@ -56,10 +64,23 @@ CODES = {
 def handler(error: Exception, context: dict[str, Any]) -> Response | None:
     """DRF's answers, with the error's code beside its sentence."""
     response = exception_handler(error, context)
-    if response is None or isinstance(error, ValidationError):
+    if response is None:
+        return response
+    if isinstance(error, ValidationError):
+        response.data = _named(response.data)
         return response
     if isinstance(response.data, dict) and "detail" in response.data:
         response.data["code"] = getattr(response.data["detail"], "code", "error")
         if getattr(error, "state", None) is not None:
             response.data["status"] = error.state  # type: ignore[attr-defined]
     return response
+
+
+def _named(data: Any) -> Any:
+    """Errors of no field are under one name, whatever a project calls its own."""
+    if isinstance(data, list):
+        return [_named(each) for each in data]
+    if not isinstance(data, dict):
+        return data
+    own = api_settings.NON_FIELD_ERRORS_KEY
+    return {"non_field_errors" if name == own else name: _named(each) for name, each in data.items()}

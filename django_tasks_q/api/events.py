@@ -14,7 +14,7 @@ from django.core.handlers.asgi import ASGIRequest
 from django.db import connections
 from django.http import StreamingHttpResponse
 from django.utils.translation import gettext_lazy as _
-from rest_framework.renderers import BaseRenderer, JSONRenderer
+from rest_framework.renderers import BaseRenderer
 from rest_framework.request import Request
 from rest_framework.utils.encoders import JSONEncoder
 
@@ -25,6 +25,7 @@ from ..states import FINAL
 from .jobs import ID, JobView
 from .openapi import described
 from .permissions import may_see_payload
+from .renderers import JSON
 from .serializers import JobSerializer, LogLineSerializer, Payload, ProgressSerializer
 
 #: Seconds between two looks at the job: at first, and at most while nothing changes.
@@ -58,7 +59,7 @@ class EventStream(BaseRenderer):
     charset = "utf-8"
 
     def render(self, data: Any, accepted_media_type: Any = None, renderer_context: Any = None) -> bytes:
-        return JSONRenderer().render(data)
+        return JSON().render(data)
 
 
 class JobEvents(JobView):
@@ -67,7 +68,7 @@ class JobEvents(JobView):
     Under WSGI the stream ends after one look, and browsers ask anew by themselves.
     """
 
-    renderer_classes: Any = (JSONRenderer, EventStream)
+    renderer_classes: Any = (JSON, EventStream)
 
     @described(
         "jobs_events",

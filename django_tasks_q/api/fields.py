@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Any
 
+from django.conf import settings
 from django.utils.translation import gettext_lazy as _
-from rest_framework import serializers
+from rest_framework import ISO_8601, serializers
 
+from ..moments import native
+from ..storage import aware
 from ..task_options import MAX_QUEUE_NAME
 from .openapi import typed
 
@@ -43,6 +47,32 @@ class QueueName(Text):
         if not name.isprintable():
             self.fail("unprintable")
         return name
+
+
+class Moment(serializers.DateTimeField):
+    """A time: written in UTC and read as ISO 8601, whatever ``REST_FRAMEWORK`` and ``TIME_ZONE`` say.
+
+    One that is given without an offset is in the current time zone.
+    """
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**{"format": ISO_8601, "input_formats": [ISO_8601], **options})
+
+    def enforce_timezone(self, value: datetime) -> datetime:
+        # The base class takes naive datetimes for UTC where USE_TZ is off.
+        return super().enforce_timezone(value) if settings.USE_TZ else native(value)
+
+    def to_representation(self, value: Any) -> Any:
+        return written(value) if isinstance(value, datetime) else super().to_representation(value)
+
+
+def written(moment: datetime) -> str:
+    """Return a time as all answers have it."""
+    try:
+        moment = aware(moment).astimezone(UTC)
+    except OverflowError:  # at either end of what there is of time, some zones are outside
+        moment = moment.replace(tzinfo=UTC)
+    return moment.isoformat().replace("+00:00", "Z")
 
 
 class Flag(serializers.BooleanField):

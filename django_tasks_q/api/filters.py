@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
@@ -10,6 +10,7 @@ from uuid import UUID
 from django.apps import apps
 from django.core.validators import RegexValidator
 from django.utils.translation import gettext_lazy as _
+from rest_framework import serializers
 from rest_framework.exceptions import ValidationError
 
 from ..actions.selection import Selection, first_id
@@ -17,6 +18,7 @@ from ..models.job import JobQuerySet
 from ..schedules import MAX_NAME as MAX_SCHEDULE_NAME
 from ..states import JobStatus
 from ..task_options import MAX_NAME, MAX_QUEUE_NAME
+from .fields import Moment, Text
 from .openapi import typed
 
 try:
@@ -131,14 +133,46 @@ def filtered(jobs: JobQuerySet, given: Any, request: Any) -> JobQuerySet:
     return found
 
 
+def fields_of_body() -> dict[str, Any]:
+    """What takes the same filters in a body."""
+    return {name: _field_of(JobFilter.base_filters[name]) for name in FILTERS}
+
+
+def _field_of(filter: Any) -> serializers.Field[Any, Any, Any, Any]:
+    """Raises TypeError for a new kind of filter."""
+    match filter:
+        case django_filters.ChoiceFilter():
+            return serializers.ChoiceField(choices=filter.extra["choices"], required=False)
+        case IdFilter():
+            return serializers.UUIDField(required=False)
+        case TextFilter():
+            return Text(max_length=filter.extra["max_length"], required=False)
+        case django_filters.IsoDateTimeFilter():
+            return Moment(required=False)
+    raise TypeError(f"No field takes the values of {filter!r}.")
+
+
+def _first_id(text: str) -> UUID:
+    return first_id(datetime.fromisoformat(text))
+
+
+#: Of each filter the field of a ``Selection`` that chooses the same, and what makes a value of its text.
+SELECTED: dict[str, tuple[str, Callable[[str], Any]]] = {
+    "status": ("status", str),
+    "queue": ("queue", str),
+    "task": ("task", str),
+    "tag": ("tag", str),
+    "parent": ("parent", UUID),
+    "schedule": ("schedule", str),
+    "enqueued_after": ("first", _first_id),
+    "enqueued_before": ("before", _first_id),
+}
+
+
 def selection_of(given: Mapping[str, str]) -> Selection:
-    """What filters choose that ``filtered()`` has found good, as a value that can be stored."""
-    values: dict[str, Any] = {
-        name: given[name] for name in ("status", "queue", "task", "tag", "schedule") if name in given
-    }
-    if "parent" in given:
-        values["parent"] = UUID(given["parent"])
-    for name, key in (("first", "enqueued_after"), ("before", "enqueued_before")):
-        if key in given:
-            values[name] = first_id(datetime.fromisoformat(given[key]))
-    return Selection(**values)
+    """What filters choose that ``filtered()`` has found good, as a value that can be stored.
+
+    Raises KeyError for a filter that no selection has.
+    """
+    fields = {name: SELECTED[name] for name in given}
+    return Selection(**{field: value(given[name]) for name, (field, value) in fields.items()})

@@ -11,6 +11,7 @@ from rest_framework.pagination import Cursor, CursorPagination
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from ..scope import is_narrowed, opened, sealed
 from .reach import moment_of, within_reach
 
 
@@ -39,7 +40,9 @@ class IdPagination(CursorPagination):
         cursor = super().decode_cursor(request)
         if cursor is not None and cursor.position is not None:
             try:
-                self.check_position(str(cursor.position))
+                position = opened(str(cursor.position))
+                self.check_position(position)
+                cursor = cursor._replace(position=position)
             except (ValueError, OverflowError):
                 # The base class takes any text, and the query would fail on it.
                 raise NotFound(self.invalid_cursor_message) from None
@@ -61,6 +64,8 @@ class JobPagination(IdPagination):
     """Pages of jobs. One that looks no further though it has room for more says how far it looked."""
 
     def paginate_queryset(self, queryset: Any, request: Request, view: Any = None) -> Any:
+        # Where a search stops is a job of anybody's.
+        self.is_sealed = is_narrowed(request)
         cursor = self.decode_cursor(request)
         self.is_reversed = cursor is not None and cursor.reverse
         self.reached = within_reach(queryset, request, cursor)
@@ -96,13 +101,19 @@ class JobPagination(IdPagination):
         # The stubs take a position for a number.
         return self.encode_cursor(Cursor(0, is_reversed, str(position)))  # type: ignore[arg-type]
 
+    def encode_cursor(self, cursor: Cursor) -> str:
+        if self.is_sealed and cursor.position is not None:
+            position: Any = sealed(UUID(str(cursor.position)))
+            cursor = cursor._replace(position=position)
+        return super().encode_cursor(cursor)
+
     def get_paginated_response(self, data: Any) -> Response:
         end = self.end
         return Response(
             {
                 "next": self.get_next_link(),
                 "previous": self.get_previous_link(),
-                "searched_to": None if end is None else moment_of(end),
+                "searched_to": None if end is None or self.is_sealed else moment_of(end),
                 "results": data,
             }
         )

@@ -17,14 +17,13 @@ from rest_framework.response import Response
 from .. import _framework as framework
 from .. import actions
 from ..models import Queue
-from ..models.job import JobQuerySet
 from ..registry import registry
-from ..scope import backend, database
-from ..states import JobStatus
-from ..storage.counting import Count, counts
+from ..scope import backend, database, is_narrowed, is_scoped
+from ..storage import storage_for
+from ..storage.queue_counts import QueueCounts
 from .base import TasksView
 from .errors import Conflict
-from .fields import Line, Whole
+from .fields import Line, Moment, Whole
 from .jobs import GenericAPIView
 from .openapi import described
 from .permissions import CanChangeQueues, CanPauseQueues, CanViewQueues
@@ -32,27 +31,26 @@ from .throttling import ActionThrottle
 
 NAME = ("name", str, "path", _("The name of the queue."))
 
-#: What is counted of each queue.
-COUNTED = (JobStatus.READY, JobStatus.SCHEDULED, JobStatus.RUNNING)
-
 
 class QueueSerializer(serializers.Serializer[Any]):
     """A queue: what waits in it, and what somebody has settled about it."""
 
     name = serializers.CharField()
-    ready = serializers.IntegerField(help_text=_("Jobs that could be started now, counted up to 10,000."))
-    scheduled = serializers.IntegerField(help_text=_("Jobs for later, counted up to 10,000."))
-    running = serializers.IntegerField(help_text=_("Jobs that run, counted up to 10,000."))
-    is_capped = serializers.BooleanField(help_text=_("Whether there are more of a sort than were counted."))
+    ready = serializers.IntegerField(help_text=_("Jobs that could be started now."))
+    scheduled = serializers.IntegerField(help_text=_("Jobs for later."))
+    running = serializers.IntegerField(help_text=_("Jobs that run."))
+    is_capped = serializers.BooleanField(
+        help_text=_("Whether there are more of a sort than were counted: 10,000, or fewer in many queues.")
+    )
     oldest_ready_age = serializers.FloatField(
         allow_null=True,
-        help_text=_("Seconds since the oldest of the ready jobs that were counted was enqueued."),
+        help_text=_("Seconds for which the longest waiting ready job could have been started."),
     )
     is_paused = serializers.BooleanField()
-    paused_at = serializers.DateTimeField(allow_null=True)
+    paused_at = Moment(allow_null=True)
     paused_by = serializers.CharField(allow_blank=True)
     pause_reason = serializers.CharField(allow_blank=True)
-    paused_until = serializers.DateTimeField(allow_null=True)
+    paused_until = Moment(allow_null=True)
     max_running = serializers.IntegerField(allow_null=True)
 
 
@@ -65,7 +63,7 @@ class ReasonSerializer(serializers.Serializer[Any]):
 class PauseSerializer(ReasonSerializer):
     """How to pause a queue."""
 
-    until = serializers.DateTimeField(required=False, allow_null=True, default=None)
+    until = Moment(required=False, allow_null=True, default=None)
 
 
 class LimitSerializer(ReasonSerializer):
@@ -81,45 +79,42 @@ class QueueView(TasksView, GenericAPIView):
     serializer_class: Any = QueueSerializer
     queryset = Queue.objects.none()
 
-    def shown(self, names: Iterable[str]) -> list[dict[str, Any]]:
-        """What there is to tell of queues, in two queries for all of them."""
-        names, alias = list(names), database()
-        jobs: JobQuerySet = self.jobs().filter(backend=self.alias)
-        counted = counts(
-            {
-                (name, status): jobs.filter(queue_name=name, status=status)
-                for name in names
-                for status in COUNTED
-            },
-            "enqueued_at",
-            alias,
-        )
-        rows = {row.name: row for row in Queue.objects.using(alias).filter(backend=self.alias)}
-        return [
-            self._shown(name, {status: counted[name, status] for status in COUNTED}, rows.get(name))
-            for name in names
-        ]
+    def shown(self, names: Iterable[str], *, listed: bool = False) -> list[dict[str, Any]]:
+        """What there is to tell of queues, in a few queries for all of them.
 
-    def _shown(self, name: str, counted: dict[JobStatus, Count], row: Queue | None) -> dict[str, Any]:
-        oldest = counted[JobStatus.READY].least
+        With ``listed``, also of others that have jobs which this request may know of.
+        """
+        storage, alias = storage_for(database()), self.alias
+        named = set(names)
+        queues = {(alias, name) for name in named}
+        if listed:
+            queues.update(storage.busy_queues(alias))
+        counted = storage.count_queues(queues, self.jobs() if is_scoped() else None)
+        rows = {row.name: row for row in Queue.objects.using(database()).filter(backend=alias)}
+        found = [
+            self._values(name, queue, rows.get(name))
+            for (_backend, name), queue in sorted(counted.items())
+            if name in named or queue.has_jobs
+        ]
+        return list(QueueSerializer(found, many=True).data)
+
+    def _values(self, name: str, counted: QueueCounts, row: Queue | None) -> dict[str, Any]:
+        since = counted.ready_since
         queue = row if row is not None else Queue(name=name)
-        data: dict[str, Any] = QueueSerializer(
-            {
-                "name": name,
-                "ready": counted[JobStatus.READY].number,
-                "scheduled": counted[JobStatus.SCHEDULED].number,
-                "running": counted[JobStatus.RUNNING].number,
-                "is_capped": any(each.is_capped for each in counted.values()),
-                "oldest_ready_age": oldest and max(0.0, (timezone.now() - oldest).total_seconds()),
-                "is_paused": queue.is_paused,
-                "paused_at": queue.paused_at,
-                "paused_by": queue.paused_by,
-                "pause_reason": queue.pause_reason,
-                "paused_until": queue.paused_until,
-                "max_running": queue.max_running,
-            }
-        ).data
-        return data
+        return {
+            "name": name,
+            "ready": counted.ready.number,
+            "scheduled": counted.scheduled.number,
+            "running": counted.running.number,
+            "is_capped": counted.is_capped,
+            "oldest_ready_age": since and max(0.0, (timezone.now() - since).total_seconds()),
+            "is_paused": queue.is_paused,
+            "paused_at": queue.paused_at,
+            "paused_by": queue.paused_by,
+            "pause_reason": queue.pause_reason,
+            "paused_until": queue.paused_until,
+            "max_running": queue.max_running,
+        }
 
     @property
     def alias(self) -> str:
@@ -140,7 +135,7 @@ class QueueView(TasksView, GenericAPIView):
     def queue_name(self) -> str:
         """The queue in the path. Raises Http404 for one that nothing names, and no job is in."""
         name: str = self.kwargs["name"]
-        if name in self.known():
+        if name in self.known() and not is_narrowed(self.request):
             return name
         if "\x00" in name or not self.jobs().filter(backend=self.alias, queue_name=name).exists():
             raise Http404
@@ -175,14 +170,17 @@ def validated(kind: Any, request: Request) -> dict[str, Any]:
 
 
 class QueueList(QueueView):
-    """All queues that are known, with what waits in them."""
+    """All queues that settings, tasks or people have named, or that have jobs, with what waits in them."""
 
     pagination_class = None
 
     @described("queues_list", responses={200: QueueSerializer(many=True)}, errors=(503,), tag="queues")
     def get(self, request: Request, *args: Any, **kwargs: Any) -> Response:
         with self.reading():
-            return Response(self.shown(self.known()))
+            found = self.shown(self.known(), listed=True)
+        if is_narrowed(request):  # the names of others' queues are others' business
+            found = [each for each in found if each["ready"] or each["scheduled"] or each["running"]]
+        return Response(found)
 
 
 class QueueDetail(QueueView):

@@ -13,7 +13,7 @@ from rest_framework.request import Request
 
 from ..models import Job
 from ..models.job import JobQuerySet
-from ..scope import database, is_scoped
+from ..scope import database, is_narrowed
 from ..states import JobStatus
 from ..storage.looks import INDEXED
 from .filters import TIMES, filtered
@@ -47,7 +47,7 @@ def within_reach(jobs: JobQuerySet, request: Request, cursor: Cursor | None) -> 
         order = INDEXED[JobStatus(status)]
         if not _is_long(everything.filter(status=status).order_by(*order), order[0]):
             return Reached(_aside(jobs), ASIDE, None)
-    elif status in (None, JobStatus.FAILED) and not (set(given) & SEARCHED or is_scoped()):
+    elif status in (None, JobStatus.FAILED) and not (set(given) & SEARCHED or is_narrowed(request)):
         return Reached(jobs, "id", None)  # there is an index of just these
     rows = filtered(everything, {name: given[name] for name in TIMES if name in given}, request)
     reach = REACH

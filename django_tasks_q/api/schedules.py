@@ -12,23 +12,25 @@ from django.db import transaction
 from django.http import Http404
 from django.utils.translation import gettext_lazy as _
 from rest_framework import serializers
+from rest_framework.exceptions import PermissionDenied
 from rest_framework.request import Request
 from rest_framework.response import Response
 
 from .. import _framework as framework
 from .. import actions, task_options
+from ..actions import scoped
 from ..descriptions import scheduled
 from ..exceptions import TaskNotRegistered
 from ..models import Schedule
 from ..models.schedule import Kind, MissedPolicy, Origin, OverlapPolicy
 from ..schedules import MAX_NAME
 from ..schemas import ArgumentErrors, bound
-from ..scope import backend, database
+from ..scope import backend, database, scope_schedules
 from ..timing import timing_of, zone_of
 from ..validation import one_line
 from .base import TasksView
 from .errors import Conflict
-from .fields import Arguments, QueueName, Text, Whole
+from .fields import Arguments, Moment, QueueName, Text, Whole
 from .jobs import GenericAPIView
 from .openapi import described
 from .permissions import (
@@ -62,17 +64,15 @@ class ScheduleSerializer(serializers.Serializer[Any]):
     description = serializers.CharField(help_text=_("The expression in plain English."))
     state = serializers.ChoiceField(choices=["active", "late", "disabled", "retired"])
     is_enabled = serializers.BooleanField()
-    disabled_at = serializers.DateTimeField(allow_null=True)
+    disabled_at = Moment(allow_null=True)
     disabled_by = serializers.CharField(allow_blank=True)
     disable_reason = serializers.CharField(allow_blank=True)
     missed = serializers.ChoiceField(choices=MissedPolicy.values)
     overlap = serializers.ChoiceField(choices=OverlapPolicy.values)
-    next_at = serializers.DateTimeField(allow_null=True)
-    last_at = serializers.DateTimeField(
-        allow_null=True, help_text=_("The latest of its times that became a job.")
-    )
+    next_at = Moment(allow_null=True)
+    last_at = Moment(allow_null=True, help_text=_("The latest of its times that became a job."))
     upcoming = serializers.ListField(
-        child=serializers.DateTimeField(), help_text=_("The next five times. None while it does not fire.")
+        child=Moment(), help_text=_("The next five times. None while it does not fire.")
     )
 
 
@@ -80,7 +80,7 @@ class ScheduleDoneSerializer(ScheduleSerializer):
     """A schedule that something was done to, with the job or the time that it was about."""
 
     job = serializers.UUIDField(allow_null=True, help_text=_("The job that it was run as."))
-    skipped = serializers.DateTimeField(allow_null=True, help_text=_("The time that was left out."))
+    skipped = Moment(allow_null=True, help_text=_("The time that was left out."))
 
 
 class ScheduleView(TasksView, GenericAPIView):
@@ -97,6 +97,10 @@ class ScheduleView(TasksView, GenericAPIView):
         return framework.DEFAULT_TASK_BACKEND_ALIAS if known is None else known.alias
 
     def rows(self) -> Any:
+        return scope_schedules(self.request, self.all_rows())
+
+    def all_rows(self) -> Any:
+        """Those of everybody."""
         return Schedule.objects.using(database()).filter(backend=self.alias)
 
     def schedule(self) -> Schedule:
@@ -264,10 +268,13 @@ class ScheduleSave(ScheduleView):
         label, flag, status = _("Edited"), actions.CHANGE, 200
         if origin is None:
             label, flag, status = _("Added"), actions.ADDITION, 201
+            if self.all_rows().filter(name=name).exists():
+                raise PermissionDenied(_("This would be a schedule that you may not see."))
         try:
             with transaction.atomic(using=database()):
                 actions.save_schedule(name, backend=self.alias, user=request.user, **values)
-                row = self.schedule()
+                row = self.all_rows().get(name=name)
+                scoped.refuse_schedule(request, row, database())
                 record(request, Schedule, [(row.pk, name)], label, {"reason": values["reason"]}, flag)
         except (TypeError, ValueError, framework.InvalidTask) as error:
             if origin == Origin.CODE:

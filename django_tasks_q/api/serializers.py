@@ -7,6 +7,7 @@ from collections.abc import Callable
 from functools import cached_property
 from typing import Any
 
+from django.db.models import DateTimeField
 from django.utils.translation import gettext_lazy as _
 from rest_framework import serializers
 
@@ -14,7 +15,11 @@ from .. import codec
 from ..masking import masked, masked_arguments, redacted, secrets_of, sensitive_names
 from ..models import Attempt, Job, LogLine, Progress, Worker
 from ..states import JobStatus
+from .fields import Moment
 from .openapi import typed
+
+#: Of rows, whose times are written as all answers have them.
+FIELDS = {**serializers.ModelSerializer.serializer_field_mapping, DateTimeField: Moment}
 
 #: A job may have had thousands of attempts, each with a long traceback.
 MAX_ATTEMPTS = 100
@@ -80,6 +85,8 @@ class Payload:
 class AttemptSerializer(serializers.ModelSerializer[Attempt]):
     """An attempt; ``payload`` in the context shows its texts, which are null without it."""
 
+    serializer_field_mapping = FIELDS
+
     message = serializers.SerializerMethodField()
     traceback = serializers.SerializerMethodField()
     error_data = serializers.SerializerMethodField()
@@ -121,6 +128,8 @@ class AttemptSerializer(serializers.ModelSerializer[Attempt]):
 
 class JobSerializer(serializers.ModelSerializer[Job]):
     """A job in a list: nothing that can be large."""
+
+    serializer_field_mapping = FIELDS
 
     task = serializers.CharField(source="task_name", read_only=True)
     queue = serializers.CharField(source="queue_name", read_only=True)
@@ -170,6 +179,8 @@ class ProgressSerializer(serializers.ModelSerializer[Progress]):
 
     Needs ``masks`` in the context, which hides the job's secrets in the message.
     """
+
+    serializer_field_mapping = FIELDS
 
     share = serializers.SerializerMethodField()
     message = serializers.SerializerMethodField()
@@ -269,6 +280,8 @@ def attempts_of(job: Job, context: Any) -> list[dict[str, Any]]:
 class LogLineSerializer(serializers.ModelSerializer[LogLine]):
     """A line that an attempt has logged. Needs ``payload`` in the context."""
 
+    serializer_field_mapping = FIELDS
+
     level = serializers.SerializerMethodField()
     message = serializers.SerializerMethodField()
 
@@ -287,6 +300,8 @@ class LogLineSerializer(serializers.ModelSerializer[LogLine]):
 
 class WorkerSerializer(serializers.ModelSerializer[Worker]):
     """A worker, with what its last heartbeat told."""
+
+    serializer_field_mapping = FIELDS
 
     is_alive = serializers.SerializerMethodField()
     queues = serializers.SerializerMethodField()

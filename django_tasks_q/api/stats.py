@@ -15,7 +15,7 @@ from rest_framework.response import Response
 
 from .. import _framework as framework
 from ..models import Job, Statistic, Worker
-from ..scope import backend, database, is_scoped
+from ..scope import backend, database, is_narrowed
 from ..states import JobStatus
 from ..storage.counting import counts
 from .base import TasksView
@@ -123,7 +123,7 @@ class Stats(TasksView, GenericAPIView):
             "totals": None,
             "tasks": None,
         }
-        if not is_scoped():
+        if not is_narrowed(self.request):
             known = backend()
             of = framework.DEFAULT_TASK_BACKEND_ALIAS if known is None else known.alias
             since = timezone.now() - timedelta(hours=hours)

@@ -18,7 +18,7 @@ from .. import _framework as framework
 from ..definition import Task
 from ..exceptions import TaskNotRegistered, UnserializableValue, UnstorableValue
 from ..models import Job
-from ..registry import registry
+from ..registry import is_internal, registry
 from ..schemas import ArgumentErrors, arguments_schema, bound
 from .base import TasksView
 from .fields import ARGUMENTS
@@ -79,8 +79,7 @@ class TaskList(TasksView, GenericAPIView):
 
     @described("tasks_list", responses={200: TaskSerializer(many=True)}, tag="tasks")
     def get(self, request: Request, *args: Any, **kwargs: Any) -> Response:
-        tasks = sorted(registry, key=lambda task: task.name)
-        return Response(TaskSerializer(tasks, many=True).data)
+        return Response(TaskSerializer(registry.offered(), many=True).data)
 
 
 class TaskDetail(TasksView, GenericAPIView):
@@ -143,7 +142,7 @@ def permitted(request: Request, name: str) -> Task[..., Any]:
     Whoever may enqueue no task at all gets the same answer for every name, and so does whoever may
     for all that are not open. Raises PermissionDenied and Http404.
     """
-    task = registry.get(name) if name in registry else None
+    task = registry.get(name) if name in registry and not is_internal(name) else None
     if task is not None and callable(task.api):
         return task
     if not may(request.user, "add_job"):
@@ -169,11 +168,14 @@ def answer(request: Request, name: str, id: str, status: int) -> Response:
 
 
 def known(name: str) -> Task[..., Any]:
-    """The task of that name. Nothing is imported from it."""
+    """The task of that name, unless it is the package's own. Nothing is imported from it."""
     try:
-        return registry.get(name)
+        task = registry.get(name)
     except TaskNotRegistered:
         raise Http404 from None
+    if is_internal(task.name):
+        raise Http404
+    return task
 
 
 def enqueued(task: Task[..., Any], args: list[Any], kwargs: dict[str, Any]) -> str:

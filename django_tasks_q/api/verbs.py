@@ -18,18 +18,18 @@ from rest_framework.response import Response
 
 from .. import _framework as framework
 from .. import actions, tasks
+from ..actions import scoped
 from ..exceptions import TaskNotRegistered, UnserializableValue, UnstorableValue
 from ..models import Job
 from ..models.job import JobQuerySet
-from ..registry import registry
+from ..registry import is_internal, registry
 from ..schemas import ArgumentErrors, bound
 from ..scope import database
-from ..states import JobStatus
-from ..task_options import MAX_NAME, MAX_QUEUE_NAME
+from ..task_options import MAX_QUEUE_NAME
 from .base import TasksView
 from .errors import Conflict
-from .fields import Arguments, Flag, QueueName, Text, Whole
-from .filters import FILTERS, filtered, selection_of
+from .fields import Arguments, Flag, Moment, QueueName, Whole
+from .filters import fields_of_body, filtered, selection_of
 from .idempotency import KEY, Keys
 from .jobs import ID, GenericAPIView, JobView
 from .openapi import described
@@ -46,13 +46,13 @@ CAP = 1000
 class RetrySerializer(ReasonSerializer):
     """When failed jobs are run once more; now, without a time."""
 
-    at = serializers.DateTimeField(required=False, allow_null=True, default=None)
+    at = Moment(required=False, allow_null=True, default=None)
 
 
 class RescheduleSerializer(ReasonSerializer):
     """When waiting jobs are to start."""
 
-    at = serializers.DateTimeField()
+    at = Moment()
 
 
 class ChangeSerializer(ReasonSerializer):
@@ -78,16 +78,11 @@ class RunAgainSerializer(ReasonSerializer):
 class FilterSerializer(serializers.Serializer[Any]):
     """Which jobs: the filters of the list by name, at least one of them."""
 
-    status = serializers.ChoiceField(choices=JobStatus.choices, required=False)
-    queue = Text(max_length=MAX_QUEUE_NAME, required=False)
-    task = Text(max_length=MAX_NAME, required=False)
-    tag = Text(max_length=64, required=False)
-    parent = serializers.UUIDField(required=False)  # type: ignore[assignment]  # a field, and no attribute
-    enqueued_after = serializers.DateTimeField(required=False)
-    enqueued_before = serializers.DateTimeField(required=False)
+    def get_fields(self) -> dict[str, Any]:
+        return fields_of_body()
 
     def to_internal_value(self, data: Any) -> Any:
-        if isinstance(data, dict) and (unknown := [name for name in data if name not in FILTERS]):
+        if isinstance(data, dict) and (unknown := [name for name in data if name not in self.fields]):
             raise serializers.ValidationError({name: [_("Unknown filter.")] for name in unknown})
         if data == {}:  # of all jobs there are, nobody means that by accident
             raise serializers.ValidationError([_("Name at least one filter.")])
@@ -206,6 +201,8 @@ def acting(request: Request, verb: Verb, names: Mapping[UUID, str], values: Mapp
             named = actions.NAMED[verb.name]
             answer = named.function(list(names), user=request.user, **values)
             changed = sorted(answer.done | getattr(answer, "requested", set()))
+            if scoped.moves(verb.name):
+                scoped.refuse_outside(request, changed, database())
             rows = [(id, names[id]) for id in changed]
             flag = actions.DELETION if verb.name == "delete" else actions.CHANGE
             record(request, Job, rows, named.label, values, flag)
@@ -230,6 +227,8 @@ class JobAction(JobView):
                 raise Http404
             if job.id in ids and reason != actions.Reason.UNCHANGED:
                 now = self.jobs().filter(id=job.id).values_list("status", flat=True).first()
+                if reason == actions.Reason.OTHERS:
+                    raise PermissionDenied(_("Only who asked for bulk work may have it done once more."))
                 raise Conflict(_("The job %(reason)s.") % {"reason": reason.label}, state=now)
         if self.verb.name == "delete":
             return Response(status=204)
@@ -294,12 +293,15 @@ class JobRunAgain(JobView):
                 if answer.result is None:
                     raise Http404
                 new_id = UUID(str(answer.result.id))
+                scoped.refuse_outside(request, [new_id], database())
                 rows = [(job.id, str(job)), (new_id, f"{job.task_name} ({new_id})")]
                 told = {"new": new_id, "reason": values["reason"]}
                 record(request, Job, rows, _("New job from this one"), told)
                 return str(new_id)
         except TaskNotRegistered:
             raise Conflict(_("Nobody here knows the task of this job."), state=job.status) from None
+        except framework.InvalidTask as error:
+            raise Conflict(str(error), state=job.status) from None
         except (TypeError, UnserializableValue, UnstorableValue) as error:
             raise serializers.ValidationError({"non_field_errors": [str(error)]}) from None
 
@@ -313,6 +315,8 @@ class JobRunAgain(JobView):
         if job.task_name not in registry:
             raise Conflict(_("Nobody here knows the task of this job."), state=job.status)
         task = registry.get(job.task_name)
+        if is_internal(task.name):
+            raise PermissionDenied
         # With other arguments it is a call like any other: only of tasks that are open, by their own rule.
         is_open = task.api(self.request, task, dict(given)) if callable(task.api) else task.api
         if is_open is not True:
@@ -331,7 +335,7 @@ def names_of(ids: list[UUID]) -> dict[UUID, str]:
 
 
 class BulkAction(TasksView, GenericAPIView):
-    """Something that is done to all jobs that a filter finds, the oldest first.
+    """Something that is done to all jobs that a filter finds.
 
     At once to 1,000 at a time, or in the background to all.
     """
@@ -347,7 +351,7 @@ class BulkAction(TasksView, GenericAPIView):
         if not (dry_run := values.pop("dry_run")) and background:
             return self.ask(request, selection_of(given), values)
         with self.reading():
-            found = actions.matching(jobs, CAP)
+            found = actions.gathered(selection_of(given), jobs, CAP)
         done: Any = None
         if not dry_run and found.ids:
             done = acting(request, self.verb, names_of(found.ids), values)

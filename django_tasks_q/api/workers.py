@@ -13,7 +13,7 @@ from rest_framework.response import Response
 
 from .. import actions
 from ..models import Worker
-from ..scope import database
+from ..scope import database, is_narrowed
 from .base import TasksView
 from .errors import Conflict
 from .jobs import GenericAPIView, ListAPIView
@@ -27,6 +27,12 @@ from .throttling import ActionThrottle
 ID = ("id", str, "path", _("The id of the worker."))
 
 
+def workers(request: Request) -> Any:
+    """Those that a request may know of: none where jobs are hidden, since each tells what it does for all."""
+    rows = Worker.objects.using(database())
+    return rows.none() if is_narrowed(request) else rows
+
+
 class WorkerList(TasksView, ListAPIView):
     """Workers that are alive, or were until a day ago."""
 
@@ -36,7 +42,7 @@ class WorkerList(TasksView, ListAPIView):
     parameters = IdPagination.parameters
 
     def get_queryset(self) -> Any:
-        return Worker.objects.using(database()).order_by("-id")
+        return workers(self.request).order_by("-id")
 
     def get_serializer_context(self) -> dict[str, Any]:
         return {**super().get_serializer_context(), "now": timezone.now()}
@@ -58,7 +64,7 @@ class WorkerDetail(TasksView, GenericAPIView):
         return Response(self.shown(self.worker()))
 
     def worker(self) -> Worker:
-        found = Worker.objects.using(database()).filter(id=self.job_id()).first()
+        found = workers(self.request).filter(id=self.job_id()).first()
         if found is None:
             raise Http404
         return found

@@ -1,11 +1,15 @@
-"""Django's backend contract onto storage."""
+"""Django's backend contract onto storage.
+
+A task that is declared asks for its backend, and modules that declare tasks may be imported before Django has
+loaded the apps. So what needs the models is imported by the methods that need it.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from functools import cached_property, partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from django.apps import apps
@@ -20,16 +24,17 @@ from ..current import running
 from ..definition import P, R, Task
 from ..exceptions import UnstorableValue
 from ..failpoints import failpoint
-from ..models import Attempt, Job
-from ..models.identifiers import uuid7_texts
 from ..parameters import Parameters
-from ..results import Results, TaskResult, task_result
+from ..registry import refuse_internal
 from ..routes import routed
 from ..states import JobStatus
-from ..storage import Send, Storage, storage_for
 from ..task_options import DEFAULT
 from ..validation import suggestion
 from .elsewhere import open_elsewhere
+
+if TYPE_CHECKING:
+    from ..results import Results, TaskResult
+    from ..storage import Send, Storage
 
 
 class DatabaseBackend(framework.BaseTaskBackend):
@@ -54,10 +59,16 @@ class DatabaseBackend(framework.BaseTaskBackend):
     @property
     def database(self) -> str:
         """Alias of the database that holds the jobs."""
-        return self.settings.database or router.db_for_write(Job)
+        if alias := self.settings.database:
+            return alias
+        from ..models import Job
+
+        return router.db_for_write(Job)
 
     @property
     def storage(self) -> Storage:
+        from ..storage import storage_for
+
         return storage_for(self.database)
 
     def validate_task(self, task: framework.Task[..., Any]) -> None:
@@ -89,8 +100,13 @@ class DatabaseBackend(framework.BaseTaskBackend):
         self, task: framework.Task[P, R], calls: Iterable[tuple[Sequence[Any], Mapping[str, Any]]]
     ) -> Sequence[TaskResult[P, R]]:
         """Store many calls at once, all or none. Raises what ``enqueue`` raises."""
+        from ..models.identifiers import uuid7_texts
+        from ..results import Results
+        from ..storage import Send
+
         self.validate_task(task)
         ours: Task[P, R] = Task.adopt(task)
+        refuse_internal(ours.name)
         if self.settings.routes:
             ours = ours.routed(routed(ours.name, self.settings.routes))
         limit = self.settings.max_arguments_bytes
@@ -102,12 +118,36 @@ class DatabaseBackend(framework.BaseTaskBackend):
                 args, kwargs = ours.encoded(args, kwargs)  # noqa: PLW2901
             arguments.append(codec.dump_arguments(args, kwargs, limit))
         send = Send(uuid7_texts(len(arguments)), arguments, *self._columns(ours, timezone.now()))
-        results = Results(ours, send)
+        return self._keep(Results(send), send)
+
+    def enqueue_internal(
+        self, task: Task[..., Any], call: Callable[[str], Mapping[str, Any]]
+    ) -> TaskResult[..., Any]:
+        """Store one call of a task of the package itself, of the keyword arguments that fit the job's id.
+
+        They are in JSON types. Raises InvalidTask for a task that this backend refuses, UnstorableValue
+        for arguments too large.
+        """
+        from ..models.identifiers import uuid7_texts
+        from ..results import Results
+        from ..storage import Send
+
+        self.validate_task(task)
+        if self.settings.routes:
+            task = task.routed(routed(task.name, self.settings.routes))
+        ids = uuid7_texts(1)
+        arguments = codec.dump_arguments([], call(ids[0]), self.settings.max_arguments_bytes)
+        send = Send(ids, [arguments], *self._columns(task, timezone.now()))
+        results: Results[..., Any] = self._keep(Results(send), send)
+        return results[0]
+
+    def _keep(self, results: Results[P, R], send: Send) -> Results[P, R]:
+        """Store jobs in the caller's transaction, or after it where that is on another database."""
         database = self.database
-        if arguments and (elsewhere := open_elsewhere(database)):
+        if send.arguments and (elsewhere := open_elsewhere(database)):
             # Stored now, a job would outlive a rollback there, and could run before the commit.
             transaction.on_commit(partial(self.store, database, send, results), using=elsewhere)
-        elif arguments:
+        elif send.arguments:
             self.store(database, send, results)
         return results
 
@@ -116,7 +156,11 @@ class DatabaseBackend(framework.BaseTaskBackend):
 
         Raises InvalidTask for a task that this backend refuses, UnstorableValue for arguments too large.
         """
+        from ..models.identifiers import uuid7_texts
+        from ..storage import Send
+
         self.validate_task(task)
+        refuse_internal(task.name)
         if self.settings.routes:
             task = task.routed(routed(task.name, self.settings.routes))
         limit = self.settings.max_arguments_bytes
@@ -132,7 +176,7 @@ class DatabaseBackend(framework.BaseTaskBackend):
             task.name,
             task.queue_name,
             self.alias,
-            task.priority or self.settings.priority,
+            task.priority if task.gives("priority") else self.settings.priority,
             (JobStatus.SCHEDULED if later else JobStatus.READY).value,
             codec.dumps(options, what="options") if options else "",
             task.max_attempts or self.settings.max_attempts,
@@ -167,6 +211,8 @@ class DatabaseBackend(framework.BaseTaskBackend):
 
     def store_quietly(self, database: str, send: Send) -> None:
         """The same where no receiver may be called, as in the worker."""
+        from ..storage import storage_for
+
         storage = storage_for(database)
         storage.enqueue(send)
         failpoint("enqueue.inserted")
@@ -179,11 +225,17 @@ class DatabaseBackend(framework.BaseTaskBackend):
 
     def get_result_from(self, database: str, result_id: str) -> TaskResult[..., Any]:
         """The same from the database of that alias, for a worker that was started on another one."""
+        from ..models import Attempt, Job
+        from ..results import task_result
+
         try:
             job_id = UUID(str(result_id))
-            job = Job.objects.using(database).get(id=job_id, backend=self.alias)
+            job = Job.objects.using(database).get(id=job_id)
         except (ValueError, Job.DoesNotExist):
             raise framework.TaskResultDoesNotExist(result_id) from None
+        # Jobs of an alias that TASKS does not have any more are anybody's to read.
+        if job.backend != self.alias and job.backend in framework.task_backends.settings:
+            raise framework.TaskResultDoesNotExist(result_id)
         attempts: Sequence[Attempt] = ()
         if job.fence > 1 or job.error_code:
             attempts = list(Attempt.objects.using(database).filter(job_id=job.id))

@@ -94,6 +94,8 @@ class Attempt:
         try:
             value = self._checked(call())
         except BaseException as exception:
+            if self.runner.ends_with(exception):
+                raise
             return self.raised(exception)
         return self.returned(value)
 

@@ -21,6 +21,7 @@ from ..exceptions import (
     TaskCancelled,
     TaskFailure,
     TaskTimeout,
+    UnserializableValue,
     WorkerLost,
 )
 from ..outcomes import CANCELLED, AttemptOutcome, Failure, Outcome
@@ -162,7 +163,9 @@ def by_value(
         failure = Failure.of(error, RETURN_TYPE_MISMATCH)
         return Outcome.failed(job.id, job.fence, failure, None, duration)
     except Exception as error:
-        failure = Failure.of(ResultUnstorable(str(error)), RESULT_UNSTORABLE)
+        # As Django's own backends have it: TypeError for a type that JSON lacks.
+        kind = TypeError if isinstance(error, UnserializableValue) else ResultUnstorable
+        failure = Failure.of(kind(str(error)), RESULT_UNSTORABLE)
         return Outcome.failed(job.id, job.fence, failure, None, duration)
     return Outcome.successful(job.id, job.fence, result, duration)
 

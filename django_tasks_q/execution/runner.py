@@ -68,7 +68,7 @@ class Runner:
             watch_sessions()
 
     def run(self, job: ClaimedJob, control: Control | None = None, hooks: Control | None = None) -> Outcome:
-        """Run one attempt. Never raises: whatever the task does becomes its Outcome.
+        """Run one attempt. Whatever the task does becomes its Outcome; see ``ends_with()`` for the exception.
 
         ``control`` reaches into the task's code, ``hooks`` into receivers of ``task_started``.
         """
@@ -79,9 +79,15 @@ class Runner:
         try:
             outcome = context.run(self._run, job, control or Control(), hooks or Control())
         except BaseException as error:  # a hostile exception, or a mistake of this package
+            if self.ends_with(error):
+                raise
             outcome = endings.by_internal_error(job, error)
         self._clean()
         return outcome
+
+    def ends_with(self, error: BaseException) -> bool:
+        """Whether it is a Ctrl-C in somebody's test, who wants the whole run to end, and not one job."""
+        return self.in_test and isinstance(error, KeyboardInterrupt)
 
     def _run(self, job: ClaimedJob, control: Control, hooks: Control) -> Outcome:
         attempt = Attempt(self, job, control)

@@ -21,7 +21,7 @@ def prune(storage: Storage, backend: str, settings: Options) -> int:
 
 def forget(storage: Storage) -> int:
     """Delete a slice of each sort of rows that nobody comes back to. Answers how many."""
-    done = storage.forget_workers() + storage.forget_keys(limit=SLICE)
+    done = storage.forget_workers(limit=SLICE) + storage.forget_keys(limit=SLICE)
     return done + storage.forget_firings(KEPT, limit=SLICE)
 
 

@@ -13,7 +13,7 @@ from ..definition import Task
 from ..exceptions import TaskNotRegistered
 from ..models import Schedule
 from ..models.schedule import Origin, Outcome
-from ..registry import registry
+from ..registry import refuse_internal, registry
 from ..schedules import DeclaredSchedule, schedules
 from ..storage import Decision, KnownSchedules, Planned, Send, Storage, aware
 from ..timing import Cron, Missed, Overlap, plan
@@ -111,6 +111,7 @@ def first_tick(row: Schedule, after: datetime) -> datetime | None:
 def task_of(row: Schedule) -> Task[..., Any]:
     """The task of a schedule defined in the database, under its options. Raises one of UNUSABLE."""
     task = registry.get(row.task_name)
+    refuse_internal(task.name)
     options: dict[str, Any] = {"backend": row.backend}
     if row.queue_name:
         options["queue_name"] = row.queue_name

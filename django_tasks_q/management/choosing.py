@@ -13,6 +13,7 @@ from django.utils.dateparse import parse_datetime, parse_duration
 
 from ..models import Job
 from ..models.job import JobQuerySet
+from ..moments import native
 from ..scope import database
 from ..states import JobStatus
 
@@ -73,4 +74,4 @@ def when(text: str, *, past: bool = False) -> Any:
         moment = None
     if moment is None:
         raise CommandError(f"{text!r:.60} is no time: write 2026-01-31T08:00, or 30m, 2h, 7d.")
-    return timezone.make_aware(moment) if timezone.is_naive(moment) else moment
+    return native(moment)

@@ -127,6 +127,12 @@ class Job(models.Model):
             models.Index(
                 fields=["run_after"], name="dtq_job_scheduled", condition=models.Q(status=JobStatus.SCHEDULED)
             ),
+            # For those who count what is scheduled in a queue.
+            models.Index(
+                fields=["backend", "queue_name", "run_after"],
+                name="dtq_job_scheduled_in_queue",
+                condition=models.Q(status=JobStatus.SCHEDULED),
+            ),
             models.Index(
                 fields=["worker_id"], name="dtq_job_running", condition=models.Q(status=JobStatus.RUNNING)
             ),

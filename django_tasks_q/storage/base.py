@@ -18,6 +18,7 @@ from ..states import JobStatus
 from .clock import DatabaseNow
 from .leases import Leases
 from .notes import Notes
+from .queue_counts import QueueFigures
 from .queues import Queues
 from .schedules import Schedules
 from .session import Doorbell, Exchange, Exchanged, Listener, repeated
@@ -26,7 +27,7 @@ from .upkeep import Upkeep
 from .values import Cancelled, Claim, ClaimedJob, Send
 
 
-class Storage(Upkeep, Leases, Notes, Queues, Schedules, Statistics):
+class Storage(Upkeep, Leases, Notes, Queues, QueueFigures, Schedules, Statistics):
     """The verbs. Each is one statement or one transaction, and tells time by the database."""
 
     # Coming in

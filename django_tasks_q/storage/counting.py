@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, NamedTuple, TypeVar
 
 from django.core.exceptions import EmptyResultSet
 from django.db import connections
 from django.db.models import QuerySet
+from django.utils import timezone
 from django.utils.dateparse import parse_datetime
+
+from ..moments import native
 
 #: Rows that are counted of each sort.
 CAP = 10_000
@@ -47,7 +50,9 @@ def counts(
         return dict.fromkeys(querysets, Count(0, False, None))
     with connections[using].cursor() as cursor:
         cursor.execute(" UNION ALL ".join(parts), values)
-        found = {int(number): (int(count), _moment(least)) for number, count, least in cursor.fetchall()}
+        found = {
+            int(number): (int(count), moment_of(least, using)) for number, count, least in cursor.fetchall()
+        }
     answers: dict[Key, Count] = {}
     for number, key in enumerate(querysets):
         count, least = found.get(number, (0, None))
@@ -55,10 +60,13 @@ def counts(
     return answers
 
 
-def _moment(value: Any) -> datetime | None:
-    """A date and time as drivers hand it out, where Django does not convert it."""
+def moment_of(value: Any, using: str) -> datetime | None:
+    """The date and time, as Django has them, from what a driver hands out unconverted."""
     if isinstance(value, str):
         value = parse_datetime(value)
-    if isinstance(value, datetime) and value.tzinfo is None:
-        return value.replace(tzinfo=UTC)
-    return value if isinstance(value, datetime) else None
+    if not isinstance(value, datetime):
+        return None
+    if value.tzinfo is None:
+        # Without USE_TZ there is no zone of the connection: what is stored is the project's local time.
+        value = value.replace(tzinfo=connections[using].timezone or timezone.get_default_timezone())
+    return native(value)

@@ -42,14 +42,16 @@ class Leases(Session):
         )
 
     @repeated
-    def forget_workers(self, older_than: float = timedelta(days=1).total_seconds()) -> int:
-        """Delete the rows of workers whose lease ended more than ``older_than`` seconds ago."""
-        return (
-            Worker.objects.using(self.alias).filter(lease_expires_at__lt=DatabaseNow(-older_than)).delete()[0]
-        )
+    def forget_workers(self, older_than: float = timedelta(days=1).total_seconds(), limit: int = 500) -> int:
+        """Delete up to ``limit`` rows of workers whose lease ended more than ``older_than`` seconds ago."""
+        workers = Worker.objects.using(self.alias)
+        old = workers.filter(lease_expires_at__lt=DatabaseNow(-older_than)).order_by("lease_expires_at")
+        ids = list(old.values_list("id", flat=True)[:limit])
+        return workers.filter(id__in=ids).delete()[0] if ids else 0
 
     def forget_keys(self, older_than: float = timedelta(days=1).total_seconds(), limit: int = 500) -> int:
         """Delete up to ``limit`` idempotency keys of requests that were answered that long ago."""
         keys = IdempotencyKey.objects.using(self.alias)
         old = keys.filter(created_at__lt=DatabaseNow(-older_than)).order_by("created_at")
-        return keys.filter(id__in=list(old.values_list("id", flat=True)[:limit])).delete()[0]
+        ids = list(old.values_list("id", flat=True)[:limit])
+        return keys.filter(id__in=ids).delete()[0] if ids else 0

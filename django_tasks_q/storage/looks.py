@@ -7,21 +7,35 @@ from typing import Any
 
 from django.core.exceptions import EmptyResultSet
 from django.db import connections
-from django.db.models import Case, F, IntegerField, Q, TextField, Value, When
+from django.db.models import (
+    Case,
+    F,
+    IntegerField,
+    OuterRef,
+    Q,
+    QuerySet,
+    Subquery,
+    TextField,
+    Value,
+    When,
+)
 from django.db.models.functions import Cast
 
+from ..models import Attempt
 from ..models.job import JobQuerySet
 from ..states import JobStatus
 
 #: By which jobs are told apart when they are counted.
 KINDS = ("status", "kind_backend", "kind_queue", "kind_task", "kind_worker", "kind_again")
-#: Per state, the order of the index that holds its jobs and no others.
+#: Per state, the order of the index that holds its jobs and no others. The id makes it one of single jobs.
 INDEXED = {
     JobStatus.READY: ("backend", "-priority", "id"),
-    JobStatus.SCHEDULED: ("run_after",),
-    JobStatus.RUNNING: ("worker_id",),
+    JobStatus.SCHEDULED: ("run_after", "id"),
+    JobStatus.RUNNING: ("worker_id", "id"),
     JobStatus.FAILED: ("id",),
 }
+#: The order of all jobs, by the index of the ids.
+BY_ID = ("id",)
 
 
 def tally(alias: str, jobs: JobQuerySet, cap: int) -> list[tuple[Any, ...]]:
@@ -37,11 +51,49 @@ def tally(alias: str, jobs: JobQuerySet, cap: int) -> list[tuple[Any, ...]]:
     return _counted(alias, [*sources, _kinds(jobs.order_by("-id"), cap, None)], skip=tuple(INDEXED))
 
 
-def horizon(alias: str, jobs: JobQuerySet, reach: int) -> str | None:
-    """The text of the smallest id among the ``reach`` newest jobs of a query; None if these are all."""
-    ids = jobs.order_by("-id").annotate(text=Cast("id", TextField())).values("text")[:reach]
-    rows = _one(alias, ids, "SELECT COUNT(*), MIN({text}) FROM ({sql}) AS reached")
-    return None if not rows or rows[0][0] < reach else str(rows[0][1])
+def edge(jobs: QuerySet[Any], order: Sequence[str], reach: int) -> tuple[Any, ...] | None:
+    """The values, by the columns of an order, of the ``reach``-th row; None if there are no more than that.
+
+    A search between two edges reads at most ``reach`` rows, however few it finds.
+    """
+    found = jobs.order_by(*order).values_list(*map(column_of, order))[reach - 1 : reach + 1]
+    rows = list(found)
+    return rows[0] if len(rows) == 2 else None
+
+
+def behind(order: Sequence[str], start: Sequence[Any]) -> Q:
+    """Rows that come after the one with these values."""
+    return _beyond(order, start, falls=False)
+
+
+def up_to(order: Sequence[str], end: Sequence[Any]) -> Q:
+    """Rows that come before the one with these values, and that one."""
+    equal = Q(**dict(zip(map(column_of, order), end, strict=True)))
+    return _beyond(order, end, falls=True, more=equal)
+
+
+def column_of(term: str) -> str:
+    """The column of a term of an order."""
+    return term.removeprefix("-")
+
+
+def _beyond(order: Sequence[str], values: Sequence[Any], *, falls: bool, more: Q | None = None) -> Q:
+    found, equal = more or Q(), Q()
+    for term, value in zip(order, values, strict=True):
+        name = column_of(term)
+        is_less = term.startswith("-") is not falls
+        found |= equal & Q(**{f"{name}__{'lt' if is_less else 'gt'}": value})
+        equal &= Q(**{name: value})
+    first = column_of(order[0])
+    is_less = order[0].startswith("-") is not falls
+    # Said once more for the index's sake, which cannot use an OR.
+    return Q(**{f"{first}__{'lte' if is_less else 'gte'}": values[0]}) & found
+
+
+def with_exception(jobs: JobQuerySet) -> JobQuerySet:
+    """Jobs with the class of the exception of their last attempt, as ``exception``."""
+    attempts = Attempt._default_manager.using(jobs.db).filter(job=OuterRef("pk")).order_by("-fence")
+    return jobs.annotate(exception=Subquery(attempts.values("exception_class")[:1]))
 
 
 def _open(status: JobStatus) -> Q:
@@ -90,14 +142,3 @@ def _counted(alias: str, sources: Iterable[Any], skip: Sequence[str]) -> list[tu
     # What has an index of its own is counted there.
     last = len(INDEXED)
     return [tuple(row[1:]) for row in rows if row[0] < last or row[1] not in skip]
-
-
-def _one(alias: str, source: Any, template: str) -> list[tuple[Any, ...]]:
-    try:
-        sql, parameters = source.query.get_compiler(alias).as_sql()
-    except EmptyResultSet:
-        return []
-    text = connections[alias].ops.quote_name("text")
-    with connections[alias].cursor() as cursor:
-        cursor.execute(template.format(text=text, sql=sql), parameters)
-        return list(cursor.fetchall())

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import random
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import wraps
+from itertools import count
 from typing import TYPE_CHECKING, Concatenate, ParamSpec, TypeVar
 from uuid import UUID
 
@@ -39,6 +42,12 @@ REMEMBERED = 60.0
 
 #: How often a statement is repeated that lost to a concurrent one without any fault of its own.
 MAX_REPEATS = 20
+#: Seconds from the first try after which it is not repeated any more: the caller may be a web request, and a
+#: single wait for a lock may have taken longer than this.
+REPEAT_FOR = 5.0
+#: Seconds of the longest pause before the first repetition, and before any. Each is drawn, so that those that
+#: met do not meet again.
+FIRST_PAUSE, LONGEST_PAUSE = 0.002, 0.25
 
 
 class TookTooLong(Exception):
@@ -50,16 +59,33 @@ def repeated(verb: Callable[Concatenate[S, P], R]) -> Callable[Concatenate[S, P]
 
     @wraps(verb)
     def wrapper(self: S, /, *args: P.args, **kwargs: P.kwargs) -> R:
-        for _ in range(MAX_REPEATS):
+        began, longest = time.monotonic(), FIRST_PAUSE
+        for number in count(1):
             try:
                 return verb(self, *args, **kwargs)
             except OperationalError as error:
                 # Inside the caller's transaction only the caller can repeat the whole of it.
-                if self.connection.in_atomic_block or not self.may_repeat(error):
+                if is_in_transaction(self.connection) or not self.may_repeat(error):
                     raise
-        return verb(self, *args, **kwargs)
+                if number > MAX_REPEATS or time.monotonic() - began >= REPEAT_FOR:
+                    raise
+            time.sleep(random.uniform(0.0, longest))  # noqa: S311 - spreads load, hides nothing
+            longest = min(2 * longest, LONGEST_PAUSE)
+        raise AssertionError  # the numbers do not end
 
     return wrapper
+
+
+def is_managed_by_hand(connection: BaseDatabaseWrapper) -> bool:
+    """Whether the project commits its transactions itself: ``AUTOCOMMIT`` or ``set_autocommit`` is false."""
+    if connection.in_atomic_block:
+        return not connection.commit_on_exit
+    return not connection.get_autocommit()
+
+
+def is_in_transaction(connection: BaseDatabaseWrapper) -> bool:
+    """Whether the next statement belongs to a transaction of the caller."""
+    return connection.in_atomic_block or not connection.get_autocommit()
 
 
 class Session:

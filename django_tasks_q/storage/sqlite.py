@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -15,6 +16,7 @@ from ..outcomes import Outcome
 from ..states import JobStatus
 from .base import Storage, has_just_succeeded
 from .clock import DatabaseNow
+from .queue_counts import QueueKey
 from .session import Exchanged
 from .values import Advice, Claim, ClaimedJob
 
@@ -39,6 +41,7 @@ PATIENCE = 1.0
 class SQLiteStorage(Storage):
     # A look costs microseconds here, and nobody sends hints.
     shortest_pause, longest_pause = 0.004, 0.1
+    queue_source = "SELECT json_extract(value, '$[0]'), json_extract(value, '$[1]') FROM json_each(%s)"
 
     def advice(self) -> Iterator[Advice]:
         options = self.connection.settings_dict["OPTIONS"]
@@ -150,6 +153,9 @@ class SQLiteStorage(Storage):
     def _moment(self, value: Any) -> Any:
         ops: Any = self.connection.ops
         return value and microseconds(ops.convert_datetimefield_value(value, None, self.connection))
+
+    def _queue_values(self, queues: Sequence[QueueKey]) -> list[Any]:
+        return [json.dumps(queues)]
 
     @contextmanager
     def transaction(self, *, durable: bool = False) -> Iterator[None]:

@@ -71,10 +71,12 @@ class Duties:
         self._condense_at = time.monotonic() + _jittered(CONDENSE)
         self._forget_at = time.monotonic() + _jittered(FORGET)
 
-    def perform(self, worker_id: UUID, known: Container[UUID], *, idle: bool, pause: float = 1.0) -> Found:
+    def perform(
+        self, worker_id: UUID, known: Container[tuple[UUID, int]], *, idle: bool, pause: float = 1.0
+    ) -> Found:
         """Do what is due. Due jobs are looked for every ``pause`` seconds at least, and when idle at once.
 
-        ``known`` are the jobs that the worker knows it has.
+        ``known`` are the attempts that the worker knows it has, each by job and fence.
         """
         now = time.monotonic()
         ready = 0

@@ -19,6 +19,11 @@ from .recycling import Recycling
 AHEAD_SECONDS = 0.05
 #: Seconds that a child needs for a job that does nothing, or less.
 OVERHEAD = 2e-5
+#: Bytes of arguments that the parent may hold for a group, beside those that its children have.
+BACKLOG_BYTES = 4 << 20
+#: Bytes of arguments that a child is handed at once, if it is more than one job. A socket has room for them,
+#: and a child has read them within a millisecond.
+FRAME_BYTES = 1 << 16
 #: Children of a group that may be on their way out while others take their place.
 MAX_RETIRING = 3
 
@@ -46,6 +51,8 @@ class Group:
     usual: float = AHEAD_SECONDS
     #: Bytes that recent ones answered.
     size_of_answer: float = 1.0
+    #: Bytes that recent ones were called with.
+    size_of_call: float = 1.0
 
     def learn(self, duration: float, size: int) -> None:
         """Take note of how many seconds a job took, and how many bytes it answered."""
@@ -54,6 +61,27 @@ class Group:
         weight = 0.5 if duration > self.usual else 0.05
         self.usual += weight * (duration - self.usual)
         self.size_of_answer += (0.5 if size > self.size_of_answer else 0.05) * (size - self.size_of_answer)
+
+    def add(self, job: ClaimedJob) -> None:
+        """Put a claimed job behind the others, and take note of its size."""
+        self.backlog.append(job)
+        size, usual = _size(job), self.size_of_call
+        self.size_of_call += (0.5 if size > usual else 0.05) * (size - usual)
+
+    def next(self, most: int) -> list[ClaimedJob]:
+        """Take the next jobs from the backlog: up to ``most``, and no more than one frame has room for."""
+        jobs, size = [], 0
+        while self.backlog and len(jobs) < most:
+            size += _size(self.backlog[0])
+            if jobs and size > FRAME_BYTES:
+                break
+            jobs.append(self.backlog.popleft())
+        return jobs
+
+    def room(self, jobs: int) -> int:
+        """How many of ``jobs`` more jobs may be claimed: not more than the parent is to hold."""
+        most = max(1, int(BACKLOG_BYTES / max(1.0, self.size_of_call)))
+        return max(0, min(jobs, most) - len(self.backlog))
 
     @property
     def pace(self) -> float:
@@ -66,6 +94,10 @@ class Group:
         if self.kind != "process":
             return self.capacity
         return max(1, int(AHEAD_SECONDS / self.pace))
+
+
+def _size(job: ClaimedJob) -> int:
+    return len(job.arguments) + len(job.metadata or "")
 
 
 def executor_of(task: Task[..., Any], settings: Options) -> str:

@@ -85,8 +85,8 @@ class Handle:
     def started(self, job_id: UUID) -> None:
         """The child says that a job's code begins."""
 
-    def answered(self, job_id: UUID) -> bool:
-        """Take a job off its list. False if it was not on it: then the answer is void."""
+    def answered(self, outcome: Outcome) -> bool:
+        """Take an attempt off its list. False if it was not on it: then the answer is void."""
         raise NotImplementedError
 
     def take_back(self) -> list[ClaimedJob]:

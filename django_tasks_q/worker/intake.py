@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Collection
-from uuid import UUID
 
 from ..failpoints import failpoint
 from ..registry import registry
 from ..storage import Claim, ClaimedJob, Storage
 from .config import WorkerConfig
+from .holdings import Holdings
 from .lease import Lease
 from .orders import OrderBook
 from .pool import Pool
@@ -41,9 +41,8 @@ class Intake:
         self.wakeup = wakeup
         self.orders = orders
         self.tally = tally
-        #: The task of each job that was claimed and whose ending is not written yet.
-        self.names: dict[UUID, str] = {}
-        #: Jobs claimed so far, less those that were let go.
+        self.holdings = Holdings()
+        #: Jobs claimed so far, less those that were given back.
         self.taken = 0
         self._drained = False
         self._limited_first = False
@@ -154,9 +153,8 @@ class Intake:
 
     def forget(self) -> None:
         """The jobs that the worker has are others' now."""
-        self.taken -= self.pool.held
-        self.names.clear()
-        self.tally.forget()
+        self.taken -= len(self.holdings)
+        self.holdings.clear()
 
     def _claim(self, names: list[str], limit: int) -> int:
         failpoint("claim.sending")
@@ -167,7 +165,7 @@ class Intake:
     def _took(self, jobs: list[ClaimedJob]) -> None:
         failpoint("claim.committed")
         self.taken += len(jobs)
-        self.names.update((job.id, job.task_name) for job in jobs)
+        self.holdings.take(jobs)
         self.tally.claimed(jobs)
         self.pool.add(jobs)
 

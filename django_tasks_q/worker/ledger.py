@@ -6,10 +6,11 @@ import time
 from collections.abc import Sequence
 
 from ..failpoints import failpoint
-from ..outcomes import Outcome
+from ..outcomes import AttemptOutcome, Outcome
 from ..states import JobStatus
 from ..storage import ClaimedJob, Exchange, Storage
 from .doorbells import Doorbells
+from .holdings import first_of_each_job
 from .intake import Intake
 from .pool import Pool
 from .record import Written, record
@@ -41,11 +42,11 @@ class Ledger:
         if jobs:
             failpoint("release.sending")
             self.unwritten += [Outcome.released(job.id, job.fence) for job in jobs]
-            self.intake.taken -= len(jobs)
 
     def send(self, hinted: bool) -> None:
         """Have endings written and jobs claimed, while this process sees to its children."""
-        unwritten = [outcome for outcome in self.unwritten if not outcome.is_written]
+        writing, later = first_of_each_job(self.unwritten)
+        unwritten = [outcome for outcome in writing if not outcome.is_written]
         if not unwritten or len(self.pool.groups) > 1 or self.intake.limits:
             self.write()
             self.intake.look(hinted)
@@ -54,7 +55,7 @@ class Ledger:
         failpoint("finish.sending")
         self.exchange = self.storage.exchange(unwritten, claim, limit)
         self._sent_at = time.monotonic()
-        self._writing, self.unwritten = self.unwritten, []
+        self._writing, self.unwritten = list(writing), later
         if not self.exchange.is_flying:
             self.collect()
             self.intake.look(hinted=False)
@@ -92,20 +93,22 @@ class Ledger:
     def write(self) -> None:
         """Write what has ended, and wait for that."""
         self.collect()
-        if not self.unwritten:
-            return
-        failpoint("finish.sending")
-        recorded = record(self.storage, self.unwritten)
-        self.unwritten = []
-        self._confirm(*recorded)
+        while self.unwritten:
+            failpoint("finish.sending")
+            writing, later = first_of_each_job(self.unwritten)
+            recorded = record(self.storage, writing)
+            self.unwritten = later
+            self._confirm(*recorded)
 
     def _confirm(self, outcomes: list[Outcome], written: Written) -> None:
         if JobStatus.READY in written.values() or not self.pool.held or self.intake.limits:
             self.intake.look_soon()
+        self.intake.taken -= sum(outcome.kind is AttemptOutcome.RELEASED for outcome in outcomes)
         self.pool.telling.confirm(outcomes, written)
         self.doorbells.ended(written)
-        self.intake.tally.ended(outcomes, written)
-        self.report.ended(outcomes, written, self.intake.names)
+        endings = list(zip(outcomes, self.intake.holdings.settle(outcomes), strict=True))
+        self.intake.tally.ended(endings, written)
+        self.report.ended(endings, written)
 
     def forget(self) -> None:
         """The jobs that have ended are others' now, and so are their endings."""

@@ -188,13 +188,13 @@ class Parent:
         self._keep_lease()
         self._heed(hints.orders)
         if hints.waited:
-            self.doorbells.remember(hints.waited, self.intake.names)
+            self.doorbells.remember(hints.waited, self.intake.holdings.ids)
         self.doorbells.ring()
         # What an attempt has told comes before its end.
         self.pool.notes.write(self.storage, now=bool(self.ledger.unwritten))
         found = self.duties.perform(
             self.lease.id,
-            self.intake.names,
+            self.intake.holdings,
             idle=self.pool.has_room and not (self.intake.seconds_to_next or hints.jobs or self.pool.held),
             pause=1.0 if self.pool.held else self.wakeup.longest_pause,
         )

@@ -128,10 +128,10 @@ class Pool:
     def room(self, group: Group) -> int:
         """How many more jobs could start soon enough to be worth claiming now."""
         now = time.monotonic()
-        room = self._vacancies(group) * group.ahead - len(group.backlog)
+        room = self._vacancies(group) * group.ahead
         for child in self._of(group):
             room += child.room(now) if child.ready or child.is_retiring else group.ahead
-        return max(0, room)
+        return group.room(room)
 
     def common_wish(self) -> tuple[list[str], int]:
         """A claim for all groups that have room: its task names, and how many jobs fit of any of them."""
@@ -152,7 +152,7 @@ class Pool:
     def add(self, jobs: Iterable[ClaimedJob]) -> None:
         """Take in claimed jobs."""
         for job in jobs:
-            self.group_of[job.task_name].backlog.append(job)
+            self.group_of[job.task_name].add(job)
 
     def feed(self) -> list[ClaimedJob]:
         """Hand the backlog out. Answers jobs that no child gets round to, for others to have."""
@@ -179,9 +179,10 @@ class Pool:
         takers = sorted(((room, child) for room, child in rooms if room), key=lambda taker: -taker[0])
         for index, (room, child) in enumerate(takers):
             share = -(-len(group.backlog) // (len(takers) - index))
-            count = min(share, room, len(group.backlog))
-            if count:
-                child.send([group.backlog.popleft() for _ in range(count)])
+            left = min(share, room)
+            while left and (jobs := group.next(left)):
+                child.send(jobs)
+                left = min(left - len(jobs), child.room(now))
         return before - len(group.backlog)
 
     def cancel(self, job_ids: Iterable[UUID]) -> list[Outcome]:
@@ -261,13 +262,13 @@ class Pool:
     def _answered(
         self, child: Handle, outcome: Outcome, told: bool, size: int, outcomes: list[Outcome]
     ) -> None:
-        if not child.answered(outcome.job_id):
+        if not child.answered(outcome):
             return
         child.done += 1
         child.group.learn(outcome.duration or 0.0, size)
         if child.group.recycling.is_due(child):
             child.retire()
-        self.telling.ran(outcome.job_id, child, told)
+        self.telling.ran(outcome, child, told)
         outcomes.append(outcome)
 
     def _bury(self, child: Handle, status: int) -> list[Outcome]:

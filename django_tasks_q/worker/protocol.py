@@ -81,6 +81,11 @@ class Channel:
             self._outgoing.clear()
 
     @property
+    def unsent(self) -> int:
+        """Bytes that the other side has not taken yet."""
+        return len(self._outgoing)
+
+    @property
     def has_unsent(self) -> bool:
         return bool(self._outgoing)
 

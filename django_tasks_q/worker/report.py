@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 from uuid import UUID
 
 from ..outcomes import AttemptOutcome, Outcome
 from ..states import JobStatus
+from ..storage import ClaimedJob
 
 logger = logging.getLogger("django_tasks_q.worker")
 
@@ -36,10 +37,10 @@ class Report:
         except OSError:  # nobody reads any more
             self._verbosity = -1
 
-    def ended(self, outcomes: Collection[Outcome], written: Collection[UUID], names: dict[UUID, str]) -> None:
+    def ended(self, endings: Iterable[tuple[Outcome, ClaimedJob | None]], written: Collection[UUID]) -> None:
         """Count attempts whose end was written, and say which were not this worker's any more."""
-        for outcome in outcomes:
-            name = names.pop(outcome.job_id, "?")
+        for outcome, job in endings:
+            name = "?" if job is None else job.task_name
             if outcome.job_id not in written:
                 logger.warning(
                     "Outcome of job id=%s task=%s dropped: the job was taken from this worker",

@@ -50,7 +50,9 @@ class Several(Handle):
         return len(self.slots)
 
     def room(self, now: float) -> int:
-        return self.limited(self.group.capacity - len(self.slots)) if self.accepts else 0
+        if not self.accepts or self.channel.has_unsent:
+            return 0
+        return self.limited(self.group.capacity - len(self.slots))
 
     def send(self, jobs: list[ClaimedJob]) -> None:
         now = time.monotonic()
@@ -62,8 +64,12 @@ class Several(Handle):
         if (slot := self.slots.get(job_id)) is not None:
             slot.began_at = time.monotonic()
 
-    def answered(self, job_id: UUID) -> bool:
-        return self.slots.pop(job_id, None) is not None
+    def answered(self, outcome: Outcome) -> bool:
+        slot = self.slots.get(outcome.job_id)
+        if slot is None or slot.job.fence != outcome.fence:
+            return False
+        del self.slots[outcome.job_id]
+        return True
 
     def abandon(self) -> None:
         self.slots.clear()

@@ -30,6 +30,8 @@ MAX_AHEAD = 200
 PIPE = 1 << 16
 #: Seconds after which the jobs behind a running one are taken back.
 PATIENCE = 0.02
+#: The same for a child that was handed jobs and began none of them, at the most: it is doubled each time.
+LONGEST_PATIENCE = 5.0
 
 
 class Single(Handle):
@@ -42,6 +44,10 @@ class Single(Handle):
         self.taken = False
         #: Jobs were taken back, and the child has not said that it noticed.
         self.dropping = False
+        #: Seconds that it has to begin the first of the jobs that it is handed next.
+        self.patience = PATIENCE
+        #: Bytes that were still to leave when the first of its jobs was last seen on its way.
+        self.leaving = 0
         #: When the job that it runs was cancelled.
         self.cancelled_at: float | None = None
         #: When its user code was first seen to be over.
@@ -63,7 +69,7 @@ class Single(Handle):
         return min(len(self.sent) - 1, PIPE / self.group.size_of_answer) * self.group.pace
 
     def room(self, now: float) -> int:
-        if not self.accepts or self.dropping:
+        if not self.accepts or self.dropping or self.channel.has_unsent:
             return 0
         if self.untold and now - self.told_since > PATIENCE:
             return 0  # receivers take their time
@@ -72,12 +78,14 @@ class Single(Handle):
         return self.limited(min(self.group.ahead, MAX_AHEAD) - len(self.sent))
 
     def send(self, jobs: list[ClaimedJob]) -> None:
-        if not self.sent:
-            self._begin()
+        is_free = not self.sent
         self.sent.extend(jobs)
         # Tokens first: a job whose token is missing counts as taken back.
         os.write(self.pipes.token_writer, b"." * len(jobs))
         self.channel.send(protocol.RUN, protocol.pack_jobs(jobs))
+        if is_free:
+            self._begin()
+            self.leaving = self.channel.unsent
 
     def _begin(self) -> None:
         """From now on the child is free for the oldest of its jobs."""
@@ -85,10 +93,15 @@ class Single(Handle):
         self.taken = False
         self.cancelled_at = self.over_at = None
 
-    def answered(self, job_id: UUID) -> bool:
+    def answered(self, outcome: Outcome) -> bool:
         if not self.sent:
             return False  # it was abandoned
+        if self.sent[0].id != outcome.job_id or self.sent[0].fence != outcome.fence:
+            # It has run what it was not to run. Nothing that it has in hand can be told any more.
+            self.condemn("release")
+            return False
         self.sent.popleft()
+        self.patience = PATIENCE
         self._begin()
         return True
 
@@ -126,15 +139,26 @@ class Single(Handle):
         return True
 
     @property
+    def _patience(self) -> float:
+        """Seconds until the jobs that wait for it are taken back."""
+        return PATIENCE if self.board.began > 0 or self.untold else self.patience
+
+    @property
     def _waits(self) -> bool:
         """Whether jobs may be waiting for it to be done with something else."""
         return not self.dropping and len(self.sent) > int(self.taken)
 
     def enforce_jobs(self, now: float) -> list[Outcome]:
-        elapsed = now - self.since
-        if self._waits and (elapsed > PATIENCE or self.is_retiring):
+        if self.leaving > self.channel.unsent:
+            # What has not left cannot have been begun. A child that reads nothing is given no more time.
+            self.since, self.leaving = now, self.channel.unsent
+        if self._waits and (now - self.since > self._patience or self.is_retiring):
             self.group.backlog.extendleft(reversed(self.take_back()))
             self.taken = bool(self.sent)  # of that one the child has the token
+            if not self.sent and not self.untold:
+                # It may have been reading, or waiting for a processor. Handed the same again and again, it
+                # would never come to any of them.
+                self.patience = min(LONGEST_PATIENCE, 2 * self.patience)
         if self.sent:
             if (verdict := self._verdict(now)) is not None:
                 self.condemn(verdict)
@@ -162,7 +186,7 @@ class Single(Handle):
     def jobs_due(self, now: float) -> float:
         due = float("inf")
         if self._waits:
-            due = min(due, PATIENCE - (now - self.since))
+            due = min(due, self._patience - (now - self.since))
         if self.sent:
             if self.cancelled_at is not None:
                 due = min(due, self.group.settings.grace - (now - self.cancelled_at))

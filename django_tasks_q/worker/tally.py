@@ -40,8 +40,6 @@ class Tally:
     def __init__(self, storage: Storage, backend: str) -> None:
         self.storage = storage
         self.backend = backend
-        #: Queue and task of each job that was claimed and whose ending is not written yet.
-        self._labels: dict[UUID, Label] = {}
         self._figures: dict[Label, defaultdict[str, float]] = {}
         self._since = 0.0
 
@@ -62,7 +60,6 @@ class Tally:
             if label != (mine := (job.queue_name, job.task_name)):
                 self._add_claims(label, count, waited)
                 label, count, waited = mine, 0, 0
-            self._labels[job.id] = label
             count += 1
             if job.attempts + job.crashes == 1:
                 due = job.enqueued_at if job.run_after is None else max(job.enqueued_at, job.run_after)
@@ -75,12 +72,15 @@ class Tally:
             figures["started"] += count
             figures["seconds_waited"] += waited / 1e6
 
-    def ended(self, outcomes: Iterable[Outcome], written: Mapping[UUID, JobStatus]) -> None:
+    def ended(
+        self, endings: Iterable[tuple[Outcome, ClaimedJob | None]], written: Mapping[UUID, JobStatus]
+    ) -> None:
         """These states stand in the database; what has none was others' already."""
-        for outcome in outcomes:
-            label, status = self._labels.pop(outcome.job_id, None), written.get(outcome.job_id)
-            if label is None or status is None:
+        for outcome, job in endings:
+            status = written.get(outcome.job_id)
+            if job is None or status is None:
                 continue
+            label = (job.queue_name, job.task_name)
             figures = self._figures.get(label) or self._of(label)
             if status is JobStatus.SUCCESSFUL:  # as nearly all are
                 figures["successful"] += 1
@@ -122,7 +122,3 @@ class Tally:
                 raise
             logger.warning("Statistics were refused: %s", error)
         self._figures = {}
-
-    def forget(self) -> None:
-        """The jobs that the worker has are others' now."""
-        self._labels.clear()

@@ -40,21 +40,22 @@ class Telling:
         self.children = children
         #: Ended jobs whose own child is gone and that no other has been told of.
         self.untold: list[Ending] = []
-        self._ran_by: dict[UUID, int] = {}  # which child ran a job that is being written
+        #: Which child ran an attempt that is being written, by job and fence.
+        self._ran_by: dict[tuple[UUID, int], int] = {}
 
-    def ran(self, job_id: UUID, child: Handle, told: bool) -> None:
+    def ran(self, outcome: Outcome, child: Handle, told: bool) -> None:
         """A child has ended an attempt, which is to be written now; ``told`` if receivers wait for it."""
         if told:
-            self._ran_by[job_id] = child.key
+            self._ran_by[outcome.job_id, outcome.fence] = child.key
             child.unconfirmed += 1
         else:
-            self._ran_by[job_id] = NOBODY
+            self._ran_by[outcome.job_id, outcome.fence] = NOBODY
 
     def confirm(self, outcomes: Iterable[Outcome], written: Mapping[UUID, JobStatus]) -> None:
         """Tell the children which of their endings stand."""
         frames: dict[int, list[Ending]] = {}
         for outcome in outcomes:
-            key = self._ran_by.pop(outcome.job_id, None)
+            key = self._ran_by.pop((outcome.job_id, outcome.fence), None)
             if key == NOBODY:
                 continue
             if key is not None and key in self.children:

@@ -20,6 +20,9 @@ class Hardship(AppConfig):
         for path, value in wanted.get("constants", {}).items():
             module, _, name = path.rpartition(".")
             setattr(import_module(module), name, value)
+        if executor := wanted.get("executor"):  # for all tasks, as in a project that knows no other
+            groups = import_module("django_tasks_q.worker.groups")
+            groups.executor_of = lambda task, settings: executor
         if path := wanted.get("claims"):
 
             def count(step: str) -> None:

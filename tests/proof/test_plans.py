@@ -129,6 +129,25 @@ def test_a_claim_of_some_queues_reads_no_job_of_the_others(storage, full, values
     assert [plan for plan in dear(plans) if plan["Node Type"] != "Sort"] == []
 
 
+def test_counts_of_queues_read_no_more_than_they_count(storage, full):
+    with explained(full) as plans:
+        queues = storage.busy_queues()
+        counted = storage.count_queues(queues, cap=100)
+    assert len(queues) == 7
+    assert all(found.ready.is_capped and found.scheduled.is_capped for found in counted.values())
+    assert {"dtq_job_ready_in_queue", "dtq_job_scheduled_in_queue", "dtq_job_running"} <= indexes(plans)
+    assert [plan for plan in dear(plans) if plan.get("Relation Name") == JOB] == []
+    assert [plan for plan in plans if plan["Node Type"] == "Sort" and plan["Plan Rows"] > 1000] == []
+
+
+def test_counts_of_one_queue_read_none_of_a_huge_one(storage, lopsided):
+    with explained(lopsided) as plans:
+        storage.count_queues([("default", "huge"), ("default", "other")], cap=100)
+    assert "dtq_job_ready" not in indexes(plans)
+    assert "dtq_job_scheduled" not in indexes(plans)
+    assert dear(plans) == []
+
+
 @pytest.fixture
 def lopsided(full):
     """All jobs are of one queue, and the statistics know of no other."""

@@ -627,3 +627,18 @@ def hide_timeout() -> str:
 @task(executor="thread")
 def tell_process() -> str:
     return f"{os.getpid()}"
+
+
+@task(max_attempts=5, backoff=0, takes_context=True)
+def fail_then_wait(context: Any, mark: str, go: str) -> None:
+    """Raise at first; then say that it runs, and run until somebody makes a file."""
+    if context.attempt == 1:
+        raise ConnectionError("the first time")
+    Path(mark).touch()
+    while not Path(go).exists():
+        time.sleep(0.01)
+
+
+@task
+def length(text: str) -> int:
+    return len(text)

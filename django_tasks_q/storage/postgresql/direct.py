@@ -8,12 +8,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from types import MethodType
+from operator import attrgetter
+from types import FunctionType, MethodType
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
 from django.db import connections
-from psycopg import Cursor
+from django.db.backends.postgresql import base
+from django.db.backends.utils import CursorWrapper
+from psycopg import Connection, Cursor
 from psycopg.types.numeric import Int8BinaryLoader
 
 from .flight import Flight
@@ -37,9 +40,11 @@ SET enable_seqscan = off; SET enable_bitmapscan = off; SET enable_sort = off
 
 @dataclass
 class _Session:
-    """What is known of one session of the driver."""
+    """What is known of one session of the driver.
 
-    cursor: Cursor[Any]
+    It refers to nothing that refers to the driver's connection, which would otherwise outlive its use.
+    """
+
     statements: int = 0
     #: Names of the statements that were prepared in it for flights, by their text.
     prepared: dict[str, bytes] = field(default_factory=dict)
@@ -57,20 +62,22 @@ class Direct:
         self._sessions: WeakKeyDictionary[Any, _Session] = WeakKeyDictionary()
 
     @contextmanager
-    def cursor(self) -> Iterator[Any]:
+    def cursor(self, *, by_number: bool = False) -> Iterator[Any]:
         """A cursor of the driver in Django's transaction, whose errors are Django's.
 
-        One of Django's own where somebody watches those.
+        One of Django's own where somebody watches those. With ``by_number`` the driver's cursor answers dates
+        and times as the server's own numbers: see ``moments``.
         """
         connection: Any = connections[self.alias]
+        connection.ensure_connection()
         if is_watched(connection):
             with connection.cursor() as cursor:
                 yield cursor
             return
-        connection.ensure_connection()
         connection.validate_no_broken_transaction()
         with connection.wrap_database_errors:
-            yield self._session(connection.connection).cursor
+            raw = connection.connection
+            yield _by_number(raw) if by_number else Cursor(raw)
 
     def execute(self, cursor: Any, statement: str, values: Any) -> None:
         if isinstance(cursor, Cursor):
@@ -80,7 +87,7 @@ class Direct:
 
     def flight(self, raw: Any) -> Flight:
         session = self._session(raw)
-        return Flight(session.cursor, session.prepared)
+        return Flight(_by_number(raw), session.prepared)
 
     def prepares(self, raw: Any) -> bool:
         """Whether statements may stay with a session. To be asked once for each of them."""
@@ -97,9 +104,7 @@ class Direct:
     def _session(self, raw: Any) -> _Session:
         session = self._sessions.get(raw)
         if session is None:
-            session = self._sessions[raw] = _Session(Cursor(raw))
-            # The server's own numbers, which its protocol calls the binary form: see ``moments``.
-            session.cursor.adapters.register_loader("timestamptz", Int8BinaryLoader)
+            session = self._sessions[raw] = _Session()
         return session
 
     def _is_direct(self, raw: Any) -> bool:
@@ -110,13 +115,67 @@ class Direct:
         return bool(pid == raw.info.backend_pid)
 
 
-def is_watched(connection: BaseDatabaseWrapper) -> bool:
-    """Whether somebody wants to see every statement on a connection, or to forbid them.
+def _by_number(raw: Any) -> Cursor[Any]:
+    cursor = Cursor(raw)
+    # The protocol calls the server's own numbers the binary form.
+    cursor.adapters.register_loader("timestamptz", Int8BinaryLoader)
+    return cursor
 
-    A debug log, ``assertNumQueries``, a test case that has not declared the database, a tracer.
+
+#: What Django calls to have a statement executed.
+_CURSOR_METHODS = (
+    "cursor",
+    "_cursor",
+    "create_cursor",
+    "make_cursor",
+    "make_debug_cursor",
+    "_prepare_cursor",
+)
+_of_class = attrgetter(*_CURSOR_METHODS)
+_of_wrapper = attrgetter("execute", "_execute_with_wrappers", "_execute")
+
+#: Functions that were found to be Django's own, by the class that has them.
+_proven: dict[type, tuple[Any, Any]] = {}
+
+
+def is_watched(connection: BaseDatabaseWrapper) -> bool:
+    """Whether statements on a connection must take Django's road, since others have a part in it.
+
+    A debug log, ``assertNumQueries``, a test case that has not declared the database, a tracer, a backend
+    that does more before a statement, as those that choose a tenant's schema do.
     """
     return (
         connection.queries_logged
-        or not isinstance(connection.cursor, MethodType)
         or not all(getattr(wrapper, "is_passive", False) for wrapper in connection.execute_wrappers)
+        or not _has_djangos_methods(connection)
+        or not _is_plain(connection.connection)
+    )
+
+
+def _has_djangos_methods(connection: BaseDatabaseWrapper) -> bool:
+    """Whether no method is replaced on the connection, overridden in its class, or patched."""
+    kind = type(connection)
+    found = _of_class(kind), _of_wrapper(CursorWrapper)
+    if _proven.get(kind) != found:
+        if not all(map(_is_djangos, (*found[0], *found[1]))):
+            return False
+        _proven[kind] = found
+    if vars(connection).keys().isdisjoint(_CURSOR_METHODS):
+        return True
+    # A test case that has forbidden them puts its own bound methods back.
+    return all(
+        type(method) is MethodType and method.__self__ is connection and method.__func__ is function
+        for method, function in zip(_of_class(connection), found[0], strict=True)
+    )
+
+
+def _is_djangos(function: Any) -> bool:
+    # By where its code lies: a wrapper may have copied all its names.
+    return type(function) is FunctionType and function.__globals__["__name__"].startswith("django.")
+
+
+def _is_plain(raw: Any) -> bool:
+    """Whether a connection of the driver is nothing but that, so that its cursors have nothing to add."""
+    return raw is None or (
+        type(raw) is Connection and raw.cursor_factory in (base.Cursor, base.ServerBindingCursor)
     )

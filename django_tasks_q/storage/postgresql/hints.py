@@ -11,9 +11,10 @@ from uuid import UUID, uuid4
 
 from django.db import InterfaceError, connections, transaction
 from psycopg import Error as PsycopgError
+from psycopg.pq import TransactionStatus
 
 from ...failpoints import failpoint
-from ..session import Doorbell, Listener
+from ..session import Doorbell, Listener, is_managed_by_hand
 from ..values import Hints
 
 #: What a hint says when it is not about new jobs. Anybody may send it: it only makes workers look.
@@ -33,9 +34,10 @@ BUSY = 20
 #: Seconds between two hints, at most, whatever is spared. Workers count on that.
 HINT_INTERVAL = 0.5
 
-#: A notification makes its transaction one that writes, whose commit would wait for the disk. Nothing is
-#: lost with a hint.
-NOTIFY = "SELECT set_config('synchronous_commit', 'off', true), pg_notify(%s, %s)"
+NOTIFY = "SELECT pg_notify(%s, payload) FROM unnest(%s::text[]) AS payload"
+#: For a transaction that consists of this statement. A notification makes its transaction one that writes,
+#: and the commit would wait for the disk. Nothing is lost with a hint.
+NOTIFY_ALONE = NOTIFY.replace("SELECT", "SELECT set_config('synchronous_commit', 'off', true),", 1)
 
 
 class Hinter:
@@ -52,16 +54,18 @@ class Hinter:
     def after_commit(self, backend: str, payload: str = "") -> None:
         """Send one once the transaction has committed that is open, if one is."""
         connection = connections[self._alias]
-        if connection.in_atomic_block or connection.get_autocommit():
-            transaction.on_commit(lambda: self._send(backend, payload), using=self._alias, robust=True)
+        if is_managed_by_hand(connection):
+            # Django does not know of the commit. The server keeps the hint until then, and sends one of
+            # several that are alike.
+            _notify(connection, channel(backend), [payload])
         else:
-            # Where Django leaves transactions to the project, the server keeps it until the commit.
-            self._send(backend, payload)
+            transaction.on_commit(lambda: self._send(backend, payload), using=self._alias, robust=True)
 
     def ended(self, backend: str, ids: Iterable[UUID]) -> None:
         """Ring for jobs that have ended, now."""
-        with connections[self._alias].cursor() as cursor:
-            cursor.executemany(NOTIFY, [(f"{channel(backend)}_ended", str(id)) for id in ids])
+        connection = connections[self._alias]
+        connection.ensure_connection()
+        _notify(connection, f"{channel(backend)}_ended", list(map(str, ids)))
 
     def _send(self, backend: str, payload: str) -> None:
         if not payload:
@@ -73,12 +77,20 @@ class Hinter:
             if spared < HINT_INTERVAL and (quiet < QUIET or spared < BUSY * self.took):
                 return
             self.sent_at[backend] = now
-        raw: Any = connections[self._alias].connection
-        if raw is not None:
+        connection = connections[self._alias]
+        if connection.connection is not None:
             began = time.monotonic()
-            # Past Django's cursor: a hint is no query of the caller's, and is not counted as one.
-            raw.execute(NOTIFY, (channel(backend), payload))
+            _notify(connection, channel(backend), [payload])
             self.took = time.monotonic() - began
+
+
+def _notify(connection: Any, channel: str, payloads: list[str]) -> None:
+    # Past Django's cursor: a hint is no query of the caller's, and is not counted as one.
+    with connection.wrap_database_errors:
+        raw = connection.connection
+        # Only the driver knows: an on_commit hook may run inside a transaction, as it does in tests.
+        is_alone = raw.autocommit and raw.info.transaction_status == TransactionStatus.IDLE
+        raw.execute(NOTIFY_ALONE if is_alone else NOTIFY, (channel, payloads))
 
 
 class PostgreSQLListener(Listener):

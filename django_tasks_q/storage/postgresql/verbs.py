@@ -21,7 +21,7 @@ from ...outcomes import AttemptOutcome, Outcome
 from ...states import FINAL, JobStatus
 from ..base import Storage, has_just_succeeded
 from ..operations import PARTS, has_foreign_parts
-from ..session import Doorbell, Exchange, Exchanged, Listener, TookTooLong, repeated
+from ..session import Doorbell, Exchange, Exchanged, Listener, TookTooLong, is_in_transaction, repeated
 from ..values import Claim, ClaimedJob, Send
 from . import statements
 from .arrays import array, endings, quoted, successes
@@ -53,6 +53,7 @@ class _Reached(NamedTuple):
 class PostgreSQLStorage(Storage):
     sends_hints = True
     hint_interval = HINT_INTERVAL
+    queue_source = "SELECT * FROM unnest(%s::text[], %s::text[])"
 
     def __init__(self, alias: str) -> None:
         super().__init__(alias)
@@ -111,7 +112,7 @@ class PostgreSQLStorage(Storage):
 
     @repeated
     def claim(self, claim: Claim, limit: int) -> list[ClaimedJob]:
-        with self._direct.cursor() as cursor:
+        with self._direct.cursor(by_number=True) as cursor:
             statement, values = self._claiming(claim, limit)
             self._direct.execute(cursor, statement, values)
             return self._claimed(cursor.fetchall(), statement, claim, limit)
@@ -190,7 +191,7 @@ class PostgreSQLStorage(Storage):
     def _may_fly(self) -> bool:
         connection = self.connection
         raw = connection.connection
-        if raw is None or connection.in_atomic_block or is_watched(connection):
+        if raw is None or is_in_transaction(connection) or is_watched(connection):
             return False
         return capabilities.has_pipeline() and self._direct.prepares(raw)
 
@@ -245,7 +246,7 @@ class PostgreSQLStorage(Storage):
 
     @contextmanager
     def reading(self, seconds: float) -> Iterator[None]:
-        is_part = self.connection.in_atomic_block
+        is_part = is_in_transaction(self.connection)
         try:
             with self.transaction(), self.connection.cursor() as cursor:
                 cursor.execute(self._sql["LIMIT_TIME"], {"limit": f"{round(seconds * 1000)}ms"})

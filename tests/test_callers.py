@@ -1,0 +1,391 @@
+"""What the queue leaves of the caller's connection: its settings, its transaction, its class, its memory."""
+
+import gc
+import threading
+import uuid
+import weakref
+from contextlib import closing, contextmanager
+from functools import wraps
+from typing import ClassVar
+
+import psycopg
+import pytest
+from django.db import OperationalError, connections, transaction
+from django.db.backends.postgresql import base
+from django.db.backends.utils import CursorWrapper
+from django.test import TestCase
+
+from django_tasks_q.models import Job
+from django_tasks_q.outcomes import Outcome
+from django_tasks_q.states import FINAL
+from django_tasks_q.storage import Claim, storage_for
+from django_tasks_q.storage.operations import PARTS
+from django_tasks_q.storage.postgresql import direct
+from django_tasks_q.storage.session import repeated
+
+from .tasksapp import tasks
+
+pytestmark = pytest.mark.django_db(transaction=True, databases=["postgres"])
+
+#: What a statement of the queue might leave behind, which is 'on' or something else by default.
+SETTINGS = ("synchronous_commit", "statement_timeout", "lock_timeout", "search_path", "plan_cache_mode",
+            "enable_sort", "enable_seqscan", "jit", "transaction_isolation")  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def queue_on_postgres(settings):
+    options = settings.TASKS["default"]["OPTIONS"] | {"DATABASE": "postgres"}
+    settings.TASKS = {"default": settings.TASKS["default"] | {"OPTIONS": options}}
+    storage = storage_for("postgres")
+    storage._hinter.sent_at.clear()
+    # The suite's server does not wait for the disk; a project's does.
+    connections["postgres"].ensure_connection()
+    connections["postgres"].connection.execute("SET synchronous_commit = on")
+    yield storage
+    connections["postgres"].close()
+
+
+def session_settings():
+    with connections["postgres"].cursor() as cursor:
+        cursor.execute("SELECT " + ", ".join(f"current_setting('{name}')" for name in SETTINGS))
+        return dict(zip(SETTINGS, cursor.fetchone(), strict=True))
+
+
+@contextmanager
+def by_hand():
+    transaction.set_autocommit(False, using="postgres")
+    try:
+        yield
+    finally:
+        connections["postgres"].rollback()
+        transaction.set_autocommit(True, using="postgres")
+
+
+@contextmanager
+def by_hand_in_atomic():
+    with by_hand(), transaction.atomic(using="postgres"):
+        yield
+
+
+@contextmanager
+def savepoint():
+    with transaction.atomic(using="postgres"), transaction.atomic(using="postgres"):
+        yield
+
+
+@contextmanager
+def hooks_inside_a_transaction():
+    with transaction.atomic(using="postgres"):
+        yield
+        with TestCase.captureOnCommitCallbacks(using="postgres", execute=True):
+            tasks.noop.enqueue()
+        assert session_settings()["synchronous_commit"] == "on"
+
+
+def atomic():
+    return transaction.atomic(using="postgres")
+
+
+@pytest.mark.parametrize(
+    "mode",
+    [by_hand, by_hand_in_atomic, atomic, savepoint, hooks_inside_a_transaction],
+    ids=lambda mode: mode.__name__,
+)
+def test_no_setting_of_the_callers_transaction_is_changed(mode, queue_on_postgres):
+    with mode():
+        before = session_settings()
+        tasks.noop.enqueue()
+        assert session_settings() == before
+        tasks.noop.enqueue_many([()] * 3)
+        queue_on_postgres.hint_cancel("default")
+        queue_on_postgres.hint_orders("default")
+        assert session_settings() == before
+        with queue_on_postgres.reading(5.0):
+            assert Job.objects.using("postgres").count() == 4
+        assert session_settings() == before
+
+
+def test_no_setting_of_a_transaction_that_django_does_not_know_of_is_changed():
+    raw = connections["postgres"].connection
+    raw.execute("BEGIN")
+    tasks.noop.enqueue()
+    assert session_settings()["synchronous_commit"] == "on"
+    raw.execute("ROLLBACK")
+
+
+def test_a_hint_alone_does_not_wait_for_the_disk(queue_on_postgres):
+    """Where it is known to be its own transaction it is sent with the setting, which ends with it."""
+    sent = []
+    raw = connections["postgres"].connection
+    with closing(Executed(raw, sent)):
+        tasks.noop.enqueue()
+    assert any("synchronous_commit" in statement for statement in sent)
+    assert session_settings()["synchronous_commit"] == "on"
+
+
+class Executed:
+    """What is executed past Django's cursors."""
+
+    def __init__(self, raw, sent):
+        self.raw, execute = raw, raw.execute
+
+        def note(statement, *args, **kwargs):
+            sent.append(statement)
+            return execute(statement, *args, **kwargs)
+
+        raw.execute = note
+
+    def close(self):
+        del self.raw.execute
+
+
+@pytest.mark.parametrize("mode", [by_hand, by_hand_in_atomic])
+def test_hints_of_transactions_by_hand_come_with_their_commit(mode, queue_on_postgres):
+    listener = queue_on_postgres.listen("default")
+    with closing(listener):
+        with mode():
+            tasks.noop.enqueue()
+            if mode is by_hand:
+                connections["postgres"].commit()
+        if mode is by_hand_in_atomic:  # it was rolled back
+            assert not list(listener._connection.notifies(timeout=0.05))
+        else:
+            assert list(listener._connection.notifies(timeout=2, stop_after=1))
+
+
+def test_a_transaction_by_hand_is_not_repeated_in_part(monkeypatch, queue_on_postgres):
+    """A deadlock has rolled back all of it, of which the queue knows only the end."""
+    runs = []
+
+    class Verbs(type(queue_on_postgres)):
+        @repeated
+        def verb(self):
+            runs.append(1)
+            raise OperationalError from psycopg.errors.DeadlockDetected()
+
+    with by_hand(), pytest.raises(OperationalError):
+        Verbs("postgres").verb()
+    assert runs == [1]
+    with pytest.raises(OperationalError):
+        Verbs("postgres").verb()
+    assert len(runs) > 2
+
+
+# Memory
+
+
+def test_closed_connections_are_gone():
+    alive = weakref.WeakSet()
+    for _ in range(60):
+        tasks.noop.enqueue()
+        alive.add(connections["postgres"].connection)
+        connections["postgres"].close()
+    gc.collect()
+    assert len(alive) == 0
+
+
+def test_closed_connections_are_gone_with_no_help_of_the_collector():
+    gc.collect()
+    gc.disable()
+    try:
+        tasks.noop.enqueue_many([()] * 2)
+        tasks.noop.enqueue()
+        alive = weakref.ref(connections["postgres"].connection)
+        connections["postgres"].close()
+        assert alive() is None
+    finally:
+        gc.enable()
+
+
+def test_connections_of_threads_are_gone():
+    alive, wrappers = weakref.WeakSet(), weakref.WeakSet()
+
+    def work():
+        try:
+            tasks.noop.enqueue()
+            storage_for("postgres").claim(claim_of_nothing, 1)
+            alive.add(connections["postgres"].connection)
+            wrappers.add(connections["postgres"])
+        finally:
+            connections.close_all()
+
+    claim_of_nothing = Claim(worker_id=uuid.uuid4(), backend="default", task_names=["nobody.knows"])
+    for _ in range(20):
+        thread = threading.Thread(target=work)
+        thread.start()
+        thread.join()
+    gc.collect()
+    assert len(alive) == 0
+    assert len(wrappers) == 0
+
+
+# What stands between Django and the driver
+
+
+class TenantWrapper(base.DatabaseWrapper):
+    """As django-tenants does it: the schema is chosen when a cursor is made."""
+
+    schema = "public"
+
+    def _cursor(self, name=None):
+        cursor = super()._cursor(name)
+        raw = super()._cursor()
+        with closing(raw):
+            raw.execute(f'SET search_path = "{self.schema}"')
+        return cursor
+
+
+class Traced(psycopg.ClientCursor):
+    statements: ClassVar[list] = []
+
+    def execute(self, query, *args, **kwargs):
+        self.statements.append(str(query))
+        return super().execute(query, *args, **kwargs)
+
+
+class TracedConnection(psycopg.Connection):
+    cursor_factory = Traced
+
+
+@pytest.fixture
+def schemas():
+    with connections["postgres"].cursor() as cursor:
+        for name in ("one", "two"):
+            cursor.execute(f"CREATE SCHEMA {name}")
+            for model in (Job, *PARTS):
+                table = model._meta.db_table
+                cursor.execute(f"CREATE TABLE {name}.{table} (LIKE public.{table} INCLUDING ALL)")
+    yield ("one", "two")
+    with connections["postgres"].cursor() as cursor:
+        cursor.execute("SET search_path = public")
+        cursor.execute("DROP SCHEMA one CASCADE; DROP SCHEMA two CASCADE")
+
+
+def in_schema(name):
+    with psycopg.connect(**connections["postgres"].get_connection_params()) as raw:
+        return raw.execute(f"SELECT status, count(*) FROM {name}.{Job._meta.db_table} GROUP BY 1").fetchall()
+
+
+@contextmanager
+def wrapped(wrapper):
+    """The alias by way of another class, as ENGINE would have it."""
+    before = connections["postgres"]
+    connections["postgres"] = wrapper(before.settings_dict, "postgres")
+    try:
+        yield connections["postgres"]
+    finally:
+        connections["postgres"].close()
+        connections["postgres"] = before
+
+
+def test_jobs_stay_in_the_schema_that_a_backend_chooses(schemas, queue_on_postgres, monkeypatch):
+    monkeypatch.setattr(queue_on_postgres._direct, "is_worker", True)
+    with wrapped(TenantWrapper) as connection:
+        connection.schema = "one"
+        for _ in range(direct.WARM + 2):  # statements are prepared by then
+            tasks.noop.enqueue()
+        connection.schema = "two"
+        tasks.noop.enqueue()
+        tasks.noop.enqueue_many([()] * 3)
+        assert in_schema("one") == [("READY", direct.WARM + 2)]
+        assert in_schema("two") == [("READY", 4)]
+        claim = Claim(worker_id=uuid.uuid4(), backend="default", task_names=[tasks.noop.name])
+        jobs = queue_on_postgres.claim(claim, 10)
+        assert len(jobs) == 4
+        outcomes = [Outcome.successful(job.id, job.fence, "1", 0.1) for job in jobs]
+        connection.schema = "one"
+        written, claimed = queue_on_postgres.exchange(outcomes, claim, 2).result()
+        assert (written, len(claimed)) == ({}, 2)
+        connection.schema = "two"
+        assert len(queue_on_postgres.finish(outcomes)) == 4
+        assert queue_on_postgres.prune("default", FINAL, -1.0) == 4
+    assert in_schema("public") == in_schema("two") == []
+
+
+@pytest.mark.parametrize("where", ["cursor_factory", "connection"])
+def test_tracers_of_the_driver_see_every_statement(where, queue_on_postgres, monkeypatch):
+    Traced.statements.clear()
+    connections["postgres"].close()
+    if where == "cursor_factory":
+        options = connections["postgres"].settings_dict["OPTIONS"]
+        monkeypatch.setitem(options, "cursor_factory", Traced)
+    else:
+        connect = base.Database.connect
+
+        def traced(**params):
+            return TracedConnection.connect(**{**params, "cursor_factory": Traced})
+
+        monkeypatch.setattr(base.Database, "connect", traced)
+        assert connect is not base.Database.connect
+    tasks.noop.enqueue()
+    tasks.noop.enqueue_many([()] * 2)
+    claim = Claim(worker_id=uuid.uuid4(), backend="default", task_names=[tasks.noop.name])
+    jobs = queue_on_postgres.claim(claim, 10)
+    queue_on_postgres.finish([Outcome.successful(job.id, job.fence, "1", 0.1) for job in jobs])
+    seen = [statement for statement in Traced.statements if "django_tasks_q_job" in statement]
+    assert [statement.split()[0] for statement in seen] == ["INSERT", "INSERT", "WITH", "WITH"]
+
+
+def replaced_on_the_connection(connection, monkeypatch):
+    class Panel:
+        """A bound method, but of something else."""
+
+        def cursor(self, *args, **kwargs):
+            seen.append("cursor")
+            return type(connection).cursor(connection, *args, **kwargs)
+
+    seen = []
+    monkeypatch.setattr(connection, "cursor", Panel().cursor)
+    return seen
+
+
+def patched_in_djangos_class(connection, monkeypatch):
+    seen, execute = [], CursorWrapper.execute
+
+    @wraps(execute)
+    def traced(self, sql, params=None):
+        seen.append(sql)
+        return execute(self, sql, params)
+
+    monkeypatch.setattr(CursorWrapper, "execute", traced)
+    return seen
+
+
+def execute_wrapper(connection, monkeypatch):
+    seen = []
+
+    def note(execute, sql, params, many, context):
+        seen.append(sql)
+        return execute(sql, params, many, context)
+
+    monkeypatch.setattr(connection, "execute_wrappers", [note])
+    return seen
+
+
+def debug_cursor(connection, monkeypatch):
+    monkeypatch.setattr(connection, "force_debug_cursor", True)
+    connection.queries_log.clear()
+    return connection.queries_log
+
+
+@pytest.mark.parametrize(
+    "watch",
+    [replaced_on_the_connection, patched_in_djangos_class, execute_wrapper, debug_cursor],
+    ids=lambda watch: watch.__name__,
+)
+def test_whoever_watches_djangos_cursors_sees_an_enqueue(watch, monkeypatch):
+    tasks.noop.enqueue()
+    seen = watch(connections["postgres"], monkeypatch)
+    tasks.noop.enqueue()
+    assert len(seen) == 1
+
+
+def test_nobody_watches_a_plain_connection():
+    """Without this, all of the above would pass with no fast road at all."""
+    assert not direct.is_watched(connections["postgres"])
+    connection = connections["postgres"]
+    connection.cursor = connection.cursor  # what a test case leaves that has forbidden it
+    try:
+        assert not direct.is_watched(connection)
+    finally:
+        del connection.cursor

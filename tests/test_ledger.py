@@ -1,0 +1,146 @@
+"""What the worker's parent holds, from the claim to the ending that is written, on every database."""
+
+import socket
+import uuid
+from types import SimpleNamespace
+
+import pytest
+
+from django_tasks_q.maintenance.strays import give_back_strays
+from django_tasks_q.models.statistic import Statistic
+from django_tasks_q.outcomes import Outcome
+from django_tasks_q.states import JobStatus
+from django_tasks_q.storage import Orders, storage_for
+from django_tasks_q.worker.config import WorkerConfig
+from django_tasks_q.worker.doorbells import Doorbells
+from django_tasks_q.worker.intake import Intake
+from django_tasks_q.worker.ledger import Ledger
+from django_tasks_q.worker.pool import Pool
+from django_tasks_q.worker.protocol import Channel
+from django_tasks_q.worker.report import Report
+from django_tasks_q.worker.tally import Tally
+
+from .conftest import on_one_database
+from .tasksapp import tasks
+from .test_pool import group_of
+from .test_storage import FAILURE, add, attempts, row, success
+from .test_worker import finished, job, outcomes
+
+
+class Desk:
+    """A parent's books, and no children: the tests say what these would."""
+
+    def __init__(self, storage):
+        ours, theirs = socket.socketpair()
+        self.sockets = (ours, theirs)
+        self.storage = storage
+        self.pool = Pool(
+            SimpleNamespace(channel=Channel(ours, blocking=False)), {"a": group_of("process")}, {}
+        )
+        self.lease = SimpleNamespace(id=uuid.uuid4(), may_claim=True)
+        wakeup = SimpleNamespace(pause=lambda idle, hinted: 0.0)
+        self.tally = Tally(storage, "default")
+        config = WorkerConfig(backend="default", database=storage.alias, name="w")
+        orders = SimpleNamespace(current=Orders())
+        self.intake = Intake(storage, config, self.lease, self.pool, wakeup, orders, self.tally)
+        self.report = Report(lambda line: None, 0)
+        self.ledger = Ledger(storage, self.intake, self.pool, Doorbells(storage, "default"), self.report)
+
+    def claimed(self):
+        """What was claimed and is now in hand."""
+        (group,) = self.pool.groups
+        jobs = list(group.backlog)
+        group.backlog.clear()
+        return jobs
+
+    def end(self, *endings):
+        """Children say how jobs have ended; the database is told, and asked for more."""
+        self.ledger.unwritten += endings
+        self.ledger.send(hinted=True)
+        self.ledger.collect()
+
+
+@pytest.fixture
+def desk(storage_alias):
+    desk = Desk(storage_for(storage_alias))
+    yield desk
+    for sock in desk.sockets:
+        sock.close()
+
+
+def again(job):
+    return Outcome.failed(job.id, job.fence, FAILURE, 0, 0.1)
+
+
+def test_a_job_that_is_claimed_by_the_exchange_that_writes_its_end_is_held(desk):
+    add(desk.storage)
+    desk.intake.look(hinted=True)
+    (first,) = desk.claimed()
+    desk.end(again(first))
+    (second,) = desk.claimed()
+    assert (second.id, second.fence) == (first.id, 2)
+    assert give_back_strays(desk.storage, desk.lease.id, desk.intake.holdings) == {}
+    assert row(desk.storage, second).status == "RUNNING"
+    desk.end(success(second))
+    assert len(desk.intake.holdings) == 0
+    desk.tally.write(now=True)
+    counts = Statistic.objects.using(desk.storage.alias).values_list("started", "retried", "successful")
+    assert list(counts) == [(2, 1, 1)]
+
+
+def test_a_claim_whose_answer_was_lost_is_given_back_although_an_earlier_attempt_is_held(desk):
+    add(desk.storage)
+    desk.intake.look(hinted=True)
+    (first,) = desk.claimed()
+    desk.storage.finish([again(first)])  # and its answer is lost, like that of the claim
+    (unheard,) = desk.storage.claim(desk.intake._terms(["a"]), 1)
+    assert give_back_strays(desk.storage, desk.lease.id, desk.intake.holdings) == {first.id: JobStatus.READY}
+    assert row(desk.storage, unheard).attempts == 1
+
+
+def test_two_endings_of_one_job_are_told_apart(desk, caplog):
+    add(desk.storage)
+    desk.intake.look(hinted=True)
+    (first,) = desk.claimed()
+    desk.end(again(first))
+    (second,) = desk.claimed()
+    # As after an outage in which nobody knew what became of the first.
+    desk.intake.holdings.take([first])
+    desk.ledger.unwritten += [again(first), success(second)]
+    desk.ledger.write()
+    assert row(desk.storage, second).status == "SUCCESSFUL"
+    assert (desk.report.counts["succeeded"], desk.report.counts["retried"]) == (1, 1)
+    assert caplog.text.count("dropped: the job was taken from this worker") == 1
+    assert [attempt.outcome for attempt in attempts(desk.storage, second)] == ["failed", "successful"]
+
+
+def test_jobs_that_were_given_back_are_not_among_those_that_a_worker_may_claim_in_its_life(desk):
+    add(desk.storage)
+    desk.intake.look(hinted=True)
+    assert desk.intake.taken == 1
+    (waiting,) = desk.pool.groups[0].backlog
+    desk.ledger.unwritten += desk.pool.cancel([waiting.id])
+    desk.ledger.write()
+    assert desk.intake.taken == 0
+
+
+@on_one_database
+def test_an_attempt_that_begins_as_the_last_one_ends_is_the_workers_own(project, tmp_path):
+    """Nobody gives it back as one that the worker was never told of, however often it looks."""
+    project.env |= {
+        "EXTRA_APPS": '["tests.hardship"]',
+        "HARDSHIP": '{"constants": {"django_tasks_q.worker.duties.STRAYS": 0.0}, "executor": "process"}',
+    }
+    go = tmp_path / "go"
+    marks = [tmp_path / f"mark{number}" for number in range(2)]
+    results = [tasks.fail_then_wait.enqueue(str(mark), str(go)) for mark in marks]
+    with project.worker("--processes", "3") as worker:
+        project.wait_for(lambda: all(mark.exists() for mark in marks))
+        for _ in range(5):  # and between two of them the worker looks
+            finished(project, tasks.noop.enqueue())
+        assert [job(result).status for result in results] == ["RUNNING", "RUNNING"]
+        go.touch()
+        finished(project, *results)
+        assert "never told of" not in worker.output
+    assert [outcomes(result) for result in results] == [["failed", "successful"]] * 2
+    assert [job(result).fence for result in results] == [2, 2]
