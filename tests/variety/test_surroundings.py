@@ -72,9 +72,9 @@ def all_is_well(*keys, attempts=1):
     assert not Attempt.objects.exists()
 
 
-def left(worker):
+def left(worker, *statuses):
     """Stop it, as its supervisor would."""
-    assert worker.stop() == 0, worker.output
+    assert worker.stop() in (0, *statuses), worker.output
     assert "Traceback" not in worker.output
     assert Worker.objects.filter(stopped_at__isnull=True).count() == 0
 
@@ -110,7 +110,8 @@ def test_a_worker_lives_in(project, places):
         done(worker, *before)
         after = [tasks.leave.enqueue(f"after {number}") for number in range(5)]
         done(worker, *after)
-        left(worker)
+        # The last one is Python's own word for streams that it could not flush at its end.
+        left(worker, *([120] if "full_log" in places else []))
     all_is_well("before", "thread", "loop", *(f"after {number}" for number in range(5)))
 
 
