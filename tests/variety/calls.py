@@ -344,7 +344,9 @@ class Play:
             if disturbed and outcome is None:
                 continue  # given back before anybody knew that it had begun
             if not any(outcome == kind_ and code_ in (None, code) for kind_, code_ in expected):
-                yield f"V4 run {one.fence} did {one.how!r}, and {outcome} {code or ''} is on record"
+                of = Attempt.objects.using(self.alias).filter(job_id=job, fence=one.fence)
+                why = of.values_list("exception_class", "message").first()
+                yield f"V4 run {one.fence} did {one.how!r}, {outcome} {code or ''} {why or ''} is on record"
         if row["status"] == "SUCCESSFUL":
             result = json.loads(row["result"])
             (last,) = [one for one in begun if one.fence == row["fence"]] or [None]

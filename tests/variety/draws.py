@@ -186,38 +186,43 @@ def _without_defaults(told: dict[str, Any], kind: type) -> dict[str, Any]:
 #: As tasks are: nearly all are done at once, a few take their time.
 SHORT = st.sampled_from([0.0, 0.0, 0.0, 0.001, 0.005, 0.02, 0.05])
 TAKES_TIME = st.floats(0.3, 3.5).map(lambda seconds: round(seconds, 1))
-ENDS = st.sampled_from(
-    ["return"] * 8
-    + ["raise"] * 5
-    + ["snooze", "fail", "unstorable", "exit", "cancel", "_exit", "kill", "timeout", "stubborn"]
+#: Of a run after which there is another, if attempts are left, and of one after which there may be none.
+FIRST = st.sampled_from(["raise"] * 4 + ["snooze", "exit", "_exit", "kill"])
+LAST = st.sampled_from(
+    ["return"] * 10
+    + ["raise", "fail", "unstorable", "exit", "cancel", "_exit", "kill", "timeout", "stubborn"]
 )
+PLAIN = st.sampled_from(["return"] * 6 + ["raise", "fail", "unstorable"])
 DEED = st.sampled_from(["print"] * 3 + sorted(DEEDS))
+NO_DEEDS = st.just([])
+SOME_DEEDS = st.one_of(NO_DEEDS, st.lists(DEED, min_size=1, max_size=3))
 PAD = st.one_of(
     st.just(0),
     st.sampled_from([1_000, 5_000, 20_000, 60_000, LARGEST]),
     st.integers(0, LARGEST),
 )
-
-
 #: Of a project with one sort of tasks, and of one with all.
-BODY = st.sampled_from(
+BODIES = st.sampled_from(
     [
         ["process"],
-        ["process", "atomic"],
+        ["process"],
+        ["process", "process", "atomic"],
         ["thread"],
         ["async"],
-        ["process"] * 3 + ["thread", "async", "atomic"],
+        ["process", "process", "process", "thread", "async", "atomic"],
     ]
 )
 
 
 @st.composite
-def steps(draw: st.DrawFn, seconds: st.SearchStrategy[float]) -> Step:
-    end = draw(ENDS)
+def steps(
+    draw: st.DrawFn, ends: st.SearchStrategy, seconds: st.SearchStrategy, deeds: st.SearchStrategy
+) -> Step:
+    end = draw(ends)
     return Step(
         end=end,
         seconds=draw(seconds),
-        deeds=tuple(draw(st.one_of(st.just([]), st.just([]), st.lists(DEED, max_size=3)))),
+        deeds=tuple(draw(deeds)),
         result=draw(st.sampled_from([0, 0, 0, 10, 1_000, 30_000, 900_000])) if end == "return" else 0,
         delay=draw(st.sampled_from([0.0, 0.05, 0.5])) if end == "snooze" else 0.0,
     )
@@ -225,25 +230,27 @@ def steps(draw: st.DrawFn, seconds: st.SearchStrategy[float]) -> Step:
 
 @st.composite
 def kinds(draw: st.DrawFn, bodies: list[str]) -> Kind:
-    body = draw(st.sampled_from(bodies))
-    if draw(st.integers(0, 3)) == 0:
-        # Few that take their time, and may fail before it.
-        count, seconds = draw(st.integers(1, 3)), st.one_of(TAKES_TIME, SHORT)
-    else:
-        count, seconds = draw(st.one_of(st.integers(1, 20), st.sampled_from([100, 300, 600]))), SHORT
-    script = draw(st.lists(steps(seconds), min_size=1, max_size=3))
-    if script[-1].end in ("snooze", "stubborn"):
-        script.append(Step())  # or it would go on for ever
-    dangerous = any(step.end in (*CRASHES, *OVERRUNS) or step.deeds for step in script)
-    if dangerous:
-        count = min(count, 8)
+    match draw(st.sampled_from(["many", "long", "strange"])):
+        case "many":
+            count = draw(st.one_of(st.integers(1, 50), st.sampled_from([100, 300, 600, 100, 300, 600])))
+            script = [draw(steps(PLAIN, SHORT, NO_DEEDS))]
+        case "long":
+            # They may fail at once, and take their time when they run again.
+            count = draw(st.integers(1, 3))
+            either = st.one_of(SHORT, TAKES_TIME)
+            script = draw(st.lists(steps(FIRST, either, NO_DEEDS), max_size=2))
+            script.append(draw(steps(LAST, TAKES_TIME, SOME_DEEDS)))
+        case _:
+            count = draw(st.integers(1, 8))
+            script = draw(st.lists(steps(FIRST, SHORT, SOME_DEEDS), max_size=2))
+            script.append(draw(steps(LAST, SHORT, SOME_DEEDS)))
     pad = draw(PAD)
-    result = max(step.result for step in script)
-    count = max(1, min(count, MOST_BYTES // max(1, pad + result)))
+    largest = max(pad + step.result for step in script)
+    count = max(1, min(count, MOST_BYTES // max(1, largest)))
     timed = any(step.end in OVERRUNS for step in script)
     return Kind(
         count=min(count, 3) if timed else count,
-        body=body,
+        body=draw(st.sampled_from(bodies)),
         steps=tuple(script),
         pad=pad,
         max_attempts=draw(st.sampled_from([1, 2, 3, 5])),
@@ -266,7 +273,7 @@ EVENT = st.builds(
 
 @st.composite
 def draws(draw: st.DrawFn) -> Draw:
-    drawn = draw(st.lists(kinds(draw(BODY)), min_size=1, max_size=5))
+    drawn = draw(st.lists(kinds(draw(BODIES)), min_size=1, max_size=5))
     kept: list[Kind] = []
     seconds = bytes_ = 0.0
     for kind in drawn:
@@ -285,7 +292,7 @@ def draws(draw: st.DrawFn) -> Draw:
         per_child=draw(st.sampled_from([None, None, None, 1, 3])),
         early=draw(st.booleans()),
         buffered=draw(st.booleans()),
-        mixed=draw(st.booleans()),
+        mixed=draw(st.sampled_from([False, False, True])),
     )
 
 
