@@ -293,7 +293,7 @@ def hardship(project, **constants):
 
 @on_one_database
 @pytest.mark.parametrize("task", ["never_begin", "begin_badly"])
-def test_children_that_cannot_start_end_the_worker_and_cost_no_job(project, task):
+def test_children_that_cannot_start_end_a_batch_and_cost_no_job(project, task):
     hardship(
         project,
         **{
@@ -301,9 +301,10 @@ def test_children_that_cannot_start_end_the_worker_and_cost_no_job(project, task
             "django_tasks_q.worker.pool.BOOT_PAUSE": 0.01,
         },
     )
-    result = getattr(tasks, task).enqueue()
-    done = project.run("runworker", "--processes", "1", check=False)
+    result, other = getattr(tasks, task).enqueue(), tasks.noop.enqueue()
+    done = project.run("runworker", "--batch", "--processes", "1", check=False)
     assert done.returncode == 1
+    assert finished(project, other).attempts == 1
     assert done.stderr.strip().endswith("5 child processes in a row died while they started.")
     assert ("not today" in done.stderr) == (task == "begin_badly")
     assert (job(result).status, job(result).attempts, job(result).crashes) == ("READY", 0, 0)
@@ -322,7 +323,8 @@ def test_the_death_of_the_fork_server_ends_the_worker_and_loses_nothing(project,
     (tmp_path / "go").touch()
     with project.worker("--processes", "1"):
         finished(project, result)
-    assert (result.status, outcomes(result)) == ("SUCCESSFUL", ["lost", "successful"])
+    assert (result.status, outcomes(result)) == ("SUCCESSFUL", ["released", "successful"])
+    assert (job(result).attempts, job(result).crashes) == (1, 0)
 
 
 @on_one_database

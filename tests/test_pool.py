@@ -295,13 +295,11 @@ def test_a_child_that_began_none_of_its_jobs_has_longer_for_the_next(pool, child
     waited = []
     for _ in range(4):
         pool.feed()
-        while child.handle.sent:
-            child.handle.since = late(child.handle.patience * 0.5)
-            pool.receive()
-            assert child.handle.sent
-            waited.append(child.handle.patience)
-            child.handle.since = late(child.handle.patience * 1.5)
-            pool.receive()
+        waited.append(child.handle.patience)
+        child.handle.enforce(child.handle.since + child.handle.patience * 0.9)
+        assert child.handle.sent
+        child.handle.enforce(child.handle.since + child.handle.patience * 1.1)
+        assert not child.handle.sent
         child.jobs()
         child.channel.send(protocol.DROPPED)
         pool.receive()

@@ -44,9 +44,14 @@ class Group:
     backlog: deque[ClaimedJob] = field(default_factory=deque)
     #: When a job began to wait in the backlog that no child has come for.
     waiting_since: float | None = None
+    #: Children in a row that could not be started, or died before their first answer.
     boot_failures: int = 0
-    #: When the next child may be started, after one that died while it started.
+    #: When the next child may be started, after one that could not be.
     start_at: float = 0.0
+    #: When the log may say so again.
+    say_at: float = 0.0
+    #: No child of it can be had for now. Its jobs are left to others until one can.
+    is_broken: bool = False
     #: Seconds that recent jobs took.
     usual: float = AHEAD_SECONDS
     #: Bytes that recent ones answered.
@@ -70,7 +75,8 @@ class Group:
 
     def next(self, most: int) -> list[ClaimedJob]:
         """Take the next jobs from the backlog: up to ``most``, and no more than one frame has room for."""
-        jobs, size = [], 0
+        jobs: list[ClaimedJob] = []
+        size = 0
         while self.backlog and len(jobs) < most:
             size += _size(self.backlog[0])
             if jobs and size > FRAME_BYTES:

@@ -6,7 +6,6 @@ import time
 from collections.abc import Collection
 
 from ..failpoints import failpoint
-from ..registry import registry
 from ..storage import Claim, ClaimedJob, Storage
 from .config import WorkerConfig
 from .holdings import Holdings
@@ -104,7 +103,8 @@ class Intake:
             full |= more
         if self.config.batch and not found and not self.pool.held:
             # What is paused may stay so for ever. What is limited has its turn.
-            terms = self._terms(registry.names(), self.orders.current.paused)
+            # And what no child can be had for may have to wait for another worker.
+            terms = self._terms(self.pool.task_names, self.orders.current.paused)
             self._drained = not self.storage.has_work(terms)
         self._look_again(found, full=full)
 

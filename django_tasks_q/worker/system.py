@@ -54,9 +54,10 @@ def children_of(pid: int) -> list[int]:
     """The processes that have this one as parent."""
     found: list[int] = []
     if sys.platform == "linux":
-        for listing in Path(f"/proc/{pid}/task").glob("*/children"):
-            with suppress(OSError):
-                found += map(int, listing.read_text().split())
+        with suppress(OSError):  # also where there is no descriptor left to look
+            for listing in Path(f"/proc/{pid}/task").glob("*/children"):
+                with suppress(OSError):
+                    found += map(int, listing.read_text().split())
         return found
     psutil = _psutil()
     return [] if psutil is None else [child.pid for child in psutil.Process(pid).children()]

@@ -1,5 +1,6 @@
 import json
 import os
+import resource
 from importlib import import_module
 from pathlib import Path
 
@@ -20,6 +21,9 @@ class Hardship(AppConfig):
         for path, value in wanted.get("constants", {}).items():
             module, _, name = path.rpartition(".")
             setattr(import_module(module), name, value)
+        if descriptors := wanted.get("descriptors"):
+            _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+            resource.setrlimit(resource.RLIMIT_NOFILE, (descriptors, hard))
         if executor := wanted.get("executor"):  # for all tasks, as in a project that knows no other
             groups = import_module("django_tasks_q.worker.groups")
             groups.executor_of = lambda task, settings: executor

@@ -1,6 +1,8 @@
 """An executor as a project would write one."""
 
+import os
 import time
+from pathlib import Path
 
 from django_tasks_q.executors import ProcessExecutor
 
@@ -21,3 +23,9 @@ class NeverReady(ProcessExecutor):
 class Broken(ProcessExecutor):
     def start(self):
         raise RuntimeError("not today")
+
+
+class Moody(ProcessExecutor):
+    def start(self) -> None:
+        if not Path(os.environ["MOOD"]).exists():
+            raise RuntimeError("not in the mood")

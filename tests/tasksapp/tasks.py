@@ -642,3 +642,8 @@ def fail_then_wait(context: Any, mark: str, go: str) -> None:
 @task
 def length(text: str) -> int:
     return len(text)
+
+
+@task(executor="tests.tasksapp.executors.Moody")
+def run_in_a_mood() -> str:
+    return "in the mood"

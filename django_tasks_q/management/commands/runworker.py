@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import atexit
+import errno
 import os
 import pkgutil
 import socket
@@ -27,6 +28,8 @@ from ...worker.report import Report
 from ..arguments import add_capacity, add_choice, add_ends
 from ..backends import stored
 
+#: What the system may run out of: descriptors, memory, processes, room on a disk.
+SCARCE = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN, errno.ENOSPC)
 #: Set in the environment of the worker that a reloader has started.
 RELOADED = "DJANGO_TASKS_Q_RELOADED"
 
@@ -59,6 +62,10 @@ class Command(BaseCommand):
             raise CommandError(str(error)) from error
         except Error as error:
             raise CommandError(_explained(error, config.database)) from error
+        except OSError as error:
+            if error.errno not in SCARCE:
+                raise
+            raise CommandError(f"The system has too little for this worker: {error}") from error
         report.line(f"Stopped: {report.summary()}.")
 
     def _config(self, options: dict[str, Any], backend: DatabaseBackend) -> WorkerConfig:
