@@ -12,7 +12,8 @@ from ..faults import tasks
 
 #: The records of a job's attempts. A first run that succeeds needs none.
 UNDISTURBED: tuple[str, ...] = ()
-GIVEN_BACK = ("released", "successful")
+#: Nor does one that is as if it had never been.
+GIVEN_BACK = ("released",)
 RESCUED = ("lost", "successful")
 CRASHED = ("crashed", "successful")
 FAILED_ONCE = ("failed", "successful")
