@@ -283,6 +283,24 @@ def test_what_is_not_started_in_time_is_never_started(project):
     assert (job(retried).status, job(retried).attempts) == ("EXPIRED", 1)
 
 
+@pytest.mark.parametrize("task", ["leave_late", "leave_late_in_thread", "leave_late_async"])
+def test_what_expires_in_the_hands_of_a_worker_is_not_started(project, tmp_path, task):
+    """It was claimed in time, and no child was there for it."""
+    go = tmp_path / "go"
+    project.env["GO"] = str(go)
+    with project.worker("--processes", "1", "--threads", "1"):
+        finished(project, tasks.noop.enqueue())  # it is at work
+        late = getattr(tasks, task).using(expires_at=timedelta(seconds=2)).enqueue("late")
+        in_time = getattr(tasks, task).using(expires_at=timedelta(hours=1)).enqueue("in time")
+        project.wait_for(lambda: job(late).status == "RUNNING" or job(late).is_finished)
+        project.wait_for(lambda: timezone.now() > job(late).expires_at)
+        go.touch()
+        finished(project, late, in_time)
+    assert (job(late).status, job(late).error_code, job(late).attempts) == ("EXPIRED", "EXPIRED", 0)
+    assert (job(in_time).status, outcomes(late)) == ("SUCCESSFUL", [])
+    assert list(Effect.objects.values_list("key", flat=True)) == ["in time"]
+
+
 # Starting and stopping
 
 

@@ -22,12 +22,13 @@ from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from typing import NoReturn
 
+from ..moments import boot_time
 from . import protocol
 from .board import open_memory
 from .protocol import Channel
+from .streams import flush_streams
 from .system import (
     adopt_orphans,
-    boot_time,
     children_of,
     die_with_parent,
     kill_descendants,
@@ -73,8 +74,7 @@ class ForkServer:
     def __init__(self, child_main: ChildMain) -> None:
         ours, theirs = socket.socketpair()
         parent = os.getpid()
-        sys.stdout.flush()
-        sys.stderr.flush()
+        flush_streams()
         try:
             self.pid = os.fork()
         except OSError:
@@ -278,8 +278,7 @@ class _Server:
         except BaseException:
             sys.excepthook(*sys.exc_info())
         finally:
-            sys.stdout.flush()
-            sys.stderr.flush()
+            flush_streams()
             os._exit(code)
 
     def _reap(self) -> None:

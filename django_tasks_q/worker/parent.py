@@ -12,9 +12,10 @@ import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from django.db import Error
+from django.db import Error, connections
 
 from ..backends import DatabaseBackend
+from ..maintenance.expire import expire
 from ..maintenance.strays import give_back_strays
 from ..registry import registry
 from ..storage import Hints, before_fork, storage_for
@@ -96,6 +97,9 @@ class Parent:
             self.wakeup.close()
             self.server.stop()
             self._give_up_lease()
+            self.signals.close()
+            # The session has the worker's settings, which are not for whoever called it.
+            connections[self.config.database].close()
         if self.config.batch and (broken := self.pool.broken):
             raise PoolBroken(
                 f"Jobs of executor {', '.join(map(repr, broken))} were not run: {MAX_BOOT_FAILURES} child "
@@ -212,8 +216,17 @@ class Parent:
         hinted = hints.jobs or found.ready
         if hinted or self.doorbells.are_waited_for or not self.gathering.left:
             self.ledger.send(hinted)
+        if self.ledger.may_have_expired:
+            self.ledger.may_have_expired = False
+            self._expire()
         if self.ledger.exchange is None:
             self.doorbells.ring()
+
+    def _expire(self) -> None:
+        """Jobs expired in hand, and are ready once more: end them as those are that nobody has claimed."""
+        expired = expire(self.storage, self.config.backend)
+        self.pool.telling.ended(expired)
+        self.tally.found(expired, {})
 
     def _keep_lease(self) -> None:
         if not self.lease.is_taken:

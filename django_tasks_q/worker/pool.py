@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterable, Iterator
 from uuid import UUID
 
+from ..moments import DatabaseClock
 from ..outcomes import Outcome
 from ..storage import ClaimedJob
 from . import protocol
@@ -51,6 +52,9 @@ class Pool:
         self.group_of = group_of
         self.groups = list({id(group): group for group in group_of.values()}.values())
         self.child_config = child_config
+        self.clock = DatabaseClock()
+        for group in self.groups:
+            group.clock = self.clock
         self.children: dict[int, Handle] = {}
         self.telling = Telling(self.children)
         self.notes = NotePad()
@@ -234,6 +238,7 @@ class Pool:
         now = time.monotonic()
         overdue: list[ClaimedJob] = []
         for group in self.groups:
+            overdue += group.expired()
             if group.is_broken:
                 overdue += group.backlog
                 group.backlog.clear()

@@ -29,11 +29,6 @@ def adopt_orphans() -> None:
         ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
 
-def boot_time() -> float:
-    """Seconds on a clock that never jumps, and that goes on while the machine is suspended."""
-    return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
-
-
 def kill_group(pid: int) -> None:
     """SIGKILL a child and the processes of its session's group."""
     for kill in (os.killpg, os.kill):

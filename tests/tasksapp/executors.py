@@ -4,7 +4,7 @@ import os
 import time
 from pathlib import Path
 
-from django_tasks_q.executors import ProcessExecutor
+from django_tasks_q.executors import AsyncExecutor, ProcessExecutor, ThreadExecutor
 
 
 class Shouting(ProcessExecutor):
@@ -29,3 +29,19 @@ class Moody(ProcessExecutor):
     def start(self) -> None:
         if not Path(os.environ["MOOD"]).exists():
             raise RuntimeError("not in the mood")
+
+
+class Tardy(ProcessExecutor):
+    """Is in no hurry to start until somebody makes a file."""
+
+    def start(self) -> None:
+        while not Path(os.environ["GO"]).exists():
+            time.sleep(0.01)
+
+
+class TardyThreads(Tardy, ThreadExecutor):
+    kind = "thread"
+
+
+class TardyLoop(AsyncExecutor):
+    start = Tardy.start

@@ -25,6 +25,10 @@ class Child:
         #: Outcomes to tell receivers of, whose guarded write has not been confirmed yet.
         self.unconfirmed: dict[str, tuple[ClaimedJob, Outcome]] = {}
 
+    def handed(self, body: bytes) -> Iterator[ClaimedJob]:
+        """The jobs that the parent hands over."""
+        return protocol.unpack_jobs(body, self.runner.clock)
+
     def note(self, note: Note) -> None:
         """Tell the parent what an attempt says while it runs."""
         self.channel.send(protocol.NOTE, protocol.pack_note(note))
