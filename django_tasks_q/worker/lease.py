@@ -9,10 +9,10 @@ import uuid
 from .. import __version__, codec
 from ..failpoints import failpoint
 from ..models import Worker
+from ..moments import boot_time
 from ..storage import Storage
 from .beat import Beat
 from .config import WorkerConfig
-from .system import boot_time
 
 #: Shares of the lease: how often it is renewed, when claiming stops for want of a renewal, and when the
 #: children are killed. Of 60 seconds these are 10, 45 and 55.
