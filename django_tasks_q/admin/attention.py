@@ -42,6 +42,7 @@ def notices(
         *_waiting_long(overview, workers, queues),
         *_late(workers),
         *_late_schedules(schedules),
+        *_stuck_schedules(schedules),
         *_versions(workers),
     ]
 
@@ -151,7 +152,7 @@ def _late(workers: Sequence[Any]) -> Iterator[Notice]:
 
 
 def _late_schedules(schedules: Sequence[Any]) -> Iterator[Notice]:
-    late = [schedule for schedule in schedules if schedule.is_late]
+    late = [schedule for schedule in schedules if schedule.is_late and not schedule.is_stuck]
     if late:
         what = ngettext(
             "%(count)d schedule is late: %(names)s.",
@@ -167,6 +168,23 @@ def _late_schedules(schedules: Sequence[Any]) -> Iterator[Notice]:
             "bad",
             what % {"count": len(late), "names": names},
             fix,
+            _("Show the schedules"),
+            url("schedule_changelist"),
+        )
+
+
+def _stuck_schedules(schedules: Sequence[Any]) -> Iterator[Notice]:
+    stuck = [schedule for schedule in schedules if schedule.is_stuck]
+    if stuck:
+        what = ngettext(
+            "%(count)d schedule is enabled and has no next time: %(names)s.",
+            "%(count)d schedules are enabled and have no next time: %(names)s.",
+            len(stuck),
+        )
+        yield Notice(
+            "bad",
+            what % {"count": len(stuck), "names": ", ".join(schedule.name for schedule in stuck[:5])},
+            _("Disable it and enable it again, which gives it one, or correct its time."),
             _("Show the schedules"),
             url("schedule_changelist"),
         )

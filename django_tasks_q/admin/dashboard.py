@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+from django.db.models import F
 from django.http import HttpRequest, HttpResponse
 from django.utils import timezone
 from django.utils.translation import gettext as _
@@ -68,8 +69,9 @@ def dashboard(admin: Any, request: HttpRequest) -> HttpResponse:
 
 
 def _schedules() -> list[Schedule]:
-    """Those that come next, and before them those that are late."""
-    return list(Schedule.objects.using(database()).active().order_by("next_at")[:100])
+    """Those that come next, and before them those that are late or have no next time."""
+    rows = Schedule.objects.using(database()).wanted()
+    return list(rows.order_by(F("next_at").asc(nulls_first=True))[:100])
 
 
 def _tiles(overview: Overview, failed_lately: int | None) -> list[Tile]:
