@@ -12,6 +12,7 @@ from typing import Any
 from asgiref.sync import async_to_sync
 
 from ..exceptions import TaskCancelled, TaskTimeout
+from ..validation import plain
 
 
 class Control:
@@ -121,4 +122,4 @@ class Control:
 
 
 def message(seconds: float) -> str:
-    return f"The attempt ran longer than its timeout of {seconds:g} seconds."
+    return f"The attempt ran longer than its timeout of {plain(seconds)} seconds."

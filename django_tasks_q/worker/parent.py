@@ -18,6 +18,7 @@ from django.db import Error
 from ..backends import DatabaseBackend
 from ..registry import registry
 from ..storage import Hints, before_fork, storage_for
+from ..validation import plain
 from .cancellations import Cancellations
 from .children import main as child_main
 from .config import WorkerConfig
@@ -271,7 +272,9 @@ class Parent:
         stops = self.signals.stops
         deadline = time.monotonic() + (self.config.shutdown_timeout if stops <= 1 else 0.0)
         if self.pool.held:
-            self.report.line(f"Stopping; waiting up to {self.config.shutdown_timeout:g}s for running jobs.")
+            self.report.line(
+                f"Stopping; waiting up to {plain(self.config.shutdown_timeout)}s for running jobs."
+            )
         killed = False
         while True:
             self.ledger.release(self.pool.withdraw())
