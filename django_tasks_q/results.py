@@ -20,6 +20,7 @@ from .policy import class_path
 from .states import JobStatus
 from .storage import Send
 from .task_options import DEFAULT
+from .validation import plain
 from .waiting import Waiting
 
 Status = framework.TaskResultStatus
@@ -138,7 +139,7 @@ class TaskResult(framework.GenericTaskResult[P, R]):  # type: ignore[misc]
 
     def _still_running(self, timeout: float | None) -> TimeoutError:
         return TimeoutError(
-            f"Task {self.task.name} ({self.id}) has not finished within {timeout:g} seconds: "
+            f"Task {self.task.name} ({self.id}) has not finished within {plain(timeout)} seconds: "
             f"it is {self.status}."
         )
 

@@ -21,12 +21,11 @@ from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from typing import NoReturn
 
-from ..forks import end_process, show_error
+from ..forks import end_process, flush_streams, show_error
 from ..moments import boot_time
 from . import protocol
 from .board import open_memory
 from .protocol import Channel
-from .streams import flush_streams
 from .system import (
     adopt_orphans,
     children_of,

@@ -19,6 +19,7 @@ from ..maintenance.expire import expire
 from ..maintenance.strays import give_back_strays
 from ..registry import registry
 from ..storage import Hints, before_fork, storage_for
+from ..validation import plain
 from .cancellations import Cancellations
 from .children import main as child_main
 from .config import WorkerConfig
@@ -312,7 +313,9 @@ class Parent:
         stops = self.signals.stops
         deadline = time.monotonic() + (self.config.shutdown_timeout if stops <= 1 else 0.0)
         if self.pool.held:
-            self.report.line(f"Stopping; waiting up to {self.config.shutdown_timeout:g}s for running jobs.")
+            self.report.line(
+                f"Stopping; waiting up to {plain(self.config.shutdown_timeout)}s for running jobs."
+            )
         killed = False
         while True:
             self.ledger.release(self.pool.withdraw())

@@ -8,13 +8,6 @@ import sys
 from contextlib import suppress
 
 
-def flush_streams() -> None:
-    """Flush both, as far as there is something to flush. Raises nothing."""
-    for stream in (sys.stdout, sys.stderr):
-        with suppress(Exception):
-            stream.flush()
-
-
 def dump_stack_on_quit() -> None:
     """Have SIGQUIT write the stack to the first stream that is a file; without one, nowhere."""
     for stream in (sys.stderr, sys.__stderr__):
