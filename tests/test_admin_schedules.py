@@ -227,7 +227,10 @@ def test_a_schedule_is_added_and_edited() -> None:
     schedule.refresh_from_db()
     assert (schedule.name, schedule.kind, schedule.expression) == ("nightly", "every", "300")
     assert schedule.arguments == "[[5],{}]"
-    assert [entry.change_message for entry in LogEntry.objects.order_by("pk")] == ["Added", "Edited"]
+    added, edited = [entry.change_message for entry in LogEntry.objects.order_by("pk")]
+    assert (added, edited.partition(". ")[0]) == ("Added", "Edited")
+    assert "By: cron → every" in edited
+    assert f"Expression: {FORM['expression']} → 300" in edited
 
 
 @pytest.mark.parametrize(
