@@ -102,6 +102,7 @@ class DatabaseBackend(framework.BaseTaskBackend):
         from ..models.identifiers import uuid7_texts
         from ..results import Results
         from ..storage import Send
+        from ..waiting import sent_in
 
         self.validate_task(task)
         ours: Task[P, R] = Task.adopt(task)
@@ -118,7 +119,9 @@ class DatabaseBackend(framework.BaseTaskBackend):
         send = Send(uuid7_texts(len(arguments)), arguments, *self._columns(ours, timezone.now()))
         results: Results[P, R] = Results(send)
         database = self.database
-        if arguments and (elsewhere := open_elsewhere(database)):
+        elsewhere = open_elsewhere(database) if arguments else None
+        results.sent_in = sent_in(elsewhere or database)
+        if elsewhere:
             # Stored now, a job would outlive a rollback there, and could run before the commit.
             transaction.on_commit(partial(self.store, database, send, results), using=elsewhere)
         elif arguments:

@@ -40,6 +40,10 @@ class SQLiteStorage(Storage):
     # A look costs microseconds here, and nobody sends hints.
     shortest_pause, longest_pause = 0.004, 0.1
 
+    @property
+    def sees_commits(self) -> bool:
+        return False  # its transactions read one state of the database, and keep the only lock
+
     def advice(self) -> Iterator[Advice]:
         options = self.connection.settings_dict["OPTIONS"]
         if str(options.get("transaction_mode", "")).upper() not in ("IMMEDIATE", "EXCLUSIVE"):

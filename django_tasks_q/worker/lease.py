@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import socket
 import uuid
 
 from .. import __version__, codec
@@ -12,6 +11,7 @@ from ..models import Worker
 from ..storage import Storage
 from .beat import Beat
 from .config import WorkerConfig
+from .identity import host_name
 from .system import boot_time
 
 #: Shares of the lease: how often it is renewed, when claiming stops for want of a renewal, and when the
@@ -39,7 +39,7 @@ class Lease:
             Worker(
                 id=self.id,
                 name=self.config.name,
-                hostname=socket.gethostname(),
+                hostname=host_name(),
                 pid=os.getpid(),
                 backend=self.config.backend,
                 queues=codec.dumps(list(self.config.queues), what="queues"),

@@ -3,7 +3,6 @@ from __future__ import annotations
 import atexit
 import os
 import pkgutil
-import socket
 import subprocess
 from argparse import ArgumentParser
 from importlib import import_module
@@ -18,8 +17,9 @@ from ... import migrations
 from ...backends import DatabaseBackend
 from ...registry import registry
 from ...storage import storage_for
-from ...validation import suggestion
+from ...validation import one_line, suggestion
 from ...worker.config import WorkerConfig
+from ...worker.identity import MAX_NAME, default_name
 from ...worker.parent import Parent, PoolBroken
 from ...worker.patience import Patience
 from ...worker.recycling import Recycling
@@ -76,7 +76,7 @@ class Command(BaseCommand):
         return WorkerConfig(
             backend=backend.alias,
             database=database,
-            name=options["worker_name"] or f"{socket.gethostname()}-{os.getpid()}",
+            name=_name(options["worker_name"]),
             queues=tuple(options["queues"]),
             exclude_queues=tuple(options["exclude_queues"]),
             processes=options["processes"],
@@ -92,6 +92,15 @@ class Command(BaseCommand):
             shutdown_timeout=options["shutdown_timeout"],
             heartbeat_file=options["heartbeat_file"],
         )
+
+
+def _name(given: str | None) -> str:
+    if given is None:
+        return default_name()
+    try:
+        return one_line(given, "--worker-name", maximum=MAX_NAME)
+    except ValueError as error:
+        raise CommandError(str(error)) from None
 
 
 def _check_tables(database: str) -> None:
