@@ -123,5 +123,9 @@ class JobExpired(TasksQError):
     """The job was not started before its expiry."""
 
 
+class WouldNeverReturn(TasksQError, RuntimeError):
+    """``result.get()`` was called where the job cannot end for as long as it waits."""
+
+
 class JobFailed(TasksQError, ValueError):
     """``result.get()`` was called for a job that did not succeed."""

@@ -103,6 +103,7 @@ class DatabaseBackend(framework.BaseTaskBackend):
         from ..models.identifiers import uuid7_texts
         from ..results import Results
         from ..storage import Send
+        from ..waiting import sent_in
 
         self.validate_task(task)
         ours: Task[P, R] = Task.adopt(task)
@@ -144,7 +145,9 @@ class DatabaseBackend(framework.BaseTaskBackend):
     def _keep(self, results: Results[P, R], send: Send) -> Results[P, R]:
         """Store jobs in the caller's transaction, or after it where that is on another database."""
         database = self.database
-        if send.arguments and (elsewhere := open_elsewhere(database)):
+        elsewhere = open_elsewhere(database) if send.arguments else None
+        results.sent_in = sent_in(elsewhere or database)
+        if elsewhere:
             # Stored now, a job would outlive a rollback there, and could run before the commit.
             transaction.on_commit(partial(self.store, database, send, results), using=elsewhere)
         elif send.arguments:

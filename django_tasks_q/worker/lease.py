@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import socket
 import uuid
 
 from .. import __version__, codec
@@ -13,6 +12,7 @@ from ..moments import boot_time
 from ..storage import Storage
 from .beat import Beat
 from .config import WorkerConfig
+from .identity import host_name
 
 #: Shares of the lease: how often it is renewed, when claiming stops for want of a renewal, and when the
 #: children are killed. Of 60 seconds these are 10, 45 and 55.
@@ -39,7 +39,7 @@ class Lease:
             Worker(
                 id=self.id,
                 name=self.config.name,
-                hostname=socket.gethostname(),
+                hostname=host_name(),
                 pid=os.getpid(),
                 backend=self.config.backend,
                 queues=codec.dumps(list(self.config.queues), what="queues"),

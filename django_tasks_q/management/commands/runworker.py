@@ -4,7 +4,6 @@ import atexit
 import errno
 import os
 import pkgutil
-import socket
 import subprocess
 import threading
 from argparse import ArgumentParser
@@ -20,9 +19,10 @@ from ... import migrations
 from ...backends import DatabaseBackend
 from ...registry import registry
 from ...storage import storage_for
-from ...validation import suggestion
+from ...validation import one_line, suggestion
 from ...worker.borrowing import borrowed_signals
 from ...worker.config import WorkerConfig
+from ...worker.identity import MAX_NAME, default_name
 from ...worker.parent import Parent, PoolBroken
 from ...worker.patience import Patience
 from ...worker.recycling import Recycling
@@ -90,7 +90,7 @@ class Command(BaseCommand):
         return WorkerConfig(
             backend=backend.alias,
             database=database,
-            name=options["worker_name"] or f"{socket.gethostname()}-{os.getpid()}",
+            name=_name(options["worker_name"]),
             queues=tuple(options["queues"]),
             exclude_queues=tuple(options["exclude_queues"]),
             processes=options["processes"],
@@ -120,6 +120,15 @@ def _check_caller() -> None:
                 "runworker cannot be called within a transaction, as in a TestCase: its processes would not "
                 "see what was enqueued in it. Use django_tasks_q.testing.run_jobs() or a TransactionTestCase."
             )
+
+
+def _name(given: str | None) -> str:
+    if given is None:
+        return default_name()
+    try:
+        return one_line(given, "--worker-name", maximum=MAX_NAME)
+    except ValueError as error:
+        raise CommandError(str(error)) from None
 
 
 def _check_tables(database: str) -> None:
