@@ -21,6 +21,7 @@ from asgiref.sync import async_to_sync, iscoroutinefunction, sync_to_async
 from django.utils.module_loading import import_string
 
 from . import _framework as framework
+from .annotations.converters import unfetched
 from .codec import printable
 from .encoders import Encoder
 from .exceptions import TaskNotRegistered
@@ -198,6 +199,14 @@ class Task(framework.GenericTask[P, R]):
     def decoded(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Arguments:
         """Stored arguments as what their annotations say. Raises TypeError or ValueError."""
         return Parameters.of(self.func, self.takes_context).decoded(args, kwargs)
+
+    def normalized(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Arguments:
+        """Arguments in JSON types as they are stored, without a look for the rows that they name.
+
+        Raises TypeError or ValueError for those that cannot be read.
+        """
+        parameters = Parameters.of(self.func, self.takes_context)
+        return parameters.encoded(*parameters.decoded(args, kwargs, unfetched), self.name)
 
     def check_arguments(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
         """Bind arguments to the function's signature. Raises TypeError as a call would."""

@@ -10,7 +10,7 @@ MAX_CODE = 64
 
 
 class TasksQError(Exception):
-    """Base class of the package's own errors."""
+    """Base class of the package's own errors. What interrupts a task is no error: see TaskTimeout."""
 
 
 class UnserializableValue(TasksQError, TypeError):
@@ -29,8 +29,12 @@ class TaskNotRegistered(TasksQError, LookupError):
     """A stored task name belongs to no function of this process."""
 
 
-class TaskTimeout(TasksQError, TimeoutError):
-    """An attempt ran longer than its ``timeout``."""
+class TaskTimeout(BaseException):
+    """An attempt ran longer than its ``timeout``.
+
+    It is no Exception, so that neither ``except Exception`` nor ``except OSError`` in code between the task
+    and its caller takes it for a failure of its own. ``retry_on`` counts it among ``TimeoutError``.
+    """
 
 
 class TaskFailure(TasksQError):
@@ -69,11 +73,22 @@ class Snooze(TasksQError):
         super().__init__(f"again in {self.delay:g} seconds")
 
 
-class TaskCancelled(TasksQError):
-    """Raised inside a task whose cancellation was asked for, or by a task to cancel its own job."""
+#: What a cancellation says for which nobody has given a reason.
+NO_REASON = "The job was cancelled."
+
+
+class TaskCancelled(BaseException):
+    """Raised inside a task whose cancellation was asked for, or by a task to cancel its own job.
+
+    It is no Exception, for the reason that TaskTimeout is none.
+    """
 
     def __init__(self, reason: str = "") -> None:
-        super().__init__(reason or "The job was cancelled.")
+        super().__init__(reason or NO_REASON)
+
+
+class ReceiverTimeout(TasksQError, TimeoutError):
+    """Raised in receivers of a task signal that take too long. The job is not affected."""
 
 
 class AttemptCrashed(TasksQError):

@@ -10,7 +10,7 @@ from django.db.models import TextChoices
 from django.utils.translation import gettext_lazy as _
 
 from .codec import printable
-from .exceptions import AttemptCrashed, WorkerLost
+from .exceptions import NO_REASON, AttemptCrashed, WorkerLost
 from .policy import class_path
 from .states import FINAL, JobStatus
 
@@ -178,6 +178,13 @@ class Outcome(NamedTuple):
             delay=delay,
             duration=duration,
         )
+
+    @property
+    def cancel_reason(self) -> str:
+        """Why the task has cancelled its own job, as far as a column has room for it."""
+        if self.kind is not AttemptOutcome.CANCELLED or self.failure is None:
+            return ""
+        return "" if self.failure.message == NO_REASON else self.failure.message[:255]
 
     @property
     def is_uncounted(self) -> bool:

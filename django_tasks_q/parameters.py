@@ -11,6 +11,7 @@ from typing import Any
 from asgiref.sync import iscoroutinefunction
 
 from .annotations import Converter, converter_for, hints_of_function
+from .annotations.converters import Load, fetched
 from .annotations.hints import is_dependency
 from .depends import dependencies_of
 from .exceptions import UnstorableValue
@@ -111,18 +112,18 @@ class Parameters:
         return self._converted(encode, args, kwargs)
 
     def decoded(
-        self, args: Sequence[Any], kwargs: Mapping[str, Any]
+        self, args: Sequence[Any], kwargs: Mapping[str, Any], load: Load = fetched
     ) -> tuple[Sequence[Any], Mapping[str, Any]]:
         """The arguments as they were before ``encoded()``. Raises ValueError for those that cannot be read.
 
-        Asks the database if ``needs_database``, and raises what it raises.
+        With the default of ``load`` it asks the database if ``needs_database``, and raises what that raises.
         """
         if not self.typed:
             return args, kwargs
 
         def decode(converter: Converter, stored: Any, place: str) -> Any:
             try:
-                return converter.decode(stored)
+                return converter.read(stored, load)
             except (TypeError, ValueError) as error:
                 raise ValueError(f"argument {place}: {error}") from error
 

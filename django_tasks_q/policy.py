@@ -9,7 +9,7 @@ from datetime import timedelta
 from enum import Enum
 from typing import TYPE_CHECKING, Any, Self
 
-from .exceptions import MAX_CODE, TaskFailure
+from .exceptions import MAX_CODE, TaskFailure, TaskTimeout
 from .validation import one_line, seconds
 
 if TYPE_CHECKING:
@@ -150,17 +150,30 @@ class RetryRule:
         if matches(exception, error_code, self.dont_retry_on):
             return False
         if self.retry_on is None:
-            return not isinstance(exception, TimeoutError) or error_code != "TASK_TIMEOUT"
+            return not isinstance(exception, TaskTimeout)
         return matches(exception, error_code, self.retry_on)
 
 
 def matches(exception: BaseException, error_code: str, matchers: Sequence[Matcher]) -> bool:
     """Whether an exception is an instance of a class, or carries a code or class path, of ``matchers``."""
-    names = {error_code, *(class_path(kind) for kind in type(exception).__mro__)}
+    kinds = kinds_of(exception)
+    names = {error_code, *map(class_path, kinds)}
     return any(
-        matcher in names if isinstance(matcher, str) else isinstance(exception, matcher)
+        matcher in names if isinstance(matcher, str) else any(issubclass(kind, matcher) for kind in kinds)
         for matcher in matchers
     )
+
+
+def kinds_of(exception: BaseException) -> tuple[type, ...]:
+    """The classes that an exception counts among in rules, nearest first.
+
+    A timeout of an attempt counts as a ``TimeoutError``, which its class is not: see TaskTimeout.
+    """
+    kinds = type(exception).__mro__
+    if isinstance(exception, TaskTimeout):
+        own = kinds[: kinds.index(TaskTimeout) + 1]
+        kinds = own + TimeoutError.__mro__
+    return kinds
 
 
 #: From exception classes, or their dotted paths, to error codes.
@@ -169,7 +182,7 @@ ErrorCodes = Mapping[Matcher, str]
 
 def error_code(exception: BaseException, *tables: ErrorCodes | None) -> str | None:
     """The code of the nearest class of an exception that one of the tables names; earlier tables win."""
-    for kind in type(exception).__mro__:
+    for kind in kinds_of(exception):
         for table in tables:
             if table:
                 for key in (kind, class_path(kind)):

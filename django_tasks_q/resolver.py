@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import threading
 from collections import defaultdict
 from collections.abc import AsyncIterator, Callable, Container, Iterator, Mapping, Sequence
@@ -21,14 +20,17 @@ from typing import Any
 from asgiref.sync import iscoroutinefunction
 
 from .depends import Depends, Recipe, dependencies_of, needs_loop, placed
+from .forks import OneProcess
+from .robust_logging import robust_logger
 
-logger = logging.getLogger("django_tasks_q.execution")
+logger = robust_logger("django_tasks_q.execution")
 
 #: Seconds that a thread waits for another one's factory before it looks for what is raised in it.
 LOOK = 0.1
 
 Call = tuple[list[Any], dict[str, Any]]
 Values = dict[Depends, Any]
+Stack = ExitStack | AsyncExitStack
 
 
 class Resolver:
@@ -42,7 +44,7 @@ class Resolver:
         self.loop = loop
         #: Of scope "worker".
         self.values: Values = {}
-        self._stacks: list[tuple[Depends, ExitStack | AsyncExitStack]] = []
+        self._stacks: list[tuple[Depends, Stack]] = []
         self._lock = threading.RLock()
         self._turns: defaultdict[Depends, asyncio.Lock] = defaultdict(asyncio.Lock)
 
@@ -100,7 +102,7 @@ class Resolver:
                 name: self._value(other, context, values, stack)
                 for name, other in recipe.dependencies.items()
             }
-            value = _opened(recipe.call(context, inner), stack)
+            value = _opened(recipe, context, inner, stack)
         values[depends] = value
         return value
 
@@ -117,7 +119,7 @@ class Resolver:
                 name: await self._avalue(other, context, values, stack)
                 for name, other in recipe.dependencies.items()
             }
-            value = await _aopened(recipe.call(context, inner), stack)
+            value = await _aopened(recipe, context, inner, stack)
         values[depends] = value
         return value
 
@@ -134,7 +136,7 @@ class Resolver:
                 recipe = Recipe.of(depends.factory)
                 inner = {name: self._kept(other) for name, other in recipe.dependencies.items()}
                 with ExitStack() as stack:
-                    value = _opened(recipe.call(None, inner), stack)
+                    value = _opened(recipe, None, inner, stack)
                     self._keep(depends, value, stack.pop_all())
             return self.values[depends]
         finally:
@@ -148,11 +150,11 @@ class Resolver:
                 recipe = Recipe.of(depends.factory)
                 inner = {name: await self._akept(other) for name, other in recipe.dependencies.items()}
                 async with AsyncExitStack() as stack:
-                    value = await _aopened(recipe.call(None, inner), stack)
+                    value = await _aopened(recipe, None, inner, stack)
                     self._keep(depends, value, stack.pop_all())
             return self.values[depends]
 
-    def _keep(self, depends: Depends, value: Any, stack: ExitStack | AsyncExitStack) -> None:
+    def _keep(self, depends: Depends, value: Any, stack: Stack) -> None:
         self._stacks.append((depends, stack))
         self.values[depends] = value
 
@@ -221,7 +223,30 @@ def _log(depends: Depends) -> None:
 # as well, and mean different things by it.
 
 
-def _opened(answer: Any, stack: ExitStack | AsyncExitStack) -> Any:
+def _opened(recipe: Recipe, context: Any, inner: Mapping[str, Any], stack: Stack) -> Any:
+    with OneProcess():
+        answer = recipe.call(context, inner)
+        return _entered(answer, stack)
+
+
+async def _aopened(recipe: Recipe, context: Any, inner: Mapping[str, Any], stack: AsyncExitStack) -> Any:
+    with OneProcess():
+        answer = recipe.call(context, inner)
+        if iscoroutine(answer):
+            answer = await answer
+        if not isinstance(answer, _AsyncGeneratorContextManager):
+            return _entered(answer, stack)
+        value = await answer.__aenter__()
+
+    async def leave(*error: Any) -> None:
+        with OneProcess():
+            await answer.__aexit__(*error)
+
+    stack.push_async_exit(leave)
+    return value
+
+
+def _entered(answer: Any, stack: Stack) -> Any:
     if iscoroutine(answer) or isinstance(answer, _AsyncGeneratorContextManager):
         if iscoroutine(answer):
             answer.close()
@@ -232,21 +257,8 @@ def _opened(answer: Any, stack: ExitStack | AsyncExitStack) -> Any:
 
     def leave(*error: Any) -> None:
         # Its answer is left aside: a failure does not become a success by being caught.
-        answer.__exit__(*error)
+        with OneProcess():
+            answer.__exit__(*error)
 
     stack.push(leave)
-    return value
-
-
-async def _aopened(answer: Any, stack: AsyncExitStack) -> Any:
-    if iscoroutine(answer):
-        answer = await answer
-    if not isinstance(answer, _AsyncGeneratorContextManager):
-        return _opened(answer, stack)
-    value = await answer.__aenter__()
-
-    async def leave(*error: Any) -> None:
-        await answer.__aexit__(*error)
-
-    stack.push_async_exit(leave)
     return value

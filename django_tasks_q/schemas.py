@@ -7,7 +7,7 @@ import inspect
 import types
 import typing
 from collections import abc
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from enum import Enum
@@ -117,6 +117,20 @@ def bound(task: Task[..., Any], given: Mapping[str, Any]) -> tuple[list[Any], di
     if errors:
         raise ArgumentErrors(errors)
     return _call(task, values, rest)
+
+
+def by_name(task: Task[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
+    """A call that ``bound()`` has made, as its arguments are stored, by the names of the parameters."""
+    parameters = Parameters.of(task.func, task.takes_context).signature
+    encoded_args, encoded_kwargs = task.encoded(args, kwargs)
+    found: dict[str, Any] = {}
+    for name, value in parameters.bind_partial(*encoded_args, **encoded_kwargs).arguments.items():
+        kind = parameters.parameters[name].kind
+        if kind == _Kind.VAR_KEYWORD:
+            found |= value
+        else:
+            found[name] = list(value) if kind == _Kind.VAR_POSITIONAL else value
+    return found
 
 
 def _call(task: Task[..., Any], values: dict[str, Any], rest: list[Any]) -> tuple[list[Any], dict[str, Any]]:

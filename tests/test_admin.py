@@ -220,7 +220,7 @@ def test_unregistered_names_are_shown_and_not_imported(viewer: Client) -> None:
 def test_screen_costs_the_same_for_any_number_of_rows(url: str, viewer: Client) -> None:
     viewer.get(url)
     counts = []
-    for more in (1, 59):
+    for more in (1, 29):
         for number in range(more):
             make_failed(task_name=f"task{more}.{number}")
             make_worker()
@@ -229,7 +229,8 @@ def test_screen_costs_the_same_for_any_number_of_rows(url: str, viewer: Client) 
             assert viewer.get(url).status_code == 200
         counts.append(len(own_queries(queries)))
     assert counts[0] == counts[1]
-    assert counts[1] <= 6
+    # Queues are looked for in each state and backend.
+    assert counts[1] <= (16 if url in (DASHBOARD, QUEUES) else 6)
 
 
 def test_job_costs_the_same_whatever_hangs_on_it(viewer: Client) -> None:
@@ -514,7 +515,9 @@ def test_history_of_django_leads_to_ours(viewer: Client) -> None:
 
 def test_healthy_dashboard_says_so(viewer: Client) -> None:
     make_worker()
-    assert "All is well" in viewer.get(DASHBOARD).content.decode()
+    shown = Page(viewer.get(DASHBOARD)).text
+    assert "Workers are running and nothing is stuck." in shown
+    assert "Nothing has ended in the last 60 minutes." in shown
 
 
 def test_dashboard_names_what_needs_attention(viewer: Client) -> None:
@@ -522,7 +525,7 @@ def test_dashboard_names_what_needs_attention(viewer: Client) -> None:
     make_worker(queues='["default"]', version="1.0")
     make_worker(queues='["default"]', version="2.0")
     make_worker(name="gone-1", lease_expires_at=now - timedelta(minutes=5))
-    make_job(task_name="nobody.knows", id=joblist.id_of(now - timedelta(minutes=20)))
+    make_job(task_name="nobody.knows", enqueued_at=now - timedelta(minutes=20))
     make_job(queue_name="unserved")
     make_job(status="RUNNING", worker_id=uuid.uuid4())
     make_job(queue_name="resting")

@@ -19,6 +19,7 @@ from django_tasks_q.models import Attempt, Job
 from django_tasks_q.outcomes import Failure, Outcome
 from django_tasks_q.states import JobStatus
 from django_tasks_q.storage import Claim, storage_for
+from django_tasks_q.testing import run_jobs
 
 from .conftest import on_one_database
 from .tasksapp import tasks
@@ -213,6 +214,29 @@ def test_a_task_may_cancel_itself(project):
         "no more orders",
         ["cancelled"],
     )
+
+
+@pytest.mark.parametrize(
+    ("given", "kept"), [("no more orders", "no more orders"), ("", ""), ("x" * 300, "x" * 255)]
+)
+def test_the_reason_of_a_task_that_cancels_itself_is_kept(storage_alias, given, kept):
+    result = tasks.cancel_self.enqueue(given)
+    run_jobs()
+    row = Job.objects.using(storage_alias).get(id=result.id)
+    assert (row.status, row.cancel_reason) == ("CANCELLED", kept)
+
+
+def test_the_reason_of_whoever_asked_for_the_end_stays(storage_alias):
+    result = tasks.noop.enqueue()
+    storage = storage_for(storage_alias)
+    (claimed,) = storage.claim(
+        Claim(worker_id=uuid.uuid4(), backend="default", task_names=[tasks.noop.name]), 1
+    )
+    cancel(result.id, reason="by hand", using=storage_alias)
+    failure = Failure("CANCELLED", "x.TaskCancelled", "by the task", "")
+    storage.finish([Outcome.cancelled(claimed.id, claimed.fence, failure, 0.1)])
+    row = Job.objects.using(storage_alias).get(id=result.id)
+    assert (row.status, row.cancel_reason) == ("CANCELLED", "by hand")
 
 
 def test_only_the_job_that_was_meant_is_cancelled(project, tmp_path):

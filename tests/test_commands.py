@@ -2,21 +2,29 @@
 
 import json
 import os
+import shlex
+import subprocess
+import sys
 import uuid
-from datetime import timedelta
+from datetime import datetime, timedelta
+from decimal import Decimal
 
 import pytest
-from django.core.management import CommandError, call_command
+from django.contrib.auth.models import User
+from django.core.management import CommandError, call_command, load_command_class
 from django.db import OperationalError
 from django.utils import timezone
 
+from django_tasks_q import task
+from django_tasks_q.api.serializers import JobSerializer
 from django_tasks_q.management import deeds, looks
-from django_tasks_q.models import Job, Queue, Statistic, Worker
+from django_tasks_q.models import Job, Progress, Queue, Statistic, Worker
 from django_tasks_q.registry import registry
 from django_tasks_q.worker.beat import Beat
 
 from .admin_support import make_failed, make_job, make_worker
 from .conftest import on_one_database
+from .project import MANAGE
 from .test_storage import add
 
 
@@ -179,7 +187,26 @@ def test_all_that_filters_find_are_retried_slice_by_slice(capsys, monkeypatch):
         ["jobs", "--limit", "0"],
         ["jobs", "--status", "nonsense"],
         ["pause", "a\nb"],
-        ["pause", "mail", "--until", "2001-01-01T00:00"],
+        ["pause", "named", "--until", "2001-01-01T00:00"],
+        ["pause", "nosuchqueue"],
+        ["pause", "named", "--backend", "nowhere"],
+        ["resume", "nosuchqueue"],
+        ["limit", "nosuchqueue", "3"],
+        ["limit", "named", "0"],
+        ["limit", "named", "many"],
+        ["limit", "named", "-2"],
+        ["jobs", "--queue", "named,default"],
+        ["cancel", "--queue", "named,default"],
+        ["enqueue", "nosuchtask"],
+        ["enqueue", "tests.tasksapp.tasks.add"],
+        ["enqueue", "tests.tasksapp.tasks.add", "--args", "7"],
+        ["enqueue", "tests.tasksapp.tasks.add", "--args", "[7"],
+        ["enqueue", "tests.tasksapp.tasks.add", "--args", "[NaN]"],
+        ["enqueue", "tests.tasksapp.tasks.add", "--kwargs", "[1]"],
+        ["enqueue", "tests.tasksapp.tasks.add", "--args", "[7]", "--priority", "101"],
+        ["enqueue", "tests.tasksapp.tasks.add", "--args", "[7]", "--at", "soon"],
+        ["enqueue", "tests.tasksapp.tasks.add", "--args", "[7]", "--backend", "nowhere"],
+        ["enqueue", "tests.tasksapp.tasks.add", "--args", "[7]", "--metadata", "7"],
     ],
 )
 def test_bad_arguments_are_one_line(args):
@@ -190,14 +217,134 @@ def test_bad_arguments_are_one_line(args):
 
 @pytest.mark.django_db
 def test_queues_are_paused_and_resumed(capsys):
-    output(capsys, "tasks", "pause", "mail", "--reason", "broken", "--until", "2h")
+    output(capsys, "tasks", "pause", "named", "--reason", "broken", "--until", "2h")
     row = Queue.objects.get()
     assert (row.is_paused, row.pause_reason, "shell" in row.paused_by) == (True, "broken", True)
-    assert json.loads(output(capsys, "tasks", "pause", "mail", "--json"))["news"] is False
+    assert json.loads(output(capsys, "tasks", "pause", "named", "--json"))["news"] is False
     (queue,) = json.loads(output(capsys, "tasks", "stats", "--json"))["queues"]
-    assert (queue["queue"], queue["paused"]) == ("mail", True)
-    assert "is resumed" in output(capsys, "tasks", "resume", "mail")
-    assert "was not paused" in output(capsys, "tasks", "resume", "mail")
+    assert (queue["queue"], queue["paused"]) == ("named", True)
+    assert "is resumed" in output(capsys, "tasks", "resume", "named")
+    assert "was not paused" in output(capsys, "tasks", "resume", "named")
+
+
+@pytest.mark.django_db
+def test_a_queue_that_nothing_knows_is_paused_on_second_thoughts_only(capsys):
+    with pytest.raises(CommandError, match=r"knows a queue 'nmaed'\. Did you mean 'named'\? .*--force"):
+        call_command("tasks", "pause", "nmaed")
+    assert not Queue.objects.exists()
+    assert "is paused" in output(capsys, "tasks", "pause", "nmaed", "--force")
+    assert "is resumed" in output(capsys, "tasks", "resume", "nmaed")  # it is known by now
+    make_job(queue_name="of a job")
+    assert "is paused" in output(capsys, "tasks", "pause", "of a job")
+
+
+@pytest.mark.django_db
+def test_queues_are_limited(capsys):
+    assert output(capsys, "tasks", "limit", "named", "3") == "Queue 'named' runs at most 3 jobs at a time.\n"
+    assert Queue.objects.get().max_running == 3
+    assert "ran at most 3 jobs at a time already" in output(capsys, "tasks", "limit", "named", "3")
+    told = json.loads(output(capsys, "tasks", "limit", "named", "None", "--json"))
+    assert told == {"queue": "named", "backend": "default", "max_running": None, "news": True}
+    assert not Queue.objects.exclude(max_running=None).exists()
+
+
+@pytest.mark.django_db
+def test_a_job_is_enqueued(capsys):
+    name = "tests.tasksapp.tasks.add"
+    id = output(capsys, "tasks", "enqueue", name, "--args", "[2]", "--kwargs", '{"b": 3}').strip()
+    job = Job.objects.get(pk=id)
+    assert (job.task_name, job.args, job.kwargs, job.status) == (name, [2], {"b": 3}, "READY")
+    flags = ["--queue", "named", "--priority", "0", "--at", "2h", "--expires", "3h", "--max-attempts", "4"]
+    flags += ["--timeout", "2.5", "--tag", "a", "--tag", "b", "--metadata", '{"c": 1}']
+    told = json.loads(output(capsys, "tasks", "enqueue", name, "--args", "[2]", *flags, "--json"))
+    job = Job.objects.get(pk=told["id"])
+    assert (job.queue_name, job.priority, job.status) == ("named", 0, "SCHEDULED")
+    assert (job.max_attempts, job.timeout) == (4, 2.5)
+    assert (json.loads(job.tags), json.loads(job.metadata)) == (["a", "b"], {"c": 1})
+    assert job.expires_at > job.run_after
+
+
+@task(name="test_commands.typed")
+def typed(when: datetime, price: Decimal, raw: bytes, who: User | None = None): ...
+
+
+@pytest.mark.django_db
+def test_arguments_are_given_as_they_are_stored(capsys):
+    user = User.objects.create(username="somebody")
+    given = ["2026-01-02T03:04:05Z", "9.90", "AAE=", user.pk]
+    id = output(capsys, "tasks", "enqueue", "test_commands.typed", "--args", json.dumps(given)).strip()
+    assert Job.objects.get(pk=id).args == given
+    for wrong in (["soon", "9.90", "AAE="], [*given[:3], user.pk + 1], [given[0], "x", "AAE="]):
+        with pytest.raises(CommandError):
+            call_command("tasks", "enqueue", "test_commands.typed", "--args", json.dumps(wrong))
+
+
+@pytest.mark.django_db
+def test_all_that_is_known_of_a_job_is_shown(capsys):
+    job = make_job(
+        status="CANCELLED",
+        cancel_reason="why not",
+        cancel_requested_at=timezone.now(),
+        tags='["a","b"]',
+        metadata='{"order":7,"token":"hunter2"}',
+    )
+    Progress.objects.create(
+        job=job,
+        fence=1,
+        current=3,
+        total=4,
+        message="near",
+        value='{"secret":"hunter2"}',
+        updated_at=timezone.now(),
+    )
+    shown = json.loads(output(capsys, "tasks", "show", str(job.pk), "--json"))
+    assert (shown["cancel_reason"], shown["tags"]) == ("why not", ["a", "b"])
+    assert shown["metadata"] == {"order": 7, "token": "********"}
+    progress = {key: shown["progress"][key] for key in ("current", "total", "message", "value")}
+    assert progress == {"current": 3, "total": 4, "message": "near", "value": {"secret": "********"}}
+    text = output(capsys, "tasks", "show", str(job.pk))
+    assert "why not" in text
+    assert "hunter2" not in text
+    # What a column of the REST API tells of a job, the command tells too.
+    words = {"duration": "seconds"}
+    left_out = {"last_attempted_at"}  # it is with the attempts
+    assert {words.get(name, name) for name in JobSerializer.Meta.fields} - left_out <= shown.keys()
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("status", ["FAILED", "failed", "Failed"])
+def test_a_status_is_given_as_it_is_printed(capsys, status):
+    make_failed(), make_job()
+    assert len(json.loads(output(capsys, "tasks", "jobs", "--status", status, "--json"))) == 1
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(
+    "flags", [["-v", "2"], ["--no-color"], ["--traceback"], ["--force-color"], ["--skip-checks"]]
+)
+def test_flags_of_all_commands_may_stand_behind_the_verb(capsys, flags):
+    assert output(capsys, "tasks", "jobs", *flags) == output(capsys, "tasks", *flags, "jobs")
+    parser = load_command_class("django_tasks_q", "tasks").create_parser("manage.py", "tasks")
+    assert parser.parse_args(["-v", "0", "jobs"]).verbosity == 0
+    assert parser.parse_args(["jobs", "-v", "2"]).verbosity == 2
+    assert parser.parse_args(["jobs"]).verbosity == 1
+
+
+@on_one_database
+@pytest.mark.parametrize("rows", [1, 400], ids=["short", "long"])
+def test_nobody_need_read_to_the_end(project, rows):
+    for _ in range(rows):
+        make_job(task_name="x" * 200)
+    program = f"{shlex.quote(sys.executable)} {shlex.quote(MANAGE)} tasks jobs --limit 1000"
+    done = subprocess.run(
+        ["bash", "-c", f"{program} | true; echo ${{PIPESTATUS[0]}}"],
+        env=project.env,
+        cwd=project.directory,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert (done.stdout.strip(), done.stderr) == ("141", "")
 
 
 @pytest.mark.django_db
@@ -286,3 +433,12 @@ def test_a_worker_writes_its_heartbeat_file(project, tmp_path):
         assert project.run("tasks", "health", "--heartbeat-file", str(path)).returncode == 0
         assert worker.stop() == 0
     assert not path.exists()
+
+
+@on_one_database
+def test_queues_are_not_named_with_commas(project):
+    for flag in ("--queue", "--exclude-queue"):
+        done = project.run("runworker", "--batch", flag, "named,default", check=False)
+        assert done.returncode == 1
+        assert "There is no queue 'named,default': name one queue" in done.stderr
+        assert "Traceback" not in done.stderr

@@ -3,6 +3,7 @@ from datetime import timedelta
 import pytest
 
 from django_tasks_q import Backoff
+from django_tasks_q.exceptions import TaskTimeout
 from django_tasks_q.policy import RetryRule, checked_matchers, matches
 
 
@@ -69,8 +70,22 @@ def rule(**options):
         ({"dont_retry_on": (ValueError,)}, ValueError(), "X", 1, None),
         ({"retry_on": (OSError,), "dont_retry_on": (BrokenPipeError,)}, BrokenPipeError(), "X", 1, None),
         ({}, TimeoutError(), "X", 1, 7),
-        ({}, TimeoutError(), "TASK_TIMEOUT", 1, None),
-        ({"retry_on": (TimeoutError,)}, TimeoutError(), "TASK_TIMEOUT", 1, 7),
+        ({}, TaskTimeout(), "TASK_TIMEOUT", 1, None),
+        *[
+            ({"retry_on": (matcher,)}, TaskTimeout(), "TASK_TIMEOUT", 1, 7)
+            for matcher in (
+                TaskTimeout,
+                TimeoutError,
+                OSError,
+                Exception,
+                "TASK_TIMEOUT",
+                "builtins.TimeoutError",
+                "builtins.Exception",
+                "django_tasks_q.exceptions.TaskTimeout",
+            )
+        ],
+        ({"retry_on": (ConnectionError, ValueError)}, TaskTimeout(), "TASK_TIMEOUT", 1, None),
+        ({"retry_on": (OSError,), "dont_retry_on": (TimeoutError,)}, TaskTimeout(), "X", 1, None),
         ({"backoff": lambda exception, result: None}, ValueError(), "X", 1, None),
         ({"backoff": lambda exception, result: timedelta(minutes=1)}, ValueError(), "X", 1, 60),
     ],

@@ -81,6 +81,9 @@ def test_what_a_task_says_to_its_session_ends_with_it(on_postgres):
         " || current_setting('timezone') || (SELECT count(*) FROM pg_listening_channels())"
         " || (SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND pid = pg_backend_pid())"
         " || (SELECT count(*) FROM pg_class WHERE relpersistence = 't' AND pg_table_is_visible(oid))"
+        " || (SELECT count(*) FROM pg_cursors)"
+        " || (SELECT count(*) FROM pg_prepared_statements WHERE from_sql)"
+        " || (now() = statement_timestamp())"  # else it is in somebody's transaction
     )
     said = [
         ["SET statement_timeout = '12s'"],
@@ -92,6 +95,16 @@ def test_what_a_task_says_to_its_session_ends_with_it(on_postgres):
         ["CREATE TEMPORARY TABLE mine AS SELECT 1"],
         ["SELECT 1 INTO TEMP mine"],
         ["DO $$ BEGIN PERFORM pg_advisory_lock(43); END $$"],
+        ["SELECT 1; SET search_path TO pg_catalog"],
+        ["/* a task */ SET statement_timeout = '12s'"],
+        ["/* a /* nested */ comment */ SET statement_timeout = '12s'"],
+        ["-- a task\nSET statement_timeout = '12s'"],
+        [f"SELECT 1 {'/* padding */' * 200}; SET statement_timeout = '12s'"],
+        [f"SELECT {'1, ' * 1000} set_config('search_path', 'nowhere', false)"],
+        ["DECLARE mine CURSOR WITH HOLD FOR SELECT 1"],
+        ["PREPARE mine AS SELECT 1"],
+        ["BEGIN"],
+        ["SELECT 1; BEGIN; SELECT 2"],
     ]
     first = hard.say.enqueue(state)
     looks = []
@@ -131,10 +144,41 @@ def test_a_session_that_nobody_changed_is_kept(on_postgres):
         ("ATTACH 'x' AS y", True),
         ("SELECT GET_LOCK('x', 1)", True),
         ("CREATE TEMP VIEW v AS SELECT 1", True),
+        ("SELECT 1;", False),
+        ("-- a comment\nSELECT 1", False),
+        ("/* a comment */ SELECT 1 -- and another", False),
+        ("INSERT INTO temperatures VALUES (1)", False),
+        ("UPDATE t\nSET x = 1", False),
+        ("SELECT '#' ->> 1", False),
+        ("DECLARE c CURSOR FOR SELECT 1", False),
+        ("SELECT 1;SET x = 1", True),
+        ("SELECT 1 ; -- one\n /* two */ set x = 1", True),
+        ("/* one */ /* two */ RESET ALL", True),
+        ("/* a /* nested */ one */ SET x = 1", True),
+        ("SELECT '--'; SET x = 1", True),
+        ("SELECT pg_try_advisory_lock(1)", True),
+        ("CALL anything()", True),
+        ("DEALLOCATE ALL", True),
+        ("SELECT 1 INTO TEMPORARY mine", True),
+        ("ALTER SESSION SET x = 1", True),
+        ("SELECT setseed(0.5)", True),
     ],
 )
 def test_the_text_of_a_statement_tells_whether_it_lasts(sql, answer):
     assert alters(sql) is answer
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "SET LOCAL sql_mode = ''", "SET @mine = 1", "SELECT @mine := 1", "SELECT 1 INTO @mine",
+        "LOCK TABLES t READ",
+        "/*!40101 SET sql_mode = '' */", "/*M! SET sql_mode = '' */", "# t\nSET sql_mode = ''", "BEGIN",
+        "START TRANSACTION", "FLUSH TABLES WITH READ LOCK", "HANDLER t OPEN",
+    ],
+)  # fmt: skip
+def test_the_text_of_a_statement_is_read_as_the_database_reads_it(sql):
+    assert alters(sql, "mysql")
 
 
 def test_a_connection_that_the_server_ended_is_not_handed_to_a_task(on_postgres, tmp_path):

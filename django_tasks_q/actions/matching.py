@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
+from uuid import UUID
 
 from django.db.models import Q
 
@@ -42,7 +43,8 @@ def gathered(selection: Selection, jobs: JobQuerySet, cap: int, budget: int | No
 
     ``budget`` bounds the rows that are looked at to find them: where it is used up, there may be more.
     """
-    walk, ids, looked, reach = Walk(selection, jobs), [], 0, REACH
+    walk, looked, reach = Walk(selection, jobs), 0, REACH
+    ids: list[UUID] = []
     while not walk.is_over and len(ids) <= cap and (budget is None or looked < budget):
         reach = reach if budget is None else min(reach, budget - looked)
         ids += walk.ids(cap + 1 - len(ids), reach)
@@ -75,7 +77,7 @@ class Walk:
         """Whether the jobs lie among others, so that a look may find none and yet not be at the end."""
         return not self.is_over and self._searches(self.parts[self._part])
 
-    def ids(self, size: int, reach: int = REACH) -> list[Any]:
+    def ids(self, size: int, reach: int = REACH) -> list[UUID]:
         """Ids of the next jobs, at most ``size``. Only ``is_over`` tells whether there are no more."""
         if self.is_over:
             return []
@@ -115,9 +117,8 @@ class Walk:
         if not texts:
             return number, None
         columns = map(column_of, self.parts[number].order)
-        return number, tuple(
-            Job._meta.get_field(name).to_python(text) for name, text in zip(columns, texts, strict=True)
-        )
+        fields: list[Any] = [Job._meta.get_field(name) for name in columns]
+        return number, tuple(field.to_python(text) for field, text in zip(fields, texts, strict=True))
 
     def _rows(self, part: Part) -> JobQuerySet:
         rows = part.of(self.selection.of(self.jobs))

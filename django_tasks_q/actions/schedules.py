@@ -119,9 +119,8 @@ def save_schedule(
     reason, storage = text(reason, "reason"), _storage(backend, using)
     task = registry.get(task_name)
     # There and back, so that what is stored is what the annotations say.
-    given = task.decoded(list(args), dict(kwargs or {}))
-    task.check_arguments(*given)
-    encoded_args, encoded_kwargs = task.encoded(*given)
+    task.check_arguments(list(args), dict(kwargs or {}))
+    encoded_args, encoded_kwargs = task.normalized(list(args), dict(kwargs or {}))
     limit = _ours(backend).settings.max_arguments_bytes
     timing = timing_of(cron=cron, every=every, timezone=timezone or settings.TIME_ZONE)
     row = Schedule(

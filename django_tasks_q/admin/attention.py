@@ -11,12 +11,18 @@ from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
 from ..registry import registry
-from . import staff, text
+from . import figures, staff, text
 from .base import url
 from .overview import Overview
 
 #: A job that has been ready for longer than this although its queue is served has waited long.
 PATIENCE = timedelta(minutes=5)
+
+
+#: Failures are worth telling from half of the attempts on, from a tenth where they are many, and always
+#: where they are very many. Half of the attempts are a grave trouble unless they are but a few.
+HALF, PART = 0.5, 0.1
+FEW, MANY, VERY_MANY = 5, 10, 1_000
 
 
 class Notice(NamedTuple):
@@ -30,24 +36,29 @@ class Notice(NamedTuple):
 
 
 def notices(
-    overview: Overview, workers: Sequence[Any], queues: Iterable[Any], schedules: Sequence[Any] = ()
+    overview: Overview,
+    fleet: staff.Fleet,
+    queues: Sequence[Any],
+    schedules: Sequence[Any] = (),
+    recent: figures.Recent | None = None,
 ) -> list[Notice]:
     """All of them, the worst first."""
     return [
-        *_no_workers(overview, workers),
-        *_stuck(overview, workers),
-        *_unserved(overview, workers),
+        *_no_workers(overview, fleet),
+        *_failing(recent),
+        *_stuck(overview, fleet),
+        *_unserved(overview, fleet),
         *_unknown(overview),
         *_paused(overview, queues),
-        *_waiting_long(overview, workers, queues),
-        *_late(workers),
+        *_waiting_long(overview, fleet, queues),
+        *_late(fleet),
         *_late_schedules(schedules),
-        *_versions(workers),
+        *_versions(fleet),
     ]
 
 
-def _no_workers(overview: Overview, workers: Sequence[Any]) -> Iterator[Notice]:
-    if not any(map(staff.is_at_work, workers)):
+def _no_workers(overview: Overview, fleet: staff.Fleet) -> Iterator[Notice]:
+    if not fleet.at_work:
         waiting = overview.total["ready"] + overview.total["scheduled"]
         yield Notice(
             "bad" if waiting else "warn",
@@ -56,8 +67,32 @@ def _no_workers(overview: Overview, workers: Sequence[Any]) -> Iterator[Notice]:
         )
 
 
-def _stuck(overview: Overview, workers: Sequence[Any]) -> Iterator[Notice]:
-    alive = {worker.id for worker in workers if staff.is_at_work(worker)}
+def _failing(recent: figures.Recent | None) -> Iterator[Notice]:
+    if recent is None:
+        return
+    for window in recent.windows:
+        if window.share is None:
+            is_bad, is_worth_telling = False, window.wrong >= MANY
+        else:
+            is_bad = window.wrong >= FEW and window.share >= HALF
+            is_worth_telling = (
+                window.share >= HALF
+                or (window.wrong >= MANY and window.share >= PART)
+                or window.wrong >= VERY_MANY
+            )
+        if is_worth_telling:
+            yield Notice(
+                "bad" if is_bad else "warn",
+                window.told,
+                _("Look what they say, and which tasks they are of."),
+                _("Show the failures"),
+                url("failed"),
+            )
+            return
+
+
+def _stuck(overview: Overview, fleet: staff.Fleet) -> Iterator[Notice]:
+    alive = {worker.id for worker in fleet.at_work}
     count = sum(found for worker, found in overview.holders.items() if worker not in alive)
     if count:
         what = ngettext(
@@ -74,15 +109,20 @@ def _stuck(overview: Overview, workers: Sequence[Any]) -> Iterator[Notice]:
         )
 
 
-def _unserved(overview: Overview, workers: Sequence[Any]) -> Iterator[Notice]:
-    if not any(map(staff.is_at_work, workers)):
+def _unserved(overview: Overview, fleet: staff.Fleet) -> Iterator[Notice]:
+    if not fleet.at_work:
         return
-    for queue, count in sorted(overview.ready.items()):
-        if not staff.room(workers, queue):
+    for queue in sorted(overview.queues):
+        count = overview.number(queue, "ready")
+        if count and not fleet.room(queue):
             yield Notice(
                 "bad",
-                _("No worker serves the queue “%(queue)s”, where %(count)s wait.")
-                % {"queue": queue[1], "count": f"{count:,}"},
+                ngettext(
+                    "No worker serves the queue “%(queue)s”, where %(count)s job waits.",
+                    "No worker serves the queue “%(queue)s”, where %(count)s jobs wait.",
+                    count,
+                )
+                % {"queue": queue[1], "count": overview.count(queue, "ready")},
                 _("Start a worker for it: manage.py runworker --backend %(backend)s --queue %(queue)s")
                 % {"backend": queue[0], "queue": queue[1]},
                 _("Show the jobs"),
@@ -95,7 +135,11 @@ def _unknown(overview: Overview) -> Iterator[Notice]:
         if task not in registry:
             yield Notice(
                 "bad",
-                _("%(count)s jobs wait for the task “%(task)s”, which nobody here knows.")
+                ngettext(
+                    "%(count)s job waits for the task “%(task)s”, which nobody here knows.",
+                    "%(count)s jobs wait for the task “%(task)s”, which nobody here knows.",
+                    count,
+                )
                 % {"count": f"{count:,}", "task": task},
                 _("Deploy the task, give one that exists this name as an alias, or discard the jobs."),
                 _("Show the jobs"),
@@ -105,23 +149,28 @@ def _unknown(overview: Overview) -> Iterator[Notice]:
 
 def _paused(overview: Overview, queues: Iterable[Any]) -> Iterator[Notice]:
     for queue in queues:
-        count = overview.ready[(queue.backend, queue.name)]
+        name = (queue.backend, queue.name)
+        count = overview.number(name, "ready")
         if queue.is_paused and count:
             yield Notice(
                 "warn",
-                _("The queue “%(queue)s” is paused, and %(count)s wait in it.")
-                % {"queue": queue.name, "count": f"{count:,}"},
+                ngettext(
+                    "The queue “%(queue)s” is paused, and %(count)s job waits in it.",
+                    "The queue “%(queue)s” is paused, and %(count)s jobs wait in it.",
+                    count,
+                )
+                % {"queue": queue.name, "count": overview.count(name, "ready")},
                 queue.pause_reason or _("Resume it when they may run."),
                 _("Show the queues"),
                 url("queue_changelist"),
             )
 
 
-def _waiting_long(overview: Overview, workers: Sequence[Any], queues: Iterable[Any]) -> Iterator[Notice]:
+def _waiting_long(overview: Overview, fleet: staff.Fleet, queues: Iterable[Any]) -> Iterator[Notice]:
     paused = {(queue.backend, queue.name) for queue in queues if queue.is_paused}
     for queue, moment in sorted(overview.oldest.items()):
         age = timezone.now() - moment
-        if age > PATIENCE and queue not in paused and staff.room(workers, queue):
+        if age > PATIENCE and queue not in paused and fleet.room(queue):
             yield Notice(
                 "warn",
                 _("A job has been ready in the queue “%(queue)s” for %(time)s.")
@@ -132,9 +181,8 @@ def _waiting_long(overview: Overview, workers: Sequence[Any], queues: Iterable[A
             )
 
 
-def _late(workers: Sequence[Any]) -> Iterator[Notice]:
-    late = [worker for worker in workers if staff.is_late(worker)]
-    if late:
+def _late(fleet: staff.Fleet) -> Iterator[Notice]:
+    if late := fleet.late:
         what = ngettext(
             "%(count)d worker has stopped to report: %(names)s.",
             "%(count)d workers have stopped to report: %(names)s.",
@@ -172,8 +220,8 @@ def _late_schedules(schedules: Sequence[Any]) -> Iterator[Notice]:
         )
 
 
-def _versions(workers: Sequence[Any]) -> Iterator[Notice]:
-    found = staff.versions(workers)
+def _versions(fleet: staff.Fleet) -> Iterator[Notice]:
+    found = fleet.versions()
     if len(found) > 1:
         yield Notice(
             "warn",

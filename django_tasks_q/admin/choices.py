@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from ..registry import registry
 
 
@@ -12,16 +14,24 @@ def known_queues() -> list[str]:
 
 def known_queues_of_backends() -> list[tuple[str, str]]:
     """The same with the backend that each belongs to."""
+    queues = {(task.backend, task.queue_name) for task in registry}
+    ours = _backends()
+    for backend in ours.values():
+        queues.update((backend.alias, queue) for queue in backend.queues)
+    return sorted(pair for pair in queues if pair[0] in ours)
+
+
+def our_backends() -> list[str]:
+    """The aliases of the settings that name one of our backends."""
+    return sorted(_backends())
+
+
+def _backends() -> dict[str, Any]:
     from .. import _framework as framework
     from ..backends import DatabaseBackend
 
-    queues = {(task.backend, task.queue_name) for task in registry}
-    ours = set()
-    for backend in framework.task_backends.all():
-        if isinstance(backend, DatabaseBackend):
-            ours.add(backend.alias)
-            queues.update((backend.alias, queue) for queue in backend.queues)
-    return sorted(pair for pair in queues if pair[0] in ours)
+    found = framework.task_backends.all()
+    return {backend.alias: backend for backend in found if isinstance(backend, DatabaseBackend)}
 
 
 def known_tasks() -> list[str]:

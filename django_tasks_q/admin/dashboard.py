@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 from django.http import HttpRequest, HttpResponse
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
-from ..models import Queue, Schedule, Worker
+from ..models import Queue, Schedule
 from ..scope import database, is_narrowed, scope_schedules
 from . import attention, figures, staff, text, timetable
 from .base import jobs_of, may, require, sees_all, url
 from .choices import known_queues_of_backends
 from .overview import Overview
+
+#: Backend and name of a queue.
+Name = tuple[str, str]
+#: Rows of settled queues and of schedules that are read.
+MOST_QUEUES, MOST_SCHEDULES = 5_000, 1_000
+#: What is shown of each.
+SHOWN_QUEUES, MOST_WORKERS = 20, 10
 
 
 class Tile(NamedTuple):
@@ -24,42 +32,43 @@ class Tile(NamedTuple):
 
 
 def dashboard(admin: Any, request: HttpRequest) -> HttpResponse:
-    """Six queries of its own."""
+    """A number of queries of its own that does not grow with what there is."""
     require(request, "view_job")
     chosen = request.GET.get("span", "1h")
     problem = ""
     if chosen not in figures.SPANS:
         chosen, problem = "1h", _("That span of time is not on offer: this is the last hour.")
-    overview = Overview.of(jobs_of(request))
-    since = timezone.now() - staff.RECENT
-    everyone = staff.with_life(Worker._default_manager.using(database()))
-    workers = [
-        worker
-        for worker in everyone.order_by("-started_at")[:200]
-        if worker.stopped_at is None and (worker.is_alive or worker.heartbeat_at > since)
-    ]
+    jobs, everything = jobs_of(request), sees_all()
     settled = Queue._default_manager.using(database()).order_by("backend", "name")
-    queues = [] if is_narrowed(request) else list(settled[:1000])
+    queues = [] if is_narrowed(request) else list(settled[:MOST_QUEUES])
+    overview = Overview.of(jobs).with_queues(jobs, queues)
+    fleet = staff.Fleet.now()
     schedules = _schedules(request) if may(request, "view_schedule") else []
-    everything = sees_all()
     span = figures.span_of(chosen, lately=True) if everything else None
     tasks = figures.tasks_of(chosen) if everything else []
-    notices = attention.notices(overview, workers, queues, schedules)
+    recent = figures.Recent.of_jobs(jobs) if span is None else span.recent
+    notices = attention.notices(overview, fleet, queues, schedules, recent)
+    names = queue_names(overview, queues)
     context = {
         "problem": problem,
         "tiles": _tiles(overview, span.failed_lately if span else None),
         "notices": notices,
         "is_healthy": not notices,
+        "recent": recent.told if recent is not None else "",
         "spans": [(name, label, name == chosen) for name, (label, _length, _step) in figures.SPANS.items()],
         "chart": span.chart if span else None,
         "is_scoped": not everything,
-        "queues": queue_rows(overview, workers, queues, span)[:20],
+        "queues": queue_rows(_notable(names, overview), overview, fleet, queues, span),
+        "all_queues": len(names),
         "slowest": sorted(tasks, key=lambda row: (-row.seconds, row.name))[:5],
         "failing": figures.worst(tasks),
-        "workers": [staff.line(worker) for worker in workers[:10]] if may(request, "view_worker") else [],
+        "workers": [staff.line(worker) for worker in fleet.workers[:MOST_WORKERS]]
+        if may(request, "view_worker")
+        else [],
+        "all_workers": len(fleet.workers),
         "schedules": list(map(timetable.line, schedules[:5])),
-        "alive": sum(map(staff.is_at_work, workers)),
-        "late": sum(map(staff.is_late, workers)),
+        "alive": len(fleet.at_work),
+        "late": len(fleet.late),
         "live": True,
     }
     response: HttpResponse = admin.page(
@@ -71,7 +80,7 @@ def dashboard(admin: Any, request: HttpRequest) -> HttpResponse:
 def _schedules(request: HttpRequest) -> list[Schedule]:
     """Those that come next, and before them those that are late."""
     active = Schedule.objects.using(database()).active()
-    return list(scope_schedules(request, active).order_by("next_at")[:100])
+    return list(scope_schedules(request, active).order_by("next_at")[:MOST_SCHEDULES])
 
 
 def _tiles(overview: Overview, failed_lately: int | None) -> list[Tile]:
@@ -100,29 +109,50 @@ def _failed_tile(overview: Overview, lately: int | None) -> Tile:
     return Tile(_("Failed in 24 h"), f"{lately:,}", url("failed"), "bad" if lately else "")
 
 
-def queue_rows(
-    overview: Overview, workers: list[Any], queues: list[Any], span: figures.Span | None
-) -> list[dict[str, Any]]:
+def queue_names(overview: Overview, queues: Sequence[Any]) -> list[Name]:
     """Every queue that settings, tasks, jobs or people name."""
+    settled = {(queue.backend, queue.name) for queue in queues}
+    return sorted({*known_queues_of_backends(), *overview.queues, *settled})
+
+
+def _notable(names: Sequence[Name], overview: Overview) -> list[Name]:
+    """Those in which most is going on, in the order of their names."""
+    if len(names) <= SHOWN_QUEUES:
+        return list(names)
+
+    def size(name: Name) -> tuple[int, int, int]:
+        ready, running = overview.number(name, "ready"), overview.number(name, "running")
+        return ready, running, overview.number(name, "scheduled")
+
+    return sorted(sorted(names, key=size, reverse=True)[:SHOWN_QUEUES])
+
+
+def queue_rows(
+    names: Iterable[Name],
+    overview: Overview,
+    fleet: staff.Fleet,
+    queues: Iterable[Any],
+    span: figures.Span | None,
+) -> list[dict[str, Any]]:
+    """What tables of queues show of each."""
     settled = {(queue.backend, queue.name): queue for queue in queues}
-    names = {*known_queues_of_backends(), *overview.ready, *overview.running, *overview.scheduled, *settled}
     return [
-        _queue_row(name, overview, workers, settled.get(name), span.queues.get(name[1]) if span else None)
-        for name in sorted(names)
+        _queue_row(name, overview, fleet, settled.get(name), span.queues.get(name[1]) if span else None)
+        for name in names
     ]
 
 
 def _queue_row(
-    name: tuple[str, str],
+    name: Name,
     overview: Overview,
-    workers: list[Any],
+    fleet: staff.Fleet,
     row: Any,
     told: tuple[str, int, int] | None,
 ) -> dict[str, Any]:
-    room = staff.room(workers, name)
+    room = fleet.room(name)
     limit = row.max_running if row is not None else None
     most = min(filter(None, (room, limit)), default=0)
-    running = overview.running[name]
+    running = overview.number(name, "running")
     oldest = overview.oldest.get(name)
     line, started, ended = told or ("", 0, 0)
     return {
@@ -132,8 +162,8 @@ def _queue_row(
         "is_paused": row is not None and row.is_paused,
         "paused_until": text.since(row.paused_until) if row is not None and row.paused_until else "",
         "paused_at": text.since(row.paused_at) if row is not None and row.paused_at else "",
-        "ready": overview.ready[name],
-        "scheduled": overview.scheduled[name],
+        "ready": overview.count(name, "ready"),
+        "scheduled": overview.count(name, "scheduled"),
         "running": running,
         "room": room,
         "limit": limit,
@@ -143,6 +173,6 @@ def _queue_row(
         "spark": line,
         "started": started,
         "ended": ended,
-        "is_unserved": not room and overview.ready[name] > 0,
+        "is_unserved": not room and overview.number(name, "ready") > 0,
         "jobs_url": url("job_changelist", queue=name[1]),
     }

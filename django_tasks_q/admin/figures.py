@@ -11,7 +11,7 @@ from django.db.models import Sum
 from django.utils import timezone
 from django.utils.formats import date_format
 from django.utils.translation import gettext as _
-from django.utils.translation import gettext_lazy
+from django.utils.translation import gettext_lazy, ngettext
 
 from ..models import Statistic
 from ..models.statistic import HOUR, percentiles
@@ -19,6 +19,7 @@ from ..moments import local
 from ..scope import database
 from . import text
 from .charts import Chart, Step, sparkline, stacked
+from .choices import our_backends
 
 #: Spans of the chart: how long, and its steps.
 SPANS = {
@@ -32,17 +33,79 @@ GOOD = ("successful",)
 BAD = ("failed", "retried", "crashed")
 
 
+#: Spans in which failures are looked for, in minutes.
+RECENT = (5, 60)
+
+
+class Window(NamedTuple):
+    """What went wrong within some minutes, of how many attempts; None where that is not known."""
+
+    minutes: int
+    wrong: int
+    ended: int | None
+
+    @property
+    def share(self) -> float | None:
+        if self.ended is None:
+            return None
+        return self.wrong / self.ended if self.ended else 0.0
+
+    @property
+    def told(self) -> str:
+        values = {"wrong": f"{self.wrong:,}", "minutes": self.minutes}
+        if self.ended is None:
+            told = ngettext(
+                "%(wrong)s job has failed in the last %(minutes)d minutes.",
+                "%(wrong)s jobs have failed in the last %(minutes)d minutes.",
+                self.wrong,
+            )
+            return told % values
+        if not self.ended:
+            return _("Nothing has ended in the last %(minutes)d minutes.") % values
+        told = ngettext(
+            "%(wrong)s of %(ended)s attempt has failed in the last %(minutes)d minutes.",
+            "%(wrong)s of %(ended)s attempts have failed in the last %(minutes)d minutes.",
+            self.ended,
+        )
+        return told % {**values, "ended": f"{self.ended:,}"}
+
+
+class Recent(NamedTuple):
+    """What has failed lately, the shortest span first."""
+
+    windows: list[Window]
+
+    @property
+    def told(self) -> str:
+        return self.windows[-1].told
+
+    @classmethod
+    def of_jobs(cls, jobs: Any, reach: int = 5_000) -> Recent:
+        """Of those who may not see the statistics: their own failures, among the newest of them."""
+        moments = jobs.undismissed().order_by("-id").values_list("finished_at", flat=True)[:reach]
+        found, now = [moment for moment in moments if moment is not None], timezone.now()
+        ages = [now - moment for moment in found]
+        return cls(
+            [
+                Window(minutes, sum(age < timedelta(minutes=minutes) for age in ages), None)
+                for minutes in RECENT
+            ]
+        )
+
+
 class Span(NamedTuple):
     """The figures of a span: over time, and of each queue."""
 
     chart: Chart
     queues: dict[str, tuple[str, int, int]]
-    #: Jobs that have failed for good within a day, if that was asked for.
+    #: Jobs that have failed for good within a day, and what went wrong just now, if that was asked for.
     failed_lately: int = 0
+    recent: Recent | None = None
 
 
 def _rows() -> Any:
-    return Statistic.objects.using(database())
+    # By name, which is what their index begins with.
+    return Statistic.objects.using(database()).filter(backend__in=our_backends())
 
 
 def span_of(name: str, *, lately: bool = False) -> Span:
@@ -56,13 +119,19 @@ def span_of(name: str, *, lately: bool = False) -> Span:
     sums: dict[str, list[int]] = defaultdict(lambda: [0, 0])
     columns = {f"sum_{column}": Sum(column) for column in ("started", *GOOD, *BAD)}
     start, failed_lately = now - DAY, 0
+    wrong, ended = [0] * len(RECENT), [0] * len(RECENT)
     if lately:
-        columns["sum_lately"] = Sum("failed")
+        columns |= {"sum_lately": Sum("failed"), "sum_expired": Sum("expired")}
     since = min(first, start) if lately else first
     rows = _rows().since(since).order_by().values("moment", "queue_name").annotate(**columns)
     for row in rows:
         if lately and row["moment"] >= start:
             failed_lately += row["sum_lately"] or 0
+            amiss = sum(row[f"sum_{column}"] or 0 for column in (*BAD, "expired"))
+            for number, minutes in enumerate(RECENT):
+                if row["moment"] > now - timedelta(minutes=minutes):
+                    wrong[number] += amiss
+                    ended[number] += amiss + sum(row[f"sum_{column}"] or 0 for column in GOOD)
         index = int((row["moment"] - first) // step)
         if not 0 <= index < count:
             continue
@@ -77,7 +146,8 @@ def span_of(name: str, *, lately: bool = False) -> Span:
     is_long = length > timedelta(days=1)
     titles = [_title(each, is_long) for each in steps]
     told = {name: (sparkline(values), *sums[name]) for name, values in queues.items()}
-    return Span(stacked(steps, titles, is_long), told, failed_lately)  # type: ignore[arg-type]
+    recent = Recent(list(map(Window, RECENT, wrong, ended))) if lately else None
+    return Span(stacked(steps, titles, is_long), told, failed_lately, recent)  # type: ignore[arg-type]
 
 
 def _title(step: Step, is_long: bool) -> str:

@@ -22,6 +22,7 @@ from ..annotations import converter_for, hints_of_function
 from ..annotations.converters import encoded
 from ..annotations.hints import bare, described, is_alias
 from ..annotations.matching import UNIONS
+from ..annotations.records import is_text_of
 from ..definition import Task
 from ..exceptions import UnserializableValue, UnstorableValue
 from ..masking import is_secret
@@ -191,6 +192,8 @@ class PrimaryKey(forms.CharField):
         if not text:
             return None
         key = self.key.to_python(text)
+        if not is_text_of(text, key):
+            raise forms.ValidationError(self.key.error_messages["invalid"], params={"value": text})
         return key if isinstance(key, int) else str(key)
 
 

@@ -32,6 +32,10 @@ else:
     ModelAdmin = admin.ModelAdmin
 
 
+#: More names than these are typed, for a list of them would make most of the page.
+MOST_CHOICES = 300
+
+
 class JobScreens(Screens):
     """Mixin: everything about jobs."""
 
@@ -97,6 +101,7 @@ class JobScreens(Screens):
             "rows": rows,
             "tasks": _choices(choices.known_tasks(), filters.task),
             "queues": _choices(choices.known_queues(), filters.queue),
+            "most_choices": MOST_CHOICES,
             "tags": choices.known_tags(),
             "windows": [
                 (name, label, name == filters.shown_window) for name, (label, _length) in WINDOWS.items()

@@ -38,13 +38,13 @@ class Chosen(NamedTuple):
     #: What they were found by, if they were.
     filters: Filters | None = None
     #: How many the filters find, and whether there may be more.
-    count: int = 0
+    number: int = 0
     more: bool = False
 
     @property
     def is_many(self) -> bool:
         """Whether these are more than one press of a button changes while the user waits."""
-        return self.more or self.count > len(self.rows)
+        return self.more or self.number > len(self.rows)
 
     def fitting(self, verb: Verb) -> int:
         return sum(status in verb.states for status, _task in self.rows.values())
@@ -141,7 +141,7 @@ def _ask(
     fitting = jobs.fitting(verb)
     query = jobs.filters.query() if jobs.filters is not None else ""
     in_background = jobs.is_many and tasks.can_bulk(request)
-    count = jobs.count if in_background else fitting
+    count = jobs.number if in_background else fitting
     context = {
         "verb": verb,
         "question": _question(verb, count, jobs.more and in_background) if count else _("Nothing to do."),

@@ -13,14 +13,15 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from .. import actions, tasks
-from ..models import Queue, Worker
+from ..models import Queue
 from ..scope import database
 from ..states import JobStatus
 from . import audit, figures, staff
 from .base import Screens, jobs_of, leave, may, require, sees_all, url
-from .dashboard import queue_rows
+from .dashboard import MOST_QUEUES, queue_names, queue_rows
 from .forms import form_of
 from .overview import Overview
+from .paging import items_of, searched
 from .performing import CAP, COUNTED, summary
 
 if TYPE_CHECKING:
@@ -51,7 +52,7 @@ class Waiting(NamedTuple):
     in_background: bool
 
     @property
-    def count(self) -> int:
+    def number(self) -> int:
         return len(self.ids)
 
 
@@ -66,18 +67,20 @@ class QueueScreens(Screens):
         ]
 
     def changelist_view(self, request: HttpRequest, extra_context: Any = None) -> HttpResponse:
-        """Four queries of its own."""
+        """A number of queries of its own that does not grow with what there is."""
         require(request, "view_queue")
         if request.method == "POST":
             return HttpResponseNotAllowed(["GET", "HEAD"])
-        overview = Overview.of(jobs_of(request))
-        workers = list(
-            staff.with_life(Worker._default_manager.using(database())).order_by("-started_at")[:200]
-        )
-        settled = list(Queue._default_manager.using(database()).order_by("backend", "name")[:1000])
+        jobs, search = jobs_of(request), searched(request)
+        settled = list(Queue._default_manager.using(database()).order_by("backend", "name")[:MOST_QUEUES])
+        overview = Overview.of(jobs).with_queues(jobs, settled)
         span = figures.span_of("1h") if sees_all() else None
+        names = [name for name in queue_names(overview, settled) if search.lower() in name[1].lower()]
+        page = items_of(request, names)
         context = {
-            "rows": queue_rows(overview, workers, settled, span),
+            "rows": queue_rows(page.rows, overview, staff.Fleet.now(), settled, span),
+            "page": page,
+            "search": search,
             "may_pause": may(request, "pause_queue"),
             "may_limit": may(request, "change_queue"),
             "may_clear": may(request, "discard_job"),

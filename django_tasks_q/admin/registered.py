@@ -12,6 +12,7 @@ from ..registry import registry
 from . import figures, text
 from .base import require, sees_all, url
 from .enqueueing import can_enqueue
+from .paging import items_of, searched
 
 #: Facts that have a place of their own on the page.
 SHOWN = ("name", "description", "function", "signature", "source", "queue_name", "executor", "max_attempts")
@@ -22,7 +23,10 @@ def registered(admin: Any, request: HttpRequest) -> HttpResponse:
     require(request, "view_job")
     told = {row.name: row for row in figures.tasks_of("24h")} if sees_all() else {}
     rows = []
-    for task in registry.offered():
+    search = searched(request)
+    known = [task for task in registry.offered() if search.lower() in task.name.lower()]
+    page = items_of(request, known)
+    for task in page.rows:
         facts = described(task)
         rows.append(
             {
@@ -37,5 +41,6 @@ def registered(admin: Any, request: HttpRequest) -> HttpResponse:
                 "enqueue_url": url("enqueue", task=task.name) if can_enqueue(request, task) else "",
             }
         )
-    response: HttpResponse = admin.page(request, "tasks", _("Tasks"), {"rows": rows})
+    context = {"rows": rows, "list": page, "search": search, "total": len(known)}
+    response: HttpResponse = admin.page(request, "tasks", _("Tasks"), context)
     return response

@@ -10,6 +10,7 @@ from django.contrib import admin, messages
 from django.contrib.admin.models import ADDITION, CHANGE, DELETION, LogEntry
 from django.contrib.contenttypes.models import ContentType
 from django.db import transaction
+from django.db.models import Q
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpResponseRedirect
 from django.urls import URLPattern, path
 from django.utils.translation import gettext as _
@@ -29,6 +30,7 @@ from . import audit, payload, text, timetable
 from .again import REFUSED, is_masked
 from .base import Screens, back_to, leave, may, require, url
 from .forms import Json, Line, form_of
+from .paging import rows_of, searched
 
 if TYPE_CHECKING:
     ModelAdmin = admin.ModelAdmin[Schedule]
@@ -148,12 +150,16 @@ class ScheduleScreens(Screens):
         require(request, "view_schedule")
         if request.method == "POST":
             return HttpResponseNotAllowed(["GET", "HEAD"])
-        rows = list(timetable.schedules(request).order_by("backend", "name")[: timetable.MOST + 1])
-        more, rows = len(rows) > timetable.MOST, rows[: timetable.MOST]
+        search, found = searched(request), timetable.schedules(request)
+        if search:
+            found = found.filter(Q(name__icontains=search) | Q(task_name__icontains=search))
+        page = rows_of(request, found, ("backend", "name"))
+        rows = page.rows
         latest = timetable.marks(request, rows)
         context = {
             "rows": [timetable.line(row, latest.get(row.pk, ())) for row in rows],
-            "more": more,
+            "page": page,
+            "search": search,
             "may_add": may(request, "add_schedule"),
             "may_enable": may(request, "enable_schedule"),
             "may_run": may(request, "run_schedule"),

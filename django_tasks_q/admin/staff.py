@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable
 from datetime import timedelta
 from typing import Any
 
 from django.db.models import BooleanField, Case, Q, QuerySet, Value, When
+from django.utils import timezone
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
 
 from .. import codec
 from ..models import Worker
+from ..scope import database
 from ..storage.clock import DatabaseNow
 from . import text
 
@@ -25,6 +26,13 @@ def with_life(workers: QuerySet[Any]) -> QuerySet[Any]:
     holds = When(Q(lease_expires_at__gt=DatabaseNow()), then=Value(True))
     alive = Case(holds, default=Value(False), output_field=BooleanField())
     found: QuerySet[Any] = workers.annotate(is_alive=alive)
+    return found
+
+
+def with_end(workers: QuerySet[Any]) -> QuerySet[Any]:
+    """With 1 for those that have stopped, and 0 for others."""
+    ended = Case(When(Q(stopped_at__isnull=False), then=Value(1)), default=Value(0))
+    found: QuerySet[Any] = workers.annotate(has_ended=ended)
     return found
 
 
@@ -79,13 +87,34 @@ def capacity(worker: Worker) -> int:
     return int(worker.processes)
 
 
-def room(workers: Iterable[Any], queue: tuple[str, str]) -> int:
-    """Processes of the workers that serve a queue."""
-    return sum(capacity(worker) for worker in workers if is_at_work(worker) and serves(worker, *queue))
+class Fleet:
+    """The workers that are at work, and those that have gone lately without a word."""
 
+    def __init__(self, workers: Iterable[Any]) -> None:
+        self.workers = list(workers)
+        self.at_work = [worker for worker in self.workers if is_at_work(worker)]
+        self.late = [worker for worker in self.workers if is_late(worker)]
+        # Of many workers most are alike, and what one serves is text to be read.
+        self._alike: dict[tuple[str, str, str | None], list[Any]] = {}
+        for worker in self.at_work:
+            kind = (worker.backend, worker.queues, worker.exclude_queues)
+            self._alike.setdefault(kind, []).append(worker)
 
-def versions(workers: Iterable[Any]) -> list[str]:
-    return sorted(Counter(worker.version for worker in workers if is_at_work(worker)))
+    @classmethod
+    def now(cls) -> Fleet:
+        """One query: every lease that holds, however many workers have come and gone since."""
+        unstopped = with_life(Worker._default_manager.using(database())).filter(stopped_at__isnull=True)
+        lately = Q(heartbeat_at__gt=timezone.now() - RECENT)
+        return cls(unstopped.filter(Q(is_alive=True) | lately).order_by("is_alive", "-started_at", "pk"))
+
+    def room(self, queue: tuple[str, str]) -> int:
+        """Processes of the workers that serve a queue."""
+        return sum(
+            sum(map(capacity, workers)) for workers in self._alike.values() if serves(workers[0], *queue)
+        )
+
+    def versions(self) -> list[str]:
+        return sorted({worker.version for worker in self.at_work})
 
 
 def line(worker: Any) -> dict[str, Any]:

@@ -23,8 +23,6 @@ from .base import jobs_of, may, url
 
 #: Outcomes that are shown of each schedule.
 LATEST = 10
-#: Most schedules on a page.
-MOST = 200
 
 #: By what became of a job, or of a time that has none: a sign, and the kind that gives it its colour.
 SIGNS = {

@@ -7,6 +7,7 @@ from uuid import UUID
 
 from django.contrib import admin, messages
 from django.db import transaction
+from django.db.models import Q
 from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpResponseRedirect
 from django.urls import URLPattern, path
 from django.utils.translation import gettext as _
@@ -17,6 +18,7 @@ from ..scope import database
 from ..states import JobStatus
 from . import audit, staff, text
 from .base import Screens, jobs_of, leave, may, require, url
+from .paging import rows_of, searched
 from .performing import summary
 
 if TYPE_CHECKING:
@@ -46,11 +48,14 @@ class WorkerScreens(Screens):
         require(request, "view_worker")
         if request.method == "POST":
             return HttpResponseNotAllowed(["GET", "HEAD"])
-        everyone = staff.with_life(Worker._default_manager.using(database())).order_by("-started_at", "-pk")
-        workers = list(everyone[:201])
+        search, found = searched(request), staff.with_life(Worker._default_manager.using(database()))
+        if search:
+            found = found.filter(Q(name__icontains=search) | Q(hostname__icontains=search))
+        page = rows_of(request, staff.with_end(found), ("has_ended", "-started_at", "-id"))
         context = {
-            "rows": [staff.line(worker) for worker in workers[:200]],
-            "more": len(workers) > 200,
+            "rows": [staff.line(worker) for worker in page.rows],
+            "page": page,
+            "search": search,
             "may_stop": may(request, "stop_worker"),
             "live": True,
             **(extra_context or {}),

@@ -7,7 +7,7 @@ import dataclasses
 import sys
 import types
 import typing
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from enum import Enum
 from functools import cache, partial
 from threading import RLock
@@ -147,7 +147,28 @@ def _of_alias(alias: Any) -> Converter | None:
 
 def _of_dataclass(kind: Any) -> Converter:
     record = Record(kind)
-    return _filled(kind, record, lambda: record.fill(_converters(hints.hints_of_class(kind))))
+    nullable = {field.name for field in dataclasses.fields(kind) if field.default is None}
+    return _filled(kind, record, lambda: record.fill(_checked(hints.hints_of_class(kind), nullable)))
+
+
+def _checked(annotations: dict[str, Any], nullable: Collection[str]) -> dict[str, Converter | None]:
+    """The converters of fields, which also refuse what is stored as it is and is not of its type.
+
+    None suits those that are None by default, whatever their annotation says.
+    """
+    return {
+        name: converter_for(annotation) or _plain(annotation, name in nullable)
+        for name, annotation in annotations.items()
+    }
+
+
+def _plain(annotation: Any, nullable: bool) -> Converter | None:
+    if says_nothing(annotation):
+        return None
+    return Plain(
+        hints.described(annotation),
+        lambda value: (nullable and value is None) or _is_one(annotation, value),
+    )
 
 
 def _converters(annotations: dict[str, Any]) -> dict[str, Converter | None]:
@@ -159,7 +180,8 @@ def _of_named_tuple(kind: Any) -> Converter:
     converter.fewest = len(kind._fields) - len(kind._field_defaults)
 
     def fill() -> None:
-        known = _converters(hints.hints_of_class(kind))
+        nullable = {name for name, default in kind._field_defaults.items() if default is None}
+        known = _checked(hints.hints_of_class(kind), nullable)
         converter.items = [known.get(name) for name in kind._fields]
 
     return _filled(kind, converter, fill)

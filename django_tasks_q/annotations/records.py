@@ -125,6 +125,11 @@ class Struct(Converter):
             raise ValueError(f"{stored!r:.100} cannot be read as {self.name}: {error}.") from None
 
 
+def is_text_of(text: str, pk: Any) -> bool:
+    """Whether a text is how a primary key is written, and no other that is only taken for it."""
+    return text == str(pk) if isinstance(pk, int) else text == text.strip()
+
+
 class ModelConverter(Converter):
     """Instances of a model, stored as their primary keys. ``stored`` answers what is stored of a key."""
 
@@ -155,5 +160,7 @@ class ModelConverter(Converter):
         except (ValidationError, TypeError, ValueError):
             raise self.misread(stored) from None
         if pk != stored and not isinstance(stored, str | int):  # such as the text of any object
+            raise self.misread(stored)
+        if isinstance(stored, str) and not is_text_of(stored, pk):
             raise self.misread(stored)
         return load(self.model, pk)

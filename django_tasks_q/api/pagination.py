@@ -40,7 +40,7 @@ class IdPagination(CursorPagination):
         cursor = super().decode_cursor(request)
         if cursor is not None and cursor.position is not None:
             try:
-                position = opened(str(cursor.position))
+                position: Any = opened(str(cursor.position))
                 self.check_position(position)
                 cursor = cursor._replace(position=position)
             except (ValueError, OverflowError):

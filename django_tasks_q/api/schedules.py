@@ -24,7 +24,7 @@ from ..exceptions import TaskNotRegistered
 from ..models import Schedule
 from ..models.schedule import Kind, MissedPolicy, Origin, OverlapPolicy
 from ..schedules import MAX_NAME
-from ..schemas import ArgumentErrors, bound
+from ..schemas import ArgumentErrors
 from ..scope import backend, database, scope_schedules
 from ..timing import timing_of, zone_of
 from ..validation import one_line
@@ -42,7 +42,7 @@ from .permissions import (
     NeedsPermissions,
 )
 from .queues import ReasonSerializer, record, validated
-from .tasks import agree, permitted
+from .tasks import agreed, permitted
 from .throttling import ActionThrottle
 
 NAME = ("name", str, "path", _("The name of the schedule."))
@@ -285,9 +285,8 @@ class ScheduleSave(ScheduleView):
     def _call(self, request: Request, name: str, given: dict[str, Any]) -> dict[str, Any]:
         """The task and its arguments, as far as this user may enqueue that. Raises as that does."""
         task = permitted(request, name)
-        agree(request, task, given)
         try:
-            args, kwargs = task.encoded(*bound(task, given))
+            args, kwargs = task.encoded(*agreed(request, task, given))
         except ArgumentErrors as error:
             raise serializers.ValidationError({"arguments": error.errors}) from None
         return {"task_name": task.name, "args": args, "kwargs": kwargs}

@@ -19,7 +19,7 @@ from ..definition import Task
 from ..exceptions import TaskNotRegistered, UnserializableValue, UnstorableValue
 from ..models import Job
 from ..registry import is_internal, registry
-from ..schemas import ArgumentErrors, arguments_schema, bound
+from ..schemas import ArgumentErrors, arguments_schema, bound, by_name
 from .base import TasksView
 from .fields import ARGUMENTS
 from .idempotency import KEY, Keys
@@ -115,9 +115,8 @@ class TaskEnqueue(TasksView, GenericAPIView):
         given = request.data
         if not isinstance(given, dict):
             raise ValidationError({"non_field_errors": [_("The body must be an object of arguments.")]})
-        agree(request, task, given)
         try:
-            args_, kwargs_ = bound(task, given)
+            args_, kwargs_ = agreed(request, task, given)
         except ArgumentErrors as error:
             raise ValidationError(error.errors) from None
         keys = Keys(request, task.name, given)
@@ -152,9 +151,25 @@ def permitted(request: Request, name: str) -> Task[..., Any]:
     return task
 
 
-def agree(request: Request, task: Task[..., Any], given: Mapping[str, Any]) -> None:
-    """Ask the task's own rule, if it has one, about these arguments. Raises PermissionDenied."""
-    if callable(task.api) and task.api(request, task, dict(given)) is not True:
+def agreed(
+    request: Request, task: Task[..., Any], given: Mapping[str, Any]
+) -> tuple[list[Any], dict[str, Any]]:
+    """Arguments as ``enqueue()`` takes them, if the task's own rule agrees to the values that will be stored.
+
+    Raises PermissionDenied, and ArgumentErrors for whom the rule would let try others.
+    """
+    try:
+        args, kwargs = bound(task, given)
+    except ArgumentErrors:
+        _ask(request, task, dict(given))
+        raise
+    _ask(request, task, by_name(task, args, kwargs))
+    return args, kwargs
+
+
+def _ask(request: Request, task: Task[..., Any], arguments: dict[str, Any]) -> None:
+    is_open = task.api(request, task, arguments) if callable(task.api) else task.api
+    if is_open is not True:
         raise PermissionDenied
 
 

@@ -23,7 +23,7 @@ from ..exceptions import TaskNotRegistered, UnserializableValue, UnstorableValue
 from ..models import Job
 from ..models.job import JobQuerySet
 from ..registry import is_internal, registry
-from ..schemas import ArgumentErrors, bound
+from ..schemas import ArgumentErrors
 from ..scope import database
 from ..task_options import MAX_QUEUE_NAME
 from .base import TasksView
@@ -36,7 +36,7 @@ from .openapi import described
 from .permissions import CanRunAgain, NeedsPermissions, needing
 from .queues import ReasonSerializer, record, validated
 from .serializers import JobDetailSerializer, JobSerializer
-from .tasks import EnqueuedSerializer, answer
+from .tasks import EnqueuedSerializer, agreed, answer
 from .throttling import ActionThrottle
 
 #: Jobs that one request does something to.
@@ -317,12 +317,9 @@ class JobRunAgain(JobView):
         task = registry.get(job.task_name)
         if is_internal(task.name):
             raise PermissionDenied
-        # With other arguments it is a call like any other: only of tasks that are open, by their own rule.
-        is_open = task.api(self.request, task, dict(given)) if callable(task.api) else task.api
-        if is_open is not True:
-            raise PermissionDenied
         try:
-            args, kwargs = bound(task, given)
+            # With other arguments it is a call like any other: of tasks that are open, by their rule.
+            args, kwargs = agreed(self.request, task, given)
         except ArgumentErrors as error:
             raise serializers.ValidationError({"arguments": error.errors}) from None
         return {"args": args, "kwargs": kwargs}

@@ -64,7 +64,7 @@ class WorkerDetail(TasksView, GenericAPIView):
         return Response(self.shown(self.worker()))
 
     def worker(self) -> Worker:
-        found = workers(self.request).filter(id=self.job_id()).first()
+        found: Worker | None = workers(self.request).filter(id=self.job_id()).first()
         if found is None:
             raise Http404
         return found

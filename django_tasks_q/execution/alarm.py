@@ -14,7 +14,7 @@ from typing import Any, Self
 
 from asgiref.sync import async_to_sync
 
-from ..exceptions import TaskCancelled, TaskTimeout
+from ..exceptions import ReceiverTimeout, TaskCancelled, TaskTimeout
 from .control import Control, message
 
 
@@ -29,8 +29,16 @@ class _Cancellation(TaskCancelled, KeyboardInterrupt):
     """TaskCancelled in the same form."""
 
 
+class _LateReceiver(ReceiverTimeout, KeyboardInterrupt):
+    """ReceiverTimeout in the same form."""
+
+
 # Whoever reads a traceback should find the class that can be caught and imported.
-for _form, _public in ((_Timeout, TaskTimeout), (_Cancellation, TaskCancelled)):
+for _form, _public in (
+    (_Timeout, TaskTimeout),
+    (_Cancellation, TaskCancelled),
+    (_LateReceiver, ReceiverTimeout),
+):
     _form.__module__, _form.__qualname__ = _public.__module__, _public.__qualname__
     _form.__name__ = _public.__name__
 
@@ -123,4 +131,14 @@ class AlarmControl(Control):
                 return
             self.has_interrupted = True
             self.alarm.armed = None
-            raise _Timeout(message(self.timeout))
+            raise self._late(self.timeout)
+
+    def _late(self, timeout: float) -> BaseException:
+        return _Timeout(message(timeout))
+
+
+class ReceiverAlarmControl(AlarmControl):
+    """Raises ReceiverTimeout once in the main thread, while it calls receivers of a signal."""
+
+    def _late(self, timeout: float) -> BaseException:
+        return _LateReceiver(f"Receivers of a task signal took longer than {timeout:g} seconds.")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import logging
-
 from django.core.exceptions import SynchronousOnlyOperation
 from django.db import Error
 from django.utils import timezone
@@ -14,12 +12,13 @@ from ..exceptions import JobFailed
 from ..models import Attempt, Job
 from ..outcomes import Outcome
 from ..results import Status, TaskResult, task_result
+from ..robust_logging import robust_logger
 from ..states import JobStatus
 from ..storage import ClaimedJob
 from .connections import clean_connections
 from .endings import restored_task
 
-logger = logging.getLogger("django_tasks_q.execution")
+logger = robust_logger("django_tasks_q.execution")
 
 
 class Announcer:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Awaitable, Callable
 from functools import cached_property
@@ -14,6 +15,7 @@ from django.core.exceptions import ObjectDoesNotExist
 from .. import codec
 from ..exceptions import TaskFailure
 from ..failpoints import failpoint
+from ..forks import leave
 from ..outcomes import Outcome
 from ..storage import ClaimedJob
 from . import endings
@@ -94,6 +96,8 @@ class Attempt:
         try:
             value = self._checked(call())
         except BaseException as exception:
+            if os.getpid() != self.runner.pid:
+                leave(exception)
             if self.runner.ends_with(exception):
                 raise
             return self.raised(exception)
@@ -105,6 +109,8 @@ class Attempt:
         try:
             value = self._checked(await call())
         except BaseException as exception:
+            if os.getpid() != self.runner.pid:
+                leave(exception)
             if callable(self.task.backoff or self.runner.backend.settings.backoff):
                 # The rule is shown a result, which may have to be read.
                 return await sync_to_async(self.raised)(exception)
@@ -127,6 +133,8 @@ class Attempt:
         return time.perf_counter() - self._begun
 
     def returned(self, value: Any) -> Outcome:
+        if os.getpid() != self.runner.pid:
+            leave(None)
         settings, parameters = self.runner.backend.settings, self.body.parameters
         outcome = endings.by_value(self.job, self.task, parameters, settings, value, self.duration)
         if self.log_book is not None or self._reporter is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from functools import wraps
 from typing import TYPE_CHECKING, Any
@@ -10,6 +11,7 @@ from ..conf import Options
 from ..current import running
 from ..definition import Task
 from ..executors import Executor
+from ..forks import OneProcess, leave_if_copy
 from ..parameters import Parameters
 from ..resolver import Resolver
 from .generators import adrive, drive
@@ -39,20 +41,36 @@ class Body:
     def call(self, attempt: Attempt) -> Any:
         """Answer what the task returns, or an awaitable of it for a coroutine."""
         if self._middleware is not None:
-            return self._middleware.call(attempt.context, lambda: self._call(attempt))
+            pid = os.getpid()
+
+            def call() -> Any:
+                leave_if_copy(pid)  # of a middleware's making
+                return self._call(attempt)
+
+            return self._middleware.call(attempt.context, call)
         return self._call(attempt)
 
     def _call(self, attempt: Attempt) -> Any:
-        if self._depends:
-            return self._acall_with(attempt) if self.is_coroutine else self._call_with(attempt)
-        return self._executor.call(self._function, attempt.args, attempt.kwargs)
+        if self.is_coroutine:
+            return self._acall_with(attempt) if self._depends else self._acalled(attempt.args, attempt.kwargs)
+        return self._call_with(attempt) if self._depends else self._called(attempt.args, attempt.kwargs)
 
     def _call_with(self, attempt: Attempt) -> Any:
         with self._resolver.task_scope(*self._wish(attempt)) as (args, kwargs):
-            return self._executor.call(self._function, args, kwargs)
+            return self._called(args, kwargs)
 
     async def _acall_with(self, attempt: Attempt) -> Any:
         async with self._resolver.atask_scope(*self._wish(attempt)) as (args, kwargs):
+            return await self._acalled(args, kwargs)
+
+    # Within what goes around it, which a copy must not run a second time.
+
+    def _called(self, args: list[Any], kwargs: dict[str, Any]) -> Any:
+        with OneProcess():
+            return self._executor.call(self._function, args, kwargs)
+
+    async def _acalled(self, args: list[Any], kwargs: dict[str, Any]) -> Any:
+        with OneProcess():
             return await self._executor.call(self._function, args, kwargs)
 
     def _wish(self, attempt: Attempt) -> tuple[Any, ...]:

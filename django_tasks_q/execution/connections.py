@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import logging
 import select
 from typing import Any
 
 from django.db import Error, connections, reset_queries
 
+from ..robust_logging import robust_logger
 from .sessions import any_opened, is_altered
 
-logger = logging.getLogger("django_tasks_q.execution")
+logger = robust_logger("django_tasks_q.execution")
 
 
 def clean_connections() -> None:
@@ -58,6 +58,13 @@ def _has_news(raw: Any) -> bool:
         return True
 
 
+def _in_transaction(raw: Any) -> bool:
+    """Whether a task has begun a transaction in SQL, past Django. Asks no server."""
+    if (session := getattr(raw, "pgconn", None)) is not None:
+        return bool(session.transaction_status)
+    return getattr(raw, "in_transaction", False) is True
+
+
 def _clean(connection: Any) -> None:
     if connection.in_atomic_block or not connection.autocommit:
         connection.needs_rollback = connection.in_atomic_block = False
@@ -65,6 +72,9 @@ def _clean(connection: Any) -> None:
         logger.warning("A task left a transaction open on %r; rolled back.", connection.alias)
         connection.rollback()
         connection.set_autocommit(True)
+    elif _in_transaction(connection.connection):
+        logger.warning("A task left a transaction open on %r; rolled back.", connection.alias)
+        connection.rollback()
     if is_altered(connection):
         # Not by way of a pool, which would give the session as it is to the next one.
         connection.connection.close()

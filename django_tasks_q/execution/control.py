@@ -12,6 +12,7 @@ from typing import Any
 from asgiref.sync import async_to_sync
 
 from ..exceptions import TaskCancelled, TaskTimeout
+from ..forks import OneProcess
 
 
 class Control:
@@ -106,7 +107,8 @@ class Control:
                 self._coroutine = (asyncio.get_running_loop(), task)
                 try:
                     self.begin()
-                    return await call()
+                    with OneProcess():
+                        return await call()
                 finally:
                     self._coroutine = None
         except TimeoutError:

@@ -118,7 +118,7 @@ def by_exception(
     )
     try:
         delay = rule.delay(exception, code, job.attempts, result)
-    except Exception as error:
+    except BaseException as error:
         # Both are shown: the rule's own error, raised while the task's was being handled.
         error.__context__ = exception
         delay, exception = None, error
@@ -133,7 +133,7 @@ def _data_of(failure: TaskFailure) -> tuple[str | None, str]:
         return None, ""
     try:
         return codec.dumps(failure.data, what="data", max_bytes=codec.MAX_TEXT_BYTES), ""
-    except Exception as error:
+    except BaseException as error:
         return None, f"\n(Its data was not stored: {error})\n"
 
 
@@ -162,7 +162,7 @@ def by_value(
     except ReturnTypeMismatch as error:
         failure = Failure.of(error, RETURN_TYPE_MISMATCH)
         return Outcome.failed(job.id, job.fence, failure, None, duration)
-    except Exception as error:
+    except BaseException as error:
         # As Django's own backends have it: TypeError for a type that JSON lacks.
         kind = TypeError if isinstance(error, UnserializableValue) else ResultUnstorable
         failure = Failure.of(kind(str(error)), RESULT_UNSTORABLE)

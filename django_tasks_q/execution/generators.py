@@ -8,6 +8,8 @@ from contextlib import suppress
 from types import AsyncGeneratorType, GeneratorType
 from typing import Any
 
+from ..forks import OneProcess
+
 #: Called with each value and how many there have been.
 Report = Callable[[Any, int], Any]
 
@@ -28,15 +30,20 @@ def drive(
     count, answer = 0, None
     try:
         while True:
-            try:
-                value = generator.send(answer)
-            except StopIteration as end:
-                return values if end.value is None and keep else end.value
+            with OneProcess():
+                try:
+                    value = generator.send(answer)
+                except StopIteration as end:
+                    return values if end.value is None and keep else end.value
             count += 1
             if keep:
                 values.append(value)
             report(value, count)
-            answer = None if on_yield is None else on_yield(value)
+            if on_yield is None:
+                answer = None
+                continue
+            with OneProcess():
+                answer = on_yield(value)
     except BaseException as error:
         if generator.gi_frame is not None:  # else it has ended by this very error
             with suppress(StopIteration):
@@ -58,15 +65,20 @@ async def adrive(
     count, answer = 0, None
     try:
         while True:
-            try:
-                value = await generator.asend(answer)
-            except StopAsyncIteration:
-                return values if keep else None
+            with OneProcess():
+                try:
+                    value = await generator.asend(answer)
+                except StopAsyncIteration:
+                    return values if keep else None
             count += 1
             if keep:
                 values.append(value)
             await _settled(report(value, count))
-            answer = None if on_yield is None else await _settled(on_yield(value))
+            if on_yield is None:
+                answer = None
+                continue
+            with OneProcess():
+                answer = await _settled(on_yield(value))
     except BaseException as error:
         if generator.ag_frame is not None:
             with suppress(StopAsyncIteration):

@@ -13,7 +13,7 @@ from typing import Any
 
 from asgiref.sync import async_to_sync
 
-from ..exceptions import TaskTimeout
+from ..exceptions import ReceiverTimeout, TaskTimeout
 from .control import Control, message
 
 
@@ -24,12 +24,22 @@ class _Injected(TaskTimeout):
         super().__init__(text)
 
 
-_Injected.__module__, _Injected.__qualname__ = TaskTimeout.__module__, TaskTimeout.__qualname__
-_Injected.__name__ = TaskTimeout.__name__
+class _LateReceiver(ReceiverTimeout):
+    """ReceiverTimeout in the same form."""
+
+    def __init__(self, text: str = "Receivers of a task signal took too long.") -> None:
+        super().__init__(text)
+
+
+for _form, _public in ((_Injected, TaskTimeout), (_LateReceiver, ReceiverTimeout)):
+    _form.__module__, _form.__qualname__ = _public.__module__, _public.__qualname__
+    _form.__name__ = _public.__name__
 
 
 class ThreadControl(Control):
     """Raises TaskTimeout in the thread that runs the user code when another one calls ``interrupt``."""
+
+    _injected: type[BaseException] = _Injected
 
     def __init__(self, timeout: float | None = None, begun: Callable[[], None] | None = None) -> None:
         super().__init__(timeout, begun)
@@ -58,7 +68,7 @@ class ThreadControl(Control):
         with self._lock:
             if self._thread is not None:
                 self.has_interrupted = True
-                _raise_in(self._thread, _Injected)
+                _raise_in(self._thread, self._injected)
                 self._thread = None
 
     def _disarm(self) -> None:
@@ -70,8 +80,14 @@ class ThreadControl(Control):
                     self._thread = None
                 _raise_in(thread, None)
                 return
-            except _Injected:
+            except self._injected:
                 continue
+
+
+class ReceiverThreadControl(ThreadControl):
+    """Raises ReceiverTimeout in the thread that calls receivers of a signal."""
+
+    _injected = _LateReceiver
 
 
 def _raise_in(thread: int, kind: type[BaseException] | None) -> None:

@@ -11,7 +11,8 @@ from asgiref.sync import async_to_sync, iscoroutinefunction, sync_to_async
 from django.core.exceptions import MiddlewareNotUsed
 from django.utils.module_loading import import_string
 
-from ..exceptions import Snooze, TaskCancelled, TaskFailure
+from ..exceptions import Snooze, TaskFailure, TaskTimeout
+from ..forks import OneProcess
 from ..policy import class_path
 
 logger = logging.getLogger("django_tasks_q.execution")
@@ -20,6 +21,8 @@ logger = logging.getLogger("django_tasks_q.execution")
 Spec = str | Callable[..., Any]
 #: Takes the context and answers the task's value, or an awaitable of it.
 GetValue = Callable[[Any], Any]
+#: ``process_exception``: takes the context and what was raised.
+Hook = Callable[[Any, BaseException], Any]
 
 
 def load(spec: Spec) -> Callable[[GetValue], Any]:
@@ -54,7 +57,7 @@ def chain(specs: Sequence[Spec], get_value: GetValue, is_coroutine: bool) -> Get
     plain one around a coroutine runs in a thread, while the coroutine stays on its loop. Raises what
     load() raises, and TypeError for a factory that answers nothing of use.
     """
-    hooks: list[Callable[[Any, Exception], Any]] = []
+    hooks: list[Hook] = []
     innermost = _ahooked(get_value, hooks) if is_coroutine else _hooked(get_value, hooks)
     handler, is_async = innermost, is_coroutine
     for spec in reversed(specs):
@@ -76,9 +79,8 @@ def chain(specs: Sequence[Spec], get_value: GetValue, is_coroutine: bool) -> Get
             )
         if (hook := getattr(middleware, "process_exception", None)) is not None:
             hooks.append(_adapted(hook, _is_coroutine_function(hook), is_coroutine))
-        handler, is_async = middleware, becomes_async
-        if is_async and not iscoroutinefunction(handler):
-            handler = _recognisable(handler)
+        is_async = becomes_async
+        handler = _acalled(middleware) if is_async else _called(middleware)
     return _adapted(handler, is_async, is_coroutine)
 
 
@@ -127,13 +129,13 @@ async def _acall_of(context: Any) -> Any:
 # Hooks
 
 
-def _hooked(get_value: GetValue, hooks: list[Callable[[Any, Exception], Any]]) -> GetValue:
+def _hooked(get_value: GetValue, hooks: list[Hook]) -> GetValue:
     def hooked(context: Any) -> Any:
         try:
             return _raised_if_failure(get_value(context))
-        except (Snooze, TaskCancelled):
+        except Snooze:
             raise
-        except Exception as error:
+        except (Exception, TaskTimeout) as error:
             for hook in hooks:
                 if (value := hook(context, error)) is not None:
                     return value
@@ -142,13 +144,13 @@ def _hooked(get_value: GetValue, hooks: list[Callable[[Any, Exception], Any]]) -
     return hooked
 
 
-def _ahooked(get_value: GetValue, hooks: list[Callable[[Any, Exception], Any]]) -> GetValue:
+def _ahooked(get_value: GetValue, hooks: list[Hook]) -> GetValue:
     async def hooked(context: Any) -> Any:
         try:
             return _raised_if_failure(await get_value(context))
-        except (Snooze, TaskCancelled):
+        except Snooze:
             raise
-        except Exception as error:
+        except (Exception, TaskTimeout) as error:
             for hook in hooks:
                 if (value := await hook(context, error)) is not None:
                     return value
@@ -182,11 +184,20 @@ def _is_coroutine_function(function: Callable[..., Any]) -> bool:
     return iscoroutinefunction(function) or iscoroutinefunction(type(function).__call__)
 
 
-def _recognisable(handler: GetValue) -> GetValue:
-    """One that the next middleware knows for what it is: hybrid ones look."""
+def _called(middleware: GetValue) -> GetValue:
+    def get_value(context: Any) -> Any:
+        with OneProcess():
+            return middleware(context)
+
+    return get_value
+
+
+def _acalled(middleware: GetValue) -> GetValue:
+    """A coroutine function whatever the middleware is, since hybrid ones look at what they are around."""
 
     async def get_value(context: Any) -> Any:
-        return await handler(context)
+        with OneProcess():
+            return await middleware(context)
 
     return get_value
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
-import logging
+import os
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
@@ -14,11 +14,13 @@ from asgiref.sync import sync_to_async
 from ..backends import DatabaseBackend
 from ..current import running
 from ..definition import Task
-from ..exceptions import TaskTimeout
+from ..exceptions import ReceiverTimeout
 from ..executors import Executor, ProcessExecutor
+from ..forks import OneProcess, leave
 from ..outcomes import Outcome
 from ..registry import registry
 from ..resolver import Resolver
+from ..robust_logging import robust_logger
 from ..storage import ClaimedJob, Note, storage_for
 from . import endings
 from .announcer import Announcer
@@ -30,9 +32,9 @@ from .sessions import watch_sessions
 from .syncthreads import SyncThreads
 from .transaction import completed_in_transaction
 
-logger = logging.getLogger("django_tasks_q.execution")
+logger = robust_logger("django_tasks_q.execution")
 
-#: Seconds that receivers of one signal may take before TaskTimeout is raised in them.
+#: Seconds that receivers of one signal may take before ReceiverTimeout is raised in them.
 HOOK_LIMIT = 30.0
 
 
@@ -56,6 +58,8 @@ class Runner:
     ) -> None:
         self.backend = backend
         self.worker_id = worker_id
+        #: A copy of this process that comes back from user code ends there: see ``forks``.
+        self.pid = os.getpid()
         self.executor = executor or ProcessExecutor()
         self.database = database or backend.database
         self.in_test = in_test
@@ -79,9 +83,13 @@ class Runner:
         try:
             outcome = context.run(self._run, job, control or Control(), hooks or Control())
         except BaseException as error:  # a hostile exception, or a mistake of this package
+            if os.getpid() != self.pid:
+                leave(error)
             if self.ends_with(error):
                 raise
             outcome = endings.by_internal_error(job, error)
+        if os.getpid() != self.pid:
+            leave(None)
         self._clean()
         return outcome
 
@@ -107,9 +115,14 @@ class Runner:
     async def arun(self, job: ClaimedJob, control: Control, threads: SyncThreads) -> Outcome:
         """See run(). Blocking code that the coroutine calls in a proper way runs in one of ``threads``."""
         try:
-            return await self._arun(job, control, threads)
+            outcome = await self._arun(job, control, threads)
         except BaseException as error:
-            return endings.by_internal_error(job, error)
+            if os.getpid() != self.pid:
+                leave(error)
+            outcome = endings.by_internal_error(job, error)
+        if os.getpid() != self.pid:
+            leave(None)
+        return outcome
 
     async def _arun(self, job: ClaimedJob, control: Control, threads: SyncThreads) -> Outcome:
         attempt = Attempt(self, job, control)
@@ -140,8 +153,9 @@ class Runner:
     def tell(self, hooks: Control, announce: Callable[[], None]) -> None:
         """Call receivers, and do not let what they do to themselves reach the job."""
         try:
-            hooks.run(announce, is_coroutine=False)
-        except TaskTimeout:
+            with OneProcess():
+                hooks.run(announce, is_coroutine=False)
+        except ReceiverTimeout:
             logger.error("A receiver of a task signal took longer than %g seconds.", HOOK_LIMIT)
         except BaseException:  # SystemExit, GeneratorExit: send_robust() lets them through
             logger.exception("A receiver of a task signal raised.")

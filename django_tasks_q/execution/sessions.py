@@ -3,20 +3,32 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import Any
 from weakref import WeakSet
 
 from django.db.backends.signals import connection_created
 
-#: Statements whose effect outlives their transaction, on any of the databases that Django knows.
+#: How statements begin whose effect may outlive their transaction, on any of the databases that Django knows.
 _LASTING = re.compile(
-    r"\s*(?:SET(?!\s+(?:LOCAL|TRANSACTION|CONSTRAINTS)\b)|RESET\b|DISCARD\b|LISTEN\b|PREPARE\b|LOAD\b|DO\b"
-    r"|PRAGMA\b|ATTACH\b|LOCK\s+TABLE|USE\b|CREATE\s+(?:OR\s+REPLACE\s+)?(?:(?:LOCAL|GLOBAL)\s+)?TEMP)",
-    re.IGNORECASE,
+    r"\s*(?:SET(?!\s+(?:LOCAL|TRANSACTION|CONSTRAINTS)\b)\b|RESET\b|DISCARD\b|(?:UN)?LISTEN\b|PREPARE\b"
+    r"|DEALLOCATE\b|EXEC|CALL\b|DO\b|LOAD\b|PRAGMA\b|ATTACH\b|DETACH\b|(?:UN)?LOCK\b|FLUSH\b|HANDLER\b"
+    r"|USE\b|XA\b|ALTER\s+SESSION\b|DECLARE\b.*\bWITH\s+HOLD\b"
+    r"|(?:CREATE|DROP)\s+(?:OR\s+REPLACE\s+)?(?:(?:LOCAL|GLOBAL)\s+)?TEMP)",
+    re.IGNORECASE | re.DOTALL,
 )
-_CALLS = ("set_config", "advisory_lock", "get_lock", "into temp")
-#: Calls are looked for in this much of a statement: what is longer is a list of values.
-_LOOKED_AT = 2000
+#: Those that only MySQL has, or that elsewhere end with the transaction.
+_LASTING_ON_MYSQL = re.compile(r"\s*(?:SET|BEGIN|START\s+TRANSACTION)\b", re.IGNORECASE)
+#: After what a statement may begin, besides the start of the text: the end of another one, or of a comment.
+#: What stands in a literal is taken for a statement too.
+_BOUNDARY = re.compile(r";|\*/|/\*M?!\d*|\n")
+#: What leaves a trace wherever it stands in a statement.
+_CALLS = (
+    "set_config", "setseed", "advisory_lock", "get_lock", "load_extension", "dblink_connect", ":=",
+)  # fmt: skip
+#: Longest statement, in characters, that is looked at once only.
+_SHORT = 2000
+_INTO = re.compile(r"into\s+(?:@|(?:local\s+|global\s+)?temp(?:orary)?\s)")
 
 _opened: WeakSet[Any] = WeakSet()
 _altered: WeakSet[Any] = WeakSet()
@@ -48,8 +60,9 @@ def _begin(connection: Any, **kwargs: Any) -> None:
 
 def _look(execute: Any, sql: Any, params: Any, many: bool, context: Any) -> Any:
     # What is no text was composed with the driver, for something out of the ordinary.
-    if not isinstance(sql, str) or alters(sql):
-        _altered.add(context["connection"])
+    connection = context["connection"]
+    if not isinstance(sql, str) or alters(sql, connection.vendor):
+        _altered.add(connection)
     return execute(sql, params, many, context)
 
 
@@ -57,9 +70,33 @@ def _look(execute: Any, sql: Any, params: Any, many: bool, context: Any) -> Any:
 _look.is_passive = True  # type: ignore[attr-defined]
 
 
-def alters(sql: str) -> bool:
-    """Whether a statement leaves a trace in its session, by its text: a setting, a lock, a table."""
-    if _LASTING.match(sql):
+def alters(sql: str, vendor: str = "postgresql") -> bool:
+    """Whether a statement may leave a trace in its session, by its text: a setting, a lock, a table.
+
+    Where that is not certain, as for a procedure that is called, it is taken to.
+    """
+    # Most texts are those of a few queries, whose values are apart from them.
+    return _known(sql, vendor) if len(sql) <= _SHORT else _alters(sql, vendor)
+
+
+def _alters(sql: str, vendor: str) -> bool:
+    if _begins_lasting(sql, 0, vendor):
         return True
-    start = sql[:_LOOKED_AT].lower()
-    return any(call in start for call in _CALLS)
+    lowered = sql.lower()
+    if any(call in lowered for call in _CALLS) or ("into" in lowered and _INTO.search(lowered)):
+        return True
+    has_lines = "--" in sql or (vendor == "mysql" and "#" in sql)
+    if not has_lines and ";" not in sql and "/*" not in sql:
+        return False
+    return any(
+        _begins_lasting(sql, boundary.end(), vendor)
+        for boundary in _BOUNDARY.finditer(sql)
+        if has_lines or boundary[0] != "\n"
+    )
+
+
+_known = lru_cache(maxsize=500)(_alters)
+
+
+def _begins_lasting(sql: str, start: int, vendor: str) -> bool:
+    return bool(_LASTING.match(sql, start) or (vendor == "mysql" and _LASTING_ON_MYSQL.match(sql, start)))

@@ -16,6 +16,7 @@ from typing import Any
 from asgiref.sync import ThreadSensitiveContext
 from django.db import close_old_connections
 
+from ..forks import OneProcess
 from .connections import clean_connections, drop_dead_connections
 
 #: The most threads of a child, unless calls hang.
@@ -44,7 +45,7 @@ class _Binding(Executor):
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
         self.used = self.thread.used = True
-        call = self.thread.submit(fn, *args, **kwargs)
+        call = self.thread.submit(_called, fn, *args, **kwargs)
         self.calls.add(call)
         call.add_done_callback(self.calls.discard)
         return call
@@ -53,6 +54,11 @@ class _Binding(Executor):
     def hanging(self) -> Future[Any] | None:
         """A call that the thread is busy with."""
         return next((call for call in tuple(self.calls) if call.running()), None)
+
+
+def _called(fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
+    with OneProcess():
+        return fn(*args, **kwargs)
 
 
 class SyncThreads:

@@ -5,7 +5,6 @@ The fence is checked inside it: an attempt that has lost its job takes all its w
 
 from __future__ import annotations
 
-import logging
 import random
 from collections.abc import Callable
 from typing import Any
@@ -14,12 +13,13 @@ from django.db import DataError, Error, IntegrityError, InterfaceError, Operatio
 
 from ..failpoints import failpoint
 from ..outcomes import Failure, Outcome
+from ..robust_logging import robust_logger
 from ..states import JobStatus
 from ..storage import Storage
 from .attempt import Attempt
 from .endings import COMMIT_UNKNOWN, SERIALIZATION_FAILURE, formatted
 
-logger = logging.getLogger("django_tasks_q.execution")
+logger = robust_logger("django_tasks_q.execution")
 
 #: Longest wait, in seconds, before a transaction is tried again that met a concurrent one.
 CONFLICT_PAUSE = 0.5

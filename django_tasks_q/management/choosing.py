@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from argparse import ArgumentParser
+from collections.abc import Collection
 from datetime import timedelta
 from typing import Any
 from uuid import UUID
@@ -11,18 +12,24 @@ from django.core.management.base import CommandError
 from django.utils import timezone
 from django.utils.dateparse import parse_datetime, parse_duration
 
-from ..models import Job
+from ..backends import DatabaseBackend
+from ..models import Job, Queue
 from ..models.job import JobQuerySet
 from ..moments import native
+from ..registry import registry
 from ..scope import database
 from ..states import JobStatus
+from .backends import chosen
+
+#: Most queues of the table that are read to know a name.
+MOST_QUEUES = 10_000
 
 FILTERS = ("status", "task", "queue", "backend", "tag", "since")
 
 
 def add_filters(parser: ArgumentParser) -> None:
     add = parser.add_argument
-    add("--status", choices=[status.lower() for status in JobStatus.values])
+    add("--status", type=str.lower, choices=[status.lower() for status in JobStatus.values])
     add("--task", metavar="NAME", help="jobs of this task")
     add("--queue", metavar="NAME", help="jobs of this queue")
     add("--backend", metavar="ALIAS", help="jobs of this backend")
@@ -35,6 +42,8 @@ def filtered(options: dict[str, Any]) -> JobQuerySet:
     jobs: JobQuerySet = Job.objects.using(database())
     if options.get("status"):
         jobs = jobs.filter(status=options["status"].upper())
+    if options.get("queue"):
+        refuse_several(options["queue"], set().union(*map(known_queues, chosen(None))))
     for option, column in (("task", "task_name"), ("queue", "queue_name"), ("backend", "backend")):
         if options.get(option):
             jobs = jobs.filter(**{column: options[option]})
@@ -45,6 +54,30 @@ def filtered(options: dict[str, Any]) -> JobQuerySet:
     if options.get("tag"):
         jobs = jobs.tagged(options["tag"])
     return jobs
+
+
+def refuse_several(queue: str, known: Collection[str]) -> None:
+    """Raises CommandError for what looks like the names of several queues, unless one is named just so."""
+    if "," in queue and queue not in known:
+        raise CommandError(f"There is no queue {queue!r}: name one queue, not several with commas between.")
+
+
+def declared_queues(backend: DatabaseBackend) -> set[str]:
+    """The queues that the settings of a backend name, or its tasks."""
+    routes = [route.options for route in backend.settings.routes]
+    names = {str(options["queue_name"]) for options in routes if "queue_name" in options}
+    return names | backend.queues | {task.queue_name for task in registry if task.backend == backend.alias}
+
+
+def known_queues(backend: DatabaseBackend) -> set[str]:
+    """These, and those that people have paused or limited."""
+    rows = Queue._default_manager.using(backend.database).filter(backend=backend.alias)
+    return declared_queues(backend).union(rows.values_list("name", flat=True)[:MOST_QUEUES])
+
+
+def has_jobs(queue: str, backend: DatabaseBackend) -> bool:
+    """Whether the table has a job of that queue, be it an old one."""
+    return Job.objects.using(backend.database).filter(backend=backend.alias, queue_name=queue).exists()
 
 
 def is_filtered(options: dict[str, Any]) -> bool:

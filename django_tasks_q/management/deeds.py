@@ -13,8 +13,9 @@ from django.core.management.base import CommandError
 from .. import _framework as framework
 from .. import actions
 from ..maintenance import prune as pruning
-from .backends import chosen
-from .choosing import add_filters, filtered, is_filtered, uuid, when
+from ..validation import suggestion
+from .backends import chosen, stored
+from .choosing import add_filters, filtered, has_jobs, is_filtered, known_queues, uuid, when
 from .printing import Printer
 
 #: Verbs on jobs: what they do, and whether they take a time.
@@ -44,13 +45,19 @@ def add_deeds(commands: Any) -> Iterator[ArgumentParser]:
         yield parser
     pause = commands.add_parser("pause", help="have workers start nothing of a queue")
     resume = commands.add_parser("resume", help="have them start it again")
-    for parser in (pause, resume):
+    limit = commands.add_parser(
+        "limit", help="bound how many jobs of a queue run at a time, over all workers"
+    )
+    for parser in (pause, resume, limit):
         parser.add_argument("queue", metavar="QUEUE")
+        parser.add_argument("--force", action="store_true", help="also where nothing knows of such a queue")
         parser.add_argument("--backend", default=framework.DEFAULT_TASK_BACKEND_ALIAS, metavar="ALIAS")
         parser.add_argument("--reason", default="", help="for people to read")
     pause.add_argument("--until", metavar="TIME", help="2026-01-31T08:00, or in 30m, 2h, 7d")
+    limit.add_argument("number", metavar="N", help="so many, or 'none' for any number")
     yield pause
     yield resume
+    yield limit
     prune = commands.add_parser("prune", help="delete finished jobs whose retention is over")
     prune.add_argument("--backend", metavar="ALIAS", help="alias in TASKS (default: all that store jobs)")
     yield prune
@@ -124,7 +131,7 @@ def _all(options: dict[str, Any]) -> Iterator[list[UUID]]:
 
 def pause(printer: Printer, options: dict[str, Any]) -> int:
     more = {"until": when(options["until"])} if options["until"] else {}
-    queue, backend = options["queue"], options["backend"]
+    queue, backend = _queue(options)
     try:
         news = actions.pause(
             queue, by=f"{getpass.getuser()} (shell)", reason=options["reason"], backend=backend, **more
@@ -137,8 +144,37 @@ def pause(printer: Printer, options: dict[str, Any]) -> int:
     return 0
 
 
+def _queue(options: dict[str, Any]) -> tuple[str, str]:
+    """A queue that something knows of, and the alias of its backend. Raises CommandError."""
+    queue, backend = options["queue"], stored(options["backend"])
+    known = known_queues(backend)
+    if not (options["force"] or queue in known or has_jobs(queue, backend)):
+        raise CommandError(
+            f"No task, job or setting of backend {backend.alias!r} knows a queue {queue!r:.140}."
+            f"{suggestion(queue, known)} Repeat the command with --force to go on all the same."
+        )
+    return queue, backend.alias
+
+
+def limit(printer: Printer, options: dict[str, Any]) -> int:
+    queue, backend = _queue(options)
+    text = options["number"].lower()
+    try:
+        number = None if text == "none" else int(text)
+        news = actions.limit(queue, number, reason=options["reason"], backend=backend)
+    except (TypeError, ValueError) as error:
+        if not text.lstrip("-").isdigit():
+            raise CommandError(f"{text!r:.60} is no number of jobs: write 5, or none.") from None
+        raise CommandError(str(error)) from error
+    bound = "any number of jobs" if number is None else f"at most {number} jobs"
+    told = f"runs {bound} at a time" if news else f"ran {bound} at a time already"
+    data = {"queue": queue, "backend": backend, "max_running": number, "news": news}
+    printer.line(f"Queue {queue!r} {told}.", data)
+    return 0
+
+
 def resume(printer: Printer, options: dict[str, Any]) -> int:
-    queue, backend = options["queue"], options["backend"]
+    queue, backend = _queue(options)
     try:
         news = actions.resume(queue, reason=options["reason"], backend=backend)
     except (TypeError, ValueError) as error:
@@ -163,4 +199,10 @@ def prune(printer: Printer, options: dict[str, Any]) -> int:
     return 0
 
 
-DEEDS = {**dict.fromkeys(ON_JOBS, on_jobs), "pause": pause, "resume": resume, "prune": prune}
+DEEDS = {
+    **dict.fromkeys(ON_JOBS, on_jobs),
+    "pause": pause,
+    "resume": resume,
+    "limit": limit,
+    "prune": prune,
+}

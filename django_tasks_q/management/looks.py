@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from argparse import ArgumentParser
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from datetime import timedelta
 from typing import Any
 from uuid import UUID
@@ -17,13 +17,15 @@ from .. import codec
 from ..descriptions import described, line
 from ..exceptions import TaskNotRegistered
 from ..masking import masked, masked_arguments, redacted, secrets_of, sensitive_names
-from ..models import Attempt, Job, Queue, Statistic, Worker
+from ..models import Attempt, Job, Progress, Queue, Statistic, Worker
 from ..models.statistic import percentiles
 from ..registry import registry
 from ..scope import database
 from ..states import JobStatus
+from ..storage import storage_for
 from ..storage.clock import DatabaseNow
 from ..storage.looks import tally
+from ..storage.queue_counts import QueueCounts
 from ..worker.beat import read
 from .choosing import add_filters, filtered
 from .printing import Printer
@@ -94,13 +96,16 @@ def _data(job: Job) -> dict[str, Any]:
         result = (
             None if job.result is None else masked(codec.loads(job.result), sensitive_names(job.task_name))
         )
+        metadata = masked(codec.loads(job.metadata or "null"), sensitive_names(job.task_name))
     except (TypeError, ValueError, RecursionError):
-        args, kwargs, result, secrets = [], {}, None, set()
+        args, kwargs, result, metadata, secrets = [], {}, None, None, set()
     attempts = Attempt._default_manager.using(database()).filter(job=job).order_by("fence")
     return {
         "args": args,
         "kwargs": kwargs,
         "result": result,
+        "metadata": metadata,
+        "progress": _progress(job, sensitive_names(job.task_name)),
         "attempt_records": [
             {
                 "number": attempt.number,
@@ -116,6 +121,25 @@ def _data(job: Job) -> dict[str, Any]:
     }
 
 
+def _progress(job: Job, names: Collection[str]) -> dict[str, Any] | None:
+    found = Progress._default_manager.using(database()).filter(job_id=job.pk).first()
+    if found is None:
+        return None
+    try:
+        value = masked(codec.loads(found.value or "null"), names)
+    except (ValueError, RecursionError):
+        value = None
+    told = {"current": found.current, "total": found.total, "message": found.message, "value": value}
+    return told | {"updated_at": found.updated_at}
+
+
+def _tags(job: Job) -> Any:
+    try:
+        return codec.loads(job.tags) if job.tags else []
+    except ValueError:
+        return []
+
+
 def job_facts(job: Job) -> dict[str, Any]:
     """What there is to tell of a job beside its data."""
     return {
@@ -125,15 +149,22 @@ def job_facts(job: Job) -> dict[str, Any]:
         "queue": job.queue_name,
         "backend": job.backend,
         "priority": job.priority,
+        "tags": _tags(job),
         "attempts": job.attempts,
         "max_attempts": job.max_attempts,
         "crashes": job.crashes,
         "enqueued_at": job.enqueued_at,
         "run_after": job.run_after,
+        "expires_at": job.expires_at,
+        "timeout": job.timeout,
         "started_at": job.started_at,
         "finished_at": job.finished_at,
         "seconds": job.duration,
         "error_code": job.error_code,
+        "cancel_requested_at": job.cancel_requested_at,
+        "cancel_reason": job.cancel_reason,
+        "dismissed_at": job.dismissed_at,
+        "pinned_at": job.pinned_at,
         "worker_id": job.worker_id,
         "parent_id": job.parent_id,
     }
@@ -164,13 +195,11 @@ def jobs(printer: Printer, options: dict[str, Any]) -> int:
 def stats(printer: Printer, options: dict[str, Any]) -> int:
     alias = database()
     counts: dict[str, int] = dict.fromkeys([status.lower() for status in JobStatus.values], 0)
-    queues: dict[tuple[str, str], dict[str, int]] = {}
-    for status, backend, queue, *_rest, count, _first in tally(alias, Job.objects.using(alias), CAP + 1):
-        counts[status.lower()] += count
-        if status.lower() in ("ready", "running", "scheduled"):
-            row = queues.setdefault((backend, queue), {"ready": 0, "running": 0, "scheduled": 0})
-            row[status.lower()] += count
+    for status, _task_name, _worker, _again, count in tally(alias, Job.objects.using(alias), CAP + 1):
+        counts[status.lower()] = counts.get(status.lower(), 0) + count
     paused = {(row.backend, row.name): row for row in Queue._default_manager.using(alias).all()[:1000]}
+    storage = storage_for(alias)
+    queues = storage.count_queues({*storage.busy_queues(), *paused}, cap=CAP)
     since = timezone.now() - timedelta(hours=1)
     tasks = Statistic.objects.using(alias).by_task(since)
     data = {
@@ -180,11 +209,11 @@ def stats(printer: Printer, options: dict[str, Any]) -> int:
             {
                 "backend": name[0],
                 "queue": name[1],
-                **queues.get(name, {"ready": 0, "running": 0, "scheduled": 0}),
+                **_queue(queues[name]),
                 "paused": name in paused and paused[name].is_paused,
                 "max_running": paused[name].max_running if name in paused else None,
             }
-            for name in sorted({*queues, *paused})
+            for name in sorted(queues)
         ],
         "last_hour": [_task(row) for row in tasks],
     }
@@ -202,6 +231,18 @@ def stats(printer: Printer, options: dict[str, Any]) -> int:
         else:
             printer.write(f"\n{title.replace('_', ' ')}: nothing")
     return 0
+
+
+def _queue(counts: QueueCounts) -> dict[str, Any]:
+    """What is in a queue. Of a state that is named in ``at_least`` there is more."""
+    states = {"ready": counts.ready, "running": counts.running, "scheduled": counts.scheduled}
+    since = counts.ready_since
+    age = None if since is None else round(max(0.0, (timezone.now() - since).total_seconds()), 1)
+    return {
+        **{name: count.number for name, count in states.items()},
+        "at_least": [name for name, count in states.items() if count.is_capped],
+        "oldest_ready": age,
+    }
 
 
 def _task(row: dict[str, Any]) -> dict[str, Any]:

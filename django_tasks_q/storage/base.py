@@ -246,6 +246,8 @@ def _changes(outcome: Outcome, row: Mapping[str, Any]) -> dict[str, Any]:
         changes["error_code"] = outcome.failure.code if outcome.failure else ""
     if is_unwanted:
         changes["error_code"] = CANCELLED
+    if row["cancel_requested_at"] is None and (reason := outcome.cancel_reason):
+        changes["cancel_reason"] = reason
     if not outcome.attempt_counts:
         changes["attempts"] = F("attempts") - 1
     if outcome.is_crash:

@@ -26,7 +26,7 @@ from ..models.job import JobQuerySet
 from ..states import JobStatus
 
 #: By which jobs are told apart when they are counted.
-KINDS = ("status", "kind_backend", "kind_queue", "kind_task", "kind_worker", "kind_again")
+KINDS = ("status", "kind_task", "kind_worker", "kind_again")
 #: Per state, the order of the index that holds its jobs and no others. The id makes it one of single jobs.
 INDEXED = {
     JobStatus.READY: ("backend", "-priority", "id"),
@@ -39,7 +39,7 @@ BY_ID = ("id",)
 
 
 def tally(alias: str, jobs: JobQuerySet, cap: int) -> list[tuple[Any, ...]]:
-    """How many jobs of each kind there are, and the text of the first ready one's id: one statement.
+    """State, task, worker, whether it is to be retried, and number of jobs of each kind: one statement.
 
     Of each state with an index, at most ``cap`` jobs are read, in the order of the index; of the others
     those that are among the ``cap`` newest.
@@ -90,7 +90,7 @@ def _beyond(order: Sequence[str], values: Sequence[Any], *, falls: bool, more: Q
     return Q(**{f"{first}__{'lte' if is_less else 'gte'}": values[0]}) & found
 
 
-def with_exception(jobs: JobQuerySet) -> JobQuerySet:
+def with_exception(jobs: JobQuerySet) -> Any:
     """Jobs with the class of the exception of their last attempt, as ``exception``."""
     attempts = Attempt._default_manager.using(jobs.db).filter(job=OuterRef("pk")).order_by("-fence")
     return jobs.annotate(exception=Subquery(attempts.values("exception_class")[:1]))
@@ -108,12 +108,9 @@ def _kinds(jobs: JobQuerySet, cap: int, status: JobStatus | None) -> Any:
     runs = When(Q(attempts__gt=0) | Q(crashes__gt=0), then=Value(1))
     again = Case(runs, default=Value(0), output_field=number)
     columns: dict[str, Any] = {
-        "kind_backend": nothing if status is None else F("backend"),
-        "kind_queue": nothing if status is None else F("queue_name"),
         "kind_task": F("task_name") if is_ready else nothing,
         "kind_worker": Cast(F("worker_id"), text) if is_running else nothing,
         "kind_again": again if status is JobStatus.SCHEDULED else Value(0, output_field=number),
-        "kind_first": Cast(F("id"), text) if is_ready else nothing,
     }
     return jobs.annotate(**columns).values("status", *columns)[:cap]
 
@@ -129,9 +126,9 @@ def _counted(alias: str, sources: Iterable[Any], skip: Sequence[str]) -> list[tu
         except EmptyResultSet:
             continue
         # Names are the model's own, values are parameters.
+        part = quote(f"part_{number}")
         parts.append(
-            f"SELECT {number}, {kinds}, COUNT(*), MIN({quote('kind_first')}) FROM ({sql}) AS "  # noqa: S608
-            f"{quote(f'part_{number}')} GROUP BY {kinds}"
+            f"SELECT {number}, {kinds}, COUNT(*) FROM ({sql}) AS {part} GROUP BY {kinds}"  # noqa: S608
         )
         values += parameters
     if not parts:

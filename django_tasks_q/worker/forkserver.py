@@ -19,6 +19,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import NoReturn
 
+from ..forks import end_process, show_error
 from . import protocol
 from .board import open_memory
 from .protocol import Channel
@@ -139,14 +140,16 @@ class _Server:
         except (EOFError, BrokenPipeError, ConnectionResetError):
             code = 0  # the parent is gone
         except BaseException:
-            sys.excepthook(*sys.exc_info())
+            show_error()
         finally:
-            for pid in self.children:
-                kill_group(pid)
-            for pid in self.children:
-                os.waitpid(pid, 0)
-            kill_descendants()
-            os._exit(code)
+            try:
+                for pid in self.children:
+                    kill_group(pid)
+                for pid in self.children:
+                    os.waitpid(pid, 0)
+                kill_descendants()
+            finally:
+                os._exit(code)
 
     def _loop(self) -> None:
         self.channel = Channel(self.sock, blocking=True)
@@ -202,7 +205,10 @@ class _Server:
             self.channel.send(protocol.EXITED, json.dumps([key, 1 << 8, False]).encode())
             return
         if pid == 0:
-            self._become_child(server, config, fds)
+            try:
+                self._become_child(server, config, fds)
+            finally:
+                os._exit(1)  # the server's own code is not for a child to go on with
         for fd in fds:
             os.close(fd)
         self.children[pid] = key
@@ -224,11 +230,9 @@ class _Server:
             self.child_main(Pipes(socket.socket(fileno=fds[0]), *fds[1:]), config)
             code = 0
         except BaseException:
-            sys.excepthook(*sys.exc_info())
+            show_error()
         finally:
-            sys.stdout.flush()
-            sys.stderr.flush()
-            os._exit(code)
+            end_process(code)
 
     def _reap(self) -> None:
         while True:

@@ -26,6 +26,7 @@ from ...worker.recycling import Recycling
 from ...worker.report import Report
 from ..arguments import add_capacity, add_choice, add_ends
 from ..backends import stored
+from ..choosing import declared_queues, refuse_several
 
 #: Set in the environment of the worker that a reloader has started.
 RELOADED = "DJANGO_TASKS_Q_RELOADED"
@@ -66,6 +67,7 @@ class Command(BaseCommand):
         if database not in connections:
             raise CommandError(f"DATABASES has no alias {database!r}.{suggestion(database, connections)}")
         for queue in options["queues"] + options["exclude_queues"]:
+            refuse_several(queue, declared_queues(backend))
             if backend.queues and queue not in backend.queues:
                 raise CommandError(
                     f"Queue {queue!r} is not in TASKS[{backend.alias!r}]['QUEUES']."

@@ -1,15 +1,32 @@
 from __future__ import annotations
 
-from argparse import ArgumentParser
+import os
+import sys
+from argparse import SUPPRESS, ArgumentParser
+from contextlib import suppress
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 from django.db import Error
 
 from ..deeds import DEEDS, add_deeds
+from ..enqueueing import ENQUEUE, add_enqueue
 from ..looks import LOOKS, add_looks
 from ..printing import Printer
 from ..schedules import SCHEDULES, add_schedules
+
+#: Flags of all of Django's commands, which may stand behind the verb as well.
+COMMON: dict[tuple[str, ...], dict[str, Any]] = {
+    ("-v", "--verbosity"): {"type": int, "choices": [0, 1, 2, 3]},
+    ("--settings",): {},
+    ("--pythonpath",): {},
+    ("--traceback",): {"action": "store_true"},
+    ("--no-color",): {"action": "store_true"},
+    ("--force-color",): {"action": "store_true"},
+    ("--skip-checks",): {"action": "store_true"},
+}
+#: As a shell reports who was ended by SIGPIPE.
+READER_GONE = 141
 
 
 class Command(BaseCommand):
@@ -19,17 +36,25 @@ class Command(BaseCommand):
     def add_arguments(self, parser: ArgumentParser) -> None:
         commands = parser.add_subparsers(dest="verb", metavar="VERB", title="verbs")
         parser.set_defaults(verb="list", tag=None, json=False)
-        for add in (add_looks, add_deeds, add_schedules):
+        for add in (add_looks, add_deeds, add_enqueue, add_schedules):
             for command in add(commands):
                 command.add_argument("--json", action="store_true", help="for programs to read")
+                for flags, more in COMMON.items():
+                    command.add_argument(*flags, default=SUPPRESS, help=SUPPRESS, **more)
 
     def handle(self, *args: Any, **options: Any) -> None:
         printer = Printer(self.stdout.write, as_json=options["json"])
         verb = options["verb"] or "list"
         try:
-            status = (LOOKS | DEEDS | SCHEDULES)[verb](printer, options)
+            status = (LOOKS | DEEDS | ENQUEUE | SCHEDULES)[verb](printer, options)
+            self.stdout.flush()  # now, while somebody can still be told that nobody reads
         except Error as error:
             reason = str(error).strip().partition("\n")[0]
             raise CommandError(f"The database cannot be used: {reason}", returncode=2) from error
+        except BrokenPipeError:
+            # As in "| head". The interpreter would complain once more about what is left to write.
+            with suppress(OSError, ValueError):
+                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            raise SystemExit(READER_GONE) from None
         if status:
             raise SystemExit(status)

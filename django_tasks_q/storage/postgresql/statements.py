@@ -115,6 +115,9 @@ WITH ending AS MATERIALIZED (
         result = ending.result,
         error_code = CASE WHEN job.cancel_requested_at IS NOT NULL AND NOT ending.final THEN 'CANCELLED'
                           WHEN ending.uncounted THEN job.error_code ELSE ending.code END,
+        cancel_reason = CASE WHEN ending.status = 'CANCELLED' AND job.cancel_requested_at IS NULL
+                              AND ending.message <> 'The job was cancelled.'
+                             THEN LEFT(ending.message, 255) ELSE job.cancel_reason END,
         duration = CASE WHEN ending.uncounted THEN job.duration ELSE ending.duration END,
         attempts = job.attempts - (ending.uncounted OR ending.crashed)::int,
         crashes = job.crashes + ending.crashed::int,

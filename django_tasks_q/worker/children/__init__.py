@@ -9,6 +9,7 @@ from ... import _framework as framework
 from ...backends import DatabaseBackend
 from ...execution.runner import Runner
 from ...executors import Executor, executor_class
+from ...forks import OneProcess
 from ..forkserver import Pipes
 
 
@@ -17,9 +18,10 @@ def main(pipes: Pipes, config: dict[str, str]) -> None:
     faulthandler.register(signal.SIGQUIT, all_threads=True)
     backend = framework.task_backends[config["backend"]]
     assert isinstance(backend, DatabaseBackend)  # noqa: S101 - the parent has checked it
-    executor = executor_class(config["executor"])()
+    with OneProcess():
+        executor = executor_class(config["executor"])()
+        executor.start()
     runner = Runner(backend, config["worker_id"], executor=executor, database=config["database"])
-    executor.start()
     try:
         _run(pipes, runner, executor, int(config["capacity"]))
     finally:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 
 from ...execution.runner import Runner
+from ...forks import leave_if_copy
 from ...outcomes import AttemptOutcome, Outcome
 from ...storage import ClaimedJob, Note
 from .. import protocol
@@ -19,15 +21,22 @@ class Child:
     """The end of the pipe at which jobs are run."""
 
     def __init__(self, pipes: Pipes, runner: Runner) -> None:
+        self.pid = os.getpid()
         self.channel = Channel(pipes.sock, blocking=True)
         self.runner = runner
         runner.note = self.note
         #: Outcomes to tell receivers of, whose guarded write has not been confirmed yet.
         self.unconfirmed: dict[str, tuple[ClaimedJob, Outcome]] = {}
 
+    def send(self, kind: bytes, body: bytes = b"") -> None:
+        """Write to the parent, which knows nothing of copies of this process."""
+        leave_if_copy(self.pid)
+        self.channel.send(kind, body)
+
     def note(self, note: Note) -> None:
         """Tell the parent what an attempt says while it runs."""
-        self.channel.send(protocol.NOTE, protocol.pack_note(note))
+        if os.getpid() == self.pid:  # user code of a copy may go on, and is not heard
+            self.send(protocol.NOTE, protocol.pack_note(note))
 
     def answer(self, job: ClaimedJob, outcome: Outcome) -> None:
         """Tell the parent how an attempt has ended."""
@@ -35,9 +44,9 @@ class Child:
         if told:
             self.unconfirmed[job.id.hex] = (job, outcome)
         if outcome.kind is AttemptOutcome.SUCCESSFUL and not outcome.is_written:
-            self.channel.send(protocol.SUCCESS, protocol.pack_success(outcome, told))
+            self.send(protocol.SUCCESS, protocol.pack_success(outcome, told))
         else:
-            self.channel.send(protocol.OUTCOME, protocol.pack_outcome(outcome, told))
+            self.send(protocol.OUTCOME, protocol.pack_outcome(outcome, told))
 
     def announcements(self, body: bytes) -> Iterator[Callable[[], None]]:
         """What is to be told to receivers of ``task_finished``, now that endings are written."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import selectors
 from collections.abc import Coroutine
 from typing import Any
 from uuid import UUID
@@ -10,6 +11,7 @@ from uuid import UUID
 from ...execution.control import Control
 from ...execution.runner import Runner
 from ...execution.syncthreads import SyncThreads
+from ...forks import leave_if_copy
 from ...storage import ClaimedJob
 from .. import protocol
 from ..forkserver import Pipes
@@ -17,6 +19,18 @@ from .base import IDLE, Child
 
 #: Seconds that a blocking call may go on after its attempt was cancelled, before another child takes over.
 HANG_PATIENCE = 10.0
+
+
+class _Selector(selectors.DefaultSelector):
+    """Ends a copy of the process that goes on with its event loop: the loop's files are the original's."""
+
+    def __init__(self, pid: int) -> None:
+        super().__init__()
+        self.pid = pid
+
+    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+        leave_if_copy(self.pid)
+        return super().select(timeout)
 
 
 class LoopChild(Child):
@@ -31,6 +45,9 @@ class LoopChild(Child):
 
     def run(self) -> None:
         loop = asyncio.new_event_loop()
+        if type(loop) is asyncio.SelectorEventLoop:  # else it is of the project's own choice
+            loop.close()
+            loop = asyncio.SelectorEventLoop(_Selector(self.pid))
         asyncio.set_event_loop(loop)
         # Not asyncio.run(): that would wait for coroutines which do not let themselves be cancelled.
         loop.run_until_complete(self._main())
@@ -43,7 +60,7 @@ class LoopChild(Child):
         self._keep(self._tell())
         self._keep(self._rest())
         loop.add_reader(self.channel, self._receive)
-        self.channel.send(protocol.READY)
+        self.send(protocol.READY)
         await self.gone
         await self.runner.resolver.aclose()
 
@@ -53,6 +70,7 @@ class LoopChild(Child):
         task.add_done_callback(self.tasks.discard)
 
     def _receive(self) -> None:
+        leave_if_copy(self.pid)
         try:
             for kind, body in self.channel.receive():
                 if kind == protocol.RUN:
@@ -63,14 +81,14 @@ class LoopChild(Child):
                 elif kind == protocol.CANCEL and (control := self.running.get(UUID(bytes=body))):
                     control.cancel()
                 elif kind == protocol.PING:
-                    self.channel.send(protocol.PONG)
+                    self.send(protocol.PONG)
         except (EOFError, BrokenPipeError, ConnectionResetError):
             # The parent is gone, and with it the claim on these jobs.
             if not self.gone.done():
                 self.gone.set_result(None)
 
     def _start(self, job: ClaimedJob) -> None:
-        control = Control(job.timeout, begun=lambda: self.channel.send(protocol.STARTED, job.id.bytes))
+        control = Control(job.timeout, begun=lambda: self.send(protocol.STARTED, job.id.bytes))
         self.running[job.id] = control
         self._keep(self._run(job, control))
 
@@ -85,11 +103,11 @@ class LoopChild(Child):
         while True:
             for announce in self.announcements(await self.ended.get()):
                 await self.runner.atell(self.threads, announce)
-            self.channel.send(protocol.TOLD)
+            self.send(protocol.TOLD)
 
     async def _rest(self) -> None:
         while True:
             await asyncio.sleep(IDLE)
             self.threads.rest()
             if asyncio.get_running_loop().time() - self.threads.hanging_since > HANG_PATIENCE:
-                self.channel.send(protocol.TIRED)
+                self.send(protocol.TIRED)

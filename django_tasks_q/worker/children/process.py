@@ -10,7 +10,7 @@ from collections import deque
 
 from django.db import close_old_connections
 
-from ...execution.alarm import Alarm, AlarmControl
+from ...execution.alarm import Alarm, AlarmControl, ReceiverAlarmControl
 from ...execution.runner import HOOK_LIMIT, Runner
 from ...outcomes import AttemptOutcome
 from ...storage import ClaimedJob, Note
@@ -32,7 +32,7 @@ class ProcessChild(Child):
         self.tokens = pipes.token_reader
         self.board = Board(pipes.memory)
         self.alarm = Alarm()
-        self.hooks = AlarmControl(self.alarm, HOOK_LIMIT)
+        self.hooks = ReceiverAlarmControl(self.alarm, HOOK_LIMIT)
         self.queue: deque[ClaimedJob] = deque()
         self.looked_at = 0.0
         self.retired = False
@@ -40,7 +40,7 @@ class ProcessChild(Child):
         adopt_orphans()
 
     def run(self) -> None:
-        self.channel.send(protocol.READY)
+        self.send(protocol.READY)
         try:
             while not self.retired:
                 self._receive()
@@ -63,7 +63,7 @@ class ProcessChild(Child):
             elif kind == protocol.ENDED:
                 for announce in self.announcements(body):
                     self.runner.tell(self.hooks, announce)
-                self.channel.send(protocol.TOLD)
+                self.send(protocol.TOLD)
 
     def _next(self) -> None:
         self.board.began = WAITING
@@ -72,7 +72,7 @@ class ProcessChild(Child):
         except BlockingIOError:
             # The parent has taken the rest back.
             self.queue.clear()
-            self.channel.send(protocol.DROPPED)
+            self.send(protocol.DROPPED)
             return
         job = self.queue.popleft()
         control = AlarmControl(

@@ -12,7 +12,7 @@ from uuid import UUID
 
 from django.db import close_old_connections
 
-from ...execution.injection import ThreadControl
+from ...execution.injection import ReceiverThreadControl, ThreadControl
 from ...execution.runner import HOOK_LIMIT, Runner
 from ...storage import ClaimedJob
 from .. import protocol
@@ -40,7 +40,7 @@ class ThreadChild(Child):
             threading.Thread(target=_work, args=(source,), daemon=True).start()
 
     def run(self) -> None:
-        self.channel.send(protocol.READY)
+        self.send(protocol.READY)
         sources: list[Any] = [self.channel, self._woken]
         try:
             while True:
@@ -74,12 +74,12 @@ class ThreadChild(Child):
                 if control_or_none is not None:
                     control_or_none.cancel()
             elif kind == protocol.PING:
-                self.channel.send(protocol.PONG)
+                self.send(protocol.PONG)
 
     # In the other threads
 
     def _run(self, job: ClaimedJob, control: ThreadControl) -> None:
-        hooks = ThreadControl(HOOK_LIMIT)
+        hooks = ReceiverThreadControl(HOOK_LIMIT)
         self.hooks.add(hooks)
         try:
             outcome = self.runner.run(job, control, hooks)
@@ -92,23 +92,23 @@ class ThreadChild(Child):
     def _note(self, *controls: ThreadControl) -> None:
         if any(control.has_interrupted for control in controls):
             # It may have left anything half done that others in this process need.
-            self.channel.send(protocol.TIRED)
+            self.send(protocol.TIRED)
 
     def _begun(self, job: ClaimedJob) -> None:
         if job.timeout is not None and job.timeout < IDLE:
             self._poke.send(b".")  # the main thread may be about to sleep longer
-        self.channel.send(protocol.STARTED, job.id.bytes)
+        self.send(protocol.STARTED, job.id.bytes)
 
     def _tell(self, body: bytes) -> None:
         for announce in self.announcements(body):
-            hooks = ThreadControl(HOOK_LIMIT)
+            hooks = ReceiverThreadControl(HOOK_LIMIT)
             self.hooks.add(hooks)
             try:
                 self.runner.tell(hooks, announce)
             finally:
                 self.hooks.discard(hooks)
             self._note(hooks)
-        self.channel.send(protocol.TOLD)
+        self.send(protocol.TOLD)
 
 
 def _work(source: queue.SimpleQueue[Work]) -> None:

@@ -1,0 +1,74 @@
+"""Keeps copies of a process, made by ``os.fork()`` in user code, from acting as the process itself.
+
+A copy that comes back from user code leaves here, as a program of its own would: it never writes an ending,
+takes a job, or runs what follows in the original.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from contextlib import suppress
+from types import TracebackType
+from typing import NoReturn
+
+
+class OneProcess:
+    """A block of user code. A process that enters it leaves it; a copy that was made inside ends there."""
+
+    __slots__ = ("_pid",)
+
+    def __enter__(self) -> None:
+        self._pid = os.getpid()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, frames: TracebackType | None
+    ) -> None:
+        if os.getpid() != self._pid:
+            leave(error)
+
+
+def leave_if_copy(pid: int) -> None:
+    """End this process, if it is not the one with that id."""
+    if os.getpid() != pid:
+        leave(None)
+
+
+def leave(error: BaseException | None) -> NoReturn:
+    """End this process at once, with the status and the message that ``error`` ends a program with."""
+    code = 1
+    try:
+        code = _status(error)
+    finally:
+        end_process(code)
+
+
+def end_process(code: int) -> NoReturn:
+    """``os._exit()`` after the streams were flushed, whatever has become of them. Nothing is raised."""
+    try:
+        for stream in (sys.stdout, sys.stderr):
+            with suppress(BaseException):  # closed, None, a broken pipe, a full disk
+                stream.flush()
+    finally:
+        os._exit(code)
+
+
+def show_error() -> None:
+    """Print the exception that is being handled, as far as that is possible. Nothing is raised."""
+    with suppress(BaseException):
+        sys.excepthook(*sys.exc_info())
+
+
+def _status(error: BaseException | None) -> int:
+    if error is None:
+        return 0
+    if not isinstance(error, SystemExit):
+        with suppress(BaseException):
+            sys.excepthook(type(error), error, error.__traceback__)
+        return 1
+    if error.code is None:
+        return 0
+    if isinstance(error.code, int):
+        return error.code & 0xFF
+    sys.stderr.write(f"{error.code}\n")
+    return 1

@@ -1,0 +1,42 @@
+"""Receivers that worker processes connect, each by its name in the environment."""
+
+import os
+import time
+from typing import Any
+
+from django_tasks_q import _framework as framework
+
+from .tasks import note, note_status
+
+_kept: list[Any] = []
+
+
+def _connect(signal: Any, receiver: Any) -> None:
+    _kept.append(receiver)
+    signal.connect(receiver)
+
+
+def fork_in_receivers() -> None:
+    """Fork in receivers of both signals of the tasks that name a file, and let the copies come back."""
+
+    def forks(sender: object, task_result: Any, **kwargs: object) -> None:
+        if task_result.task.name.endswith("note_once"):
+            (path,) = task_result.args
+            note(path, task_result.status)
+            note_status("return", path)
+
+    _connect(framework.task_started, forks)
+    _connect(framework.task_finished, forks)
+
+
+def take_long_and_note() -> None:
+    """Two receivers, of which the first outlives the time that both have."""
+
+    def sleeps(sender: object, **kwargs: object) -> None:
+        time.sleep(60)
+
+    def notes(sender: object, **kwargs: object) -> None:
+        note(os.environ["NOTE"], "heard")
+
+    _connect(framework.task_finished, sleeps)
+    _connect(framework.task_finished, notes)
