@@ -1,5 +1,7 @@
 """The pairs of Python and Django that are supported, and the checks, each in an environment of its own."""
 
+import sys
+
 import nox
 
 nox.needs_version = ">=2024.10"
@@ -27,7 +29,8 @@ def tests(session: nox.Session) -> None:
         session.install(django)
     session.run("python", "-m", "django", "--version")
     if session.posargs[:1] == ["django-tests"]:
-        session.run("python", "-m", "tests.django_suite", *session.posargs[1:])
+        with_pip = {"PYTHON_WITH_PIP": sys.executable}
+        session.run("python", "-m", "tests.django_suite", *session.posargs[1:], env=with_pip)
         return
     session.run("python", "-m", "pytest", *(session.posargs or ["-n", "3", "--dist", "worksteal", "-q"]))
 
