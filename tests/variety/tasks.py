@@ -126,12 +126,13 @@ def _write(text: str) -> None:
 
 
 def _close_stdout(run: Run) -> None:
-    if sys.stdout is not None:
+    # It cannot be flushed where an earlier job has put it on a full disk.
+    with suppress(OSError, AttributeError):
         sys.stdout.close()
 
 
 def _close_stderr(run: Run) -> None:
-    if sys.stderr is not None:
+    with suppress(OSError, AttributeError):
         sys.stderr.close()
 
 
