@@ -103,7 +103,6 @@ class DatabaseBackend(framework.BaseTaskBackend):
         from ..models.identifiers import uuid7_texts
         from ..results import Results
         from ..storage import Send
-        from ..waiting import sent_in
 
         self.validate_task(task)
         ours: Task[P, R] = Task.adopt(task)
@@ -144,6 +143,8 @@ class DatabaseBackend(framework.BaseTaskBackend):
 
     def _keep(self, results: Results[P, R], send: Send) -> Results[P, R]:
         """Store jobs in the caller's transaction, or after it where that is on another database."""
+        from ..waiting import sent_in
+
         database = self.database
         elsewhere = open_elsewhere(database) if send.arguments else None
         results.sent_in = sent_in(elsewhere or database)
