@@ -173,7 +173,7 @@ class TaskResult(framework.GenericTaskResult[P, R]):  # type: ignore[misc]
 
     def _still_running(self, timeout: float | None) -> TimeoutError:
         return TimeoutError(
-            f"Task {self.task.name} ({self.id}) has not finished within {plain(timeout)} seconds: "
+            f"Task {self.task.name} ({self.id}) has not finished within {plain(timeout or 0)} seconds: "
             f"it is {self.status}."
         )
 

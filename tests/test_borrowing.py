@@ -11,9 +11,10 @@ import pytest
 from django.core.management import CommandError, call_command
 from django.db import connections, transaction
 
+from django_tasks_q.forks import flush_streams
 from django_tasks_q.models import Job
 from django_tasks_q.worker.report import Report
-from django_tasks_q.worker.streams import dump_stack_on_quit, flush_streams
+from django_tasks_q.worker.streams import dump_stack_on_quit
 
 from .conftest import on_one_database
 from .tasksapp import tasks

@@ -174,7 +174,7 @@ def by_value(
 def by_timeout(job: ClaimedJob, settings: Options, duration: float) -> Outcome:
     """The attempt outlived its timeout and the grace, and was killed."""
     error = TaskTimeout(
-        f"The attempt ran longer than its timeout of {plain(job.timeout)} seconds, did not end within "
+        f"The attempt ran longer than its timeout of {plain(job.timeout or 0)} seconds, did not end within "
         f"{plain(settings.grace)} more, and was killed."
     )
     return by_exception(job, restored_task(job), settings, error, duration, None)
