@@ -189,9 +189,7 @@ class Schedules(Session):
                 now=DatabaseNow(),
                 owner_lease=Subquery(owner.values("lease_expires_at")),
                 owner_started=Subquery(owner.values("started_at")),
-                own_started=Subquery(
-                    workers.filter(id__in=[worker_id] if worker_id else []).values("started_at")
-                ),
+                own_started=Subquery(own.values("started_at")),
             )
         )
 
