@@ -18,6 +18,7 @@ def flush_streams() -> None:
 def dump_stack_on_quit() -> None:
     """Have SIGQUIT write the stack to the first stream that is a file; without one, nowhere."""
     for stream in (sys.stderr, sys.__stderr__):
-        with suppress(Exception):  # None, closed, or without a descriptor
-            faulthandler.register(signal.SIGQUIT, stream, all_threads=True)
-            return
+        if stream is not None:
+            with suppress(Exception):  # closed, or without a descriptor
+                faulthandler.register(signal.SIGQUIT, stream, all_threads=True)
+                return

@@ -57,7 +57,7 @@ class Command(BaseCommand):
         config = self._config(options, backend)
         report = Report(self.stdout.write, options["verbosity"])
         report.line(f"{_banner(config)} Stop with Ctrl-C.")
-        with borrowed_signals(is_last=self._called_from_command_line):
+        with borrowed_signals(is_last=getattr(self, "_called_from_command_line", False)):
             self._work(config, backend, report)
         report.line(f"Stopped: {report.summary()}.")
 
