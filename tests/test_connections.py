@@ -116,6 +116,19 @@ def deadlocks(alias):
         return cursor.fetchone()[0]
 
 
+# Transactions that the project commits by itself
+
+
+def test_a_worker_runs_jobs_where_autocommit_is_off(project):
+    hardship(project, database={"AUTOCOMMIT": False})
+    result, atomic = tasks.add.enqueue(1, 2), tasks.leave_atomically.enqueue("key")
+    project.run("runworker", "--batch", "--processes", "1")
+    result.refresh()
+    atomic.refresh()
+    assert (result.status, atomic.status) == ("SUCCESSFUL", "SUCCESSFUL")
+    assert Effect.objects.filter(key="key").count() == 1
+
+
 # A pooler
 
 

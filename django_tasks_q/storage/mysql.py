@@ -33,6 +33,7 @@ class MySQLStorage(Storage):
         return super().refuses(error) or _code(error) in REFUSED
 
     def prepare_worker(self, seconds: float) -> None:
+        super().prepare_worker(seconds)
         # The driver waits in C, and goes on waiting after a signal.
         options = self.connection.settings_dict["OPTIONS"]
         for limit in ("connect_timeout", "read_timeout", "write_timeout"):

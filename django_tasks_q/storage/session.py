@@ -120,8 +120,10 @@ class Session:
     def prepare_worker(self, seconds: float) -> None:
         """Have this process's future connections give up on a database that is silent for ``seconds``.
 
-        For what a signal cannot interrupt. To be called before the first connection.
+        For what a signal cannot interrupt. To be called before the first connection. Nobody else uses them,
+        so that each statement is committed at once, whatever the project does with its own.
         """
+        self.connection.settings_dict["AUTOCOMMIT"] = True
 
     def disconnect(self) -> None:
         """Leave a connection in whatever state it is, without waiting for its other end."""
@@ -143,6 +145,12 @@ class Session:
         """A transaction that may write; ``durable`` makes sure that it is no part of another one."""
         with transaction.atomic(using=self.alias, durable=durable):
             yield
+        self._commit(durable=durable)
+
+    def _commit(self, *, durable: bool) -> None:
+        """Do what Django does not at the end of a transaction where the project commits by itself."""
+        if durable and not self.connection.get_autocommit():
+            self.connection.commit()
 
     @contextmanager
     def reading(self, seconds: float) -> Iterator[None]:

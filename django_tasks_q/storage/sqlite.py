@@ -68,6 +68,7 @@ class SQLiteStorage(Storage):
         return isinstance(error, OperationalError) and "locked" in str(error)
 
     def prepare_worker(self, seconds: float) -> None:
+        super().prepare_worker(seconds)
         # No signal ends a wait for the lock, and a worker that waits does not see to its children.
         seconds = min(PATIENCE, seconds / 2)
         options = self.connection.settings_dict["OPTIONS"]
@@ -172,5 +173,6 @@ class SQLiteStorage(Storage):
         try:
             with transaction.atomic(using=self.alias, durable=durable):
                 yield
+            self._commit(durable=durable)
         finally:
             connection.transaction_mode = configured  # type: ignore[attr-defined]

@@ -265,6 +265,7 @@ class PostgreSQLStorage(Storage):
             raise
 
     def prepare_worker(self, seconds: float) -> None:
+        super().prepare_worker(seconds)
         self._direct.is_worker = True
         options = self.connection.settings_dict["OPTIONS"]
         options.setdefault("connect_timeout", max(2, math.ceil(seconds)))
