@@ -16,7 +16,7 @@ from django.utils import timezone
 from .. import codec
 from ..descriptions import described, line
 from ..exceptions import TaskNotRegistered
-from ..masking import masked, masked_arguments, redacted, secrets_of, sensitive_names
+from ..masking import cleaned, masked, masked_arguments, redacted, secrets_of, sensitive_names
 from ..models import Attempt, Job, Queue, Statistic, Worker
 from ..models.statistic import percentiles
 from ..registry import registry
@@ -91,16 +91,21 @@ def _data(job: Job) -> dict[str, Any]:
         args, kwargs = codec.loads(job.arguments)
         secrets = secrets_of(job.task_name, args, kwargs)
         args, kwargs = masked_arguments(job.task_name, args, kwargs)
-        result = (
-            None if job.result is None else masked(codec.loads(job.result), sensitive_names(job.task_name))
-        )
-    except (TypeError, ValueError, RecursionError):
-        args, kwargs, result, secrets = [], {}, None, set()
+    except (AttributeError, LookupError, TypeError, ValueError):
+        args, kwargs, secrets = [], {}, set()
+
+    def shown(stored: str | None) -> Any:
+        try:
+            value = None if stored is None else codec.loads(stored)
+        except ValueError:
+            return None
+        return cleaned(masked(value, sensitive_names(job.task_name)), secrets)
+
     attempts = Attempt._default_manager.using(database()).filter(job=job).order_by("fence")
     return {
         "args": args,
         "kwargs": kwargs,
-        "result": result,
+        "result": shown(job.result),
         "attempt_records": [
             {
                 "number": attempt.number,

@@ -26,6 +26,7 @@ from ...worker.recycling import Recycling
 from ...worker.report import Report
 from ..arguments import add_capacity, add_choice, add_ends
 from ..backends import stored
+from ..printing import on_terminal
 
 #: Set in the environment of the worker that a reloader has started.
 RELOADED = "DJANGO_TASKS_Q_RELOADED"
@@ -51,7 +52,7 @@ class Command(BaseCommand):
         config = self._config(options, backend)
         with Patience():
             _check_tables(config.database)
-        report = Report(self.stdout.write, options["verbosity"])
+        report = Report(lambda text: self.stdout.write(on_terminal(text)), options["verbosity"])
         report.line(f"{_banner(config)} Stop with Ctrl-C.")
         try:
             Parent(config, backend, report).run()
