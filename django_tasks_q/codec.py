@@ -6,6 +6,7 @@ and each database then refuses different ones of them (docs/adr/0003).
 
 import json
 import math
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -105,8 +106,55 @@ def plain(value: Any, depth: int = 0) -> Any:
 _NUMBERS: tuple[tuple[Any, Any], ...] = ((int, int.__int__), (float, float.__float__))
 _EXACT = frozenset({str, int, float, bool, type(None)})
 
-#: Reads a text that ``dumps`` or ``dump_arguments`` has made.
-loads = json.JSONDecoder().decode
+#: Nesting of a text that somebody else has written, beyond which it is not read.
+MAX_READ_DEPTH = 4 * MAX_DEPTH
+
+
+def loads(text: str) -> Any:
+    """Read a text that ``dumps`` or ``dump_arguments`` has made.
+
+    Raises ValueError for what they do not make and others may have stored: what is no JSON, is nested too
+    deep, or holds a number or a text that no answer could show.
+    """
+    value = _decode(text)
+    if "\\ud" in text or "\\uD" in text:
+        _encoder.encode(value).encode()  # raises UnicodeEncodeError for half a character
+    return value
+
+
+def _decode(text: str) -> Any:
+    if text.count("[") + text.count("{") > MAX_READ_DEPTH and _is_deep(text):
+        raise ValueError(f"The JSON is nested deeper than {MAX_READ_DEPTH} levels.")
+    try:
+        return _decoder.decode(text)
+    except RecursionError:
+        raise ValueError("The JSON is nested too deep.") from None
+
+
+def _is_deep(text: str) -> bool:
+    depth = 0
+    for mark in _MARKS.sub("", text):
+        if mark in "[{":
+            depth += 1
+            if depth > MAX_READ_DEPTH:
+                return True
+        elif mark in "]}":
+            depth -= 1
+    return False
+
+
+#: Texts, and all else that neither opens nor closes anything.
+_MARKS = re.compile(r'"(?:[^"\\]|\\.)*"|[^][{}"]+', re.DOTALL)
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError(f"{text:.40} is no number that JSON has.")
+    return number
+
+
+_decoder = json.JSONDecoder(parse_float=_finite, parse_constant=_finite)
 
 
 def _check(value: Any, path: str, depth: int) -> None:

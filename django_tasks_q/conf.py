@@ -76,6 +76,8 @@ class Options:
     scope_jobs: Callable[..., Any] | str | None = None
     #: ``(request, schedules) -> schedules``, or its dotted path: those that a request may see, at every door.
     scope_schedules: Callable[..., Any] | str | None = None
+    #: Whether the REST API tells anybody, without credentials, if workers are alive: for load balancers.
+    public_health: bool = False
     #: Largest encoded arguments of a job, in bytes.
     max_arguments_bytes: int = 256 * 1024
     #: Largest encoded return value, in bytes.
@@ -131,7 +133,7 @@ def _checked(key: str, value: Any) -> Any:
             if value is None or callable(value) or (isinstance(value, str) and "." in value):
                 return value
             raise TypeError(f"{key} must be a callable or the dotted path of one, not {value!r:.100}.")
-        case "NOTIFY" | "STORE_RESULT" | "STRICT" | "STRICT_SIGNATURES":
+        case "NOTIFY" | "PUBLIC_HEALTH" | "STORE_RESULT" | "STRICT" | "STRICT_SIGNATURES":
             return flag(value, key)
         case "EXECUTOR":
             if value == "async":

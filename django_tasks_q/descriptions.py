@@ -6,6 +6,7 @@ import inspect
 from collections.abc import Mapping
 from dataclasses import fields
 from datetime import datetime, timedelta
+from inspect import Signature
 from itertools import islice
 from typing import Any, NamedTuple
 
@@ -13,6 +14,7 @@ from . import _framework as framework
 from .backends import DatabaseBackend
 from .conf import Options
 from .definition import Task
+from .masking import MASK, is_secret
 from .models import Schedule
 from .parameters import Parameters
 from .policy import Backoff, class_path
@@ -26,6 +28,19 @@ from .worker.groups import executor_of
 _OTHERWISE = ("func", "name", "description", "run_after", "expires_at")
 
 
+def _signature(task: Task[..., Any]) -> Signature:
+    """The signature without the defaults of secrets."""
+    signature = Parameters.of(task.func, task.takes_context).signature
+    return signature.replace(
+        parameters=[
+            parameter.replace(default=MASK)
+            if parameter.default not in (parameter.empty, None) and is_secret(parameter.name, task.sensitive)
+            else parameter
+            for parameter in signature.parameters.values()
+        ]
+    )
+
+
 def described(task: Task[..., Any]) -> dict[str, Any]:
     """All there is to know of a task, in JSON types: what it leaves to the settings as they say."""
     settings = _settings(task)
@@ -33,7 +48,7 @@ def described(task: Task[..., Any]) -> dict[str, Any]:
         "name": task.name,
         "description": task.description,
         "function": task.module_path,
-        "signature": str(Parameters.of(task.func, task.takes_context).signature),
+        "signature": str(_signature(task)),
         "source": _source(task),
     }
     options = {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import json
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
@@ -74,6 +75,21 @@ def secrets_of(task_name: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -
     return set(_secrets([*zip(parameters, args, strict=True), *kwargs.items()], names, False))
 
 
+def cleaned(value: Any, secrets: Collection[str]) -> Any:
+    """A JSON value without the secrets that are in its texts, its keys and its numbers."""
+    if not secrets:
+        return value
+    if isinstance(value, str):
+        return redacted(value, secrets)
+    if isinstance(value, list):
+        return [cleaned(item, secrets) for item in value]
+    if isinstance(value, dict):
+        return {redacted(key, secrets): cleaned(item, secrets) for key, item in value.items()}
+    if isinstance(value, int | float) and not isinstance(value, bool) and str(value) in secrets:
+        return MASK
+    return value
+
+
 def redacted(text: str, secrets: Iterable[str]) -> str:
     """A text, such as an error's, without the secrets that somebody has put into it."""
     for secret in sorted(secrets, key=len, reverse=True):
@@ -86,10 +102,15 @@ def _secrets(items: Iterable[tuple[Any, Any]], names: Collection[str], inside: b
         hidden = inside or is_secret(name, names)
         if isinstance(value, Mapping):
             yield from _secrets(value.items(), names, hidden)
+            if hidden:
+                yield from _secrets([(None, key) for key in value], names, hidden)
         elif isinstance(value, list | tuple):
             yield from _secrets([(None, item) for item in value], names, hidden)
         elif hidden and not isinstance(value, bool) and value is not None and len(str(value)) >= MIN_REDACTED:
-            yield str(value)
+            text = str(value)
+            yield text
+            # As errors show it, whose quotes and line breaks are written otherwise.
+            yield from {repr(text)[1:-1], json.dumps(text)[1:-1], json.dumps(text, ensure_ascii=False)[1:-1]}
 
 
 def _names_of_positions(task_name: str, count: int) -> list[str]:

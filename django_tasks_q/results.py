@@ -193,7 +193,7 @@ def task_result(job: Job, attempts: Sequence[Attempt] = ()) -> TaskResult[..., A
     if current and job.worker_id and all(attempt.fence != job.fence for attempt in counted):
         worker_ids.append(str(job.worker_id))
     task = task_of(job, vars(job))
-    args, kwargs = _stored(job.arguments) or ([], {})
+    args, kwargs = _call_of(job.arguments)
     result: TaskResult[..., Any] = TaskResult(
         task=task,
         id=str(job.id),
@@ -268,6 +268,14 @@ def read_options(text: str) -> dict[str, Any] | None:
     """The options stored with a job; None without any that can be read."""
     options = _stored(text) if text else None
     return options if isinstance(options, dict) else None
+
+
+def _call_of(text: str) -> tuple[list[Any], dict[str, Any]]:
+    """The arguments of a job; none where somebody else has stored what are none."""
+    match _stored(text):
+        case [list() as args, dict() as kwargs]:
+            return args, kwargs
+    return [], {}
 
 
 def _stored(text: str) -> Any:

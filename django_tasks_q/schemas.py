@@ -26,6 +26,7 @@ from .annotations.enums import EnumConverter
 from .annotations.matching import UNIONS, required_keys, says_nothing
 from .definition import Task
 from .exceptions import UnserializableValue, UnstorableValue
+from .masking import is_secret
 from .parameters import Parameters
 
 Schema = dict[str, Any]
@@ -76,6 +77,8 @@ def arguments_schema(task: Task[..., Any]) -> Schema:
             described = {"type": "array", "items": described}
         elif parameter.default is parameter.empty:
             schema.setdefault("required", []).append(parameter.name)
+        elif is_secret(parameter.name, task.sensitive):
+            pass  # its default is one as well
         elif isinstance(parameter.default, str | int | float | bool | None):
             if parameter.default is None and described and not matches(_hint(task, parameter.name), None):
                 described = {"anyOf": [described, {"type": "null"}]}

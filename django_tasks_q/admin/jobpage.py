@@ -14,7 +14,6 @@ from django.http import HttpRequest
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
 
-from ..masking import masked
 from ..models import Attempt, Job, LogLine, Worker
 from ..outcomes import AttemptOutcome
 from ..registry import is_internal
@@ -56,14 +55,16 @@ def context(request: HttpRequest, job: Job) -> dict[str, Any]:
         "tags": _tags(job),
         "schedule": timetable.of_job(job),
         "events": _timeline(job, attempts),
-        "attempts": [_attempt(attempt, workers, data, is_open) for attempt in attempts[:MAX_ATTEMPTS]],
+        "attempts": [
+            _attempt(attempt, workers, data, is_open, job.task_name) for attempt in attempts[:MAX_ATTEMPTS]
+        ],
         "more_attempts": len(attempts) > MAX_ATTEMPTS,
         "is_open": is_open,
         "args": text.pretty(data.args),
         "kwargs": text.pretty(data.kwargs),
-        "result": payload.result_of(job) if job.result is not None else "",
+        "result": payload.stored_of(job.task_name, job.result, data) if job.result is not None else "",
         "has_result": job.result is not None,
-        "metadata": text.pretty(masked(text.parsed(job.metadata))) if job.metadata else "",
+        "metadata": payload.stored_of(job.task_name, job.metadata, data) if job.metadata else "",
         "progress": _progress(job, data),
         "lines": _lines(job, data) if is_open else [],
         "parent": parent,
@@ -90,7 +91,7 @@ def _workers(job: Job, attempts: Iterable[Attempt]) -> dict[Any, str]:
 
 
 def _attempt(
-    attempt: Attempt, workers: dict[Any, str], data: payload.Payload, is_open: bool
+    attempt: Attempt, workers: dict[Any, str], data: payload.Payload, is_open: bool, task_name: str
 ) -> dict[str, Any]:
     outcome = attempt.outcome
     label = AttemptOutcome(outcome).label if outcome in AttemptOutcome.values else outcome
@@ -105,7 +106,7 @@ def _attempt(
         "ended": text.since(attempt.finished_at),
         "message": text.shortened(data.told(attempt.message)) if is_open else "",
         "traceback": text.shortened(data.told(attempt.traceback)) if is_open else "",
-        "data": text.pretty(masked(text.parsed(attempt.data))) if is_open and attempt.data else "",
+        "data": payload.stored_of(task_name, attempt.data, data) if is_open and attempt.data else "",
     }
 
 

@@ -6,8 +6,7 @@ from typing import Any, NamedTuple
 
 from django.http import HttpRequest
 
-from ..masking import masked, masked_arguments, redacted, secrets_of, sensitive_names
-from ..models import Job
+from ..masking import cleaned, masked, masked_arguments, redacted, secrets_of, sensitive_names
 from . import text
 from .base import may
 
@@ -38,6 +37,7 @@ def is_open(request: HttpRequest) -> bool:
     return may(request, "view_payload_job")
 
 
-def result_of(job: Job) -> str:
-    """The stored result, laid out."""
-    return text.pretty(masked(text.parsed(job.result), sensitive_names(job.task_name)))
+def stored_of(task_name: str, stored: str | None, payload: Payload) -> str:
+    """A stored value of a job, laid out without its secrets."""
+    value = masked(text.parsed(stored), sensitive_names(task_name))
+    return text.pretty(cleaned(value, payload.secrets))

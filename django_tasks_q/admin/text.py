@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from datetime import datetime
 from typing import Any
 
@@ -135,7 +136,7 @@ def bytes_of(number: int) -> str:
 
 def duration(seconds: float) -> str:
     """A length of time to three digits, in the unit that fits it. Where clocks disagree there is none."""
-    if seconds < 0:
+    if seconds < 0 or not math.isfinite(seconds):
         return "–"
     if seconds < 1:
         return _("%(number)s ms") % {"number": f"{seconds * 1000:.3g}"}

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
+from django.db import InterfaceError, OperationalError
 from django.utils.translation import gettext_lazy as _
 from rest_framework import status
 from rest_framework.exceptions import APIException, ValidationError
 from rest_framework.response import Response
 from rest_framework.settings import api_settings
 from rest_framework.views import exception_handler
+
+logger = logging.getLogger("django_tasks_q.api")
 
 
 class Conflict(APIException):
@@ -42,6 +46,12 @@ class TooSlow(APIException):
     default_code = "too_slow"
 
 
+class Unavailable(APIException):
+    status_code = status.HTTP_503_SERVICE_UNAVAILABLE
+    default_detail = _("The database does not answer. Try again later.")
+    default_code = "unavailable"
+
+
 #: Every code that an answer may have, with its HTTP status. Field errors (400) are told by field instead.
 CODES = {
     "parse_error": 400,
@@ -58,11 +68,15 @@ CODES = {
     "unsupported_media_type": 415,
     "throttled": 429,
     "too_slow": 503,
+    "unavailable": 503,
 }
 
 
 def handler(error: Exception, context: dict[str, Any]) -> Response | None:
     """DRF's answers, with the error's code beside its sentence."""
+    if isinstance(error, OperationalError | InterfaceError):
+        logger.error("The database did not answer a request: %s", error, exc_info=error)
+        error = Unavailable()
     response = exception_handler(error, context)
     if response is None:
         return response

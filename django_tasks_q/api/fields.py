@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from datetime import UTC, datetime
 from typing import Any
 
@@ -73,6 +74,14 @@ def written(moment: datetime) -> str:
     except OverflowError:  # at either end of what there is of time, some zones are outside
         moment = moment.replace(tzinfo=UTC)
     return moment.isoformat().replace("+00:00", "Z")
+
+
+class Finite(serializers.FloatField):
+    """A number as it is shown. One that JSON does not have, which somebody else has stored, is null."""
+
+    def to_representation(self, value: Any) -> Any:
+        number = super().to_representation(value)
+        return number if math.isfinite(number) else None
 
 
 class Flag(serializers.BooleanField):

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import urlencode
 
 from django.conf import settings
 from django.db import transaction
@@ -112,14 +113,29 @@ class ScheduleView(TasksView, GenericAPIView):
 
 
 class ScheduleList(ScheduleView):
-    """All schedules, by their names."""
+    """Schedules by their names. Where there are more of them, the header Link leads to the next ones."""
 
     pagination_class = None
+    parameters = ("after",)
 
-    @described("schedules_list", responses={200: ScheduleSerializer(many=True)}, tag="schedules")
+    @described(
+        "schedules_list",
+        responses={200: ScheduleSerializer(many=True)},
+        parameters=(("after", str, "query", _("The last name of the answer before.")),),
+        tag="schedules",
+    )
     def get(self, request: Request, *args: Any, **kwargs: Any) -> Response:
-        rows = [scheduled(row) for row in self.rows().order_by("name")[:MOST]]
-        return Response(ScheduleSerializer(rows, many=True).data)
+        rows, after = self.rows(), request.query_params.get("after", "")
+        if "\x00" in after:
+            raise serializers.ValidationError({"after": [_("This is no name of a schedule.")]})
+        if after:
+            rows = rows.filter(name__gt=after)
+        found = list(rows.order_by("name")[: MOST + 1])
+        response = Response(ScheduleSerializer(map(scheduled, found[:MOST]), many=True).data)
+        if len(found) > MOST:
+            url = request.build_absolute_uri(f"?{urlencode({'after': found[MOST - 1].name})}")
+            response.headers["Link"] = f'<{url}>; rel="next"'
+        return response
 
 
 class ScheduleDetail(ScheduleView):

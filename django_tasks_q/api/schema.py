@@ -4,8 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
+from django.core.signals import setting_changed
+from django.dispatch import receiver
+from django.urls import get_script_prefix
+from django.utils.translation import get_language
 from drf_spectacular.renderers import OpenApiJsonRenderer2, OpenApiYamlRenderer
 from drf_spectacular.views import SpectacularAPIView
+from rest_framework.request import Request
+from rest_framework.response import Response
 
 from .. import __version__
 from .base import TasksView
@@ -29,6 +35,15 @@ SETTINGS: dict[str, Any] = {
 }
 
 
+#: Documents that were made, by all that they depend on. Whoever may see one sees the same.
+_made: dict[Any, Any] = {}
+
+
+@receiver(setting_changed, dispatch_uid="django_tasks_q.schema")
+def _forget(**more: Any) -> None:
+    _made.clear()
+
+
 class SchemaView(TasksView, SpectacularAPIView):
     """The OpenAPI document of this API."""
 
@@ -37,3 +52,15 @@ class SchemaView(TasksView, SpectacularAPIView):
     serve_public = True
     schema: Any = None
     parameters = ("lang", "version")
+
+    def _get_schema_response(self, request: Request) -> Response:
+        if request.query_params.get("version"):
+            return self._made(request)
+        key = (get_language(), getattr(request, "urlconf", None), get_script_prefix(), request.version)
+        if key not in _made:
+            _made[key] = self._made(request).data
+        return Response(_made[key])
+
+    def _made(self, request: Request) -> Response:
+        made: Response = super()._get_schema_response(request)
+        return made

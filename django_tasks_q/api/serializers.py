@@ -7,19 +7,23 @@ from collections.abc import Callable
 from functools import cached_property
 from typing import Any
 
-from django.db.models import DateTimeField
+from django.db.models import DateTimeField, FloatField
 from django.utils.translation import gettext_lazy as _
 from rest_framework import serializers
 
 from .. import codec
-from ..masking import masked, masked_arguments, redacted, secrets_of, sensitive_names
+from ..masking import cleaned, masked, masked_arguments, redacted, secrets_of, sensitive_names
 from ..models import Attempt, Job, LogLine, Progress, Worker
 from ..states import JobStatus
-from .fields import Moment
+from .fields import Finite, Moment
 from .openapi import typed
 
 #: Of rows, whose times are written as all answers have them.
-FIELDS = {**serializers.ModelSerializer.serializer_field_mapping, DateTimeField: Moment}
+FIELDS = {
+    **serializers.ModelSerializer.serializer_field_mapping,
+    DateTimeField: Moment,
+    FloatField: Finite,
+}
 
 #: A job may have had thousands of attempts, each with a long traceback.
 MAX_ATTEMPTS = 100
@@ -64,19 +68,7 @@ class Payload:
             value = None if stored is None else codec.loads(stored)
         except ValueError:
             return None
-        return self._clean(masked(value, sensitive_names(self._job.task_name)))
-
-    def _clean(self, value: Any) -> Any:
-        """The same without the texts that were given as secrets."""
-        if not self._secrets:
-            return value
-        if isinstance(value, str):
-            return self.text(value)
-        if isinstance(value, list):
-            return [self._clean(item) for item in value]
-        if isinstance(value, dict):
-            return {key: self._clean(item) for key, item in value.items()}
-        return value
+        return cleaned(masked(value, sensitive_names(self._job.task_name)), self._secrets)
 
     def text(self, text: str) -> str:
         return redacted(text, self._secrets)

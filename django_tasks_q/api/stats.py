@@ -136,9 +136,20 @@ class Stats(TasksView, GenericAPIView):
 class Health(TasksView, GenericAPIView):
     """Whether a worker is alive: 200 if so, else 503. For load balancers and alarms."""
 
-    permission_classes = (CanViewWorkers,)
+    permission_classes: Any = (CanViewWorkers,)
     serializer_class = HealthSerializer
     queryset = Worker.objects.none()
+
+    def is_public(self) -> bool:
+        known = backend()
+        return known is not None and known.settings.public_health
+
+    def get_authenticators(self) -> Any:
+        # A load balancer has no credentials, and what it sends for others is of no matter.
+        return [] if self.is_public() else super().get_authenticators()
+
+    def get_permissions(self) -> Any:
+        return [] if self.is_public() else super().get_permissions()
 
     @described("health", responses={200: HealthSerializer, 503: HealthSerializer}, tag="stats")
     def get(self, request: Request, *args: Any, **kwargs: Any) -> Response:

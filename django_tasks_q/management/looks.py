@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from argparse import ArgumentParser
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 from typing import Any
 from uuid import UUID
@@ -16,7 +16,7 @@ from django.utils import timezone
 from .. import codec
 from ..descriptions import described, line
 from ..exceptions import TaskNotRegistered
-from ..masking import masked, masked_arguments, redacted, secrets_of, sensitive_names
+from ..masking import cleaned, masked, masked_arguments, redacted, secrets_of, sensitive_names
 from ..models import Attempt, Job, Progress, Queue, Statistic, Worker
 from ..models.statistic import percentiles
 from ..registry import registry
@@ -93,19 +93,23 @@ def _data(job: Job) -> dict[str, Any]:
         args, kwargs = codec.loads(job.arguments)
         secrets = secrets_of(job.task_name, args, kwargs)
         args, kwargs = masked_arguments(job.task_name, args, kwargs)
-        result = (
-            None if job.result is None else masked(codec.loads(job.result), sensitive_names(job.task_name))
-        )
-        metadata = masked(codec.loads(job.metadata or "null"), sensitive_names(job.task_name))
-    except (TypeError, ValueError, RecursionError):
-        args, kwargs, result, metadata, secrets = [], {}, None, None, set()
+    except (AttributeError, LookupError, RecursionError, TypeError, ValueError):
+        args, kwargs, secrets = [], {}, set()
+
+    def shown(stored: str | None) -> Any:
+        try:
+            value = None if stored is None else codec.loads(stored)
+        except (RecursionError, ValueError):
+            return None
+        return cleaned(masked(value, sensitive_names(job.task_name)), secrets)
+
     attempts = Attempt._default_manager.using(database()).filter(job=job).order_by("fence")
     return {
         "args": args,
         "kwargs": kwargs,
-        "result": result,
-        "metadata": metadata,
-        "progress": _progress(job, sensitive_names(job.task_name)),
+        "result": shown(job.result),
+        "metadata": shown(job.metadata),
+        "progress": _progress(job, shown),
         "attempt_records": [
             {
                 "number": attempt.number,
@@ -121,15 +125,16 @@ def _data(job: Job) -> dict[str, Any]:
     }
 
 
-def _progress(job: Job, names: Collection[str]) -> dict[str, Any] | None:
+def _progress(job: Job, shown: Callable[[str | None], Any]) -> dict[str, Any] | None:
     found = Progress._default_manager.using(database()).filter(job_id=job.pk).first()
     if found is None:
         return None
-    try:
-        value = masked(codec.loads(found.value or "null"), names)
-    except (ValueError, RecursionError):
-        value = None
-    told = {"current": found.current, "total": found.total, "message": found.message, "value": value}
+    told = {
+        "current": found.current,
+        "total": found.total,
+        "message": found.message,
+        "value": shown(found.value or None),
+    }
     return told | {"updated_at": found.updated_at}
 
 

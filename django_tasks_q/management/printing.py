@@ -33,13 +33,13 @@ class Printer:
         width = max(map(len, facts), default=0)
         for key, value in facts.items():
             shown = value if isinstance(value, str) else json.dumps(value, default=_plain, ensure_ascii=False)
-            self.write(f"{key.ljust(width)}  {_printable(shown)}".rstrip())
+            self.write(f"{key.ljust(width)}  {on_terminal(shown)}".rstrip())
 
     def line(self, text: str, data: Any) -> None:
         if self.as_json:
             self.json(data)
         else:
-            self.write(_printable(text))
+            self.write(on_terminal(text))
 
     def json(self, data: Any) -> None:
         self.write(json.dumps(data, indent=2, default=_plain))
@@ -61,9 +61,9 @@ def _cell(value: Any) -> str:
         return ""
     if isinstance(value, datetime):
         return value.isoformat(sep=" ", timespec="seconds")
-    return _printable(str(value)).replace("\n", " ")
+    return on_terminal(str(value)).replace("\n", " ")
 
 
-def _printable(text: str) -> str:
-    """Without what a terminal would obey."""
+def on_terminal(text: str) -> str:
+    """A text without what a terminal would obey: that is written as Python does."""
     return "".join(c if c.isprintable() or c == "\n" else repr(c)[1:-1] for c in text)

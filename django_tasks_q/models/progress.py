@@ -1,3 +1,5 @@
+import math
+
 from django.db import models
 from django.utils.translation import gettext_lazy as _
 
@@ -33,4 +35,6 @@ class Progress(models.Model):
     @property
     def share(self) -> float | None:
         """Between 0 and 1; None where nobody knows how much there is to do."""
-        return min(1.0, max(0.0, self.current / self.total)) if self.total else None
+        if not self.total or not math.isfinite(self.current) or not math.isfinite(self.total):
+            return None
+        return min(1.0, max(0.0, self.current / self.total))

@@ -30,6 +30,7 @@ from ...worker.report import Report
 from ..arguments import add_capacity, add_choice, add_ends
 from ..backends import stored
 from ..choosing import declared_queues, refuse_several
+from ..printing import on_terminal
 
 #: What the system may run out of: descriptors, memory, processes, room on a disk.
 SCARCE = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN, errno.ENOSPC)
@@ -56,7 +57,7 @@ class Command(BaseCommand):
         _check_caller()
         backend = stored(options["backend"])
         config = self._config(options, backend)
-        report = Report(self.stdout.write, options["verbosity"])
+        report = Report(lambda text: self.stdout.write(on_terminal(text)), options["verbosity"])
         report.line(f"{_banner(config)} Stop with Ctrl-C.")
         with borrowed_signals(is_last=getattr(self, "_called_from_command_line", False)):
             self._work(config, backend, report)
