@@ -25,18 +25,13 @@ _encoder = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(","
 def dump_arguments(args: Sequence[Any], kwargs: Mapping[str, Any], max_bytes: int) -> str:
     """Encode a call's arguments as one JSON text, ``[args, kwargs]``. Raises what ``dumps`` raises."""
     try:
-        _check_arguments(args, kwargs)
+        for index, value in enumerate(args):
+            _check(value, f"Argument {index}", 1)
+        for name, value in kwargs.items():
+            _check(value, f"Argument {name}", 1)
     except _HasSubclass:
-        args, kwargs = plain(list(args)), plain(dict(kwargs))
-        _check_arguments(args, kwargs)
+        return dump_arguments(plain(list(args)), plain(dict(kwargs)), max_bytes)
     return _encoded([list(args), dict(kwargs)], "The arguments", max_bytes)
-
-
-def _check_arguments(args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
-    for index, value in enumerate(args):
-        _check(value, f"Argument {index}", 1)
-    for name, value in kwargs.items():
-        _check(value, f"Argument {name}", 1)
 
 
 def dumps(value: Any, *, what: str, max_bytes: int | None = None) -> str:

@@ -61,13 +61,13 @@ class DatabaseBackend(framework.BaseTaskBackend):
         """Alias of the database that holds the jobs."""
         if alias := self.settings.database:
             return alias
-        from ..models import Job
+        from .needs import Job
 
         return router.db_for_write(Job)
 
     @property
     def storage(self) -> Storage:
-        from ..storage import storage_for
+        from .needs import storage_for
 
         return storage_for(self.database)
 
@@ -100,9 +100,7 @@ class DatabaseBackend(framework.BaseTaskBackend):
         self, task: framework.Task[P, R], calls: Iterable[tuple[Sequence[Any], Mapping[str, Any]]]
     ) -> Sequence[TaskResult[P, R]]:
         """Store many calls at once, all or none. Raises what ``enqueue`` raises."""
-        from ..models.identifiers import uuid7_texts
-        from ..results import Results
-        from ..storage import Send
+        from .needs import Results, Send, uuid7_texts
 
         self.validate_task(task)
         ours: Task[P, R] = Task.adopt(task)
@@ -128,9 +126,7 @@ class DatabaseBackend(framework.BaseTaskBackend):
         They are in JSON types. Raises InvalidTask for a task that this backend refuses, UnstorableValue
         for arguments too large.
         """
-        from ..models.identifiers import uuid7_texts
-        from ..results import Results
-        from ..storage import Send
+        from .needs import Results, Send, uuid7_texts
 
         self.validate_task(task)
         if self.settings.routes:
@@ -143,7 +139,7 @@ class DatabaseBackend(framework.BaseTaskBackend):
 
     def _keep(self, results: Results[P, R], send: Send) -> Results[P, R]:
         """Store jobs in the caller's transaction, or after it where that is on another database."""
-        from ..waiting import sent_in
+        from .needs import sent_in
 
         database = self.database
         elsewhere = open_elsewhere(database) if send.arguments else None
@@ -160,8 +156,7 @@ class DatabaseBackend(framework.BaseTaskBackend):
 
         Raises InvalidTask for a task that this backend refuses, UnstorableValue for arguments too large.
         """
-        from ..models.identifiers import uuid7_texts
-        from ..storage import Send
+        from .needs import Send, uuid7_texts
 
         self.validate_task(task)
         refuse_internal(task.name)
@@ -215,7 +210,7 @@ class DatabaseBackend(framework.BaseTaskBackend):
 
     def store_quietly(self, database: str, send: Send) -> None:
         """The same where no receiver may be called, as in the worker."""
-        from ..storage import storage_for
+        from .needs import storage_for
 
         storage = storage_for(database)
         storage.enqueue(send)
@@ -229,8 +224,7 @@ class DatabaseBackend(framework.BaseTaskBackend):
 
     def get_result_from(self, database: str, result_id: str) -> TaskResult[..., Any]:
         """The same from the database of that alias, for a worker that was started on another one."""
-        from ..models import Attempt, Job
-        from ..results import task_result
+        from .needs import Attempt, Job, task_result
 
         try:
             job_id = UUID(str(result_id))
