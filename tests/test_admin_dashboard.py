@@ -315,3 +315,15 @@ def test_one_is_not_many(viewer: Client) -> None:
     assert "1 attempt failed" in text
     for many in ("1 jobs", "1 attempts", "1 runs"):
         assert many not in text
+
+
+def test_many_notices_of_a_kind_are_summed_up(viewer: Client) -> None:
+    make_worker(queues='["other"]')
+    for number in range(9):
+        make_job(queue_name=f"q{number}", task_name=f"nobody.knows{number}")
+    for _ in range(3):
+        make_job(queue_name="q8", task_name="nobody.knows8")
+    found = viewer.get(DASHBOARD).context_data["notices"]
+    assert len(found) == 12
+    assert [notice.what for notice in found].count("4 more of this kind.") == 2
+    assert found[0].what == "No worker serves the queue “q8”, where 4 jobs wait."

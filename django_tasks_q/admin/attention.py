@@ -25,6 +25,10 @@ HALF, PART = 0.5, 0.1
 FEW, MANY, VERY_MANY = 5, 10, 1_000
 
 
+#: Notices of one kind that are shown each for itself.
+SHOWN = 5
+
+
 class Notice(NamedTuple):
     """One trouble: what it is, what to do, and where."""
 
@@ -56,6 +60,13 @@ def notices(
         *_stuck_schedules(schedules),
         *_versions(fleet),
     ]
+
+
+def _rest(found: Sequence[Any], kind: str, link: str) -> Iterator[Notice]:
+    """How many there are of a kind beside those that are shown each for itself."""
+    if (more := len(found) - SHOWN) > 0:
+        what = ngettext("%(count)s more of this kind.", "%(count)s more of this kind.", more)
+        yield Notice(kind, what % {"count": f"{more:,}"}, "", _("Show all"), link)
 
 
 def _no_workers(overview: Overview, fleet: staff.Fleet) -> Iterator[Notice]:
@@ -113,73 +124,90 @@ def _stuck(overview: Overview, fleet: staff.Fleet) -> Iterator[Notice]:
 def _unserved(overview: Overview, fleet: staff.Fleet) -> Iterator[Notice]:
     if not fleet.at_work:
         return
-    for queue in sorted(overview.queues):
+    unserved = [
+        queue for queue in overview.queues if overview.number(queue, "ready") and not fleet.room(queue)
+    ]
+    unserved.sort(key=lambda queue: (-overview.number(queue, "ready"), queue))
+    for queue in unserved[:SHOWN]:
         count = overview.number(queue, "ready")
-        if count and not fleet.room(queue):
-            yield Notice(
-                "bad",
-                ngettext(
-                    "No worker serves the queue “%(queue)s”, where %(count)s job waits.",
-                    "No worker serves the queue “%(queue)s”, where %(count)s jobs wait.",
-                    count,
-                )
-                % {"queue": queue[1], "count": overview.count(queue, "ready")},
-                _("Start a worker for it: manage.py runworker --backend %(backend)s --queue %(queue)s")
-                % {"backend": queue[0], "queue": queue[1]},
-                _("Show the jobs"),
-                url("job_changelist", status="ready", queue=queue[1]),
+        yield Notice(
+            "bad",
+            ngettext(
+                "No worker serves the queue “%(queue)s”, where %(count)s job waits.",
+                "No worker serves the queue “%(queue)s”, where %(count)s jobs wait.",
+                count,
             )
+            % {"queue": queue[1], "count": overview.count(queue, "ready")},
+            _("Start a worker for it: manage.py runworker --backend %(backend)s --queue %(queue)s")
+            % {"backend": queue[0], "queue": queue[1]},
+            _("Show the jobs"),
+            url("job_changelist", status="ready", queue=queue[1]),
+        )
+    yield from _rest(unserved, "bad", url("queue_changelist"))
 
 
 def _unknown(overview: Overview) -> Iterator[Notice]:
-    for task, count in sorted(overview.ready_tasks.items()):
-        if task not in registry:
-            yield Notice(
-                "bad",
-                ngettext(
-                    "%(count)s job waits for the task “%(task)s”, which nobody here knows.",
-                    "%(count)s jobs wait for the task “%(task)s”, which nobody here knows.",
-                    count,
-                )
-                % {"count": f"{count:,}", "task": task},
-                _("Deploy the task, give one that exists this name as an alias, or discard the jobs."),
-                _("Show the jobs"),
-                url("job_changelist", status="ready", task=task),
+    unknown = [(-count, task) for task, count in overview.ready_tasks.items() if task not in registry]
+    # Tasks are counted among the jobs that are taken next.
+    more = "+" if overview.is_capped("ready") else ""
+    for minus, task in sorted(unknown)[:SHOWN]:
+        count = -minus
+        yield Notice(
+            "bad",
+            ngettext(
+                "%(count)s job waits for the task “%(task)s”, which nobody here knows.",
+                "%(count)s jobs wait for the task “%(task)s”, which nobody here knows.",
+                count,
             )
+            % {"count": f"{count:,}{more}", "task": task},
+            _("Deploy the task, give one that exists this name as an alias, or discard the jobs."),
+            _("Show the jobs"),
+            url("job_changelist", status="ready", task=task),
+        )
+    yield from _rest(unknown, "bad", url("job_changelist", status="ready"))
 
 
 def _paused(overview: Overview, queues: Iterable[Any]) -> Iterator[Notice]:
-    for queue in queues:
+    paused = [
+        queue for queue in queues if queue.is_paused and overview.number((queue.backend, queue.name), "ready")
+    ]
+    for queue in paused[:SHOWN]:
         name = (queue.backend, queue.name)
         count = overview.number(name, "ready")
-        if queue.is_paused and count:
-            yield Notice(
-                "warn",
-                ngettext(
-                    "The queue “%(queue)s” is paused, and %(count)s job waits in it.",
-                    "The queue “%(queue)s” is paused, and %(count)s jobs wait in it.",
-                    count,
-                )
-                % {"queue": queue.name, "count": overview.count(name, "ready")},
-                queue.pause_reason or _("Resume it when they may run."),
-                _("Show the queues"),
-                url("queue_changelist"),
+        yield Notice(
+            "warn",
+            ngettext(
+                "The queue “%(queue)s” is paused, and %(count)s job waits in it.",
+                "The queue “%(queue)s” is paused, and %(count)s jobs wait in it.",
+                count,
             )
+            % {"queue": queue.name, "count": overview.count(name, "ready")},
+            queue.pause_reason or _("Resume it when they may run."),
+            _("Show the queues"),
+            url("queue_changelist"),
+        )
+    yield from _rest(paused, "warn", url("queue_changelist"))
 
 
 def _waiting_long(overview: Overview, fleet: staff.Fleet, queues: Iterable[Any]) -> Iterator[Notice]:
     paused = {(queue.backend, queue.name) for queue in queues if queue.is_paused}
-    for queue, moment in sorted(overview.oldest.items()):
-        age = timezone.now() - moment
-        if age > PATIENCE and queue not in paused and fleet.room(queue):
-            yield Notice(
-                "warn",
-                _("A job has been ready in the queue “%(queue)s” for %(time)s.")
-                % {"queue": queue[1], "time": text.roughly(age.total_seconds())},
-                _("Its workers do not keep up: start more, or look what holds them."),
-                _("Show running jobs"),
-                url("job_changelist", status="running", queue=queue[1]),
-            )
+    now = timezone.now()
+    found = [
+        (moment, queue)
+        for queue, moment in overview.oldest.items()
+        if now - moment > PATIENCE and queue not in paused and fleet.room(queue)
+    ]
+    for moment, queue in sorted(found)[:SHOWN]:
+        age = now - moment
+        yield Notice(
+            "warn",
+            _("A job has been ready in the queue “%(queue)s” for %(time)s.")
+            % {"queue": queue[1], "time": text.roughly(age.total_seconds())},
+            _("Its workers do not keep up: start more, or look what holds them."),
+            _("Show running jobs"),
+            url("job_changelist", status="running", queue=queue[1]),
+        )
+    yield from _rest(found, "warn", url("queue_changelist"))
 
 
 def _late(fleet: staff.Fleet) -> Iterator[Notice]:

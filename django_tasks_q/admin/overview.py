@@ -90,6 +90,10 @@ class Overview:
             if counts.ready_since is not None
         }
 
+    def is_capped(self, tab: str) -> bool:
+        """Whether there are more jobs than were counted, in a state that has an index."""
+        return self.total[tab] > CAP
+
     def shown(self, tab: str) -> str:
         """A count as text, which says where there are more."""
         count = self.total[tab]

@@ -12,7 +12,8 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from django_tasks_q.models import Attempt, Job, Worker
+from django_tasks_q.models import Attempt, Job, Statistic, Worker
+from django_tasks_q.models.statistic import FIGURES
 
 from ..admin_support import DASHBOARD, JOBS, QUEUES, SCREENS
 from ..conftest import Router
@@ -208,3 +209,65 @@ def test_screens_are_quick(client, full, url):
     total, python, database = (min(each) * 1000 for each in (times, ours, theirs))
     print(f"{total:.0f} ms, worked {python:.0f} ms in Python and {database:.0f} ms in PostgreSQL: {url}")
     assert total < 1000  # of a busy machine; docs/reference/admin.md has figures
+
+
+#: A thousand queues with jobs, and what five thousand tasks did in the last hour.
+VERY_MANY = (
+    """
+INSERT INTO {job} (id, task_name, queue_name, backend, priority, status, arguments, options, max_attempts,
+                   fence, attempts, crashes, enqueued_at, error_code)
+SELECT GEN_RANDOM_UUID(), 'task' || number, 'queue' || number %% 1000, 'default', number %% 5, 'READY',
+       '[[],{{}}]', '', 1, 0, 0, 0, NOW(), '' FROM GENERATE_SERIES(1, 20000) AS number
+""",
+    """
+INSERT INTO {statistic} (backend, moment, queue_name, task_name, {figures})
+SELECT 'default', DATE_TRUNC('minute', NOW()) - number %% 10 * INTERVAL '1 minute', 'queue' || number %% 1000,
+       'task' || number / 10, {ones} FROM GENERATE_SERIES(0, 49999) AS number
+""",
+)
+
+
+def test_a_dashboard_of_very_many_queues_workers_and_tasks(full, client):
+    now = timezone.now()
+    figures = [*FIGURES]
+    names = {
+        "job": JOB,
+        "statistic": Statistic._meta.db_table,
+        "figures": ", ".join(figures),
+        "ones": ", ".join("1" for _ in figures),
+    }
+    with full.cursor() as cursor:
+        for statement in VERY_MANY:
+            cursor.execute(statement.format(**names), [])
+        cursor.execute(f"ANALYZE {JOB}")
+        cursor.execute(f"ANALYZE {names['statistic']}")
+    Worker.objects.using(ALIAS).bulk_create(
+        Worker(
+            name=f"w{number}",
+            hostname="h",
+            pid=number + 1,
+            backend="default",
+            processes=4,
+            version="1",
+            queues=f'["queue{number}", "queue{number + 500}"]',
+            started_at=now,
+            heartbeat_at=now,
+            lease_expires_at=now + timedelta(days=1),
+        )
+        for number in range(500)
+    )
+    for url in (DASHBOARD, QUEUES):
+        client.get(url)
+        with CaptureQueriesContext(full) as queries:
+            taken = []
+            for _ in range(3):
+                began, python, database = time.perf_counter(), time.process_time(), computed(full)
+                response = client.get(url)
+                taken.append(
+                    (time.perf_counter() - began, time.process_time() - python, computed(full) - database)
+                )
+        total, python, database = (round(min(each) * 1000) for each in zip(*taken, strict=True))
+        print(f"{total} ms, worked {python} ms in Python and {database} ms in PostgreSQL: {url}")
+        assert response.status_code == 200
+        assert len(queries) < 3 * 25
+        assert python + database < 1000  # far below on a machine that is not busy
