@@ -80,7 +80,7 @@ class Finite(serializers.FloatField):
     """A number as it is shown. One that JSON does not have, which somebody else has stored, is null."""
 
     def to_representation(self, value: Any) -> Any:
-        number = super().to_representation(value)
+        number: Any = super().to_representation(value)
         return number if math.isfinite(number) else None
 
 

@@ -25,7 +25,7 @@ from ..definition import P, R, Task
 from ..exceptions import UnstorableValue
 from ..failpoints import failpoint
 from ..parameters import Parameters
-from ..registry import refuse_internal
+from ..registry import INTERNAL, refuse_internal
 from ..routes import routed
 from ..states import JobStatus
 from ..task_options import DEFAULT
@@ -104,7 +104,8 @@ class DatabaseBackend(framework.BaseTaskBackend):
 
         self.validate_task(task)
         ours: Task[P, R] = Task.adopt(task)
-        refuse_internal(ours.name)
+        if ours.name.startswith(INTERNAL):
+            refuse_internal(ours.name)
         if self.settings.routes:
             ours = ours.routed(routed(ours.name, self.settings.routes))
         limit = self.settings.max_arguments_bytes

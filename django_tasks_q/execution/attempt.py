@@ -73,7 +73,7 @@ class Attempt:
     def bind(self) -> Outcome | None:
         """Decode the arguments and see whether they fit the function. Answers an Outcome if not."""
         try:
-            args, kwargs = codec.loads(self.job.arguments)
+            args, kwargs = codec.decode(self.job.arguments)
             self.task.check_arguments(args, kwargs)
             if self.body.parameters.typed:
                 args, kwargs = self.body.parameters.decoded(args, kwargs)
