@@ -181,6 +181,7 @@ class Schedules(Session):
             ours |= Q(origin=Origin.CODE)
         workers = Worker.objects.using(self.alias)
         owner = workers.filter(id=OuterRef("declared_by"))
+        own = workers.none() if worker_id is None else workers.filter(id=worker_id)
         return (
             self._schedules(backend)
             .filter(ours)
@@ -188,7 +189,7 @@ class Schedules(Session):
                 now=DatabaseNow(),
                 owner_lease=Subquery(owner.values("lease_expires_at")),
                 owner_started=Subquery(owner.values("started_at")),
-                own_started=Subquery(workers.filter(id=worker_id).values("started_at")),
+                own_started=Subquery(own.values("started_at")),
             )
         )
 
