@@ -14,9 +14,9 @@ from django.utils.functional import Promise
 LONGEST = 100 * 365 * 24 * 3600.0
 
 
-def plain(number: float) -> str:
+def plain(number: float | None) -> str:
     """A number for people to read: all its digits before the point, up to six behind it, and no exponent."""
-    if not math.isfinite(number):
+    if number is None or not math.isfinite(number):
         return str(number)
     text = f"{Decimal(repr(round(float(number), 6) or float(number))):f}"
     return text.rstrip("0").rstrip(".") if "." in text else text

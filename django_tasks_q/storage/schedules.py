@@ -181,7 +181,7 @@ class Schedules(Session):
             ours |= Q(origin=Origin.CODE)
         workers = Worker.objects.using(self.alias)
         owner = workers.filter(id=OuterRef("declared_by"))
-        own = workers.filter(id__in=[worker_id] if worker_id else [])
+        own = workers.none() if worker_id is None else workers.filter(id=worker_id)
         return (
             self._schedules(backend)
             .filter(ours)

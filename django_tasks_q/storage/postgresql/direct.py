@@ -176,5 +176,5 @@ def _is_djangos(function: Any) -> bool:
 
 def _is_plain(raw: Any) -> bool:
     """Whether a connection of the driver is nothing but that, so that its cursors have nothing to add."""
-    plain: tuple[Any, ...] = (base.Cursor, base.ServerBindingCursor)
-    return raw is None or (type(raw) is Connection and raw.cursor_factory in plain)
+    kinds: tuple[Any, ...] = (base.Cursor, base.ServerBindingCursor)
+    return raw is None or (type(raw) is Connection and raw.cursor_factory in kinds)
