@@ -18,8 +18,10 @@ class DjangoTasksQConfig(AppConfig):
             return  # the check says what to install; without the framework there are no tasks
 
         from .discovery import discover_tasks
+        from .execution.job_log import take_over
         from .registry import registry
 
+        take_over()
         self.registry = registry
         discover_tasks()
         django_checks.register(checks.check_backends, "tasks")

@@ -11,6 +11,7 @@ from typing import Any
 from asgiref.sync import iscoroutinefunction
 
 from .annotations import Converter, converter_for, hints_of_function
+from .annotations.converters import Instances
 from .annotations.hints import is_dependency
 from .depends import dependencies_of
 from .exceptions import UnstorableValue
@@ -102,11 +103,18 @@ class Parameters:
         if not self.typed:
             return args, kwargs
 
+        instances = Instances()
+
         def encode(converter: Converter, value: Any, place: str) -> Any:
             try:
-                return converter.encode(value, f"{name}(): argument {place}")
+                stored = converter.encode(value, f"{name}(): argument {place}")
             except RecursionError:
                 raise UnstorableValue(f"{name}(): argument {place} is nested too deep.") from None
+            try:
+                instances.want(converter, stored)
+            except ValueError as error:
+                raise UnstorableValue(f"{name}(): {error}") from None
+            return stored
 
         return self._converted(encode, args, kwargs)
 
@@ -120,9 +128,17 @@ class Parameters:
         if not self.typed:
             return args, kwargs
 
+        instances = Instances()
+        if self.needs_database:
+
+            def want(converter: Converter, stored: Any, place: str) -> None:
+                instances.want(converter, stored)
+
+            self._converted(want, args, kwargs)
+
         def decode(converter: Converter, stored: Any, place: str) -> Any:
             try:
-                return converter.decode(stored)
+                return converter.read(stored, instances.load)
             except (TypeError, ValueError) as error:
                 raise ValueError(f"argument {place}: {error}") from error
 

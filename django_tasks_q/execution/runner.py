@@ -17,7 +17,8 @@ from ..definition import Task
 from ..exceptions import ReceiverTimeout
 from ..executors import Executor, ProcessExecutor
 from ..forks import OneProcess, leave
-from ..outcomes import Outcome
+from ..outcomes import Aftermath, Outcome
+from ..policy import class_path
 from ..registry import registry
 from ..resolver import Resolver
 from ..robust_logging import robust_logger
@@ -28,6 +29,7 @@ from .attempt import Attempt
 from .body import Body
 from .connections import clean_connections, drop_dead_connections
 from .control import Control
+from .isolation import isolated
 from .sessions import watch_sessions
 from .syncthreads import SyncThreads
 from .transaction import completed_in_transaction
@@ -81,18 +83,31 @@ class Runner:
         # A copy, so that what the task leaves in context variables (language, time zone) ends with it.
         context = contextvars.copy_context()
         try:
-            outcome = context.run(self._run, job, control or Control(), hooks or Control())
+            outcome = context.run(self._isolated, job, control or Control(), hooks or Control())
         except BaseException as error:  # a hostile exception, or a mistake of this package
             if os.getpid() != self.pid:
                 leave(error)
-            outcome = endings.by_internal_error(job, error)
+            outcome = context.run(self._heard, endings.by_internal_error(job, error), error)
         if os.getpid() != self.pid:
             leave(None)
         self._clean()
         return outcome
 
-    def _run(self, job: ClaimedJob, control: Control, hooks: Control) -> Outcome:
-        attempt = Attempt(self, job, control)
+    def _isolated(self, job: ClaimedJob, control: Control, hooks: Control) -> Outcome:
+        with isolated():
+            attempt = Attempt(self, job, control)
+            return self._heard(self._run(attempt, job, control, hooks), attempt.exception)
+
+    def _heard(self, outcome: Outcome, exception: BaseException | None) -> Outcome:
+        """The outcome, with what receivers of ``task_finished`` are given, if there are any for it."""
+        if not outcome.is_final or not self.announcer.is_heard(outcome):
+            return outcome
+        failure = outcome.failure
+        if failure is None or failure.exception_class != class_path(type(exception)):
+            exception = None  # it is not what the job has failed with
+        return outcome._replace(aftermath=Aftermath(exception, contextvars.copy_context()))
+
+    def _run(self, attempt: Attempt, job: ClaimedJob, control: Control, hooks: Control) -> Outcome:
         if (refusal := attempt.bind()) is not None:
             return refusal
         if self.announcer.starts_are_heard:
@@ -109,25 +124,28 @@ class Runner:
     async def arun(self, job: ClaimedJob, control: Control, threads: SyncThreads) -> Outcome:
         """See run(). Blocking code that the coroutine calls in a proper way runs in one of ``threads``."""
         try:
-            outcome = await self._arun(job, control, threads)
+            outcome = await self._aisolated(job, control, threads)
         except BaseException as error:
             if os.getpid() != self.pid:
                 leave(error)
-            outcome = endings.by_internal_error(job, error)
+            outcome = self._heard(endings.by_internal_error(job, error), error)
         if os.getpid() != self.pid:
             leave(None)
         return outcome
 
-    async def _arun(self, job: ClaimedJob, control: Control, threads: SyncThreads) -> Outcome:
-        attempt = Attempt(self, job, control)
-        reads = attempt.body.parameters.needs_database
-        if not reads and (refusal := attempt.bind()) is not None:
+    async def _aisolated(self, job: ClaimedJob, control: Control, threads: SyncThreads) -> Outcome:
+        with isolated():
+            attempt = Attempt(self, job, control)
+            return self._heard(await self._arun(attempt, job, control, threads), attempt.exception)
+
+    async def _arun(
+        self, attempt: Attempt, job: ClaimedJob, control: Control, threads: SyncThreads
+    ) -> Outcome:
+        if (refusal := attempt.bind()) is not None:
             return refusal
         if self.announcer.starts_are_heard:
             await self.atell(threads, lambda: self.announcer.started(job))
         async with threads.lend():
-            if reads and (refusal := await sync_to_async(attempt.bind)()) is not None:
-                return refusal
             running.set(attempt)
             return await attempt.aoutcome_of(lambda: control.awaited(attempt.call))
 
@@ -164,13 +182,19 @@ class Runner:
 
     def finished(self, job: ClaimedJob, outcome: Outcome) -> None:
         """Tell the receivers of ``task_finished``, once the outcome stands in the database."""
-        self.announcer.finished(job, outcome)
+        after = outcome.aftermath
+        context = contextvars.copy_context() if after is None else after.context
+        context.run(self.announcer.finished, job, outcome)
         self._clean()
 
     def finished_elsewhere(self, job_id: str) -> None:
         """The same for a job whose own process is gone: its row knows all."""
-        self.announcer.finished_elsewhere(job_id)
+        contextvars.copy_context().run(self._finished_elsewhere, job_id)
         self._clean()
+
+    def _finished_elsewhere(self, job_id: str) -> None:
+        with isolated():
+            self.announcer.finished_elsewhere(job_id)
 
 
 def _unheard(note: Note) -> None:
