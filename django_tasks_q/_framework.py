@@ -1,6 +1,7 @@
 """The one import of Django's Tasks framework: ``django.tasks`` on 6.0 and later, its backport before."""
 
 import logging
+import sys
 from typing import TYPE_CHECKING, Any
 
 import django
@@ -85,6 +86,25 @@ _LOGGED = {
 }
 
 
+logger = _signals.logger
+log_task_finished = _signals.log_task_finished
+
+
+def log_endings_by(receiver: Any) -> None:
+    """Have ``receiver`` called for ``task_finished`` instead of the framework's own receiver, which logs.
+
+    A project that has disconnected that one gets neither.
+    """
+    if task_finished.disconnect(log_task_finished):
+        task_finished.connect(receiver)
+        _LOGGED[task_finished] = (id(receiver), logging.INFO)
+
+
+def handled_exception() -> BaseException | None:
+    """The exception that is being handled, as it is while ``task_finished`` is sent for a failure."""
+    return sys.exc_info()[1]
+
+
 def is_heard(signal: Any) -> bool:
     """Whether a signal has an effect: another receiver than the framework's own, or a handler for its record.
 
@@ -117,7 +137,11 @@ __all__ = [
     "TaskResultDoesNotExist",
     "TaskResultMismatch",
     "TaskResultStatus",
+    "handled_exception",
     "is_heard",
+    "log_endings_by",
+    "log_task_finished",
+    "logger",
     "task_backends",
     "task_enqueued",
     "task_finished",

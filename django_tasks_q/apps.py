@@ -19,8 +19,10 @@ class DjangoTasksQConfig(AppConfig):
             return  # the check says what to install; without the framework there are no tasks
 
         from .discovery import discover_tasks, watch_broken
+        from .execution.job_log import take_over
         from .registry import registry
 
+        take_over()
         self.registry = registry
         discover_tasks()
         autoreload_started.connect(watch_broken)

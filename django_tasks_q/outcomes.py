@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextvars import Context
 from dataclasses import dataclass
 from typing import NamedTuple
 from uuid import UUID
@@ -68,6 +69,15 @@ class Failure:
         )
 
 
+class Aftermath(NamedTuple):
+    """What receivers of ``task_finished`` are given, and only the process has that ran the attempt."""
+
+    #: What the attempt raised, if that is what the outcome tells of.
+    exception: BaseException | None
+    #: The attempt's context variables, as they were at its end.
+    context: Context
+
+
 class Outcome(NamedTuple):
     """One ending of one attempt: what to record, and the state the job goes to.
 
@@ -87,6 +97,8 @@ class Outcome(NamedTuple):
     is_written: bool = False
     #: Nobody told the attempt whether the transaction was committed in which it completed its job.
     in_doubt: bool = False
+    #: Set where somebody is to be told of the end of the job. It stays in this process.
+    aftermath: Aftermath | None = None
 
     @classmethod
     def successful(cls, job_id: UUID, fence: int, result: str, duration: float) -> Outcome:

@@ -11,7 +11,7 @@ from typing import Any
 from asgiref.sync import iscoroutinefunction
 
 from .annotations import Converter, converter_for, hints_of_function
-from .annotations.converters import Load, fetched
+from .annotations.converters import Instances, Load
 from .annotations.hints import is_dependency
 from .depends import dependencies_of
 from .exceptions import UnstorableValue
@@ -103,31 +103,51 @@ class Parameters:
         if not self.typed:
             return args, kwargs
 
+        instances = Instances()
+
         def encode(converter: Converter, value: Any, place: str) -> Any:
             try:
-                return converter.encode(value, f"{name}(): argument {place}")
+                stored = converter.encode(value, f"{name}(): argument {place}")
             except RecursionError:
                 raise UnstorableValue(f"{name}(): argument {place} is nested too deep.") from None
+            try:
+                instances.want(converter, stored)
+            except ValueError as error:
+                raise UnstorableValue(f"{name}(): {error}") from None
+            return stored
 
         return self._converted(encode, args, kwargs)
 
     def decoded(
-        self, args: Sequence[Any], kwargs: Mapping[str, Any], load: Load = fetched
+        self, args: Sequence[Any], kwargs: Mapping[str, Any], load: Load | None = None
     ) -> tuple[Sequence[Any], Mapping[str, Any]]:
         """The arguments as they were before ``encoded()``. Raises ValueError for those that cannot be read.
 
-        With the default of ``load`` it asks the database if ``needs_database``, and raises what that raises.
+        Without ``load`` it asks the database if ``needs_database``, and raises what that raises.
         """
         if not self.typed:
             return args, kwargs
 
+        source = load or self._instances(args, kwargs).load
+
         def decode(converter: Converter, stored: Any, place: str) -> Any:
             try:
-                return converter.read(stored, load)
+                return converter.read(stored, source)
             except (TypeError, ValueError) as error:
                 raise ValueError(f"argument {place}: {error}") from error
 
         return self._converted(decode, args, kwargs)
+
+    def _instances(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Instances:
+        """The rows of models that stored arguments name. Raises ValueError where they are too many."""
+        instances = Instances()
+        if self.needs_database:
+
+            def want(converter: Converter, stored: Any, place: str) -> None:
+                instances.want(converter, stored)
+
+            self._converted(want, args, kwargs)
+        return instances
 
     def _converted(
         self,

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import MutableMapping
 from contextlib import suppress
 from typing import Any
 
 
 class RobustLogger(logging.LoggerAdapter[logging.Logger]):
     """A logger that raises nothing, whatever a handler or its stream raises."""
+
+    def process(self, msg: Any, kwargs: MutableMapping[str, Any]) -> tuple[Any, MutableMapping[str, Any]]:
+        return msg, kwargs
 
     def log(self, level: int, msg: object, *args: object, **kwargs: Any) -> None:
         kwargs["stacklevel"] = kwargs.get("stacklevel", 1) + 1

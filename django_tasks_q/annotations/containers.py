@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
 from ..exceptions import UnstorableValue
-from .converters import Converter, Load, encoded, read
+from .converters import Converter, Load, Row, encoded, read, references
 
 
 class Items(Converter):
@@ -42,6 +42,11 @@ class Items(Converter):
             raise self.misread(stored)
         return self.make(read(self.item, item, load) for item in stored)
 
+    def references(self, stored: Any) -> Iterator[Row]:
+        if isinstance(stored, list):
+            for item in stored:
+                yield from references(self.item, item)
+
 
 class FixedTuple(Converter):
     """Tuples of one length, stored as lists. ``make`` takes the items, ``fewest`` is how many it needs."""
@@ -74,6 +79,11 @@ class FixedTuple(Converter):
             *(read(converter, item, load) for converter, item in zip(self.items, stored, strict=False))
         )
 
+    def references(self, stored: Any) -> Iterator[Row]:
+        if isinstance(stored, list):
+            for converter, item in zip(self.items, stored, strict=False):
+                yield from references(converter, item)
+
 
 class Dict(Converter):
     """Dicts, with keys that have a text."""
@@ -102,3 +112,8 @@ class Dict(Converter):
         if not isinstance(stored, dict):
             raise self.misread(stored)
         return {read(self.key, key, load): read(self.item, item, load) for key, item in stored.items()}
+
+    def references(self, stored: Any) -> Iterator[Row]:
+        if isinstance(stored, dict):
+            for item in stored.values():
+                yield from references(self.item, item)

@@ -5,14 +5,15 @@ from __future__ import annotations
 import dataclasses
 import json
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from typing import Any
 
 from django.core.exceptions import ValidationError
 from django.db.models import Model
 
 from ..exceptions import UnserializableValue
-from .converters import Converter, Load, encoded, read
+from .converters import Converter, Load, Row, encoded, read, references
 
 
 class Record(Converter):
@@ -45,6 +46,9 @@ class Record(Converter):
             raise self.misread(stored)
         return self.kind(**{name: read(self.fields[name], item, load) for name, item in stored.items()})
 
+    def references(self, stored: Any) -> Iterator[Row]:
+        return _references_of_fields(self.fields, stored)
+
 
 class TypedDictConverter(Converter):
     """Dicts of known keys. Other keys are left as they are."""
@@ -71,6 +75,15 @@ class TypedDictConverter(Converter):
         if not self.suits(stored):
             raise self.misread(stored)
         return {key: read(self.fields.get(key), item, load) for key, item in stored.items()}
+
+    def references(self, stored: Any) -> Iterator[Row]:
+        return _references_of_fields(self.fields, stored)
+
+
+def _references_of_fields(fields: Mapping[str, Converter | None], stored: Any) -> Iterator[Row]:
+    if isinstance(stored, dict):
+        for name, item in stored.items():
+            yield from references(fields.get(name), item)
 
 
 class Pydantic(Converter):
@@ -152,6 +165,13 @@ class ModelConverter(Converter):
             return value._meta.pk.value_to_string(value)
 
     def read(self, stored: Any, load: Load) -> Any:
+        return load(self.model, self._key(stored))
+
+    def references(self, stored: Any) -> Iterator[Row]:
+        with suppress(ValueError):
+            yield self.model, self._key(stored)
+
+    def _key(self, stored: Any) -> Any:
         field: Any = self.model._meta.pk
         if stored is None or isinstance(stored, Model | bool | float):
             raise self.misread(stored)
@@ -163,4 +183,4 @@ class ModelConverter(Converter):
             raise self.misread(stored)
         if isinstance(stored, str) and not is_text_of(stored, pk):
             raise self.misread(stored)
-        return load(self.model, pk)
+        return tuple(pk) if isinstance(pk, list) else pk

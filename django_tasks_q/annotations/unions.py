@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from typing import Any
 
 from ..exceptions import UnserializableValue
 from .containers import FixedTuple, Items
-from .converters import Converter, Load, encoded, read, unfetched
+from .converters import Converter, Load, Row, encoded, read, references, unfetched
 from .enums import EnumConverter
 from .texts import Base64
 
@@ -108,6 +109,13 @@ class Union(Converter):
         member = self.members[0] if len(self.members) == 1 else self._reader(stored)
         return member.read(stored, load)
 
+    def references(self, stored: Any) -> Iterator[Row]:
+        if self.optional and stored is None:
+            return
+        with suppress(ValueError):
+            member = self.members[0] if len(self.members) == 1 else self._reader(stored)
+            yield from member.references(stored)
+
 
 def _rank(member: Converter) -> int:
     """What accepts least reads first, but a list stays a list if it may be one."""
@@ -144,3 +152,6 @@ class Reference(Converter):
 
     def read(self, stored: Any, load: Load) -> Any:
         return read(self.target, stored, load)
+
+    def references(self, stored: Any) -> Iterator[Row]:
+        return references(self.target, stored)

@@ -17,6 +17,7 @@ from ..states import JobStatus
 from ..storage import ClaimedJob
 from .connections import clean_connections
 from .endings import restored_task
+from .job_log import is_error, user_frames
 
 logger = robust_logger("django_tasks_q.execution")
 
@@ -46,7 +47,8 @@ class Announcer:
     def finished(self, job: ClaimedJob, outcome: Outcome) -> None:
         """The outcome stands in the database."""
         if outcome.status is not JobStatus.SUCCESSFUL:
-            self._finished(self.result(job, outcome))
+            after = outcome.aftermath
+            self._finished(self.result(job, outcome), None if after is None else after.exception)
             return
         result = TaskResult.deferred(
             lambda: self.result(job, outcome),
@@ -54,7 +56,7 @@ class Announcer:
             task=restored_task(job),
             status=Status.SUCCESSFUL,
         )
-        framework.task_finished.send_robust(type(self.backend), task_result=result)
+        self._send_finished(result, None)
 
     def finished_elsewhere(self, job_id: str) -> None:
         """A job has ended of which this process knows no more than its id."""
@@ -65,16 +67,22 @@ class Announcer:
                 "Job id=%s has finished, but its result cannot be read to tell receivers", job_id
             )
 
-    def _finished(self, result: TaskResult[..., object]) -> None:
+    def _finished(self, result: TaskResult[..., object], exception: BaseException | None = None) -> None:
         if not result.is_finished:
             return  # somebody has retried it in the meantime
+        if not is_error(result):
+            self._send_finished(result, None)
+            return
         try:
-            if result.status == Status.FAILED and result.errors:
+            if exception is None:
                 raise _shown(result)
-            framework.task_finished.send_robust(type(self.backend), task_result=result)
-        except JobFailed:
-            # The framework's own receiver, and error monitors, log the exception being handled.
-            framework.task_finished.send_robust(type(self.backend), task_result=result)
+            raise exception.with_traceback(user_frames(exception.__traceback__))
+        except BaseException:
+            # As Django's backends do it: receivers, and error monitors, look for the exception being handled.
+            self._send_finished(result, exception)
+
+    def _send_finished(self, result: TaskResult[..., object], exception: BaseException | None) -> None:
+        framework.task_finished.send_robust(type(self.backend), task_result=result, exception=exception)
 
     def result(self, job: ClaimedJob, outcome: Outcome | None = None) -> TaskResult[..., object]:
         """The job as a TaskResult: from the database if it ran before, else from what is at hand."""

@@ -13,10 +13,11 @@ from asgiref.sync import sync_to_async
 from django.core.exceptions import ObjectDoesNotExist
 
 from .. import codec
-from ..exceptions import TaskFailure
+from ..exceptions import BadArguments, TaskFailure
 from ..failpoints import failpoint
 from ..forks import leave
-from ..outcomes import Outcome
+from ..outcomes import Failure, Outcome
+from ..robust_logging import robust_logger
 from ..storage import ClaimedJob
 from . import endings
 from .context import TaskContext
@@ -26,6 +27,21 @@ from .progress import Reporter
 
 if TYPE_CHECKING:
     from .runner import Runner
+
+
+logger = robust_logger("django_tasks_q.execution")
+
+#: Characters of a message that are logged of an attempt which is tried again.
+MAX_SHOWN = 200
+
+
+class _Unreadable(BadArguments):
+    """Stored arguments that are not what annotations say. Tasks may raise the other for their own reasons."""
+
+
+# What is stored is the public class.
+_Unreadable.__module__, _Unreadable.__qualname__ = BadArguments.__module__, BadArguments.__qualname__
+_Unreadable.__name__ = BadArguments.__name__
 
 
 class Attempt:
@@ -46,6 +62,7 @@ class Attempt:
         #: What user code raised.
         self.exception: BaseException | None = None
         self._begun = 0.0
+        self._is_decoded = False
         settings = runner.backend.settings
         if level := settings.capture_logs if self.task.capture_logs is None else self.task.capture_logs:
             capture()
@@ -71,24 +88,48 @@ class Attempt:
         return self.runner.backend.settings.store_result if stores is None else stores
 
     def bind(self) -> Outcome | None:
-        """Decode the arguments and see whether they fit the function. Answers an Outcome if not."""
+        """See whether the arguments fit the function. Answers an Outcome if not."""
         try:
-            args, kwargs = codec.decode(self.job.arguments)
-            self.task.check_arguments(args, kwargs)
-            if self.body.parameters.typed:
-                args, kwargs = self.body.parameters.decoded(args, kwargs)
-        except (TypeError, ValueError, ObjectDoesNotExist) as error:
-            return endings.by_bad_arguments(self.job, error)
-        if self.task.takes_context:
-            args = [self.context, *args]
-        self.args, self.kwargs = args, kwargs
+            self.args, self.kwargs = codec.decode(self.job.arguments)
+            self.task.check_arguments(self.args, self.kwargs)
+        except (TypeError, ValueError) as error:
+            self.exception = BadArguments(str(error))
+            return endings.by_bad_arguments(self.job, self.exception)
+        self._is_decoded = not self.body.parameters.typed
+        if self._is_decoded and self.task.takes_context:
+            self.args = [self.context, *self.args]
         return None
+
+    def _decode(self) -> None:
+        """Turn the arguments into what their annotations say.
+
+        This may ask the database and run user code. It is part of the attempt: it has its time, and what it
+        raises is retried, unless it tells that the arguments cannot be read.
+        """
+        try:
+            args, kwargs = self.body.parameters.decoded(self.args, self.kwargs)
+        except (TypeError, ValueError, ObjectDoesNotExist) as error:
+            raise _Unreadable(str(error)) from error
+        self.args = [self.context, *args] if self.task.takes_context else list(args)
+        self.kwargs = dict(kwargs)
+        self._is_decoded = True
 
     def call(self) -> Any:
         """Call user code: answers what it returns, or an awaitable of that."""
+        if not self._is_decoded:
+            if self.body.is_coroutine:
+                return self._acall()
+            self._decode()
         if self.body.is_bare:
             return self.runner.executor.call(self.task.func, self.args, self.kwargs)
         return self.body.call(self)
+
+    async def _acall(self) -> Any:
+        if self.body.parameters.needs_database:
+            await sync_to_async(self._decode)()
+        else:
+            self._decode()
+        return await self.call()
 
     def outcome_of(self, call: Callable[[], Any]) -> Outcome:
         """The Outcome of user code, whether it returns or raises."""
@@ -144,13 +185,32 @@ class Attempt:
     def raised(self, exception: BaseException) -> Outcome:
         duration, self.exception = self.duration, exception
         self._close()
-        return endings.by_exception(
+        if isinstance(exception, _Unreadable):
+            return endings.by_bad_arguments(self.job, exception)
+        outcome = endings.by_exception(
             self.job,
             self.task,
             self.runner.backend.settings,
             exception,
             duration,
             lambda: self.runner.announcer.result(self.job),
+        )
+        if outcome.failure is not None and not outcome.is_final:
+            self._log_retry(outcome.failure, outcome.delay)
+        return outcome
+
+    def _log_retry(self, failure: Failure, delay: float) -> None:
+        job = self.job
+        logger.warning(
+            "Job id=%s task=%s: attempt %d of %d failed with %s: %s. The next one comes in %g seconds.",
+            job.id,
+            job.task_name,
+            job.attempts,
+            job.max_attempts,
+            failure.exception_class,
+            failure.message.partition("\n")[0][:MAX_SHOWN],
+            round(delay, 1),
+            extra={"job_id": str(job.id), "task_name": job.task_name, "attempt": job.attempts},
         )
 
     def _close(self) -> None:

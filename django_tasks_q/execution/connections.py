@@ -13,6 +13,10 @@ from .sessions import any_opened, is_altered
 logger = robust_logger("django_tasks_q.execution")
 
 
+#: libpq's ACTIVE, INTRANS and INERROR.
+_IN_TRANSACTION = (1, 2, 3)
+
+
 def clean_connections() -> None:
     """Undo what the last attempt left open, so that the next one starts from autocommit.
 
@@ -60,9 +64,12 @@ def _has_news(raw: Any) -> bool:
 
 def _in_transaction(raw: Any) -> bool:
     """Whether a task has begun a transaction in SQL, past Django. Asks no server."""
-    if (session := getattr(raw, "pgconn", None)) is not None:
-        return bool(session.transaction_status)
-    return getattr(raw, "in_transaction", False) is True
+    try:
+        if (session := getattr(raw, "pgconn", None)) is not None:
+            return session.transaction_status in _IN_TRANSACTION
+        return getattr(raw, "in_transaction", False) is True
+    except Exception:  # a driver has its own class for a connection that was closed here
+        return False
 
 
 def _clean(connection: Any) -> None:

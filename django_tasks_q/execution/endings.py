@@ -5,7 +5,6 @@ from __future__ import annotations
 import traceback as traceback_module
 from collections.abc import Callable
 from functools import lru_cache
-from types import TracebackType
 from typing import Any
 
 from .. import codec, returns
@@ -31,6 +30,7 @@ from ..registry import registry
 from ..results import read_options
 from ..storage import ClaimedJob, LostJob
 from ..validation import plain
+from .job_log import user_frames
 
 TASK_TIMEOUT = "TASK_TIMEOUT"
 BAD_ARGUMENTS = "BAD_ARGUMENTS"
@@ -40,9 +40,6 @@ INTERNAL_ERROR = "INTERNAL_ERROR"
 SERIALIZATION_FAILURE = "SERIALIZATION_FAILURE"
 COMMIT_UNKNOWN = "COMMIT_UNKNOWN"
 WORKER_STOPPED = "WORKER_STOPPED"
-
-#: Frames of these functions stand between the child and the user's code, and say nothing to a reader.
-_OWN_MODULES = ("django_tasks_q.", "asgiref.")
 
 
 def restored_task(job: ClaimedJob) -> Task[..., Any]:
@@ -138,9 +135,9 @@ def _data_of(failure: TaskFailure) -> tuple[str | None, str]:
         return None, f"\n(Its data was not stored: {error})\n"
 
 
-def by_bad_arguments(job: ClaimedJob, error: Exception) -> Outcome:
+def by_bad_arguments(job: ClaimedJob, error: BadArguments) -> Outcome:
     """The stored arguments do not fit the function: it never ran, and never will as it is."""
-    failure = Failure.of(BadArguments(str(error)), BAD_ARGUMENTS)
+    failure = Failure.of(error, BAD_ARGUMENTS)
     return Outcome.failed(job.id, job.fence, failure, None, None)
 
 
@@ -223,15 +220,8 @@ def formatted(exception: BaseException) -> str:
     """The traceback as text, from the first frame of the user's code on."""
     try:
         lines = traceback_module.format_exception(
-            type(exception), exception, _user_frames(exception.__traceback__), limit=100
+            type(exception), exception, user_frames(exception.__traceback__), limit=100
         )
         return "".join(lines)
     except BaseException as error:
         return f"<the traceback of {type(exception).__name__} cannot be shown: {type(error).__name__}>\n"
-
-
-def _user_frames(frames: TracebackType | None) -> TracebackType | None:
-    first = frames
-    while first is not None and first.tb_frame.f_globals.get("__name__", "").startswith(_OWN_MODULES):
-        first = first.tb_next
-    return first or frames

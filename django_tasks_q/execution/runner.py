@@ -18,7 +18,8 @@ from ..exceptions import ReceiverTimeout
 from ..executors import Executor, ProcessExecutor
 from ..forks import OneProcess, leave
 from ..moments import DatabaseClock
-from ..outcomes import Outcome
+from ..outcomes import Aftermath, Outcome
+from ..policy import class_path
 from ..registry import registry
 from ..resolver import Resolver
 from ..robust_logging import robust_logger
@@ -29,6 +30,7 @@ from .attempt import Attempt
 from .body import Body
 from .connections import clean_connections, drop_dead_connections
 from .control import Control
+from .isolation import isolated
 from .sessions import watch_sessions
 from .syncthreads import SyncThreads
 from .transaction import completed_in_transaction
@@ -84,13 +86,13 @@ class Runner:
         # A copy, so that what the task leaves in context variables (language, time zone) ends with it.
         context = contextvars.copy_context()
         try:
-            outcome = context.run(self._run, job, control or Control(), hooks or Control())
+            outcome = context.run(self._isolated, job, control or Control(), hooks or Control())
         except BaseException as error:  # a hostile exception, or a mistake of this package
             if os.getpid() != self.pid:
                 leave(error)
             if self.ends_with(error):
                 raise
-            outcome = endings.by_internal_error(job, error)
+            outcome = context.run(self._heard, endings.by_internal_error(job, error), error)
         if os.getpid() != self.pid:
             leave(None)
         self._clean()
@@ -100,17 +102,31 @@ class Runner:
         """Whether it is a Ctrl-C in somebody's test, who wants the whole run to end, and not one job."""
         return self.in_test and isinstance(error, KeyboardInterrupt)
 
-    def _run(self, job: ClaimedJob, control: Control, hooks: Control) -> Outcome:
-        if job.expires_at is not None and self.clock.is_past(job.expires_at):
-            return _too_late(job)
-        attempt = Attempt(self, job, control)
+    def _is_too_late(self, job: ClaimedJob) -> bool:
+        return job.expires_at is not None and self.clock.is_past(job.expires_at)
+
+    def _isolated(self, job: ClaimedJob, control: Control, hooks: Control) -> Outcome:
+        with isolated():
+            if self._is_too_late(job):
+                return _too_late(job)
+            attempt = Attempt(self, job, control)
+            return self._heard(self._run(attempt, job, control, hooks), attempt.exception)
+
+    def _heard(self, outcome: Outcome, exception: BaseException | None) -> Outcome:
+        """The outcome, with what receivers of ``task_finished`` are given, if there are any for it."""
+        if not outcome.is_final or not self.announcer.is_heard(outcome):
+            return outcome
+        failure = outcome.failure
+        if failure is None or failure.exception_class != class_path(type(exception)):
+            exception = None  # it is not what the job has failed with
+        return outcome._replace(aftermath=Aftermath(exception, contextvars.copy_context()))
+
+    def _run(self, attempt: Attempt, job: ClaimedJob, control: Control, hooks: Control) -> Outcome:
         if (refusal := attempt.bind()) is not None:
             return refusal
         if self.announcer.starts_are_heard:
             self.tell(hooks, lambda: self.announcer.started(job))
-        if job.expires_at is not None and self.clock.is_past(
-            job.expires_at
-        ):  # while the receivers were told, or arguments were read
+        if self._is_too_late(job):  # by now, for receivers take their time
             return _too_late(job)
         running.set(attempt)
 
@@ -124,28 +140,31 @@ class Runner:
     async def arun(self, job: ClaimedJob, control: Control, threads: SyncThreads) -> Outcome:
         """See run(). Blocking code that the coroutine calls in a proper way runs in one of ``threads``."""
         try:
-            outcome = await self._arun(job, control, threads)
+            outcome = await self._aisolated(job, control, threads)
         except BaseException as error:
             if os.getpid() != self.pid:
                 leave(error)
-            outcome = endings.by_internal_error(job, error)
+            outcome = self._heard(endings.by_internal_error(job, error), error)
         if os.getpid() != self.pid:
             leave(None)
         return outcome
 
-    async def _arun(self, job: ClaimedJob, control: Control, threads: SyncThreads) -> Outcome:
-        if job.expires_at is not None and self.clock.is_past(job.expires_at):
-            return _too_late(job)
-        attempt = Attempt(self, job, control)
-        reads = attempt.body.parameters.needs_database
-        if not reads and (refusal := attempt.bind()) is not None:
+    async def _aisolated(self, job: ClaimedJob, control: Control, threads: SyncThreads) -> Outcome:
+        with isolated():
+            if self._is_too_late(job):
+                return _too_late(job)
+            attempt = Attempt(self, job, control)
+            return self._heard(await self._arun(attempt, job, control, threads), attempt.exception)
+
+    async def _arun(
+        self, attempt: Attempt, job: ClaimedJob, control: Control, threads: SyncThreads
+    ) -> Outcome:
+        if (refusal := attempt.bind()) is not None:
             return refusal
         if self.announcer.starts_are_heard:
             await self.atell(threads, lambda: self.announcer.started(job))
         async with threads.lend():
-            if reads and (refusal := await sync_to_async(attempt.bind)()) is not None:
-                return refusal
-            if job.expires_at is not None and self.clock.is_past(job.expires_at):
+            if self._is_too_late(job):
                 return _too_late(job)
             running.set(attempt)
             return await attempt.aoutcome_of(lambda: control.awaited(attempt.call))
@@ -183,13 +202,19 @@ class Runner:
 
     def finished(self, job: ClaimedJob, outcome: Outcome) -> None:
         """Tell the receivers of ``task_finished``, once the outcome stands in the database."""
-        self.announcer.finished(job, outcome)
+        after = outcome.aftermath
+        context = contextvars.copy_context() if after is None else after.context
+        context.run(self.announcer.finished, job, outcome)
         self._clean()
 
     def finished_elsewhere(self, job_id: str) -> None:
         """The same for a job whose own process is gone: its row knows all."""
-        self.announcer.finished_elsewhere(job_id)
+        contextvars.copy_context().run(self._finished_elsewhere, job_id)
         self._clean()
+
+    def _finished_elsewhere(self, job_id: str) -> None:
+        with isolated():
+            self.announcer.finished_elsewhere(job_id)
 
 
 def _too_late(job: ClaimedJob) -> Outcome:

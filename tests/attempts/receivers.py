@@ -1,12 +1,14 @@
 """Receivers that worker processes connect, each by its name in the environment."""
 
 import os
+import sys
 import time
+import traceback
 from typing import Any
 
 from django_tasks_q import _framework as framework
 
-from .tasks import note, note_status
+from .tasks import note, note_status, who
 
 _kept: list[Any] = []
 
@@ -39,4 +41,21 @@ def take_long_and_note() -> None:
         note(os.environ["NOTE"], "heard")
 
     _connect(framework.task_finished, sleeps)
+    _connect(framework.task_finished, notes)
+
+
+def note_ending() -> None:
+    """Note what a receiver knows: the exception, its innermost frame, and a context variable of the job's."""
+
+    def notes(
+        sender: object, task_result: Any, exception: BaseException | None = None, **kwargs: object
+    ) -> None:
+        handled = sys.exc_info()[1]
+        frame = traceback.extract_tb(exception.__traceback__)[-1].name if exception is not None else None
+        note(
+            os.environ["NOTE"],
+            f"{task_result.args[0]} {exception!r} {handled is exception} {frame} {who.get()}",
+        )
+        who.set("a receiver")
+
     _connect(framework.task_finished, notes)

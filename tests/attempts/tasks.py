@@ -1,12 +1,14 @@
 """Tasks that try how their attempts end."""
 
 import asyncio
+import decimal
 import os
 import sys
 import time
 from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -338,3 +340,84 @@ def be_late_twice() -> None:
 def ignore_cancellation(path: str, how: str) -> str:
     note(path, "there")
     return meet(how, TaskCancelled)
+
+
+# Arguments that are read from the database
+
+
+@task(max_attempts=3, backoff=0)
+def count_effects(effects: list[Effect], more: dict[str, Effect]) -> list[int]:
+    return [len({id(effect) for effect in effects}), len(effects), len(more)]
+
+
+@task
+async def count_effects_in_loop(effects: list[Effect]) -> int:
+    return len(effects)
+
+
+class SlowEffect(Effect):
+    """Takes its time to be read."""
+
+    class Meta:
+        proxy = True
+        app_label = "tasksapp"
+
+    @classmethod
+    def from_db(cls, *args: Any, **kwargs: Any) -> Any:
+        wait()
+        return super().from_db(*args, **kwargs)
+
+
+@task(timeout=0.4)
+def take_slow(effects: list[SlowEffect]) -> int:
+    return len(effects)
+
+
+@task(timeout=0.4)
+async def take_slow_in_loop(effects: list[SlowEffect]) -> int:
+    return len(effects)
+
+
+# Context variables
+
+who: ContextVar[str | None] = ContextVar("who", default=None)
+
+
+def leave_traces(name: str, fails: bool) -> list[Any]:
+    """Answers what there was before."""
+    found = [who.get(), decimal.getcontext().prec]
+    who.set(name)
+    decimal.getcontext().prec = 3
+    if fails:
+        raise LookupError(name)
+    return found
+
+
+@task
+def leave_traces_in_process(name: str, fails: bool = False) -> list[Any]:
+    return leave_traces(name, fails)
+
+
+@task(executor="thread")
+def leave_traces_in_thread(name: str, fails: bool = False) -> list[Any]:
+    return leave_traces(name, fails)
+
+
+@task
+async def leave_traces_in_loop(name: str, fails: bool = False) -> list[Any]:
+    return leave_traces(name, fails)
+
+
+@task(takes_context=True)
+def cancel_itself(context: Any) -> None:
+    context.cancel("not wanted")
+
+
+@task
+def leave_in_sentry(user: str, fails: bool) -> None:
+    import sentry_sdk
+
+    if user:
+        sentry_sdk.set_user({"id": user})
+    if fails:
+        raise LookupError(user)

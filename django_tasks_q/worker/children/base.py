@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import deque
 from collections.abc import Callable, Iterator
 
 from ...execution.runner import Runner
@@ -15,6 +16,8 @@ from ..protocol import Channel
 
 #: Seconds without a job after which idle database connections are let go.
 IDLE = 1.0
+#: Exceptions that a child keeps for receivers until the endings are written. Of others they get the text.
+MOST_EXCEPTIONS = 16
 
 
 class Child:
@@ -27,6 +30,7 @@ class Child:
         runner.note = self.note
         #: Outcomes to tell receivers of, whose guarded write has not been confirmed yet.
         self.unconfirmed: dict[str, tuple[ClaimedJob, Outcome]] = {}
+        self._failed: deque[str] = deque()
 
     def send(self, kind: bytes, body: bytes = b"") -> None:
         """Write to the parent, which knows nothing of copies of this process."""
@@ -44,13 +48,23 @@ class Child:
 
     def answer(self, job: ClaimedJob, outcome: Outcome) -> None:
         """Tell the parent how an attempt has ended."""
-        told = outcome.is_final and self.runner.announcer.is_heard(outcome)
+        told = outcome.aftermath is not None
         if told:
-            self.unconfirmed[job.id.hex] = (job, outcome)
+            self._remember(job, outcome)
         if outcome.kind is AttemptOutcome.SUCCESSFUL and not outcome.is_written:
             self.send(protocol.SUCCESS, protocol.pack_success(outcome, told))
         else:
             self.send(protocol.OUTCOME, protocol.pack_outcome(outcome, told))
+
+    def _remember(self, job: ClaimedJob, outcome: Outcome) -> None:
+        self.unconfirmed[job.id.hex] = (job, outcome)
+        if outcome.failure is None:
+            return
+        # An exception keeps alive what its task had in local variables.
+        self._failed.append(job.id.hex)
+        if len(self._failed) > MOST_EXCEPTIONS and (known := self.unconfirmed.get(self._failed.popleft())):
+            forgotten_job, forgotten = known
+            self.unconfirmed[forgotten_job.id.hex] = (forgotten_job, forgotten._replace(aftermath=None))
 
     def announcements(self, body: bytes) -> Iterator[Callable[[], None]]:
         """What is to be told to receivers of ``task_finished``, now that endings are written."""
