@@ -27,6 +27,7 @@ class DjangoTasksQConfig(AppConfig):
         django_checks.register(checks.check_modules, "tasks")
         django_checks.register(checks.check_backends, "tasks")
         django_checks.register(checks.check_names, "tasks")
+        django_checks.register(checks.check_driver, "tasks")
         django_checks.register(checks.check_schedules, "tasks")
         django_checks.register(checks.check_command_clash, "tasks")
         django_checks.register(checks.check_api, "tasks")

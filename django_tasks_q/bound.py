@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Generic, Unpack
 
 from . import codec
 from .definition import P, R, Task
+from .masking import masked_arguments
 from .registry import registry
 from .task_options import UsingOptions
 
@@ -28,6 +29,10 @@ class BoundTask(Generic[P, R]):
 
     def __hash__(self) -> int:
         return hash((self.task, len(self.args), *sorted(self.kwargs)))
+
+    def __repr__(self) -> str:
+        args, kwargs = masked_arguments(self.task.name, self.args, self.kwargs)
+        return f"BoundTask(task={self.task.name!r}, args={tuple(args)!r}, kwargs={kwargs!r})"
 
     def using(self, **options: Unpack[UsingOptions]) -> BoundTask[P, R]:
         """The same call under other options. Raises what ``task.using()`` raises."""

@@ -5,12 +5,14 @@ from __future__ import annotations
 import importlib.util
 import sys
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from typing import Any
 
 import django
 from django.apps import AppConfig, apps
 from django.conf import settings
 from django.core.checks import CheckMessage, Error, Warning
+from django.core.exceptions import ImproperlyConfigured
 from django.db import connections
 from django.utils.module_loading import import_string
 
@@ -216,8 +218,37 @@ def _scope_problems(backend: Any) -> Iterator[CheckMessage]:
 def _database_problems(alias: str) -> Iterator[CheckMessage]:
     from .storage import storage_for
 
-    for advice in storage_for(alias).advice():
+    try:
+        storage = storage_for(alias)
+    except ImproperlyConfigured as error:
+        yield Error(str(error), id="django_tasks_q.E018")
+        return
+    for advice in storage.advice():
         yield Warning(advice.problem, hint=advice.remedy, id=f"django_tasks_q.{advice.id}")
+
+
+def check_driver(app_configs: Apps, **kwargs: Any) -> list[CheckMessage]:
+    """Django takes psycopg 3 where both drivers are installed, and this package requires that one."""
+    if not all(map(importlib.util.find_spec, ("psycopg2", "psycopg"))):
+        return []
+    found = []
+    for alias in connections:
+        with suppress(ImproperlyConfigured):  # an alias whose driver is not here
+            driver = getattr(connections[alias], "Database", None)  # the module that Django has taken
+            if getattr(driver, "__name__", "") == "psycopg":
+                found.append(alias)
+    if not found:
+        return []
+    return [
+        Warning(
+            f"psycopg2 and psycopg are both installed, and Django uses psycopg, version 3, for "
+            f"{', '.join(map(repr, found))}: SQL of the project that was written for psycopg2 may fail, such "
+            "as IN %s with a tuple.",
+            hint="See 'Coming from psycopg2' in the package's page on PostgreSQL. Uninstall psycopg2 when "
+            "nothing needs it, or silence this check.",
+            id="django_tasks_q.W005",
+        )
+    ]
 
 
 def check_api(app_configs: Apps, **kwargs: Any) -> list[CheckMessage]:

@@ -3,7 +3,7 @@
 from datetime import timedelta
 from typing import Any
 
-from .validation import one_line, seconds
+from .validation import one_line, plain, seconds
 
 #: Longest error code, in characters.
 MAX_CODE = 64
@@ -70,7 +70,7 @@ class Snooze(TasksQError):
 
     def __init__(self, delay: float | timedelta) -> None:
         self.delay = seconds(delay, "delay")
-        super().__init__(f"again in {self.delay:g} seconds")
+        super().__init__(f"again in {plain(self.delay)} seconds")
 
 
 #: What a cancellation says for which nobody has given a reason.
@@ -121,6 +121,10 @@ class JobCancelled(TasksQError):
 
 class JobExpired(TasksQError):
     """The job was not started before its expiry."""
+
+
+class WouldNeverReturn(TasksQError, RuntimeError):
+    """``result.get()`` was called where the job cannot end for as long as it waits."""
 
 
 class JobFailed(TasksQError, ValueError):

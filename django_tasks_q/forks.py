@@ -46,11 +46,16 @@ def leave(error: BaseException | None) -> NoReturn:
 def end_process(code: int) -> NoReturn:
     """``os._exit()`` after the streams were flushed, whatever has become of them. Nothing is raised."""
     try:
-        for stream in (sys.stdout, sys.stderr):
-            with suppress(BaseException):  # closed, None, a broken pipe, a full disk
-                stream.flush()
+        flush_streams()
     finally:
         os._exit(code)
+
+
+def flush_streams() -> None:
+    """Flush both streams, as far as there is something to flush. Nothing is raised."""
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(BaseException):  # closed, None, a broken pipe, a full disk
+            stream.flush()
 
 
 def show_error() -> None:

@@ -6,6 +6,7 @@ to build a datetime for each, and a text of it for the pipe, would cost more tha
 
 from __future__ import annotations
 
+import time
 from datetime import UTC, datetime, timedelta
 
 from django.conf import settings
@@ -20,6 +21,29 @@ def microseconds(moment: datetime) -> int:
     if timezone.is_naive(moment):
         moment = timezone.make_aware(moment)
     return (moment - _EPOCH) // _MICROSECOND
+
+
+def boot_time() -> float:
+    """Seconds on a clock that never jumps, and that goes on while the machine is suspended."""
+    return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
+
+
+class DatabaseClock:
+    """The database's time by a clock of this machine. It may be ahead of the database, never behind."""
+
+    def __init__(self) -> None:
+        #: Microseconds from the boot of this machine to the database's epoch; None while nobody knows.
+        self.offset: int | None = None
+
+    def set(self, moment: int, asked_at: float) -> None:
+        """The database told this moment when it was asked, not before ``asked_at`` by ``boot_time()``."""
+        self.offset = moment - int(asked_at * 1e6)
+
+    def is_past(self, moment: int | None) -> bool:
+        """Whether a moment has come. One that is None never does."""
+        if moment is None or self.offset is None:
+            return False
+        return boot_time() * 1e6 + self.offset >= moment
 
 
 def moment(microseconds: int) -> datetime:

@@ -10,7 +10,7 @@ from enum import Enum
 from typing import TYPE_CHECKING, Any, Self
 
 from .exceptions import MAX_CODE, TaskFailure, TaskTimeout
-from .validation import one_line, seconds
+from .validation import one_line, plain, seconds
 
 if TYPE_CHECKING:
     from ._framework import TaskResult
@@ -57,7 +57,7 @@ class Backoff:
         for name in ("base", "factor", "maximum", "jitter"):
             object.__setattr__(self, name, seconds(getattr(self, name), f"backoff {name}"))
         if self.jitter > 1:
-            raise ValueError(f"backoff jitter is a share between 0 and 1, not {self.jitter:g}.")
+            raise ValueError(f"backoff jitter is a share between 0 and 1, not {plain(self.jitter)}.")
         object.__setattr__(self, "steps", tuple(seconds(step, "backoff step") for step in self.steps))
 
     @classmethod

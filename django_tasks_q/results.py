@@ -7,6 +7,7 @@ from dataclasses import dataclass, fields
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, cast, overload
 
+from asgiref.sync import sync_to_async
 from django.core.exceptions import ImproperlyConfigured
 
 from . import _framework as framework
@@ -14,13 +15,15 @@ from . import codec, returns
 from .conf import Options
 from .definition import P, R, Task
 from .exceptions import JobCancelled, JobExpired, JobFailed
+from .masking import masked, masked_arguments, redacted, secrets_of, sensitive_names
 from .models import Attempt, Job
 from .outcomes import AttemptOutcome
 from .policy import class_path
 from .states import JobStatus
 from .storage import Send
 from .task_options import DEFAULT
-from .waiting import Waiting
+from .validation import plain
+from .waiting import Waiting, refuse_vain
 
 Status = framework.TaskResultStatus
 
@@ -75,6 +78,22 @@ class TaskResult(framework.GenericTaskResult[P, R]):  # type: ignore[misc]
                 object.__setattr__(self, field.name, getattr(whole, field.name, None))
         return getattr(self, name)
 
+    def __repr__(self) -> str:
+        """As of any dataclass, with what is secret masked."""
+        name = self.task.name
+        names, secrets = sensitive_names(name), secrets_of(name, self.args, self.kwargs)
+        args, kwargs = masked_arguments(name, self.args, self.kwargs)
+        shown: dict[str, Any] = {"task": name, "id": self.id, "status": str(self.status)}
+        shown |= {"args": args, "kwargs": kwargs, "backend": self.backend}
+        for moment in ("enqueued_at", "started_at", "finished_at", "last_attempted_at"):
+            shown[moment] = getattr(self, moment)
+        shown["errors"] = [
+            redacted(f"{each.exception_class_path}: {getattr(each, 'message', '')}", secrets)
+            for each in self.errors
+        ]
+        shown |= {"worker_ids": self.worker_ids, "_return_value": masked(self._return_value, names)}
+        return f"TaskResult({', '.join(f'{key}={value!r}' for key, value in shown.items())})"
+
     def refresh(self) -> None:
         """Read the job anew, by any backend that can where TASKS does not have its own any more."""
         self._take(self._get_backend().get_result(self.id))
@@ -100,14 +119,20 @@ class TaskResult(framework.GenericTaskResult[P, R]):  # type: ignore[misc]
         """Wait until the job has finished, and return what the task returned.
 
         ``timeout`` is in seconds; None waits for ever. Raises TimeoutError when it is over, JobFailed
-        when the job did not succeed. Never call it in the transaction that enqueued the job: no
-        worker sees the job before that commits.
+        when the job did not succeed, WouldNeverReturn where it is certain that the job cannot end
+        meanwhile: no worker sees a job before the transaction that enqueued it has committed.
         """
         with self._waiting(timeout) as waiting:
             for pause in waiting.pauses():
-                self.refresh()
+                try:
+                    self.refresh()
+                except framework.TaskResultDoesNotExist:
+                    self._refuse_vain()
+                    raise
                 if self.is_finished:
                     return self._value()
+                if waiting.is_first_look:
+                    self._refuse_vain()
                 waiting.sleep(pause)
         raise self._still_running(timeout)
 
@@ -115,11 +140,21 @@ class TaskResult(framework.GenericTaskResult[P, R]):  # type: ignore[misc]
         """See get()."""
         with self._waiting(timeout) as waiting:
             for pause in waiting.pauses():
-                await self.arefresh()
+                try:
+                    await self.arefresh()
+                except framework.TaskResultDoesNotExist:
+                    await sync_to_async(self._refuse_vain)()
+                    raise
                 if self.is_finished:
                     return self._value()
+                if waiting.is_first_look:
+                    await sync_to_async(self._refuse_vain)()
                 await waiting.asleep(pause)
         raise self._still_running(timeout)
+
+    def _refuse_vain(self) -> None:
+        storage = getattr(self._get_backend(), "storage", None)
+        refuse_vain(storage, f"The job of {self.task.name} ({self.id})", self.__dict__.get("_sent_in"))
 
     def _waiting(self, timeout: float | None) -> Waiting:
         backend = self._get_backend()
@@ -138,7 +173,7 @@ class TaskResult(framework.GenericTaskResult[P, R]):  # type: ignore[misc]
 
     def _still_running(self, timeout: float | None) -> TimeoutError:
         return TimeoutError(
-            f"Task {self.task.name} ({self.id}) has not finished within {timeout:g} seconds: "
+            f"Task {self.task.name} ({self.id}) has not finished within {plain(timeout or 0)} seconds: "
             f"it is {self.status}."
         )
 
@@ -271,6 +306,8 @@ class Results(Sequence[TaskResult[P, R]]):
 
     def __init__(self, send: Send) -> None:
         self._send = send
+        #: The database and the transaction in which the jobs are stored, or after which.
+        self.sent_in: tuple[str, Any] | None = None
         self._made: dict[int, TaskResult[P, R]] = {}
 
     def __len__(self) -> int:
@@ -285,7 +322,9 @@ class Results(Sequence[TaskResult[P, R]]):
             return [self[each] for each in range(*index.indices(len(self)))]
         index = range(len(self))[index]  # raises IndexError, and counts from the end
         if index not in self._made:
-            self._made[index] = cast("TaskResult[P, R]", new_result(self._send, index))
+            result = new_result(self._send, index)
+            result.__dict__["_sent_in"] = self.sent_in
+            self._made[index] = cast("TaskResult[P, R]", result)
         return self._made[index]
 
 

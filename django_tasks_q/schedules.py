@@ -21,6 +21,27 @@ from .validation import one_line, suggestion
 MAX_NAME = 128
 
 
+#: What the REST API adds to the address of a schedule.
+VERBS = ("delete", "disable", "enable", "run", "save", "skip")
+
+
+def schedule_name(name: Any) -> str:
+    """A name that a schedule can have, also in an address. Raises TypeError or ValueError."""
+    one_line(name, "name", maximum=MAX_NAME)
+    *parts, last = name.split("/")
+    if any(part.strip() in ("", ".", "..") for part in (*parts, last)):
+        raise ValueError(
+            f"name must not be {name!r:.100}: it is part of addresses, in which an empty part between "
+            "slashes, '.' and '..' are lost."
+        )
+    if parts and last in VERBS:
+        raise ValueError(
+            f"name must not end in '/{last}', as {name!r:.100} does: that is an address of the schedule "
+            f"{'/'.join(parts)!r:.100}."
+        )
+    return str(name)
+
+
 @dataclass(frozen=True, kw_only=True)
 class DeclaredSchedule:
     """One schedule of the code. Made by ``schedule()``."""
@@ -109,7 +130,7 @@ def schedule(
     Raises TypeError or ValueError for what cannot be used, and for a name that is taken; InvalidTask for a
     task of the package itself.
     """
-    one_line(name, "name", maximum=MAX_NAME)
+    schedule_name(name)
     if isinstance(call, Task):
         call.check_arguments((), {})
         call = BoundTask(call, (), {})

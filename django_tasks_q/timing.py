@@ -185,7 +185,7 @@ class Every:
         return f"Every {parts[0].removeprefix('1 ')}" if len(parts) == 1 else f"Every {' '.join(parts)}"
 
     def __str__(self) -> str:
-        return f"{self.interval:g}"
+        return str(int(self.interval))
 
 
 Timing = Cron | Every
@@ -202,9 +202,12 @@ def timing_of(*, cron: str | None, every: float | timedelta | None, timezone: st
 
 def stored_timing(kind: str, expression: str, timezone: str) -> Timing:
     """A timing from its columns. Raises ValueError."""
-    if kind == "cron":
-        return Cron(expression, timezone)
-    return Every(float(expression), timezone)
+    match kind:
+        case "cron":
+            return Cron(expression, timezone)
+        case "every":
+            return Every(float(expression), timezone)
+    raise ValueError(f"{kind!r:.100} is no kind of schedule that this release knows.")
 
 
 def upcoming(timing: Timing, after: datetime) -> Iterator[datetime]:

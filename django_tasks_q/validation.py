@@ -4,6 +4,7 @@ import logging
 import math
 from collections.abc import Iterable
 from datetime import timedelta
+from decimal import Decimal
 from difflib import get_close_matches
 from typing import Any
 
@@ -11,6 +12,14 @@ from django.utils.functional import Promise
 
 #: The longest duration an option may name, in seconds: a hundred years.
 LONGEST = 100 * 365 * 24 * 3600.0
+
+
+def plain(number: float) -> str:
+    """A number for people to read: all its digits before the point, up to six behind it, and no exponent."""
+    if not math.isfinite(number):
+        return str(number)
+    text = f"{Decimal(repr(round(float(number), 6) or float(number))):f}"
+    return text.rstrip("0").rstrip(".") if "." in text else text
 
 
 def seconds(value: Any, name: str, *, minimum: float = 0.0, maximum: float = LONGEST) -> float:
@@ -23,7 +32,7 @@ def seconds(value: Any, name: str, *, minimum: float = 0.0, maximum: float = LON
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise TypeError(f"{name} must be a number of seconds or a timedelta, not {value!r:.100}.")
     if not math.isfinite(value) or not minimum <= value <= maximum:
-        raise ValueError(f"{name} must be between {minimum:g} and {maximum:.0f} seconds, not {value!r}.")
+        raise ValueError(f"{name} must be between {plain(minimum)} and {maximum:.0f} seconds, not {value!r}.")
     return float(value)
 
 

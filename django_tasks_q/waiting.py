@@ -1,25 +1,73 @@
-"""Waiting for the end of a job: by looking, and where the database can ring, by being told."""
+"""Waiting for the end of a job: by looking, and where the database can ring, by being told.
+
+And whether that is of any use where it is done.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import logging
 import select
 import time
 from collections.abc import Iterator
 from contextlib import suppress
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 from uuid import UUID
 
 from asgiref.sync import sync_to_async
-from django.db import Error
+from django.db import Error, connections
 
+from .current import running
+from .exceptions import WouldNeverReturn
 from .storage import REMEMBERED, Doorbell, Storage
 
 #: Seconds of looking before it is worth the trouble to be told.
 LOOKING = 0.1
 #: Longest wait between two looks, in seconds: without a doorbell, and with one.
 LONGEST, LONGEST_TOLD = 0.25, 1.0
+
+logger = logging.getLogger("django_tasks_q.results")
+
+_warned: set[str] = set()
+
+
+def sent_in(alias: str) -> tuple[str, Any] | None:
+    """The open transaction of this thread on a database, to be known again; None without one."""
+    blocks = connections[alias].atomic_blocks
+    return (alias, blocks[0]) if blocks else None
+
+
+def refuse_vain(storage: Storage | None, job: str, sent: tuple[str, Any] | None) -> None:
+    """Raises WouldNeverReturn where it is certain that waiting for an unfinished job never ends.
+
+    ``job`` describes it, ``sent`` is what ``sent_in()`` said when it was stored. Where it is only
+    possible, that is logged, once a process for each task that waits.
+    """
+    # By identity: two transactions are never one, however alike they are.
+    if sent is not None and (now := sent_in(sent[0])) is not None and now[1] is sent[1]:
+        raise WouldNeverReturn(
+            f"{job} was enqueued in a transaction on database {sent[0]!r} that is still open: no worker "
+            "sees it before that commits. Call get() after the transaction."
+        )
+    if storage is not None and sent_in(storage.alias) is not None and not storage.sees_commits:
+        raise WouldNeverReturn(
+            f"{job} cannot end for a transaction on database {storage.alias!r}, which does not see what a "
+            "worker does meanwhile. Call get() after the transaction."
+        )
+    if (attempt := running.get()) is not None:
+        _warn_of_slot(attempt.context.task.name)
+
+
+def _warn_of_slot(name: str) -> None:
+    if name not in _warned:
+        _warned.add(name)
+        logger.warning(
+            "Task %s waits for the result of another job and occupies its place in the worker meanwhile: "
+            "where no other place is free for that job, neither ever ends. Give get() a timeout, or "
+            "enqueue what is to follow from the other job.",
+            name,
+        )
 
 
 class Waiting:
@@ -32,12 +80,18 @@ class Waiting:
         self._deadline = None if timeout is None else self._began + timeout
         self._bell: Doorbell | None = None
         self._asked_at = float("-inf")
+        self._looks = 0
+
+    @property
+    def is_first_look(self) -> bool:
+        return self._looks == 1
 
     def pauses(self) -> Iterator[float]:
         """Growing waits until the time is over, with one last look at the end."""
         pause = 0.005
         while True:
             remaining = pause if self._deadline is None else self._deadline - time.monotonic()
+            self._looks += 1
             yield max(0.0, min(pause, remaining))
             if remaining <= 0:
                 return

@@ -393,7 +393,7 @@ def test_queue_is_paused_with_who_why_and_until_and_resumed() -> None:
     act(client, "resume")
     assert not Queue.objects.exists()
     assert [entry.change_message for entry in LogEntry.objects.order_by("pk")] == [
-        "Pause. broken gateway",
+        "Pause. Until 01/01/2099 00:00:00. broken gateway",
         "Resume",
     ]
 
@@ -540,3 +540,44 @@ def test_a_job_that_changed_since_the_question_is_skipped(admin_client: Client) 
     assert "0 done, 1 skipped because it is running" in told(response)
     assert Job.objects.get().status == "RUNNING"
     assert LogEntry.objects.count() == 0
+
+
+# What the log tells, and whose pause it was
+
+
+def test_a_pause_of_somebody_else_is_not_overwritten_in_silence() -> None:
+    client = staff(*VIEWS, "pause_queue")
+    paused = timezone.now()
+
+    def pause(**more: str) -> Any:
+        form = {"backend": "default", "queue": "emails", **more}
+        return client.post(f"{QUEUES}actions/pause/", form, follow=True)
+
+    asked = pause()
+    assert "is paused already" not in Page(asked).text
+    Queue.objects.create(
+        backend="default", name="emails", paused_at=paused, paused_by="anna", pause_reason="mail is down"
+    )
+    # It was paused after the page was made.
+    late = pause(confirmed="1", known=asked.context_data["known"], reason="mine")
+    assert late.status_code == 400
+    assert Queue.objects.get().pause_reason == "mail is down"
+    assert "paused already: anna, mail is down" in " ".join(Page(late).text.split())
+    pause(confirmed="1", known=late.context_data["known"], reason="mine")
+    assert Queue.objects.get().pause_reason == "mine"
+    assert LogEntry.objects.get().change_message == "Pause. It was paused: anna, mail is down. mine"
+
+
+def test_a_changed_limit_is_logged_from_what_to_what() -> None:
+    client = staff(*VIEWS, "change_queue")
+    for value in ("5", "3", ""):
+        client.post(
+            f"{QUEUES}actions/limit/",
+            {"backend": "default", "queue": "emails", "max_running": value, "confirmed": "1"},
+        )
+    told = LogEntry.objects.order_by("pk").values_list("change_message", flat=True)
+    assert list(told) == [
+        "Change the limit: – → 5",
+        "Change the limit: 5 → 3",
+        "Change the limit: 3 → –",
+    ]

@@ -247,7 +247,7 @@ def many_failures(monkeypatch: pytest.MonkeyPatch) -> list[uuid.UUID]:
 def test_failures_that_were_not_looked_at_are_told_of(client: Client, many_failures: list[uuid.UUID]) -> None:
     text = shown(failed_page(client))
     assert "7 failures that nobody has dealt with." in text
-    assert "Grouped here: the 5 jobs enqueued last, since" in text
+    assert "Grouped here are the 5 enqueued last, since" in text
     assert "at least 4" in text
     # The job that has failed last was enqueued first, and is not among these.
     assert "Of these the last 1 h ago, the first 1 h ago" in text

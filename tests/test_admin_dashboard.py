@@ -278,3 +278,40 @@ def test_a_paused_queue_names_how_many_wait(viewer: Client) -> None:
     make_job(queue_name="resting")
     Queue.objects.create(backend="default", name="resting", paused_at=timezone.now())
     assert "“resting” is paused, and 1 job waits in it." in shown(viewer, DASHBOARD)
+
+
+# Figures and words
+
+
+def test_percentiles_say_that_they_are_bounds(viewer: Client) -> None:
+    Statistic.objects.create(
+        backend="default",
+        moment=timezone.now() - timedelta(minutes=1),
+        queue_name="q",
+        task_name="long.task",
+        started=1,
+        successful=1,
+        seconds_run=77.0,
+        took_9=1,
+    )
+    [row] = viewer.get(DASHBOARD).context_data["slowest"]
+    assert (row.p50, row.p95) == ("≤ 1 min 17 s", "≤ 1 min 17 s")
+
+
+def test_clocks_that_disagree_make_no_length_of_time(viewer: Client) -> None:
+    from django_tasks_q.admin.text import duration
+
+    assert duration(-5.0) == "–"
+    job = make_job(status="SUCCESSFUL", duration=-5.0, finished_at=timezone.now())
+    assert "-5" not in shown(viewer, f"{JOBS}{job.pk}/change/")
+
+
+def test_one_is_not_many(viewer: Client) -> None:
+    make_worker()
+    make_job(task_name="nobody.knows")
+    count(1, failed=1)
+    text = shown(viewer, DASHBOARD)
+    assert "1 job waits for the task “nobody.knows”" in text
+    assert "1 attempt failed" in text
+    for many in ("1 jobs", "1 attempts", "1 runs"):
+        assert many not in text

@@ -117,6 +117,13 @@ def test_a_job_leads_to_its_schedule_and_a_schedule_to_its_jobs() -> None:
     assert schedule.name not in content
 
 
+def test_the_dashboard_names_schedules_that_have_no_next_time() -> None:
+    make_schedule(name="dead", next_at=None)
+    make_schedule(name="off", next_at=None, enabled=False)
+    content = staff(*VIEWS).get(DASHBOARD).content.decode()
+    assert "1 schedule is enabled and has no next time: dead." in content
+
+
 def test_the_dashboard_says_what_comes_next_and_what_is_late() -> None:
     make_worker()
     make_schedule(name="soon")
@@ -220,7 +227,10 @@ def test_a_schedule_is_added_and_edited() -> None:
     schedule.refresh_from_db()
     assert (schedule.name, schedule.kind, schedule.expression) == ("nightly", "every", "300")
     assert schedule.arguments == "[[5],{}]"
-    assert [entry.change_message for entry in LogEntry.objects.order_by("pk")] == ["Added", "Edited"]
+    added, edited = [entry.change_message for entry in LogEntry.objects.order_by("pk")]
+    assert (added, edited.partition(". ")[0]) == ("Added", "Edited")
+    assert "By: cron → every" in edited
+    assert f"Expression: {FORM['expression']} → 300" in edited
 
 
 @pytest.mark.parametrize(

@@ -5,17 +5,22 @@ import threading
 import uuid
 import weakref
 from contextlib import closing, contextmanager
+from datetime import timedelta
 from functools import wraps
 from typing import ClassVar
 
 import psycopg
 import pytest
+from django.contrib.auth.models import User
+from django.core.cache import cache
 from django.db import OperationalError, connections, transaction
 from django.db.backends.postgresql import base
 from django.db.backends.utils import CursorWrapper
-from django.test import TestCase
+from django.test import Client, TestCase
+from django.utils import timezone
 
 from django_tasks_q.models import Job
+from django_tasks_q.models.statistic import FIGURES
 from django_tasks_q.outcomes import Outcome
 from django_tasks_q.states import FINAL
 from django_tasks_q.storage import Claim, storage_for
@@ -23,7 +28,13 @@ from django_tasks_q.storage.operations import PARTS
 from django_tasks_q.storage.postgresql import direct
 from django_tasks_q.storage.session import repeated
 
+from .admin_support import JOBS as ADMIN_JOBS
+from .admin_support import SCREENS
+from .api_support import API
+from .conftest import Router
 from .tasksapp import tasks
+
+NOW = timezone.now()
 
 pytestmark = pytest.mark.django_db(transaction=True, databases=["postgres"])
 
@@ -389,3 +400,95 @@ def test_nobody_watches_a_plain_connection():
         assert not direct.is_watched(connection)
     finally:
         del connection.cursor
+
+
+# Parameters that the server binds
+
+
+@pytest.fixture
+def bound_by_the_server(monkeypatch, settings):
+    settings.DATABASE_ROUTERS = [Router("postgres")]
+    monkeypatch.setitem(connections["postgres"].settings_dict["OPTIONS"], "server_side_binding", True)
+    connections["postgres"].close()
+    connections["postgres"].ensure_connection()
+    assert connections["postgres"].connection.cursor_factory is base.ServerBindingCursor
+    cache.clear()
+    client = Client()
+    client.force_login(User.objects.create_superuser("root"))
+    return client
+
+
+JOBS = [
+    {"status": "READY", "queue_name": "a"},
+    {"status": "SCHEDULED", "run_after": NOW, "attempts": 1, "tags": '["x"]'},
+    {"status": "RUNNING", "started_at": NOW, "worker_id": uuid.UUID(int=1)},
+    {"status": "SUCCESSFUL", "finished_at": NOW, "result": "1", "retention": 100.0},
+    {
+        "status": "FAILED",
+        "finished_at": NOW,
+        "error_code": "builtins.ValueError",
+        "worker_id": uuid.UUID(int=1),
+    },
+    {"status": "CANCELLED", "finished_at": NOW},
+]
+WORKER = f"worker={uuid.UUID(int=1)}"
+LISTS = (
+    "status=ready&queue=a",
+    "status=scheduled&tag=x",
+    "status=retrying",
+    "status=running",
+    "status=failed&task=tests.tasksapp.tasks.noop",
+    f"{WORKER}&window=all",
+    "window=all&schedule=s",
+)
+FILTERS = ("status=FAILED", "queue=a", f"tag=x&enqueued_after={NOW:%Y-%m-%dT%H:%MZ}", "schedule=s")
+PATHS = ("jobs", "queues", "queues/a", "workers", "schedules", "tasks", "stats", "health")
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        *SCREENS,
+        *(f"{ADMIN_JOBS}?{query}" for query in LISTS),
+        *(
+            f"{API}{path}/"
+            for path in ("jobs", "queues", "queues/a", "workers", "schedules", "tasks", "stats", "health")
+        ),
+        *(f"{API}jobs/?{query}" for query in FILTERS),
+    ],
+)
+def test_pages_are_the_same_with_parameters_that_the_server_binds(bound_by_the_server, path):
+    for values in JOBS:
+        Job.objects.create(
+            task_name=tasks.noop.name, backend="default", arguments="[[],{}]", enqueued_at=NOW, **values
+        )
+    response = bound_by_the_server.get(path)
+    assert response.status_code == (503 if "health" in path else 200), response.content[:500]
+
+
+def test_verbs_are_the_same_with_parameters_that_the_server_binds(bound_by_the_server, queue_on_postgres):
+    storage = queue_on_postgres
+    tasks.noop.enqueue()
+    tasks.noop.enqueue_many([()] * 5)
+    tasks.noop.using(run_after=NOW + timedelta(hours=1), expires_at=NOW + timedelta(hours=2)).enqueue()
+    for more in ({}, {"queues": ("default",)}, {"queues": ("default", "b")}, {"exclude_queues": ("b",)}):
+        claim = Claim(worker_id=uuid.uuid4(), backend="default", task_names=[tasks.noop.name], **more)
+        (job,) = storage.claim(claim, 1)
+        assert storage.finish([Outcome.successful(job.id, job.fence, "1", 0.1)])
+    assert storage.promote("default") == 0
+    assert storage.lost("default") == []
+    assert storage.expire("default") == []
+    assert storage.next_due("default") > 3000
+    assert storage.prune("default", FINAL, -1.0) == 4
+    assert storage.prune_retained("default", 5.0) == 0
+    storage.count("default", {("default", tasks.noop.name): {FIGURES[0]: 1}})
+    assert storage.count_queues(storage.busy_queues())["default", "default"].ready.number == 2
+    with storage.reading(2.0), storage.reading(1.0):
+        assert Job.objects.count() == 3
+    id = Job.objects.filter(status="READY").first().id
+    assert storage.reschedule([id], NOW).done
+    assert storage.run_now([id]).done
+    assert storage.cancel([id]).done
+    assert storage.retry([id]).done
+    storage.hint("default")
+    storage.hint_ended("default", [id])

@@ -303,3 +303,54 @@ def test_the_default_executor_is_for_plain_functions(backend):
     assert found() == {}
     backend(OPTIONS={"EXECUTOR": "async"})
     assert "EXECUTOR is for plain functions" in found()["django_tasks_q.E003"].msg
+
+
+def test_a_project_on_psycopg2_is_told_that_django_uses_the_other_one(tmp_path, monkeypatch):
+    assert checks.check_driver(None) == []
+    (tmp_path / "psycopg2").mkdir()
+    (tmp_path / "psycopg2" / "__init__.py").touch()
+    monkeypatch.syspath_prepend(tmp_path)
+    (message,) = checks.check_driver(None)
+    assert message.id == "django_tasks_q.W005"
+    assert "psycopg, version 3, for 'postgres'" in message.msg
+    monkeypatch.setattr(checks, "connections", {"default": connections["default"]})
+    assert checks.check_driver(None) == []
+
+
+NO_DRIVER = """
+from other_settings import DATABASES
+DATABASES['default'] = {'ENGINE': 'django.db.backends.postgresql', 'NAME': 'nowhere'}
+import django; django.setup()
+# As where Django has fallen back to psycopg2: its own half works.
+from django.db import connections; connections['default']
+for name in [name for name in sys.modules if name.startswith('django_tasks_q.storage.postgresql')]:
+    del sys.modules[name]
+sys.modules['psycopg'] = None
+from django.core.management import call_command, CommandError
+for command in ('check', 'migrate', 'runworker'):
+    try:
+        call_command(command, **({} if command == 'check' else {'skip_checks': False}))
+    except CommandError as error:
+        print(command, type(error).__name__, error)
+try:
+    call_command('runworker')
+except CommandError as error:
+    print('unchecked', error)
+from parcel.tasks import run
+try:
+    run.enqueue()
+except django.core.exceptions.ImproperlyConfigured as error:
+    print('enqueue', error)
+"""
+
+
+def test_a_driver_that_cannot_be_loaded_is_one_sentence_everywhere(tmp_path):
+    make_app(tmp_path, "parcel", {"tasks.py": ONE_TASK.format("run")})
+    done = project(tmp_path, ["django_tasks_q", "parcel"], NO_DRIVER)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("Database 'default' is PostgreSQL, and psycopg cannot be loaded") == 5
+    assert done.stdout.count("django_tasks_q.E018") == 3
+    for name in ("check SystemCheckError", "migrate SystemCheckError", "runworker SystemCheckError"):
+        assert name in done.stdout
+    assert "enqueue Database" in done.stdout
+    assert "unchecked Database" in done.stdout

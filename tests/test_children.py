@@ -283,6 +283,24 @@ def test_what_is_not_started_in_time_is_never_started(project):
     assert (job(retried).status, job(retried).attempts) == ("EXPIRED", 1)
 
 
+@pytest.mark.parametrize("task", ["leave_late", "leave_late_in_thread", "leave_late_async"])
+def test_what_expires_in_the_hands_of_a_worker_is_not_started(project, tmp_path, task):
+    """It was claimed in time, and no child was there for it."""
+    go = tmp_path / "go"
+    project.env["GO"] = str(go)
+    with project.worker("--processes", "1", "--threads", "1"):
+        finished(project, tasks.noop.enqueue())  # it is at work
+        late = getattr(tasks, task).using(expires_at=timedelta(seconds=2)).enqueue("late")
+        in_time = getattr(tasks, task).using(expires_at=timedelta(hours=1)).enqueue("in time")
+        project.wait_for(lambda: job(late).status == "RUNNING" or job(late).is_finished)
+        project.wait_for(lambda: timezone.now() > job(late).expires_at)
+        go.touch()
+        finished(project, late, in_time)
+    assert (job(late).status, job(late).error_code, job(late).attempts) == ("EXPIRED", "EXPIRED", 0)
+    assert (job(in_time).status, outcomes(late)) == ("SUCCESSFUL", [])
+    assert list(Effect.objects.values_list("key", flat=True)) == ["in time"]
+
+
 # Starting and stopping
 
 
@@ -293,7 +311,7 @@ def hardship(project, **constants):
 
 @on_one_database
 @pytest.mark.parametrize("task", ["never_begin", "begin_badly"])
-def test_children_that_cannot_start_end_the_worker_and_cost_no_job(project, task):
+def test_children_that_cannot_start_end_a_batch_and_cost_no_job(project, task):
     hardship(
         project,
         **{
@@ -301,9 +319,10 @@ def test_children_that_cannot_start_end_the_worker_and_cost_no_job(project, task
             "django_tasks_q.worker.pool.BOOT_PAUSE": 0.01,
         },
     )
-    result = getattr(tasks, task).enqueue()
-    done = project.run("runworker", "--processes", "1", check=False)
+    result, other = getattr(tasks, task).enqueue(), tasks.noop.enqueue()
+    done = project.run("runworker", "--batch", "--processes", "1", check=False)
     assert done.returncode == 1
+    assert finished(project, other).attempts == 1
     assert done.stderr.strip().endswith("5 child processes in a row died while they started.")
     assert ("not today" in done.stderr) == (task == "begin_badly")
     assert (job(result).status, job(result).attempts, job(result).crashes) == ("READY", 0, 0)
@@ -322,7 +341,8 @@ def test_the_death_of_the_fork_server_ends_the_worker_and_loses_nothing(project,
     (tmp_path / "go").touch()
     with project.worker("--processes", "1"):
         finished(project, result)
-    assert (result.status, outcomes(result)) == ("SUCCESSFUL", ["lost", "successful"])
+    assert (result.status, outcomes(result)) == ("SUCCESSFUL", ["released"])
+    assert (job(result).attempts, job(result).crashes) == (1, 0)
 
 
 @on_one_database

@@ -22,12 +22,12 @@ def test_the_duties_of_an_idle_worker_ask_every_two_seconds_at_most(storage_alia
     storage = storage_for(storage_alias)
     clock = SimpleNamespace(now=1000.0)
     monkeypatch.setattr(duties_module, "time", SimpleNamespace(monotonic=lambda: clock.now))
-    duties = Duties(storage, tasks.noop.get_backend(), [])
-    duties.perform(uuid.uuid4(), (), idle=True, pause=PAUSE)
+    duties, worker_id = Duties(storage, tasks.noop.get_backend(), []), uuid.uuid4()
+    duties.perform(worker_id, (), idle=True, pause=PAUSE)
     with CaptureQueriesContext(connections[storage_alias]) as queries:
         until = clock.now + SPELL
         while clock.now < until:
             clock.now = min(until, clock.now + duties.seconds_to_next, clock.now + PAUSE)
-            duties.perform(uuid.uuid4(), (), idle=False, pause=PAUSE)
+            duties.perform(worker_id, (), idle=False, pause=PAUSE)
     # Claims, heartbeats, orders and proofs of hints are 28 a minute more: a statement a second in all.
     assert len(queries) <= SPELL * 32 / 60

@@ -10,7 +10,7 @@ import pytest
 from django.utils import timezone
 
 from django_tasks_q.conf import Options
-from django_tasks_q.moments import microseconds
+from django_tasks_q.moments import DatabaseClock, boot_time, microseconds
 from django_tasks_q.outcomes import AttemptOutcome, Outcome
 from django_tasks_q.states import JobStatus
 from django_tasks_q.storage import ClaimedJob
@@ -295,13 +295,11 @@ def test_a_child_that_began_none_of_its_jobs_has_longer_for_the_next(pool, child
     waited = []
     for _ in range(4):
         pool.feed()
-        while child.handle.sent:
-            child.handle.since = late(child.handle.patience * 0.5)
-            pool.receive()
-            assert child.handle.sent
-            waited.append(child.handle.patience)
-            child.handle.since = late(child.handle.patience * 1.5)
-            pool.receive()
+        waited.append(child.handle.patience)
+        child.handle.enforce(child.handle.since + child.handle.patience * 0.9)
+        assert child.handle.sent
+        child.handle.enforce(child.handle.since + child.handle.patience * 1.1)
+        assert not child.handle.sent
         child.jobs()
         child.channel.send(protocol.DROPPED)
         pool.receive()
@@ -754,3 +752,27 @@ def test_an_answer_is_of_the_job_that_it_names_and_not_of_the_one_that_was_expec
     outcome = Outcome.successful(uuid.uuid4(), 1, "5", 0.1)
     body = protocol.pack_success(outcome, told=False)
     assert protocol.unpack_success(body, uuid.uuid4()) == (outcome, False)
+
+
+def test_what_has_expired_is_not_handed_over_and_a_child_knows_the_time(pool, children):
+    children[1].handle.ready = False
+    now = microseconds(timezone.now())
+    pool.clock.set(now, boot_time())
+    late, in_time = claimed(expires_at=now), claimed(expires_at=now + 3600 * 10**6)
+    pool.add([late, in_time, claimed()])
+    assert pool.feed() == [late]
+    ((_, body),) = children[0].channel.receive()
+    clock = DatabaseClock()
+    assert [job.expires_at for job in protocol.unpack_jobs(body, clock)] == [in_time.expires_at, None]
+    assert clock.is_past(now)
+    assert not clock.is_past(in_time.expires_at)
+    assert not clock.is_past(None)
+    assert not DatabaseClock().is_past(now)
+
+
+def test_the_databases_time_is_never_taken_for_earlier_than_it_is():
+    clock = DatabaseClock()
+    asked_at = boot_time()
+    told = microseconds(timezone.now())  # and it took a while for the answer to come
+    clock.set(told, asked_at - 5)
+    assert clock.is_past(told + 4 * 10**6)

@@ -16,6 +16,7 @@ from django_tasks_q.maintenance.schedules import Firings
 from django_tasks_q.models import Firing, Job, Schedule
 from django_tasks_q.schedules import schedules
 from django_tasks_q.signals import action_performed
+from django_tasks_q.storage import schedules as verbs
 from django_tasks_q.storage import storage_for
 
 from .tasksapp import tasks
@@ -83,7 +84,8 @@ def test_who_disables_says_who_and_why_and_enabling_takes_it_back(alias, heard):
     ]
 
 
-def test_enabling_what_is_gone_from_the_code_does_not_make_it_fire(alias):
+def test_enabling_what_is_gone_from_the_code_does_not_make_it_fire(alias, monkeypatch):
+    monkeypatch.setattr(verbs, "GRACE", -1.0)
     declared(alias)
     schedules.remove("tick")
     Firings(storage_for(alias), tasks.noop.get_backend()).declare()
@@ -180,7 +182,8 @@ def test_what_cannot_be_used_is_refused_and_nothing_is_written(
     assert [found.expression for found in Schedule.objects.using(alias).all()] == [before.expression]
 
 
-def test_what_the_code_declares_is_not_deleted_until_it_is_gone_from_there(alias):
+def test_what_the_code_declares_is_not_deleted_until_it_is_gone_from_there(alias, monkeypatch):
+    monkeypatch.setattr(verbs, "GRACE", -1.0)
     declared(alias)
     with pytest.raises(ValueError, match="declared in the code"):
         actions.delete_schedule("tick")
@@ -230,3 +233,80 @@ def test_the_command_does_what_it_says(alias, capsys):
     assert "will leave" in command(capsys, "schedule", "skip", "tick")
     with pytest.raises(CommandError, match="No schedule is named 'nobody'"):
         call_command("tasks", "schedule", "run", "nobody")
+
+
+# Before any worker has started
+
+
+@pytest.mark.parametrize("verb", ["run", "disable", "skip"])
+def test_a_schedule_of_the_code_is_there_before_any_worker_has_started(alias, verb):
+    schedule("tick", tasks.add.bind(1, 2), cron="0 3 * * *")
+    schedule("other", tasks.noop, cron="0 3 * * *")
+    answer = getattr(actions, f"{verb}_schedule")("tick")
+    assert answer.done
+    if verb == "run":
+        assert Job.objects.using(alias).get(id=answer.job_id).args == [1, 2]
+    assert row(alias).enabled is (verb != "disable")
+    assert not Schedule.objects.using(alias).filter(name="other").exists()
+
+
+def test_a_name_that_nobody_has_declared_is_gone(alias):
+    assert actions.run_schedule("nobody").reason is actions.Reason.GONE
+
+
+# Names and numbers
+
+
+BAD_NAMES = ["x/run", "a/b/save", "..", ".", "", " ", "a/../b", "/a", "a/", "a//b", "a\nb", "x" * 129]
+
+
+@pytest.mark.parametrize("name", BAD_NAMES)
+def test_names_that_break_addresses_are_refused(alias, name):
+    with pytest.raises(ValueError, match="name must"):
+        schedule(name, tasks.noop, every=60)
+    with pytest.raises(ValueError, match="name must"):
+        actions.save_schedule(name, tasks.noop.name, every=60)
+    assert not Schedule.objects.using(alias).exists()
+
+
+@pytest.mark.parametrize("name", ["run", "every day/at 3", "a.b", "a..b", "x/runs", "ü/漢", "..."])
+def test_other_names_are_fine(alias, name):
+    schedule(name, tasks.noop, every=60)
+    assert actions.run_schedule(name).done
+
+
+def test_the_names_of_verbs_are_those_of_the_routes():
+    from django_tasks_q.api.schedules import DEEDS
+    from django_tasks_q.schedules import VERBS
+
+    assert {*VERBS} == {deed.name for deed in DEEDS} | {"save"}
+
+
+def test_a_long_interval_is_stored_to_the_second(alias):
+    actions.save_schedule("x", tasks.noop.name, every=1234567)
+    found = row(alias, "x")
+    assert (found.expression, found.timing.interval) == ("1234567", 1234567)
+
+
+def test_a_schedule_without_a_next_time_gets_one_when_it_is_enabled(alias):
+    actions.save_schedule("x", tasks.noop.name, cron="0 3 * * *")
+    Schedule.objects.using(alias).update(next_at=None)
+    assert row(alias, "x").is_late
+    assert Schedule.objects.using(alias).late().get().name == "x"
+    assert actions.enable_schedule("x").done
+    assert row(alias, "x").next_at is not None
+    assert not row(alias, "x").is_late
+    assert not actions.enable_schedule("x").done
+
+
+@pytest.mark.parametrize("verb", ["enable", "skip"])
+def test_what_cannot_be_read_here_is_not_given_a_time_here(alias, verb):
+    actions.save_schedule("x", tasks.noop.name, cron="0 3 * * *")
+    before = row(alias, "x").next_at
+    if verb == "enable":
+        actions.disable_schedule("x")
+    Schedule.objects.using(alias).update(timezone="Europe/Atlantis")
+    with pytest.raises(ValueError, match="Europe/Atlantis"):
+        getattr(actions, f"{verb}_schedule")("x")
+    assert row(alias, "x").enabled is (verb == "skip")
+    assert row(alias, "x").next_at == (before if verb == "skip" else None)

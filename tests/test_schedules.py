@@ -111,7 +111,8 @@ def test_a_changed_expression_counts_from_now_on_and_other_changes_leave_the_tim
     assert found.next_at == found.timing.next_after(timezone.now())
 
 
-def test_what_the_code_has_no_more_is_retired_and_fires_no_more_until_it_is_back(storage):
+def test_what_the_code_has_no_more_is_retired_and_fires_no_more_until_it_is_back(storage, monkeypatch):
+    monkeypatch.setattr(verbs, "GRACE", -1.0)
     declare(storage)
     due(storage)
     schedules.remove("tick")
@@ -292,12 +293,44 @@ def test_a_call_that_the_backend_refuses_is_recorded_and_stops_no_other(storage,
     assert row(storage, "bad").next_at > timezone.now()
 
 
-def test_an_expression_that_nobody_can_read_any_more_stops_and_says_why(storage):
+UNREADABLE = [
+    {"expression": "nonsense"},
+    {"timezone": "Europe/Atlantis"},
+    {"missed": "some"},
+    {"overlap": "queue"},
+    {"kind": "moon"},
+]
+
+
+@pytest.mark.parametrize("values", UNREADABLE, ids=str)
+def test_a_schedule_that_one_worker_cannot_read_stays_due_for_others(storage, caplog, values):
+    declare(storage)
+    declare(storage, "other")
+    tick = due(storage)
+    readable = {name: getattr(row(storage), name) for name in values}
+    Schedule.objects.using(storage.alias).filter(name="tick").update(**values)
+    old = firings(storage)
+    due(storage, name="other")
+    assert old.fire()[0] == 1  # the others go on
+    assert old.fire()[0] == 0
+    assert old.fire()[1] > 60  # and it does not look for it again and again
+    assert outcomes(storage) == []
+    assert (row(storage).next_at, row(storage).enabled) == (tick, True)
+    assert [record.args[0] for record in caplog.records if "cannot read it" in record.message] == ["tick"]
+    Schedule.objects.using(storage.alias).filter(name="tick").update(**readable)  # as others read it
+    assert firings(storage).fire()[0] == 1
+    assert outcomes(storage) == ["fired"]
+
+
+def test_a_schedule_that_could_not_be_read_is_tried_again(storage, monkeypatch):
+    monkeypatch.setattr(duty, "LEAVE_FOR", -1.0)
     declare(storage)
     due(storage)
-    Schedule.objects.using(storage.alias).update(expression="nonsense")
-    assert firings(storage).fire() == (0, None)
-    assert outcomes(storage) == ["failed"]
+    old = firings(storage)
+    Schedule.objects.using(storage.alias).update(timezone="Europe/Atlantis")
+    assert old.fire()[0] == 0
+    Schedule.objects.using(storage.alias).update(timezone="UTC")
+    assert old.fire()[0] == 1
 
 
 def test_a_clock_that_goes_back_fires_nothing_twice(storage):
@@ -500,7 +533,7 @@ def test_a_try_that_fails_is_made_again_soon(storage):
     with mock.patch.object(Firings, "declare", side_effect=OperationalError):
         with pytest.raises(OperationalError):
             duties.perform(uuid.uuid4(), (), idle=False)
-        assert 0 < duties._fire_at - time.monotonic() <= 1
+        assert 0 < duties._declare_at - time.monotonic() <= 1
     wait_for(
         lambda: (
             duties.perform(uuid.uuid4(), (), idle=False) and Schedule.objects.using(storage.alias).exists()
@@ -535,3 +568,127 @@ def test_a_project_without_time_zones_fires_by_its_own_clock(project):
         # Kathmandu is 5:45 ahead, and elsewhere its clock is what such a project stores.
         now += timedelta(hours=5, minutes=45)
     assert abs((fired().latest("tick").tick - now).total_seconds()) < 30
+
+
+# Workers of two releases, or of two services
+
+
+def worker_of(storage, *names, started=0.0, lease=60.0, **options):
+    """A live worker whose code has these schedules. It answers what it does at each of its rounds."""
+    id = uuid.uuid4()
+    storage.register(
+        Worker(id=id, name="w", hostname="h", pid=1, backend="default", processes=1, version="1"), lease
+    )
+    moment = timezone.now() + timedelta(seconds=started)
+    Worker.objects.using(storage.alias).filter(id=id).update(started_at=moment)
+    for declared in list(schedules):
+        schedules.remove(declared.name)
+    for name in names:
+        schedule(name, tasks.noop, **(options or {"cron": "0 3 * * *"}))
+    found = firings(storage)
+
+    def look():
+        found.declare(id)
+
+    look.id = id
+    look()
+    return look
+
+
+def end(storage, look, ago=0.0):
+    moment = timezone.now() - timedelta(seconds=ago)
+    rows = Worker.objects.using(storage.alias).filter(id=look.id)
+    rows.update(lease_expires_at=moment, stopped_at=moment)
+
+
+def test_an_old_worker_that_starts_during_a_deploy_retires_nothing_that_is_declared(storage, caplog):
+    caplog.set_level("INFO", "django_tasks_q.maintenance")
+    old = worker_of(storage, "nightly", started=-100)
+    new = worker_of(storage, "nightly", "hourly", started=-50)
+    end(storage, old, ago=1000)
+    old = worker_of(storage, "nightly", started=-10)
+    assert row(storage, "hourly").retired_at is None
+    end(storage, old)
+    for _ in range(2):
+        new()
+    assert (row(storage, "hourly").retired_at, row(storage, "hourly").fires) == (None, True)
+    assert row(storage, "hourly").next_at is not None
+    assert "not fire any more" not in caplog.text
+
+
+def test_two_services_on_one_backend_leave_each_others_schedules_alone(storage):
+    one, two = worker_of(storage, "one"), worker_of(storage, "two")
+    Schedule.objects.using(storage.alias).update(declared_at=timezone.now() - HOUR)
+    for _ in range(3):
+        one()
+        two()
+    assert not Schedule.objects.using(storage.alias).exclude(retired_at=None).exists()
+
+
+def test_what_no_live_worker_declares_is_retired_after_a_while(storage, caplog):
+    one = worker_of(storage, "gone", "kept")
+    two = worker_of(storage, "kept")
+    Schedule.objects.using(storage.alias).update(declared_at=timezone.now() - HOUR)
+    end(storage, one, ago=verbs.GRACE / 2)
+    two()
+    assert row(storage, "gone").retired_at is None  # another that declares it may be about to take over
+    assert row(storage, "kept").declared_by == two.id
+    end(storage, one, ago=verbs.GRACE + 5)
+    two()
+    assert row(storage, "gone").retired_at is not None
+    assert row(storage, "gone").next_at is None
+    assert "Schedule 'gone' does not fire any more" in caplog.text
+
+
+def test_another_worker_that_declares_it_takes_over(storage):
+    one, two, three = worker_of(storage, "tick"), worker_of(storage, "tick"), worker_of(storage, "else")
+    Schedule.objects.using(storage.alias).update(declared_at=timezone.now() - HOUR)
+    assert row(storage).declared_by == one.id
+    end(storage, one)
+    two()
+    assert row(storage).declared_by == two.id
+    end(storage, one, ago=1000)
+    three()
+    assert row(storage).retired_at is None
+
+
+def test_of_two_timings_that_of_the_worker_that_started_last_stands(storage, caplog):
+    caplog.set_level("INFO", "django_tasks_q.maintenance")
+    old = worker_of(storage, "tick", cron="0 1 * * *", started=-100)
+    new = worker_of(storage, "tick", cron="0 2 * * *", started=-50)
+    assert row(storage).expression == "0 2 * * *"
+    assert "expression '0 1 * * *' → '0 2 * * *'" in caplog.text
+    due(storage, -HOUR)
+    before = row(storage)
+    caplog.clear()
+    for _ in range(3):
+        old()
+        new()
+    assert (row(storage).expression, row(storage).next_at) == ("0 2 * * *", before.next_at)
+    assert caplog.text == ""
+    late = worker_of(storage, "tick", cron="0 1 * * *")  # of the old release once more, during the deploy
+    assert row(storage).expression == "0 1 * * *"
+    new()
+    assert row(storage).expression == "0 1 * * *"
+    end(storage, late)
+    new()
+    assert row(storage).expression == "0 2 * * *"
+    end(storage, new)
+    old()
+    assert row(storage).expression == "0 1 * * *"
+
+
+def test_declaring_again_by_a_live_worker_asks_once(storage, django_assert_num_queries):
+    look = worker_of(storage, "tick")
+    with django_assert_num_queries(1, using=storage.alias):
+        look()
+
+
+def test_a_clash_is_told_once(storage, caplog):
+    storage.save_schedule(
+        Schedule(backend="default", name="tick", task_name=tasks.noop.name, expression="0 1 * * *"),
+        duty.first_tick,
+    )
+    look = worker_of(storage, "tick")
+    look()
+    assert caplog.text.count("somebody has made another one of that name") == 1

@@ -244,14 +244,37 @@ def test_a_series_of_long_ago_goes_by_the_hour(storage, rows):
 
 def test_percentiles_come_from_the_histogram(storage, rows):
     assert rows.percentiles() == {0.5: None, 0.95: None}
-    at(rows, timezone.now(), took_0=50, took_5=40, took_11=10)
+    at(rows, timezone.now(), took_0=50, took_5=40, took_11=10, seconds_run=80_000)
     found = rows.percentiles(0.25, 0.5, 0.9, 0.99)
-    assert found[0.25] == pytest.approx(0.0005)
-    assert found[0.5] == pytest.approx(BOUNDS[0])
-    assert found[0.9] == pytest.approx(BOUNDS[5])
-    assert BOUNDS[-1] < found[0.99] <= BOUNDS[-1] * 4
+    # Each is true of so many runs: none is between two ends of columns, where nobody knows.
+    assert found[0.25] == found[0.5] == BOUNDS[0]
+    assert found[0.9] == BOUNDS[5]
+    assert BOUNDS[-1] < found[0.99] <= 80_000 / 2
     (row,) = rows.by_task(timezone.now() - HOUR)
     assert percentiles(row, 0.5) == {0.5: found[0.5]}
+
+
+@pytest.mark.once
+@pytest.mark.parametrize(
+    ("durations", "share", "least", "most"),
+    [
+        ([77.0], 0.5, 77.0, 77.0),
+        ([0.000_02] * 100, 0.5, 0.000_02, 0.000_04),
+        ([0.000_02] * 100, 0.95, 0.000_02, 0.001),
+        ([0.5, 0.5, 0.5, 30.0], 0.5, 0.5, 1.024),
+        ([5000.0, 6000.0], 0.95, 6000.0, 11_000.0),
+    ],
+)
+def test_no_percentile_is_made_up(durations, share, least, most):
+    """It is never below the true one, and never above all that was run."""
+    from bisect import bisect_left
+
+    row = dict.fromkeys(FIGURES, 0) | {"seconds_run": sum(durations)}
+    for duration in durations:
+        row[BUCKETS[bisect_left(BOUNDS, duration)]] += 1
+    found = percentiles(row, share)[share]
+    assert least <= found + 1e-12
+    assert found <= most + 1e-12
 
 
 def test_a_run_falls_into_the_first_column_that_holds_it():

@@ -2,13 +2,26 @@
 
 from datetime import UTC, datetime, timedelta
 from itertools import islice, pairwise
+from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from django_tasks_q.timing import MOST_MISSED, Cron, Every, Missed, Overlap, plan, timing_of, upcoming
+import django_tasks_q
+from django_tasks_q.timing import (
+    MOST_MISSED,
+    Cron,
+    Every,
+    Missed,
+    Overlap,
+    plan,
+    stored_timing,
+    timing_of,
+    upcoming,
+)
+from django_tasks_q.validation import plain
 
 BERLIN, NEW_YORK = "Europe/Berlin", "America/New_York"
 
@@ -180,3 +193,45 @@ def test_no_more_than_so_many_are_made_up_for_however_long_it_was():
 def test_a_tick_of_an_expression_that_was_changed_since_counts_all_the_same():
     odd = at("2026-01-01T03:17")
     assert plan(HOURLY, odd, at("2026-01-01T03:18"), Missed.ONE).fire == [odd]
+
+
+@pytest.mark.once
+@pytest.mark.parametrize(
+    ("number", "text"),
+    [
+        (1234567, "1234567"),
+        (1234567.5, "1234567.5"),
+        (0.1 + 0.2, "0.3"),
+        (60.0, "60"),
+        (100, "100"),
+        (1e21, "1000000000000000000000"),
+        (1e-7, "0.0000001"),
+        (0, "0"),
+        (-2.50, "-2.5"),
+        (float("inf"), "inf"),
+    ],
+)
+def test_numbers_are_shown_with_all_their_digits(number, text):
+    assert plain(number) == text
+
+
+@pytest.mark.once
+def test_an_interval_keeps_its_digits():
+    assert str(Every(1234567)) == "1234567"
+    assert stored_timing("every", str(Every(86_400_001)), "UTC") == Every(86_400_001)
+    with pytest.raises(ValueError, match="no kind of schedule"):
+        stored_timing("moon", "1", "UTC")
+
+
+@pytest.mark.once
+def test_no_text_of_the_package_loses_digits():
+    """``:g`` leaves six of them, and writes the rest as an exponent."""
+    root = Path(django_tasks_q.__file__).parent
+    constants = ("START_TIMEOUT", "PATIENCE", "GRACE")  # of which the digits are known
+    found = [
+        line.strip()
+        for path in root.rglob("*.py")
+        for line in path.read_text().splitlines()
+        if ":g}" in line and not any(f"{{{name}:g}}" in line for name in constants)
+    ]
+    assert found == []

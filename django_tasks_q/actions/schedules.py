@@ -16,7 +16,7 @@ from ..maintenance.schedules import Firings, first_tick, task_of
 from ..models import Schedule
 from ..models.schedule import Kind, Origin
 from ..registry import registry
-from ..schedules import MAX_NAME
+from ..schedules import schedule_name, schedules
 from ..storage import Send, Storage, storage_for
 from ..timing import Cron, Missed, Overlap, timing_of
 from ..validation import one_line
@@ -38,8 +38,11 @@ class ScheduleDone(NamedTuple):
 def enable_schedule(
     name: str, *, reason: str = "", backend: str = DEFAULT, using: str | None = None, user: Any = None
 ) -> ScheduleDone:
-    """Have a schedule fire again, from its next time on."""
-    reason, storage = text(reason, "reason"), _storage(backend, using)
+    """Have a schedule fire again, from its next time on.
+
+    Raises ValueError for one that this process cannot read.
+    """
+    reason, storage = text(reason, "reason"), _found(name, backend, using)
     news = storage.enable_schedule(backend, name, first_tick)
     return _told(storage, "enable_schedule", backend, name, news, user, reason)
 
@@ -54,7 +57,7 @@ def disable_schedule(
     user: Any = None,
 ) -> ScheduleDone:
     """Have a schedule fire no more until it is enabled, whatever is restarted or deployed. Its jobs go on."""
-    reason, storage = text(reason, "reason"), _storage(backend, using)
+    reason, storage = text(reason, "reason"), _found(name, backend, using)
     news = storage.disable_schedule(backend, name, by=text(by, "by"), reason=reason)
     return _told(storage, "disable_schedule", backend, name, news, user, reason)
 
@@ -62,8 +65,11 @@ def disable_schedule(
 def skip_schedule(
     name: str, *, reason: str = "", backend: str = DEFAULT, using: str | None = None, user: Any = None
 ) -> ScheduleDone:
-    """Leave out the next time of a schedule, and no other."""
-    reason, storage = text(reason, "reason"), _storage(backend, using)
+    """Leave out the next time of a schedule, and no other.
+
+    Raises ValueError for one that this process cannot read.
+    """
+    reason, storage = text(reason, "reason"), _found(name, backend, using)
     tick = storage.skip_tick(backend, name, first_tick, reason=reason)
     if tick is not None:
         return _told(storage, "skip_schedule", backend, name, True, user, reason)._replace(tick=tick)
@@ -79,7 +85,7 @@ def run_schedule(
     Raises TaskNotRegistered where this process does not know its task, or it is gone from the code;
     InvalidTask, TypeError or ValueError for a call that cannot be enqueued.
     """
-    reason, storage = text(reason, "reason"), _storage(backend, using)
+    reason, storage = text(reason, "reason"), _found(name, backend, using)
     ours = _ours(backend)
     firings = Firings(storage, ours)
 
@@ -125,7 +131,7 @@ def save_schedule(
     timing = timing_of(cron=cron, every=every, timezone=timezone or settings.TIME_ZONE)
     row = Schedule(
         backend=backend,
-        name=one_line(name, "name", maximum=MAX_NAME),
+        name=schedule_name(name),
         origin=Origin.DATABASE,
         task_name=task.name,
         arguments=codec.dump_arguments(encoded_args, encoded_kwargs, limit),
@@ -174,6 +180,15 @@ def _ours(backend: str) -> DatabaseBackend:
     if known is None:
         raise ValueError(f"TASKS has no backend {backend!r} that stores jobs.")
     return known
+
+
+def _found(name: str, backend: str, using: str | None) -> Storage:
+    """The storage, in which a schedule of this process's code has a row also before a worker has started."""
+    storage = _storage(backend, using)
+    rows = Schedule.objects.using(storage.alias).filter(backend=backend, name=name)
+    if name in schedules and not rows.exists():
+        Firings(storage, _ours(backend)).declare_one(name)
+    return storage
 
 
 def _storage(backend: str, using: str | None) -> Storage:

@@ -53,6 +53,7 @@ def notices(
         *_waiting_long(overview, fleet, queues),
         *_late(fleet),
         *_late_schedules(schedules),
+        *_stuck_schedules(schedules),
         *_versions(fleet),
     ]
 
@@ -199,7 +200,7 @@ def _late(fleet: staff.Fleet) -> Iterator[Notice]:
 
 
 def _late_schedules(schedules: Sequence[Any]) -> Iterator[Notice]:
-    late = [schedule for schedule in schedules if schedule.is_late]
+    late = [schedule for schedule in schedules if schedule.is_late and not schedule.is_stuck]
     if late:
         what = ngettext(
             "%(count)d schedule is late: %(names)s.",
@@ -215,6 +216,23 @@ def _late_schedules(schedules: Sequence[Any]) -> Iterator[Notice]:
             "bad",
             what % {"count": len(late), "names": names},
             fix,
+            _("Show the schedules"),
+            url("schedule_changelist"),
+        )
+
+
+def _stuck_schedules(schedules: Sequence[Any]) -> Iterator[Notice]:
+    stuck = [schedule for schedule in schedules if schedule.is_stuck]
+    if stuck:
+        what = ngettext(
+            "%(count)d schedule is enabled and has no next time: %(names)s.",
+            "%(count)d schedules are enabled and have no next time: %(names)s.",
+            len(stuck),
+        )
+        yield Notice(
+            "bad",
+            what % {"count": len(stuck), "names": ", ".join(schedule.name for schedule in stuck[:5])},
+            _("Disable it and enable it again, which gives it one, or correct its time."),
             _("Show the schedules"),
             url("schedule_changelist"),
         )

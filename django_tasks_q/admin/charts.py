@@ -10,6 +10,7 @@ from typing import NamedTuple
 from django.utils.formats import date_format
 
 from ..moments import local
+from ..validation import plain
 
 WIDTH, HEIGHT = 720, 180
 LEFT, BOTTOM, TOP = 44, 22, 8
@@ -79,7 +80,7 @@ def stacked(steps: Sequence[Step], titles: Sequence[str], is_long: bool) -> Char
                 title,
             )
         )
-    lines = [Mark(_round(floor - space * part), f"{highest * part:g}") for part in (0, 0.5, 1)]
+    lines = [Mark(_round(floor - space * part), plain(highest * part)) for part in (0, 0.5, 1)]
     shape = "j M" if is_long else "H:i"
     every = max(1, len(steps) // 6)
     times = [

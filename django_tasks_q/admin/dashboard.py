@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
+from django.db.models import F
 from django.http import HttpRequest, HttpResponse
 from django.utils import timezone
 from django.utils.translation import gettext as _
@@ -78,9 +79,9 @@ def dashboard(admin: Any, request: HttpRequest) -> HttpResponse:
 
 
 def _schedules(request: HttpRequest) -> list[Schedule]:
-    """Those that come next, and before them those that are late."""
-    active = Schedule.objects.using(database()).active()
-    return list(scope_schedules(request, active).order_by("next_at")[:MOST_SCHEDULES])
+    """Those that come next, and before them those that are late or have no next time."""
+    rows = scope_schedules(request, Schedule.objects.using(database()).wanted())
+    return list(rows.order_by(F("next_at").asc(nulls_first=True))[:MOST_SCHEDULES])
 
 
 def _tiles(overview: Overview, failed_lately: int | None) -> list[Tile]:

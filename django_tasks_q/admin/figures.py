@@ -193,8 +193,8 @@ def _task(row: dict[str, Any]) -> TaskRow:
         runs=runs,
         failures=bad,
         percent=100 * bad / runs if runs else 0.0,
-        p50="" if half is None else text.duration(half),
-        p95="" if most is None else text.duration(most),
+        p50="" if half is None else f"≤ {text.duration(half)}",
+        p95="" if most is None else f"≤ {text.duration(most)}",
         seconds=row["seconds_run"],
         waited="" if waited is None else text.duration(waited),
     )

@@ -16,7 +16,7 @@ from .. import actions, tasks
 from ..models import Queue
 from ..scope import database
 from ..states import JobStatus
-from . import audit, figures, staff
+from . import audit, figures, staff, text
 from .base import Screens, jobs_of, leave, may, require, sees_all, url
 from .dashboard import MOST_QUEUES, queue_names, queue_rows
 from .forms import form_of
@@ -121,7 +121,9 @@ class QueueScreens(Screens):
             values = form.cleaned_data if fields else {}
             if name == "clear" and values["typed"] != queue:
                 form.add_error("typed", _("That is not its name."))
-            elif self._done(request, name, (backend, queue), values, form, waiting):
+            elif name == "pause" and request.POST.get("known", "") != _mark(row):
+                form.add_error(None, _("Somebody else has paused or resumed it meanwhile: look again."))
+            elif self._done(request, name, (backend, queue), values, form, waiting, row):
                 return HttpResponseRedirect(target)
         context = {
             "label": label,
@@ -130,6 +132,8 @@ class QueueScreens(Screens):
             "queue": queue,
             "form": form,
             "waiting": waiting,
+            "paused": _told(row) if name == "pause" else "",
+            "known": _mark(row) if name == "pause" else "",
             "is_grave": name == "clear",
         }
         return self.page(
@@ -156,17 +160,46 @@ class QueueScreens(Screens):
         values: dict[str, Any],
         form: Any,
         waiting: Waiting | None,
+        row: Any,
     ) -> bool:
         try:
             with transaction.atomic(using=database()):
                 message = _perform(request, name, *queue, values, waiting)
-                told = ". ".join(filter(None, [str(VERBS[name][0]), values.get("reason")]))
+                told = _logged(name, values, row)
                 audit.record(request, Queue, [(queue[1], f"{queue[1]} ({queue[0]})")], told)
         except (TypeError, ValueError) as error:
             form.add_error(None, str(error))
             return False
         messages.success(request, message)
         return True
+
+
+def _mark(row: Any) -> str:
+    """What tells one pause of a queue from another one."""
+    if row is None or not row.is_paused:
+        return ""
+    return f"{row.paused_at.isoformat()} {row.paused_by}"
+
+
+def _told(row: Any) -> str:
+    """Who has paused a queue, and why."""
+    if row is None or not row.is_paused:
+        return ""
+    until = text.plain(row.paused_until) if row.paused_until else ""
+    return ", ".join(filter(None, [row.paused_by, row.pause_reason, until])) or text.plain(row.paused_at)
+
+
+def _logged(name: str, values: dict[str, Any], row: Any) -> str:
+    """What the log says of it: from what to what, and why."""
+    parts = [str(VERBS[name][0])]
+    if name == "limit":
+        old, new = (row.max_running if row else None), values["max_running"]
+        parts[0] += f": {'–' if old is None else old} → {'–' if new is None else new}"
+    if name == "pause" and (was := _told(row)):
+        parts.append(_("It was paused: %(pause)s") % {"pause": was})
+    if values.get("until"):
+        parts.append(_("Until %(time)s") % {"time": text.plain(values["until"])})
+    return ". ".join(filter(None, [*parts, values.get("reason")]))
 
 
 def _perform(

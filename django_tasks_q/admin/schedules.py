@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any
 
 from django import forms
@@ -45,6 +46,8 @@ VERBS: dict[str, tuple[Any, str, bool]] = {
     "skip": (gettext_lazy("Skip the next run"), "run_schedule", True),
     "delete": (gettext_lazy("Delete"), "delete_schedule", True),
 }
+#: Characters that the log tells of a value that was changed.
+MOST_TOLD = 200
 QUESTIONS = {
     "disable": gettext_lazy("It fires no more until somebody enables it. Deploys do not change that."),
     "run": gettext_lazy("One job is enqueued now. The times of the schedule stay as they are."),
@@ -244,11 +247,12 @@ class ScheduleScreens(Screens):
                 values = form.values()
                 if row is not None:
                     values = _unmasked(values, row)
+                before = {} if row is None else _initial(row)
                 actions.save_schedule(name, user=request.user, backend=alias, **values)
                 saved = rows.get()
                 scoped.refuse_schedule(request, saved, database())
                 pk = saved.pk
-                told = _("Added") if row is None else _("Edited")
+                told = _("Added") if row is None else _edited(form, before, _initial(saved))
                 audit.record(request, Schedule, [(pk, name)], told, ADDITION if row is None else CHANGE)
         except (TaskNotRegistered, TypeError, ValueError, framework.InvalidTask) as error:
             form.add_error(None, str(error))
@@ -346,6 +350,24 @@ def _unmasked(values: dict[str, Any], row: Schedule) -> dict[str, Any]:
     if is_masked([values["args"], values["kwargs"]]):
         raise ValueError(_(REFUSED))
     return values
+
+
+def _edited(form: ScheduleForm, before: dict[str, Any], after: dict[str, Any]) -> str:
+    """What was changed, from what to what. Secrets are masked."""
+    changes = [
+        _("%(name)s: %(old)s → %(new)s")
+        % {"name": form.fields[name].label, "old": _shown(before[name]), "new": _shown(after[name])}
+        for name in before
+        if before[name] != after[name]
+    ]
+    return ". ".join([_("Edited"), *changes])
+
+
+def _shown(value: Any) -> str:
+    if value in (None, ""):
+        return "–"
+    shown = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    return shown if len(shown) <= MOST_TOLD else f"{shown[:MOST_TOLD]}…"
 
 
 def _history(row: Schedule) -> list[LogEntry]:

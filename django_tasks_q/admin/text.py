@@ -134,7 +134,9 @@ def bytes_of(number: int) -> str:
 
 
 def duration(seconds: float) -> str:
-    """A length of time to three digits, in the unit that fits it."""
+    """A length of time to three digits, in the unit that fits it. Where clocks disagree there is none."""
+    if seconds < 0:
+        return "–"
     if seconds < 1:
         return _("%(number)s ms") % {"number": f"{seconds * 1000:.3g}"}
     if seconds < 60:

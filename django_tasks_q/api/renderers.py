@@ -19,7 +19,7 @@ class JSON(JSONRenderer):
 
 def renderers() -> tuple[Any, ...]:
     """Return JSON, and the browsable pages if the project has them for its own views."""
-    default = api_settings.DEFAULT_RENDERER_CLASSES
+    default: Any = api_settings.DEFAULT_RENDERER_CLASSES
     found = [kind for kind in default if issubclass(kind, BrowsableAPIRenderer)]
     # Their templates are in the app.
     return (JSON, *found) if apps.is_installed("rest_framework") else (JSON,)

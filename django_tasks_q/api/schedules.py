@@ -23,11 +23,10 @@ from ..descriptions import scheduled
 from ..exceptions import TaskNotRegistered
 from ..models import Schedule
 from ..models.schedule import Kind, MissedPolicy, Origin, OverlapPolicy
-from ..schedules import MAX_NAME
+from ..schedules import schedule_name
 from ..schemas import ArgumentErrors
 from ..scope import backend, database, scope_schedules
 from ..timing import timing_of, zone_of
-from ..validation import one_line
 from .base import TasksView
 from .errors import Conflict
 from .fields import Arguments, Moment, QueueName, Text, Whole
@@ -298,7 +297,7 @@ class ScheduleSave(ScheduleView):
             told = [_("Name a cron expression or a number of seconds.")]
             raise serializers.ValidationError({"non_field_errors": told})
         for field, check in (
-            ("name", lambda: one_line(name, "name", maximum=MAX_NAME)),
+            ("name", lambda: schedule_name(name)),
             ("timezone", lambda: zone_of(zone)),
             ("every" if cron is None else "cron", lambda: timing_of(cron=cron, every=every, timezone=zone)),
         ):

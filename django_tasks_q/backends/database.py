@@ -143,8 +143,12 @@ class DatabaseBackend(framework.BaseTaskBackend):
 
     def _keep(self, results: Results[P, R], send: Send) -> Results[P, R]:
         """Store jobs in the caller's transaction, or after it where that is on another database."""
+        from ..waiting import sent_in
+
         database = self.database
-        if send.arguments and (elsewhere := open_elsewhere(database)):
+        elsewhere = open_elsewhere(database) if send.arguments else None
+        results.sent_in = sent_in(elsewhere or database)
+        if elsewhere:
             # Stored now, a job would outlive a rollback there, and could run before the commit.
             transaction.on_commit(partial(self.store, database, send, results), using=elsewhere)
         elif send.arguments:

@@ -13,6 +13,7 @@ from asgiref.sync import async_to_sync
 
 from ..exceptions import TaskCancelled, TaskTimeout
 from ..forks import OneProcess
+from ..validation import plain
 
 
 class Control:
@@ -123,4 +124,4 @@ class Control:
 
 
 def message(seconds: float) -> str:
-    return f"The attempt ran longer than its timeout of {seconds:g} seconds."
+    return f"The attempt ran longer than its timeout of {plain(seconds)} seconds."

@@ -30,6 +30,7 @@ from ..policy import Backoff, OnLost, RetryRule, error_code
 from ..registry import registry
 from ..results import read_options
 from ..storage import ClaimedJob, LostJob
+from ..validation import plain
 
 TASK_TIMEOUT = "TASK_TIMEOUT"
 BAD_ARGUMENTS = "BAD_ARGUMENTS"
@@ -173,15 +174,17 @@ def by_value(
 def by_timeout(job: ClaimedJob, settings: Options, duration: float) -> Outcome:
     """The attempt outlived its timeout and the grace, and was killed."""
     error = TaskTimeout(
-        f"The attempt ran longer than its timeout of {job.timeout:g} seconds, did not end within "
-        f"{settings.grace:g} more, and was killed."
+        f"The attempt ran longer than its timeout of {plain(job.timeout or 0)} seconds, did not end within "
+        f"{plain(settings.grace)} more, and was killed."
     )
     return by_exception(job, restored_task(job), settings, error, duration, None)
 
 
 def by_cancellation(job: ClaimedJob, settings: Options, duration: float | None) -> Outcome:
     """The attempt was asked to end, did not within the grace, and was killed or given up."""
-    error = TaskCancelled(f"The attempt did not end within {settings.grace:g} seconds of its cancellation.")
+    error = TaskCancelled(
+        f"The attempt did not end within {plain(settings.grace)} seconds of its cancellation."
+    )
     return Outcome.cancelled(job.id, job.fence, Failure.of(error, CANCELLED), duration)
 
 

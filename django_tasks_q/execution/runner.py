@@ -17,6 +17,7 @@ from ..definition import Task
 from ..exceptions import ReceiverTimeout
 from ..executors import Executor, ProcessExecutor
 from ..forks import OneProcess, leave
+from ..moments import DatabaseClock
 from ..outcomes import Outcome
 from ..registry import registry
 from ..resolver import Resolver
@@ -67,6 +68,8 @@ class Runner:
         self.resolver = resolver or Resolver()
         #: Takes what attempts tell while they run.
         self.note = note or _unheard
+        #: By which jobs expire that have been claimed in time.
+        self.clock = DatabaseClock()
         self._bodies: dict[tuple[int, Any], Body] = {}
         if not in_test:
             watch_sessions()
@@ -98,11 +101,17 @@ class Runner:
         return self.in_test and isinstance(error, KeyboardInterrupt)
 
     def _run(self, job: ClaimedJob, control: Control, hooks: Control) -> Outcome:
+        if job.expires_at is not None and self.clock.is_past(job.expires_at):
+            return _too_late(job)
         attempt = Attempt(self, job, control)
         if (refusal := attempt.bind()) is not None:
             return refusal
         if self.announcer.starts_are_heard:
             self.tell(hooks, lambda: self.announcer.started(job))
+        if job.expires_at is not None and self.clock.is_past(
+            job.expires_at
+        ):  # while the receivers were told, or arguments were read
+            return _too_late(job)
         running.set(attempt)
 
         def call() -> Any:
@@ -125,6 +134,8 @@ class Runner:
         return outcome
 
     async def _arun(self, job: ClaimedJob, control: Control, threads: SyncThreads) -> Outcome:
+        if job.expires_at is not None and self.clock.is_past(job.expires_at):
+            return _too_late(job)
         attempt = Attempt(self, job, control)
         reads = attempt.body.parameters.needs_database
         if not reads and (refusal := attempt.bind()) is not None:
@@ -134,6 +145,8 @@ class Runner:
         async with threads.lend():
             if reads and (refusal := await sync_to_async(attempt.bind)()) is not None:
                 return refusal
+            if job.expires_at is not None and self.clock.is_past(job.expires_at):
+                return _too_late(job)
             running.set(attempt)
             return await attempt.aoutcome_of(lambda: control.awaited(attempt.call))
 
@@ -177,6 +190,11 @@ class Runner:
         """The same for a job whose own process is gone: its row knows all."""
         self.announcer.finished_elsewhere(job_id)
         self._clean()
+
+
+def _too_late(job: ClaimedJob) -> Outcome:
+    """The job has expired in hand. Given back, it ends as those do that nobody has claimed."""
+    return Outcome.released(job.id, job.fence)
 
 
 def _unheard(note: Note) -> None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
+from uuid import UUID
 
 from .._framework import InvalidTask
 from ..backends import DatabaseBackend
@@ -15,7 +17,7 @@ from ..models import Schedule
 from ..models.schedule import Origin, Outcome
 from ..registry import refuse_internal, registry
 from ..schedules import DeclaredSchedule, schedules
-from ..storage import Decision, KnownSchedules, Planned, Send, Storage, aware
+from ..storage import Decision, Declared, KnownSchedules, Planned, Send, Storage, aware
 from ..timing import Cron, Missed, Overlap, plan
 
 logger = logging.getLogger("django_tasks_q.maintenance")
@@ -24,6 +26,9 @@ logger = logging.getLogger("django_tasks_q.maintenance")
 BATCH = 20
 #: Seconds that ticks are kept; of each schedule the latest ones for ever.
 KEPT = 7 * 24 * 60 * 60.0
+
+#: Seconds for which a schedule that this process cannot read is left to others, before it is tried again.
+LEAVE_FOR = 60.0
 
 #: Why a schedule's call cannot be enqueued.
 UNUSABLE = (TypeError, ValueError, InvalidTask, TaskNotRegistered)
@@ -37,17 +42,61 @@ class Firings:
         self.backend = backend
         #: Row and task of each schedule of the code.
         self.declared = dict(_usable(schedules.of(backend.alias)))
-        self.known = KnownSchedules(list(self.declared), registry.names())
+        self._known = KnownSchedules(list(self.declared), registry.names())
+        #: Rows that this process cannot read, and until when it leaves them alone, by the monotonic clock.
+        self._unreadable: dict[int, float] = {}
+        #: What has been said of schedules, which is said once.
+        self._said: set[tuple[str, str]] = set()
 
-    def declare(self) -> None:
-        """Have the table say what the code does. Any number of workers may do it."""
+    @property
+    def known(self) -> KnownSchedules:
+        """What this process can fire."""
+        now = time.monotonic()
+        self._unreadable = {pk: until for pk, until in self._unreadable.items() if until > now}
+        return self._known._replace(unreadable=tuple(self._unreadable))
+
+    def declare(self, worker_id: UUID | None = None) -> bool:
+        """Have the table say what the code of this process does, which is that of a worker if one is named.
+
+        To be repeated: what no live worker declares is retired, and others take over from workers that end.
+        Answers whether that has changed any schedule.
+        """
         rows = [row for row, _ in self.declared.values()]
-        for name in self.storage.declare(self.backend.alias, rows, first_tick):
-            logger.error(
+        done = self.storage.declare(self.backend.alias, rows, first_tick, worker_id)
+        self._tell(done)
+        return bool(done.changes)
+
+    def declare_one(self, name: str) -> None:
+        """Have a row for one schedule of the code of this process, before any worker has seen to it."""
+        if name in self.declared:
+            row, _task = self.declared[name]
+            self._tell(self.storage.declare(self.backend.alias, [row], first_tick, may_retire=False))
+
+    def _tell(self, declared: Declared) -> None:
+        for name in declared.clashes:
+            self._say_once(
+                logging.ERROR,
+                name,
                 "The code's schedule %r does not fire: somebody has made another one of that name. Delete "
                 "that one, or rename this.",
-                name,
             )
+        for name, kind, columns in declared.changes:
+            if kind == "retired":
+                logger.warning(
+                    "Schedule %r does not fire any more: no live worker of this backend declares it.", name
+                )
+                continue
+            # Arguments may be nobody's business.
+            told = [
+                column if column == "arguments" else f"{column} {old!r} → {new!r}"
+                for column, (old, new) in columns.items()
+            ]
+            logger.info("Schedule %r is %s in the code. %s", name, kind, ", ".join(told))
+
+    def _say_once(self, level: int, name: str, text: str, *values: Any) -> None:
+        if (name, text % (name, *values)) not in self._said:
+            self._said.add((name, text % (name, *values)))
+            logger.log(level, text, name, *values)
 
     def fire(self) -> tuple[int, float | None]:
         """Fire a batch of what is due.
@@ -59,22 +108,35 @@ class Firings:
             return 0, due
         written = self.storage.fire(self.backend.alias, self.known, self.decide, self._store, BATCH)
         if not written:
-            return 0, 0.05  # another worker is firing them this moment
+            due = self.storage.next_tick(self.backend.alias, self.known)
+            # What is due still, another worker is firing this moment.
+            return 0, None if due is None else max(due, 0.05)
         for row, planned in written:
             _log(row, planned)
         jobs = sum(planned.send is not None for _, planned in written)
         return jobs, self.storage.next_tick(self.backend.alias, self.known)
 
-    def decide(self, row: Schedule, now: datetime, has_job: bool) -> Decision:
-        """What becomes of the ticks of a schedule that are due."""
+    def decide(self, row: Schedule, now: datetime, has_job: bool) -> Decision | None:
+        """What becomes of the ticks of a schedule that are due; None for one that cannot be read here.
+
+        Such a one stays due, for a process of another release, or with other time zones.
+        """
         first = now if row.next_at is None else aware(row.next_at)
         try:
+            overlap = Overlap(row.overlap)
             found = plan(row.timing, first, now, Missed(row.missed))
         except ValueError as error:
-            return Decision([Planned(first, Outcome.FAILED, None, str(error))], None)
+            self._unreadable[row.pk] = time.monotonic() + LEAVE_FOR
+            self._say_once(
+                logging.ERROR,
+                row.name,
+                "Schedule %r is left to other workers, since this one cannot read it: %s",
+                str(error),
+            )
+            return None
         firings = [] if found.missed is None else [Planned(found.missed, Outcome.MISSED, None)]
         for tick in found.fire:
-            if has_job and row.overlap == Overlap.SKIP:
+            if has_job and overlap is Overlap.SKIP:
                 firings.append(Planned(tick, Outcome.OVERLAP, None))
                 continue
             try:
@@ -101,11 +163,8 @@ class Firings:
 
 
 def first_tick(row: Schedule, after: datetime) -> datetime | None:
-    """The first tick of a schedule after a moment. One that cannot be read has none."""
-    try:
-        return row.timing.next_after(after)
-    except ValueError:
-        return None
+    """The first tick of a schedule after a moment. Raises ValueError for one that cannot be read here."""
+    return row.timing.next_after(after)
 
 
 def task_of(row: Schedule) -> Task[..., Any]:

@@ -30,6 +30,7 @@ def stored(alias: str) -> DatabaseBackend:
         backend = framework.task_backends[alias]
         if isinstance(backend, DatabaseBackend):
             backend.settings  # noqa: B018 - raises for unusable OPTIONS
+            backend.storage  # noqa: B018 - and for a driver that cannot be used
             return backend
     except ImproperlyConfigured as error:
         raise CommandError(str(error)) from error

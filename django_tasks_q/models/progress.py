@@ -1,6 +1,7 @@
 from django.db import models
 from django.utils.translation import gettext_lazy as _
 
+from ..validation import plain
 from .job import Job
 
 
@@ -27,7 +28,7 @@ class Progress(models.Model):
         default_permissions = ()  # shown with its job
 
     def __str__(self) -> str:
-        return f"{self.current:g}" if self.total is None else f"{self.current:g}/{self.total:g}"
+        return "/".join(plain(number) for number in (self.current, self.total) if number is not None)
 
     @property
     def share(self) -> float | None:

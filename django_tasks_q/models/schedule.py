@@ -50,9 +50,14 @@ class ScheduleQuerySet(models.QuerySet["Schedule"]):
         """Those that fire."""
         return self.filter(enabled=True, retired_at__isnull=True, next_at__isnull=False)
 
+    def wanted(self) -> Self:
+        """Those that are to fire, also the ones that have no next time although they should."""
+        return self.filter(enabled=True, retired_at__isnull=True)
+
     def late(self) -> Self:
-        """Those that were to fire and did not, as when no worker knows their task."""
-        return self.active().filter(next_at__lt=timezone.now() - timedelta(seconds=TOLERANCE))
+        """Those that were to fire and did not, as when no worker knows their task, or have no next time."""
+        due = models.Q(next_at__lt=timezone.now() - timedelta(seconds=TOLERANCE))
+        return self.wanted().filter(due | models.Q(next_at__isnull=True))
 
 
 class Schedule(models.Model):
@@ -85,6 +90,10 @@ class Schedule(models.Model):
     disable_reason = models.CharField(_("reason to disable"), max_length=255, default="", blank=True)
     #: Set when the code does not declare it any more.
     retired_at = models.DateTimeField(_("gone from the code"), null=True, blank=True)
+    #: The worker that declares a schedule of the code, and when it began to. Others that do as well take over
+    #: when its lease is over.
+    declared_by = models.UUIDField(_("declared by worker"), null=True, blank=True)
+    declared_at = models.DateTimeField(_("declared"), null=True, blank=True)
     #: Null while it does not fire.
     next_at = models.DateTimeField(_("next"), null=True, blank=True)
     #: The latest tick that became a job.
@@ -129,11 +138,14 @@ class Schedule(models.Model):
         return self.enabled and self.retired_at is None
 
     @property
+    def is_stuck(self) -> bool:
+        """Whether it is to fire and has no next time, which no worker gives it by itself."""
+        return self.fires and self.next_at is None
+
+    @property
     def is_late(self) -> bool:
-        return (
-            self.fires
-            and self.next_at is not None
-            and self.next_at < timezone.now() - timedelta(seconds=TOLERANCE)
+        return self.fires and (
+            self.next_at is None or self.next_at < timezone.now() - timedelta(seconds=TOLERANCE)
         )
 
 

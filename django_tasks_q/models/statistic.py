@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple, Self
@@ -79,7 +80,8 @@ class StatisticQuerySet(models.QuerySet["Statistic"]):
     def percentiles(self, *shares: float) -> dict[float, float | None]:
         """The seconds that so many of the runs took at most; by default of half and of 95 in a hundred.
 
-        None where nothing has run. Within a column of the histogram they are taken to be spread evenly.
+        None where nothing has run. Each is a bound, and not the exact figure: the end of a column of the
+        histogram, or less where so many runs of that length would have taken longer than all together.
         """
         return percentiles(self.totals(), *shares)
 
@@ -87,19 +89,22 @@ class StatisticQuerySet(models.QuerySet["Statistic"]):
 def percentiles(figures: Mapping[str, Any], *shares: float) -> dict[float, float | None]:
     """The same of figures at hand, such as a row of ``by_task()``."""
     counts = [figures[name] for name in BUCKETS]
-    return {share: _percentile(counts, share) for share in shares or (0.5, 0.95)}
+    seconds = figures["seconds_run"]
+    return {share: _percentile(counts, share, seconds) for share in shares or (0.5, 0.95)}
 
 
-def _percentile(counts: list[int], share: float) -> float | None:
+def _percentile(counts: list[int], share: float, seconds: float) -> float | None:
     total = sum(counts)
     if not total:
         return None
-    wanted, below = share * total, 0
-    for count, low, high in zip(counts, (0.0, *BOUNDS), (*BOUNDS, BOUNDS[-1] * 4), strict=True):
-        if count and below + count >= wanted:
-            return low + (high - low) * max(0.0, wanted - below) / count
+    rank, below = max(1, math.ceil(share * total)), 0
+    # That run and all longer ones together took no more than all.
+    most = seconds / (total - min(rank, total) + 1)
+    for count, low, high in zip(counts, (0.0, *BOUNDS), (*BOUNDS, math.inf), strict=True):
         below += count
-    return BOUNDS[-1] * 4
+        if below >= rank:
+            return min(most, high) if most >= low else high if high < math.inf else low
+    return BOUNDS[-1]
 
 
 def _sums() -> dict[str, Sum]:

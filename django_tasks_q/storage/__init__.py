@@ -14,6 +14,7 @@ from .values import (
     Claim,
     ClaimedJob,
     Decision,
+    Declared,
     Hints,
     KnownSchedules,
     LogNote,
@@ -32,6 +33,7 @@ __all__ = [
     "Claim",
     "ClaimedJob",
     "Decision",
+    "Declared",
     "Doorbell",
     "Exchange",
     "Hints",
@@ -63,10 +65,22 @@ def before_fork() -> None:
 
 @cache
 def storage_for(alias: str) -> Storage:
-    """The storage of a database alias. The one place that asks which database it is."""
+    """The storage of a database alias. The one place that asks which database it is.
+
+    Raises ImproperlyConfigured where its driver cannot be used.
+    """
     match connections[alias].vendor:
         case "postgresql":
-            from .postgresql import PostgreSQLStorage
+            try:
+                from .postgresql import PostgreSQLStorage
+            except ImportError as error:
+                # Django itself has fallen back to psycopg2 then.
+                reason = str(error).partition("\n")[0].rstrip(".")
+                raise ImproperlyConfigured(
+                    f"Database {alias!r} is PostgreSQL, and psycopg cannot be loaded, by which jobs are "
+                    f"stored there: {reason}. Install it with the library it needs: "
+                    "pip install 'psycopg[binary]'."
+                ) from error
 
             return PostgreSQLStorage(alias)
         case "sqlite":

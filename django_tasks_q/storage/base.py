@@ -57,6 +57,11 @@ class Storage(Upkeep, Leases, Notes, Queues, QueueFigures, Schedules, Statistics
         """A doorbell for the end of a job, or None where there is none. Raises a database Error."""
         return None
 
+    @property
+    def sees_commits(self) -> bool:
+        """Whether an open transaction of this process sees what others commit meanwhile, and lets them."""
+        return True
+
     # Running
 
     @repeated

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -11,22 +11,26 @@ from django.db import IntegrityError
 from django.db.models import OuterRef, Q, Subquery
 
 from ..failpoints import failpoint
-from ..models import Firing, Job, Schedule
+from ..models import Firing, Job, Schedule, Worker
 from ..models.schedule import Origin, Outcome, OverlapPolicy, ScheduleQuerySet
 from .clock import DatabaseNow, aware, storable
 from .session import Session, repeated
-from .values import Decision, KnownSchedules, Planned, Send
+from .values import Decision, Declared, KnownSchedules, Planned, ScheduleChange, Send
 
 #: The first tick after a moment that a schedule has; both moments are aware.
 First = Callable[[Schedule, datetime], datetime | None]
-#: What to do with a schedule that is due, at a moment, and whether a job of it has not ended.
-Decide = Callable[[Schedule, datetime, bool], Decision]
+#: What to do with a schedule that is due, at a moment, and whether a job of it has not ended; None to leave
+#: it to others.
+Decide = Callable[[Schedule, datetime, bool], Decision | None]
 
 #: Columns that the code decides of a schedule of its own.
 DECLARED = (
     "task_name", "arguments", "queue_name", "priority", "kind", "expression", "timezone", "missed", "overlap",
 )  # fmt: skip
 TIMING = ("kind", "expression", "timezone")
+#: Seconds after the end of the worker that declared a schedule, within which another one that declares it too
+#: takes over. Later than that it is retired.
+GRACE = 150.0
 #: How many of the latest jobs of a schedule are looked at to see if one has not ended.
 LATEST_JOBS = 20
 #: How many of the latest ticks of each schedule are kept, however old they are.
@@ -41,7 +45,8 @@ class Schedules(Session):
         """Those that fire, and that this process could fire."""
         ours = Q(origin=Origin.CODE, name__in=known.names)
         ours |= Q(origin=Origin.DATABASE, task_name__in=known.task_names)
-        return self._schedules(backend).active().filter(ours)
+        rows = self._schedules(backend).active().filter(ours)
+        return rows.exclude(id__in=list(known.unreadable)) if known.unreadable else rows
 
     def next_tick(self, backend: str, known: KnownSchedules) -> float | None:
         """Seconds until the next tick, negative if it is due already; None without one."""
@@ -75,6 +80,8 @@ class Schedules(Session):
             for row in self._locked(self._active(backend, known).filter(next_at__lte=DatabaseNow()), limit):
                 failpoint("schedule.locked")
                 decision = decide(row, aware(row.now), self._is_taken(row))
+                if decision is None:
+                    continue
                 if self._move_on(row, decision):
                     written += [(row, each) for each in decision.firings if self._write(row, each, store)]
                 failpoint("schedule.written")
@@ -130,29 +137,63 @@ class Schedules(Session):
     # What the code declares
 
     @repeated
-    def declare(self, backend: str, declared: Sequence[Schedule], first: First) -> list[str]:
-        """Have the rows say what the code does; those it has no more are retired.
+    def declare(
+        self,
+        backend: str,
+        declared: Sequence[Schedule],
+        first: First,
+        worker_id: UUID | None = None,
+        *,
+        may_retire: bool = True,
+    ) -> Declared:
+        """Have the rows say what the code of a worker does, or of another process.
 
-        Answers the names that rows made by people have. What an operator has disabled stays so.
+        Of live workers that declare one schedule differently, the one that started last has it as it says. A
+        schedule of the code that no live worker declares is retired. What an operator has disabled stays so.
         """
         wanted = {row.name: row for row in declared}
-        found = self._of_the_code(backend, wanted)
+        found = list(self._of_the_code(backend, wanted, worker_id, may_retire))
         clashes = [row.name for row in found if row.origin != Origin.CODE]
-        if {row.name for row in found} >= wanted.keys() and not any(_differs(row, wanted) for row in found):
-            return clashes
+        is_complete = {row.name for row in found} >= wanted.keys()
+        if is_complete and not any(_change(row, wanted, worker_id) for row in found):
+            return Declared(clashes, [])
+        changes: list[ScheduleChange] = []
         with self.transaction():
             self._schedules(backend).bulk_create(declared, ignore_conflicts=True)
-            rows = self._of_the_code(backend, wanted)
+            rows = self._of_the_code(backend, wanted, worker_id, may_retire)
             if self.connection.features.has_select_for_update:
                 rows = rows.select_for_update()
-            row: Any  # with the time
-            for row in rows.order_by("id").annotate(now=DatabaseNow()):
-                if _differs(row, wanted):
-                    self._schedules(backend).filter(id=row.pk).update(**_declared(row, wanted, first))
-        return clashes
+            for row in rows.order_by("id"):
+                if (kind := _change(row, wanted, worker_id)) is None:
+                    continue
+                values = _declared(row, wanted, first, kind, worker_id)
+                self._schedules(backend).filter(id=row.pk).update(**values)
+                if kind != TAKEN_OVER:
+                    changes.append(ScheduleChange(row.name, kind, _altered(row, values)))
+        return Declared(clashes, changes)
 
-    def _of_the_code(self, backend: str, wanted: Iterable[str]) -> ScheduleQuerySet:
-        return self._schedules(backend).filter(Q(origin=Origin.CODE) | Q(name__in=list(wanted)))
+    def _of_the_code(
+        self, backend: str, wanted: Iterable[str], worker_id: UUID | None, with_others: bool
+    ) -> Any:
+        """Rows, with the time and what there is to know of who declares them."""
+        ours = Q(name__in=list(wanted))
+        if with_others:
+            ours |= Q(origin=Origin.CODE)
+        workers = Worker.objects.using(self.alias)
+        owner = workers.filter(id=OuterRef("declared_by"))
+        own = workers.filter(id__in=[worker_id] if worker_id else [])
+        return (
+            self._schedules(backend)
+            .filter(ours)
+            .annotate(
+                now=DatabaseNow(),
+                owner_lease=Subquery(owner.values("lease_expires_at")),
+                owner_started=Subquery(owner.values("started_at")),
+                own_started=Subquery(
+                    workers.filter(id__in=[worker_id] if worker_id else []).values("started_at")
+                ),
+            )
+        )
 
     # What people do
 
@@ -168,7 +209,7 @@ class Schedules(Session):
         """Have it fire again, from now on. Answers whether that is news, None without such a schedule."""
         with self.transaction():
             row = self._one(backend, name)
-            if row is None or row.enabled:
+            if row is None or (row.enabled and not row.is_stuck):
                 return None if row is None else False
             next_at = first(row, aware(row.now)) if row.retired_at is None else None
             self._schedules(backend).filter(id=row.pk).update(
@@ -270,26 +311,54 @@ class Schedules(Session):
         return firings.filter(id__in=ids).delete()[0] if ids else 0
 
 
-def _differs(row: Schedule, wanted: dict[str, Schedule]) -> bool:
+#: What a declaration does to a row: the kinds of ``ScheduleChange``, and one that nobody need know of.
+DECLARED_NEW, CHANGED, BACK, RETIRED, TAKEN_OVER = "declared", "changed", "back", "retired", "taken over"
+
+
+def _change(row: Any, wanted: dict[str, Schedule], worker_id: UUID | None) -> str | None:
+    """What to do to a row of the code, by what a worker's own code says of it."""
     if row.origin != Origin.CODE:
-        return False
+        return None
+    grace = timedelta(seconds=GRACE)
+    is_alive = row.owner_lease is not None and row.owner_lease > row.now
     declared = wanted.get(row.name)
     if declared is None:
-        return row.retired_at is None
-    is_new = row.fires and row.next_at is None
-    return (
-        is_new
-        or row.retired_at is not None
-        or any(getattr(row, name) != getattr(declared, name) for name in DECLARED)
-    )
+        if worker_id is not None and row.declared_by == worker_id:
+            return RETIRED if row.retired_at is None else None
+        was_declared = (row.owner_lease is not None and row.owner_lease > row.now - grace) or (
+            row.declared_at is not None and row.declared_at > row.now - grace
+        )
+        return RETIRED if row.retired_at is None and not was_declared else None
+    if row.retired_at is not None:
+        return BACK
+    if row.fires and row.next_at is None:
+        return DECLARED_NEW
+    if all(getattr(row, name) == getattr(declared, name) for name in DECLARED):
+        return None if worker_id is None or is_alive else TAKEN_OVER
+    if is_alive and row.declared_by != worker_id:
+        # A release that is on its way out leaves it to the one that came after.
+        is_later = row.own_started is None or row.own_started > row.owner_started
+        return CHANGED if worker_id is not None and is_later else None
+    return CHANGED
 
 
-def _declared(row: Any, wanted: dict[str, Schedule], first: First) -> dict[str, Any]:
-    """The columns to change, of a row that differs from what the code says."""
-    declared = wanted.get(row.name)
-    if declared is None:
+def _altered(row: Any, values: dict[str, Any]) -> dict[str, tuple[Any, Any]]:
+    """The old and the new value of what the code has changed."""
+    pairs = {name: (getattr(row, name), values[name]) for name in DECLARED if name in values}
+    return {name: pair for name, pair in pairs.items() if pair[0] != pair[1]}
+
+
+def _declared(
+    row: Any, wanted: dict[str, Schedule], first: First, kind: str, worker_id: UUID | None
+) -> dict[str, Any]:
+    """The columns to change."""
+    if kind == RETIRED:
         return {"retired_at": DatabaseNow(), "next_at": None}
-    changes: dict[str, Any] = {name: getattr(declared, name) for name in DECLARED}
+    changes: dict[str, Any] = {"declared_by": worker_id, "declared_at": DatabaseNow()}
+    if kind == TAKEN_OVER:
+        return changes
+    declared = wanted[row.name]
+    changes |= {name: getattr(declared, name) for name in DECLARED}
     changes["retired_at"] = None
     moved = any(getattr(row, name) != changes[name] for name in TIMING)
     if row.enabled and (moved or row.next_at is None):

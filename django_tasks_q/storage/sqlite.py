@@ -43,6 +43,10 @@ class SQLiteStorage(Storage):
     shortest_pause, longest_pause = 0.004, 0.1
     queue_source = "SELECT json_extract(value, '$[0]'), json_extract(value, '$[1]') FROM json_each(%s)"
 
+    @property
+    def sees_commits(self) -> bool:
+        return False  # its transactions read one state of the database, and keep the only lock
+
     def advice(self) -> Iterator[Advice]:
         options = self.connection.settings_dict["OPTIONS"]
         if str(options.get("transaction_mode", "")).upper() not in ("IMMEDIATE", "EXCLUSIVE"):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from types import MappingProxyType
 from typing import Any, NamedTuple
 from uuid import UUID
 
@@ -203,6 +204,25 @@ class KnownSchedules(NamedTuple):
 
     names: Collection[str]
     task_names: Collection[str]
+    #: Primary keys of rows that the process has found it cannot read.
+    unreadable: Collection[int] = ()
+
+
+class ScheduleChange(NamedTuple):
+    """What a declaration has done to a row: "declared", "changed", "back" in the code, or "retired"."""
+
+    name: str
+    kind: str
+    #: The old and the new value of each column of a schedule that was changed.
+    columns: Mapping[str, tuple[Any, Any]] = MappingProxyType({})
+
+
+class Declared(NamedTuple):
+    """What came of a declaration."""
+
+    #: Names that rows made by people have.
+    clashes: list[str]
+    changes: list[ScheduleChange]
 
 
 class Planned(NamedTuple):

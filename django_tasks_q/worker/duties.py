@@ -29,6 +29,9 @@ STRAYS = 60.0
 CONDENSE, FORGET = 600.0, 600.0
 #: Seconds between two looks for schedules, where nothing has been heard of one that is due before.
 SCHEDULES = 300.0
+#: Seconds between two declarations of the schedules of the code: well within the time after which those of a
+#: worker that has ended are retired.
+DECLARE = 60.0
 #: Seconds before another try, where the database had something against the first.
 FIRE_AGAIN = 1.0
 #: Seconds between two slices of a prune.
@@ -58,7 +61,8 @@ class Duties:
         self.settings = settings = backend.settings
         self.known_tasks = known_tasks
         self.firings = Firings(storage, backend)
-        self._has_declared = False
+        self._declared_by: UUID | None = None
+        self._declare_at = 0.0
         #: Kept until they are answered: a later duty may fail first.
         self._ended: list[UUID] = []
         self._expired: list[UUID] = []
@@ -81,6 +85,10 @@ class Duties:
         now = time.monotonic()
         ready = 0
         # The next time is set before each duty: one that fails must not keep the worker from its jobs.
+        if self._declared_by != worker_id:
+            self._declared_by, self._declare_at = worker_id, now
+        if now >= self._declare_at:
+            self._declare(now, worker_id)
         if now >= self._fire_at:
             ready += self._fire(now)
         if now >= self._promote_at or idle:
@@ -130,12 +138,15 @@ class Duties:
         self._ended, self._expired, self._rescued = [], [], {}
         return done
 
+    def _declare(self, now: float, worker_id: UUID) -> None:
+        self._declare_at = now + FIRE_AGAIN
+        if self.firings.declare(worker_id):
+            self._fire_at = now
+        self._declare_at = now + _jittered(DECLARE)
+
     def _fire(self, now: float) -> int:
         """Fire the schedules that are due. Answers how many jobs came of it."""
         self._fire_at = now + FIRE_AGAIN
-        if not self._has_declared:
-            self.firings.declare()
-            self._has_declared = True
         jobs, due = self.firings.fire()
         self._fire_at = now + _jittered(SCHEDULES)
         if due is not None:
@@ -158,6 +169,7 @@ class Duties:
     @property
     def seconds_to_next(self) -> float:
         due = min(
+            self._declare_at,
             self._fire_at,
             self._promote_at,
             self._rescue_at,

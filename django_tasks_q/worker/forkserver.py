@@ -7,31 +7,40 @@ renewed its lease in time, whatever keeps the parent from noticing.
 
 from __future__ import annotations
 
+import errno
 import gc
 import json
 import os
+import resource
 import selectors
 import signal
 import socket
-import sys
 import time
 from collections.abc import Callable
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from typing import NoReturn
 
-from ..forks import end_process, show_error
+from ..forks import end_process, flush_streams, show_error
+from ..moments import boot_time
 from . import protocol
 from .board import open_memory
 from .protocol import Channel
 from .system import (
     adopt_orphans,
-    boot_time,
     children_of,
     die_with_parent,
     kill_descendants,
     kill_group,
     kill_process,
 )
+
+#: File descriptors that the parent keeps for its database and the rest: no child takes the last ones.
+SPARE = 8
+#: Seconds that the fork server has to end its children and itself before it is killed, and they with it.
+STOP_PATIENCE = 10.0
+#: File descriptors that a child is given.
+PIPES = 4
 
 
 @dataclass(frozen=True)
@@ -46,8 +55,13 @@ class Pipes:
     memory: int
 
     def close(self) -> None:
+        """Close all but the socket, which belongs to the channel."""
         for fd in (self.token_reader, self.token_writer, self.memory):
             os.close(fd)
+
+
+class ServerGone(Exception):
+    """The process that children are forked from has ended."""
 
 
 ChildMain = Callable[[Pipes, dict[str, str]], None]
@@ -59,41 +73,76 @@ class ForkServer:
     def __init__(self, child_main: ChildMain) -> None:
         ours, theirs = socket.socketpair()
         parent = os.getpid()
-        sys.stdout.flush()
-        sys.stderr.flush()
-        self.pid = os.fork()
+        flush_streams()
+        try:
+            self.pid = os.fork()
+        except OSError:
+            ours.close()
+            theirs.close()
+            raise
         if self.pid == 0:
             ours.close()
             die_with_parent(parent)
             _Server(theirs, child_main).serve()
         theirs.close()
         self.channel = Channel(ours, blocking=False)
+        self._is_stopped = False
 
     def spawn(self, key: int, config: dict[str, str]) -> Pipes:
-        """Have a child forked, known as ``key`` from now on. Answers the parent's ends of its pipes."""
-        ours, theirs = socket.socketpair()
-        reader, writer = os.pipe()
-        os.set_blocking(reader, False)
-        memory = open_memory()
+        """Have a child forked, known as ``key`` from now on. Answers the parent's ends of its pipes.
+
+        Raises OSError where there are no descriptors or no memory for them, and ServerGone.
+        """
         body = json.dumps({"key": key, "config": config}).encode()
         frame = protocol.HEAD.pack(protocol.SPAWN, len(body)) + body
-        self.channel.flush()
+        with ExitStack() as opened:
+            ours, theirs = socket.socketpair()
+            opened.enter_context(ours)
+            with theirs:
+                fds = [*os.pipe()]
+                for fd in fds:
+                    opened.callback(os.close, fd)
+                fds.append(open_memory())
+                opened.callback(os.close, fds[-1])
+                os.set_blocking(fds[0], False)
+                _keep_spare(max(fds))
+                self._order(frame, [theirs.fileno(), *fds])
+            opened.pop_all()
+        return Pipes(ours, *fds)
+
+    def _order(self, frame: bytes, fds: list[int]) -> None:
         self.channel.sock.setblocking(True)
         try:
-            socket.send_fds(self.channel.sock, [frame], [theirs.fileno(), reader, writer, memory])
+            self.channel.flush()  # all of what is queued, or the frame would come in the middle of it
+            socket.send_fds(self.channel.sock, [frame], fds)
+        except (BrokenPipeError, ConnectionResetError):
+            raise ServerGone from None
         finally:
             self.channel.sock.setblocking(False)
-        theirs.close()
-        return Pipes(ours, reader, writer, memory)
 
     def renew(self, kill_at: float) -> None:
         """Let the children live until ``kill_at`` on the boot-time clock."""
         self.channel.send(protocol.LEASE, repr(kill_at).encode())
 
     def stop(self) -> None:
-        """End the server and with it every child."""
+        """End the server and with it every child, and wait until they have ended."""
+        if self._is_stopped:
+            return
+        self._is_stopped = True
         self.channel.close()
-        os.waitpid(self.pid, 0)
+        deadline = time.monotonic() + STOP_PATIENCE
+        with suppress(ChildProcessError):  # somebody else has reaped it
+            while os.waitpid(self.pid, os.WNOHANG)[0] == 0:
+                if time.monotonic() > deadline:
+                    kill_process(self.pid)
+                time.sleep(0.002)
+
+
+def _keep_spare(highest: int) -> None:
+    """Raise OSError if a descriptor of that number leaves too few."""
+    limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    if limit != resource.RLIM_INFINITY and highest + SPARE >= limit:
+        raise OSError(errno.EMFILE, f"{os.strerror(errno.EMFILE)} (the limit is {limit})")
 
 
 class _Unmoved:
@@ -172,7 +221,7 @@ class _Server:
                     kill_group(pid)
 
     def _command(self) -> None:
-        head, fds, _, _ = socket.recv_fds(self.sock, protocol.HEAD.size, 4)
+        head, fds, _, _ = socket.recv_fds(self.sock, protocol.HEAD.size, PIPES)
         if not head:
             raise EOFError
         while len(head) < protocol.HEAD.size:
@@ -197,12 +246,13 @@ class _Server:
     def _fork(self, key: int, config: dict[str, str], fds: list[int]) -> None:
         server = os.getpid()
         try:
+            if len(fds) < PIPES:  # the kernel leaves out those that are too many for this process
+                raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
             pid = os.fork()
-        except OSError:  # no process or memory to be had: the parent will try again
-            time.sleep(0.5)
+        except OSError as error:  # the parent will try again
             for fd in fds:
                 os.close(fd)
-            self.channel.send(protocol.EXITED, json.dumps([key, 1 << 8, False]).encode())
+            self.channel.send(protocol.EXITED, json.dumps([key, 1 << 8, False, str(error)]).encode())
             return
         if pid == 0:
             try:

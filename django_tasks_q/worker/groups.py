@@ -10,6 +10,7 @@ from typing import Any
 from ..conf import Options
 from ..definition import Task
 from ..executors import Kind, executor_class
+from ..moments import DatabaseClock
 from ..parameters import Parameters
 from ..storage import ClaimedJob
 from .config import WorkerConfig
@@ -42,11 +43,20 @@ class Group:
     capacity: int
     task_names: list[str] = field(default_factory=list)
     backlog: deque[ClaimedJob] = field(default_factory=deque)
+    #: By which claimed jobs expire.
+    clock: DatabaseClock = field(default_factory=DatabaseClock)
+    #: Whether one in the backlog may.
+    has_expiring: bool = False
     #: When a job began to wait in the backlog that no child has come for.
     waiting_since: float | None = None
+    #: Children in a row that could not be started, or died before their first answer.
     boot_failures: int = 0
-    #: When the next child may be started, after one that died while it started.
+    #: When the next child may be started, after one that could not be.
     start_at: float = 0.0
+    #: When the log may say so again.
+    say_at: float = 0.0
+    #: No child of it can be had for now. Its jobs are left to others until one can.
+    is_broken: bool = False
     #: Seconds that recent jobs took.
     usual: float = AHEAD_SECONDS
     #: Bytes that recent ones answered.
@@ -65,12 +75,25 @@ class Group:
     def add(self, job: ClaimedJob) -> None:
         """Put a claimed job behind the others, and take note of its size."""
         self.backlog.append(job)
+        if job.expires_at is not None:
+            self.has_expiring = True
         size, usual = _size(job), self.size_of_call
         self.size_of_call += (0.5 if size > usual else 0.05) * (size - usual)
 
+    def expired(self) -> list[ClaimedJob]:
+        """Take from the backlog what is not to be started any more."""
+        if not self.has_expiring:
+            return []
+        late = [job for job in self.backlog if self.clock.is_past(job.expires_at)]
+        for job in late:
+            self.backlog.remove(job)
+        self.has_expiring = any(job.expires_at is not None for job in self.backlog)
+        return late
+
     def next(self, most: int) -> list[ClaimedJob]:
         """Take the next jobs from the backlog: up to ``most``, and no more than one frame has room for."""
-        jobs, size = [], 0
+        jobs: list[ClaimedJob] = []
+        size = 0
         while self.backlog and len(jobs) < most:
             size += _size(self.backlog[0])
             if jobs and size > FRAME_BYTES:

@@ -82,6 +82,12 @@ class Handle:
     def send(self, jobs: list[ClaimedJob]) -> None:
         raise NotImplementedError
 
+    def hand_over(self, jobs: list[ClaimedJob]) -> None:
+        """Put a frame of jobs on the channel."""
+        expires = any(job.expires_at is not None for job in jobs)
+        offset = self.group.clock.offset if expires else None
+        self.channel.send(protocol.RUN, protocol.pack_jobs(jobs, offset))
+
     def started(self, job_id: UUID) -> None:
         """The child says that a job's code begins."""
 

@@ -6,7 +6,7 @@ import time
 from collections.abc import Collection
 
 from ..failpoints import failpoint
-from ..registry import registry
+from ..moments import boot_time
 from ..storage import Claim, ClaimedJob, Storage
 from .config import WorkerConfig
 from .holdings import Holdings
@@ -104,7 +104,8 @@ class Intake:
             full |= more
         if self.config.batch and not found and not self.pool.held:
             # What is paused may stay so for ever. What is limited has its turn.
-            terms = self._terms(registry.names(), self.orders.current.paused)
+            # And what no child can be had for may have to wait for another worker.
+            terms = self._terms(self.pool.task_names, self.orders.current.paused)
             self._drained = not self.storage.has_work(terms)
         self._look_again(found, full=full)
 
@@ -132,8 +133,9 @@ class Intake:
             names, limit = self._common_wish()
             if limit:
                 failpoint("claim.sending")
+                asked_at = boot_time()
                 jobs = self.storage.claim_limited(self._terms(names), queue, limit)
-                self._took(jobs)
+                self._took(jobs, asked_at)
                 found += len(jobs)
                 full |= len(jobs) == limit
         return found, full
@@ -146,9 +148,9 @@ class Intake:
         failpoint("claim.sending")
         return self._terms(names), limit
 
-    def granted(self, jobs: list[ClaimedJob], limit: int) -> None:
-        """The wish was sent, and these are the jobs that were claimed."""
-        self._took(jobs)
+    def granted(self, jobs: list[ClaimedJob], limit: int, asked_at: float) -> None:
+        """The wish was sent, not before ``asked_at``, and these are the jobs that were claimed."""
+        self._took(jobs, asked_at)
         self._look_again(len(jobs), full=len(jobs) == limit)
 
     def forget(self) -> None:
@@ -158,12 +160,15 @@ class Intake:
 
     def _claim(self, names: list[str], limit: int) -> int:
         failpoint("claim.sending")
+        asked_at = boot_time()
         jobs = self.storage.claim(self._terms(names), limit)
-        self._took(jobs)
+        self._took(jobs, asked_at)
         return len(jobs)
 
-    def _took(self, jobs: list[ClaimedJob]) -> None:
+    def _took(self, jobs: list[ClaimedJob], asked_at: float) -> None:
         failpoint("claim.committed")
+        if jobs:
+            self.pool.clock.set(max(job.last_attempted_at for job in jobs), asked_at)
         self.taken += len(jobs)
         self.holdings.take(jobs)
         self.tally.claimed(jobs)

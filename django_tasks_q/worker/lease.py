@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import os
-import socket
 import uuid
 
 from .. import __version__, codec
 from ..failpoints import failpoint
 from ..models import Worker
+from ..moments import boot_time
 from ..storage import Storage
 from .beat import Beat
 from .config import WorkerConfig
-from .system import boot_time
+from .identity import host_name
 
 #: Shares of the lease: how often it is renewed, when claiming stops for want of a renewal, and when the
 #: children are killed. Of 60 seconds these are 10, 45 and 55.
@@ -39,7 +39,7 @@ class Lease:
             Worker(
                 id=self.id,
                 name=self.config.name,
-                hostname=socket.gethostname(),
+                hostname=host_name(),
                 pid=os.getpid(),
                 backend=self.config.backend,
                 queues=codec.dumps(list(self.config.queues), what="queues"),

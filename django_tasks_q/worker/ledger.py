@@ -6,6 +6,7 @@ import time
 from collections.abc import Sequence
 
 from ..failpoints import failpoint
+from ..moments import boot_time
 from ..outcomes import AttemptOutcome, Outcome
 from ..states import JobStatus
 from ..storage import ClaimedJob, Exchange, Storage
@@ -35,7 +36,9 @@ class Ledger:
         #: What is being written, and since when.
         self.exchange: Exchange | None = None
         self._writing: list[Outcome] = []
-        self._sent_at = 0.0
+        self._sent_at = self._asked_at = 0.0
+        #: A job was given back that may have expired.
+        self.may_have_expired = False
 
     def release(self, jobs: list[ClaimedJob]) -> None:
         """Let others have jobs that have not started."""
@@ -53,6 +56,7 @@ class Ledger:
             return
         claim, limit = self.intake.wish(hinted)
         failpoint("finish.sending")
+        self._asked_at = boot_time()
         self.exchange = self.storage.exchange(unwritten, claim, limit)
         self._sent_at = time.monotonic()
         self._writing, self.unwritten = list(writing), later
@@ -83,7 +87,7 @@ class Ledger:
         def finish(_: Sequence[Outcome]) -> Written:
             written, jobs = exchange.result()
             if exchange.limit:
-                self.intake.granted(jobs, exchange.limit)
+                self.intake.granted(jobs, exchange.limit, self._asked_at)
             return written
 
         recorded = record(self.storage, outcomes, finish)
@@ -103,10 +107,13 @@ class Ledger:
     def _confirm(self, outcomes: list[Outcome], written: Written) -> None:
         if JobStatus.READY in written.values() or not self.pool.held or self.intake.limits:
             self.intake.look_soon()
-        self.intake.taken -= sum(outcome.kind is AttemptOutcome.RELEASED for outcome in outcomes)
+        released = sum(outcome.kind is AttemptOutcome.RELEASED for outcome in outcomes)
+        self.intake.taken -= released
         self.pool.telling.confirm(outcomes, written)
         self.doorbells.ended(written)
         endings = list(zip(outcomes, self.intake.holdings.settle(outcomes), strict=True))
+        if released:
+            self.may_have_expired |= any(job is not None and job.expires_at is not None for _, job in endings)
         self.intake.tally.ended(endings, written)
         self.report.ended(endings, written)
 

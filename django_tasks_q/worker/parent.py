@@ -10,14 +10,16 @@ import os
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from django.db import Error
+from django.db import Error, connections
 
 from ..backends import DatabaseBackend
+from ..maintenance.expire import expire
+from ..maintenance.strays import give_back_strays
 from ..registry import registry
 from ..storage import Hints, before_fork, storage_for
+from ..validation import plain
 from .cancellations import Cancellations
 from .children import main as child_main
 from .config import WorkerConfig
@@ -32,7 +34,7 @@ from .ledger import Ledger
 from .orders import OrderBook
 from .outage import Outage
 from .patience import Patience
-from .pool import Pool, PoolBroken
+from .pool import MAX_BOOT_FAILURES, Pool, PoolBroken
 from .report import Report
 from .system import resident_memory
 from .tally import Tally
@@ -89,15 +91,21 @@ class Parent:
             while not self._is_done():
                 self._step()
             self._shut_down()
-        except PoolBroken:
-            self.ledger.release(self.pool.withdraw())
-            with suppress(Error), self.patience:
-                self.ledger.write()
+        except BaseException:
+            self._break_off()
             raise
         finally:
             self.wakeup.close()
             self.server.stop()
             self._give_up_lease()
+            self.signals.close()
+            # The session has the worker's settings, which are not for whoever called it.
+            connections[self.config.database].close()
+        if self.config.batch and (broken := self.pool.broken):
+            raise PoolBroken(
+                f"Jobs of executor {', '.join(map(repr, broken))} were not run: {MAX_BOOT_FAILURES} child "
+                "processes in a row died while they started."
+            )
 
     def _take_first_lease(self) -> None:
         patience = Patience()
@@ -125,6 +133,9 @@ class Parent:
         if self.lease.is_over and self.lease.is_taken:
             self._lose_lease()
         self.ledger.unwritten += self.pool.receive()
+        if self.pool.has_recovered:
+            self.pool.has_recovered = False
+            self.intake.look_soon()
         if not self._may_gather():
             self.gathering.end()
         if self._may_ask():
@@ -206,8 +217,17 @@ class Parent:
         hinted = hints.jobs or found.ready
         if hinted or self.doorbells.are_waited_for or not self.gathering.left:
             self.ledger.send(hinted)
+        if self.ledger.may_have_expired:
+            self.ledger.may_have_expired = False
+            self._expire()
         if self.ledger.exchange is None:
             self.doorbells.ring()
+
+    def _expire(self) -> None:
+        """Jobs expired in hand, and are ready once more: end them as those are that nobody has claimed."""
+        expired = expire(self.storage, self.config.backend)
+        self.pool.telling.ended(expired)
+        self.tally.found(expired, {})
 
     def _keep_lease(self) -> None:
         if not self.lease.is_taken:
@@ -264,6 +284,28 @@ class Parent:
         self.server.renew(float("inf"))
         self.lease = self.intake.lease = Lease(self.storage, self.config, self.settings.lease)
 
+    def _break_off(self) -> None:
+        """Whatever has happened: no child runs on, and what they held is given back uncounted."""
+        self.pool.kill()
+        self.server.stop()
+        try:
+            self.ledger.unwritten += self.pool.settle()
+            self.ledger.release(self.pool.withdraw())
+        except Exception:
+            logger.exception("Not all jobs can be given back; the others return when the lease ends")
+        if not self.lease.is_taken or self.lease.is_over:
+            return
+        for _ in range(2):  # on another connection, if it is the first that has failed
+            try:
+                with self.patience:
+                    self.ledger.write()
+                    give_back_strays(self.storage, self.lease.id, self.intake.holdings)
+                    self.tally.write(now=True)
+                return
+            except Exception as error:
+                logger.error("Jobs could not be given back: %s", error)
+                self.storage.disconnect()
+
     # The end
 
     def _shut_down(self) -> None:
@@ -271,7 +313,9 @@ class Parent:
         stops = self.signals.stops
         deadline = time.monotonic() + (self.config.shutdown_timeout if stops <= 1 else 0.0)
         if self.pool.held:
-            self.report.line(f"Stopping; waiting up to {self.config.shutdown_timeout:g}s for running jobs.")
+            self.report.line(
+                f"Stopping; waiting up to {plain(self.config.shutdown_timeout)}s for running jobs."
+            )
         killed = False
         while True:
             self.ledger.release(self.pool.withdraw())

@@ -9,6 +9,7 @@ from typing import Self
 from django.db import OperationalError
 
 from ..storage import Storage
+from ..validation import plain
 
 #: Seconds between two interruptions: what cleans up after the first may itself wait for an answer.
 AGAIN = 1.0
@@ -55,7 +56,7 @@ class Patience:
             signal.setitimer(signal.ITIMER_REAL, AGAIN)
         # Only a call to the database is interrupted, never the bookkeeping between two of them.
         if self._armed and _calls_storage(frame):
-            raise Unanswered(f"No answer within {self.seconds:g} seconds")
+            raise Unanswered(f"No answer within {plain(self.seconds)} seconds")
 
 
 def _calls_storage(frame: FrameType | None) -> bool:

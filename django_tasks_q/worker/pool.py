@@ -3,26 +3,34 @@
 from __future__ import annotations
 
 import json
+import logging
+import signal
 import time
 from collections.abc import Iterable, Iterator
 from uuid import UUID
 
+from ..moments import DatabaseClock
 from ..outcomes import Outcome
 from ..storage import ClaimedJob
 from . import protocol
-from .forkserver import ForkServer
+from .forkserver import ForkServer, ServerGone
 from .groups import MAX_RETIRING, Group
 from .handle import Handle
 from .notepad import NotePad
 from .protocol import Channel
 from .several import Several
 from .single import Single
+from .system import describe_exit
 from .telling import Telling
 
-#: Children in a row that may die before their first answer.
+logger = logging.getLogger("django_tasks_q.worker")
+
+#: Children in a row that may die before their first answer, until their group is left alone.
 MAX_BOOT_FAILURES = 5
-#: Seconds until the next try, twice as long each time.
-BOOT_PAUSE = 0.1
+#: Seconds until the next try, twice as long each time, up to the longest.
+BOOT_PAUSE, LONGEST_BOOT_PAUSE = 0.1, 60.0
+#: Seconds between two lines in the log about children of one group that could not be started.
+SAY_AGAIN = 600.0
 #: Seconds a job may wait in the parent for a child before others may have it.
 BACKLOG_PATIENCE = 1.0
 
@@ -44,26 +52,75 @@ class Pool:
         self.group_of = group_of
         self.groups = list({id(group): group for group in group_of.values()}.values())
         self.child_config = child_config
+        self.clock = DatabaseClock()
+        for group in self.groups:
+            group.clock = self.clock
         self.children: dict[int, Handle] = {}
         self.telling = Telling(self.children)
         self.notes = NotePad()
+        #: Groups that were broken and are not any more, since somebody last asked.
+        self.has_recovered = False
         self._keys = 0
 
     # Children
 
     def fill(self, worker_id: UUID) -> None:
         """Start the children that the waiting jobs are in want of. Raises PoolBroken."""
+        if self.groups and len(self.broken) == len(self.groups):
+            raise PoolBroken(f"{MAX_BOOT_FAILURES} child processes in a row died while they started.")
         for group in self.groups:
-            if group.boot_failures >= MAX_BOOT_FAILURES:
-                raise PoolBroken(f"{MAX_BOOT_FAILURES} child processes in a row died while they started.")
-            if group.backlog and time.monotonic() >= group.start_at:
+            if group.is_broken:
+                if self._may_start(group) and not any(self._of(group)):
+                    self._start(group, worker_id)  # whether it can be had again
+            elif group.backlog:
                 # One that is starting will take what it can when it is there.
                 idle = sum(self._will_take(child) for child in self._of(group))
                 wanted = -(-len(group.backlog) // group.capacity) - idle
                 for _ in range(min(wanted, self._vacancies(group))):
-                    self._start(group, worker_id)
-        if self.telling.untold and not self.children and self.groups:
-            self._start(self.groups[0], worker_id)
+                    if not self._start(group, worker_id):
+                        break
+        if self.telling.untold and not self.children:
+            for group in self.groups:
+                if not group.is_broken and self._may_start(group) and self._start(group, worker_id):
+                    break
+
+    def _may_start(self, group: Group) -> bool:
+        """Whether it is not too soon after a child that could not be started."""
+        return time.monotonic() >= group.start_at
+
+    @property
+    def broken(self) -> list[str]:
+        """Executors of which no child can be had, by name."""
+        return [group.executor for group in self.groups if group.is_broken]
+
+    def _has_failed(self, group: Group, reason: str) -> None:
+        """A child of a group could not be started. The next is tried after a pause."""
+        group.boot_failures += 1
+        group.start_at = time.monotonic() + min(LONGEST_BOOT_PAUSE, BOOT_PAUSE * 2**group.boot_failures)
+        if time.monotonic() >= group.say_at:
+            group.say_at = time.monotonic() + SAY_AGAIN
+            logger.warning(
+                "A child process of executor %r could not be started, and will be tried again: %s",
+                group.executor,
+                reason,
+            )
+        # With others at work it is one child fewer.
+        is_alone = not any(child.ready for child in self._of(group))
+        if is_alone and group.boot_failures >= MAX_BOOT_FAILURES and not group.is_broken:
+            group.is_broken = True
+            logger.error(
+                "%d child processes in a row of executor %r could not be started; its jobs are left to other "
+                "workers until one can: %s",
+                group.boot_failures,
+                group.executor,
+                reason,
+            )
+
+    def _has_started(self, group: Group) -> None:
+        if group.is_broken:
+            logger.warning("Child processes of executor %r can be started again", group.executor)
+            self.has_recovered = True
+        group.boot_failures, group.is_broken = 0, False
 
     def _will_take(self, child: Handle) -> bool:
         """Whether a child is about to come for jobs that wait."""
@@ -72,6 +129,8 @@ class Pool:
         return not child.ready or child.room(time.monotonic()) > 0
 
     def _vacancies(self, group: Group) -> int:
+        if group.is_broken or not self._may_start(group):
+            return 0
         mine = list(self._of(group))
         retiring = sum(child.is_retiring for child in mine)
         return group.size - (len(mine) - min(retiring, MAX_RETIRING))
@@ -79,7 +138,8 @@ class Pool:
     def _of(self, group: Group) -> Iterator[Handle]:
         return (child for child in self.children.values() if child.group is group)
 
-    def _start(self, group: Group, worker_id: UUID) -> None:
+    def _start(self, group: Group, worker_id: UUID) -> bool:
+        """Start a child. False if that is not possible now. Raises PoolBroken."""
         self._keys += 1
         config = {
             **self.child_config,
@@ -87,9 +147,21 @@ class Pool:
             "executor": group.executor,
             "capacity": str(group.capacity),
         }
-        pipes = self.server.spawn(self._keys, config)
         kind = Single if group.kind == "process" else Several
-        self.children[self._keys] = kind(self._keys, group, pipes)
+        try:
+            pipes = self.server.spawn(self._keys, config)
+            try:
+                self.children[self._keys] = kind(self._keys, group, pipes)
+            except OSError:
+                pipes.sock.close()
+                pipes.close()
+                raise
+        except ServerGone:
+            raise PoolBroken("The process that starts children is gone.") from None
+        except OSError as error:
+            self._has_failed(group, str(error))
+            return False
+        return True
 
     def channels(self, *, quiet: bool = False) -> Iterator[tuple[Channel, bool]]:
         """Every channel to wait for, and whether it also has something to send.
@@ -128,6 +200,8 @@ class Pool:
     def room(self, group: Group) -> int:
         """How many more jobs could start soon enough to be worth claiming now."""
         now = time.monotonic()
+        if group.is_broken:
+            return 0
         room = self._vacancies(group) * group.ahead
         for child in self._of(group):
             room += child.room(now) if child.ready or child.is_retiring else group.ahead
@@ -146,6 +220,11 @@ class Pool:
                 yield group.task_names, room
 
     @property
+    def task_names(self) -> list[str]:
+        """Of all groups that are not broken."""
+        return [name for group in self.groups if not group.is_broken for name in group.task_names]
+
+    @property
     def has_room(self) -> bool:
         return any(self.room(group) for group in self.groups)
 
@@ -159,7 +238,11 @@ class Pool:
         now = time.monotonic()
         overdue: list[ClaimedJob] = []
         for group in self.groups:
-            if not group.backlog or self._feed(group, now) or self._is_growing(group):
+            overdue += group.expired()
+            if group.is_broken:
+                overdue += group.backlog
+                group.backlog.clear()
+            elif not group.backlog or self._feed(group, now) or self._is_growing(group):
                 group.waiting_since = None
             elif group.waiting_since is None:
                 group.waiting_since = now
@@ -206,17 +289,18 @@ class Pool:
             child.channel.flush()
             outcomes += self._answers(child)
         for kind, body in self._server_frames():
-            key, value, *lapsed = json.loads(body)
+            key, value, *more = json.loads(body)
             found = self.children.get(key)
             if found is None:
                 continue
             if kind == protocol.SPAWNED:
                 found.pid = value
             else:
-                if lapsed == [True]:
+                has_lapsed, *reason = more
+                if has_lapsed:
                     # The lease was renewed after all, too late for the child: it is not to blame.
                     found.verdict = found.verdict or "release"
-                outcomes += self._bury(found, value)
+                outcomes += self._bury(found, value, *reason)
         now = time.monotonic()
         for child in list(self.children.values()):
             outcomes += child.enforce(now)
@@ -245,7 +329,7 @@ class Pool:
                 elif kind == protocol.READY:
                     child.ready = True
                     child.since = time.monotonic()
-                    child.group.boot_failures = 0
+                    self._has_started(child.group)
                 elif kind == protocol.TOLD:
                     child.has_told()
                 elif kind == protocol.TIRED:
@@ -271,16 +355,17 @@ class Pool:
         self.telling.ran(outcome, child, told)
         outcomes.append(outcome)
 
-    def _bury(self, child: Handle, status: int) -> list[Outcome]:
+    def _bury(self, child: Handle, status: int, reason: str = "") -> list[Outcome]:
         """A child has exited: settle the jobs it was running, keep the ones it had not started."""
         outcomes = self._answers(child)
-        if not child.ready and child.verdict in ("", "boot"):
-            child.group.boot_failures += 1
-            child.group.start_at = time.monotonic() + BOOT_PAUSE * 2**child.group.boot_failures
         settled = child.settle(status)
         self.telling.inherit(child, was_running=bool(settled))
         child.close()
         del self.children[child.key]
+        if child.ready:
+            child.group.start_at = 0.0  # what it had is free for another
+        elif child.verdict in ("", "boot"):
+            self._has_failed(child.group, reason or describe_exit(status))
         return outcomes + settled
 
     # Stopping
@@ -299,6 +384,14 @@ class Pool:
         """Kill every child; the jobs they run are given back once their exits are received."""
         for child in self.children.values():
             child.condemn("release")
+
+    def settle(self) -> list[Outcome]:
+        """Every child is dead, and nobody tells of their exits: answer how the attempts that they ran end."""
+        outcomes: list[Outcome] = []
+        for child in list(self.children.values()):
+            child.verdict = child.verdict or "release"
+            outcomes += self._bury(child, signal.SIGKILL)
+        return outcomes
 
     def abandon(self) -> None:
         """Kill every child and forget their jobs: this worker's claim on them is over."""
@@ -323,6 +416,6 @@ class Pool:
         for group in self.groups:
             if group.waiting_since is not None:
                 due = min(due, group.waiting_since + BACKLOG_PATIENCE - now)
-            if group.backlog and group.start_at > now:
+            if (group.backlog or group.is_broken) and group.start_at > now:
                 due = min(due, group.start_at - now)
         return max(0.0, min(due, 3600.0))

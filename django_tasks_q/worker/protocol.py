@@ -15,6 +15,7 @@ from dataclasses import astuple
 from typing import Any
 from uuid import UUID
 
+from ..moments import DatabaseClock
 from ..outcomes import AttemptOutcome, Failure, Outcome
 from ..states import JobStatus
 from ..storage import ClaimedJob, LogNote, Note, ProgressNote
@@ -147,12 +148,19 @@ def unpack(body: bytes) -> list[list[Any]]:
     return records
 
 
-def pack_jobs(jobs: Iterable[ClaimedJob]) -> bytes:
-    return pack([(job.id.hex, *job[1:]) for job in jobs])
+def pack_jobs(jobs: Iterable[ClaimedJob], offset: int | None = None) -> bytes:
+    """Jobs, and before them what sets the clock by which they expire, if one does."""
+    records: list[tuple[Any, ...]] = [(job.id.hex, *job[1:]) for job in jobs]
+    return pack(records if offset is None else [(offset,), *records])
 
 
-def unpack_jobs(body: bytes) -> Iterator[ClaimedJob]:
-    for record in unpack(body):
+def unpack_jobs(body: bytes, clock: DatabaseClock | None = None) -> Iterator[ClaimedJob]:
+    records = unpack(body)
+    if records and len(records[0]) == 1:
+        (offset,) = records.pop(0)
+        if clock is not None:
+            clock.offset = offset
+    for record in records:
         record[0] = UUID(int=int(record[0], 16))
         yield ClaimedJob._make(record)
 

@@ -34,7 +34,7 @@ class Report:
             self._write(text)
         except UnicodeEncodeError:  # a terminal of few letters
             self._write(text.encode("ascii", "backslashreplace").decode())
-        except OSError:  # nobody reads any more
+        except (OSError, ValueError, AttributeError):  # nobody reads any more, or there is no stream
             self._verbosity = -1
 
     def ended(self, endings: Iterable[tuple[Outcome, ClaimedJob | None]], written: Collection[UUID]) -> None:

@@ -58,7 +58,7 @@ class Several(Handle):
         now = time.monotonic()
         for job in jobs:
             self.slots[job.id] = Slot(job, now)
-        self.channel.send(protocol.RUN, protocol.pack_jobs(jobs))
+        self.hand_over(jobs)
 
     def started(self, job_id: UUID) -> None:
         if (slot := self.slots.get(job_id)) is not None:

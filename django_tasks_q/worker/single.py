@@ -18,7 +18,6 @@ from uuid import UUID
 from ..execution import endings
 from ..outcomes import Outcome
 from ..storage import ClaimedJob
-from . import protocol
 from .board import OVER, WAITING, Board
 from .forkserver import Pipes
 from .groups import Group
@@ -82,7 +81,7 @@ class Single(Handle):
         self.sent.extend(jobs)
         # Tokens first: a job whose token is missing counts as taken back.
         os.write(self.pipes.token_writer, b"." * len(jobs))
-        self.channel.send(protocol.RUN, protocol.pack_jobs(jobs))
+        self.hand_over(jobs)
         if is_free:
             self._begin()
             self.leaving = self.channel.unsent

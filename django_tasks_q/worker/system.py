@@ -29,11 +29,6 @@ def adopt_orphans() -> None:
         ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
 
-def boot_time() -> float:
-    """Seconds on a clock that never jumps, and that goes on while the machine is suspended."""
-    return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
-
-
 def kill_group(pid: int) -> None:
     """SIGKILL a child and the processes of its session's group."""
     for kill in (os.killpg, os.kill):
@@ -54,9 +49,10 @@ def children_of(pid: int) -> list[int]:
     """The processes that have this one as parent."""
     found: list[int] = []
     if sys.platform == "linux":
-        for listing in Path(f"/proc/{pid}/task").glob("*/children"):
-            with suppress(OSError):
-                found += map(int, listing.read_text().split())
+        with suppress(OSError):  # also where there is no descriptor left to look
+            for listing in Path(f"/proc/{pid}/task").glob("*/children"):
+                with suppress(OSError):
+                    found += map(int, listing.read_text().split())
         return found
     psutil = _psutil()
     return [] if psutil is None else [child.pid for child in psutil.Process(pid).children()]

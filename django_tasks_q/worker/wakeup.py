@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import faulthandler
 import logging
 import math
 import select
@@ -15,6 +14,8 @@ from typing import TYPE_CHECKING
 from django.db import Error
 
 from ..storage import Hints, Listener, Storage
+from .borrowing import STOPS
+from .streams import dump_stack_on_quit
 
 if TYPE_CHECKING:
     from _typeshed import HasFileno
@@ -43,10 +44,16 @@ class Signals:
         self._reader.setblocking(False)
         self._writer.setblocking(False)
         signal.set_wakeup_fd(self._writer.fileno(), warn_on_full_buffer=False)
-        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        for number in STOPS:
             if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup leaves SIGHUP
                 signal.signal(number, self._stop)
-        faulthandler.register(signal.SIGQUIT, all_threads=True)
+        dump_stack_on_quit()
+
+    def close(self) -> None:
+        """Nothing wakes it any more."""
+        signal.set_wakeup_fd(-1)
+        self._reader.close()
+        self._writer.close()
 
     def _stop(self, *_: object) -> None:
         self.stops += 1

@@ -1,5 +1,9 @@
+import atexit
 import json
 import os
+import resource
+import signal
+import time
 from importlib import import_module
 from pathlib import Path
 
@@ -7,6 +11,13 @@ from django.apps import AppConfig
 from django.db import connections
 
 from django_tasks_q.failpoints import install
+
+
+def linger(mark: Path, go: Path) -> None:
+    """Keep the interpreter from ending until there is a file; say what SIGTERM would do."""
+    mark.write_text(repr(signal.getsignal(signal.SIGTERM)))
+    while not go.exists():
+        time.sleep(0.01)
 
 
 class Hardship(AppConfig):
@@ -20,6 +31,11 @@ class Hardship(AppConfig):
         for path, value in wanted.get("constants", {}).items():
             module, _, name = path.rpartition(".")
             setattr(import_module(module), name, value)
+        if paths := wanted.get("linger"):
+            atexit.register(linger, *map(Path, paths))
+        if descriptors := wanted.get("descriptors"):
+            _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+            resource.setrlimit(resource.RLIMIT_NOFILE, (descriptors, hard))
         if executor := wanted.get("executor"):  # for all tasks, as in a project that knows no other
             groups = import_module("django_tasks_q.worker.groups")
             groups.executor_of = lambda task, settings: executor

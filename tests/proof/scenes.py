@@ -12,6 +12,8 @@ from ..faults import tasks
 
 #: The records of a job's attempts. A first run that succeeds needs none.
 UNDISTURBED: tuple[str, ...] = ()
+#: Nor does one that is as if it had never been.
+GIVEN_BACK = ("released",)
 RESCUED = ("lost", "successful")
 CRASHED = ("crashed", "successful")
 FAILED_ONCE = ("failed", "successful")
@@ -19,6 +21,8 @@ TIMED_OUT = ("timeout",)
 
 #: Whoever does these is gone, or as good as gone, with what it held.
 DEATHS = ("kill", "exit", "stop", "raise")
+#: Of those, the ways to be gone in which the parent still has a say: it gives back what it holds.
+BREAKS = ("raise",)
 #: And these are survived.
 TROUBLES = ("error", "drop")
 #: Of a server's sessions, the ways to end.
@@ -61,7 +65,7 @@ class Scene:
 def waves() -> Iterator[list[Scene]]:
     """Scenes that may be played beside each other, each with a queue of its own."""
     running = [Scene("claim.sending", action) for action in DEATHS + TROUBLES]
-    running += [Scene("claim.committed", action, RESCUED) for action in DEATHS]
+    running += [Scene("claim.committed", action, loss(action)) for action in DEATHS]
     running += [Scene("claim.committed", action) for action in TROUBLES]
     running += [Scene("attempt.received", action, CRASHED) for action in ("kill", "exit")]
     running += [Scene("attempt.returned", action, CRASHED) for action in ("kill", "exit")]
@@ -72,11 +76,11 @@ def waves() -> Iterator[list[Scene]]:
     running += [Scene("attempt.returned", action, FAILED_ONCE) for action in ("raise", "error")]
     yield running
 
-    ending = [Scene("finish.sending", action, RESCUED) for action in DEATHS]
+    ending = [Scene("finish.sending", action, loss(action)) for action in DEATHS]
     ending += [Scene("finish.sending", action) for action in TROUBLES]
     ending += [Scene("finish.committed", action) for action in DEATHS + TROUBLES]
     long = (slow(1.5), tasks.quick)
-    ending += [Scene("heartbeat.sending", action, RESCUED, jobs=long) for action in DEATHS]
+    ending += [Scene("heartbeat.sending", action, loss(action, GIVEN_BACK), jobs=long) for action in DEATHS]
     ending += [Scene("heartbeat.sending", action, jobs=long) for action in TROUBLES]
     yield ending
 
@@ -101,6 +105,11 @@ def waves() -> Iterator[list[Scene]]:
 
     yield list(slowed())
     yield list(ended())
+
+
+def loss(action: str, given_back: tuple[str, ...] = UNDISTURBED) -> tuple[str, ...]:
+    """What is recorded of a job whose worker is gone in a way."""
+    return given_back if action in BREAKS else RESCUED
 
 
 def slowed() -> Iterator[Scene]:

@@ -642,3 +642,23 @@ def fail_then_wait(context: Any, mark: str, go: str) -> None:
 @task
 def length(text: str) -> int:
     return len(text)
+
+
+@task(executor="tests.tasksapp.executors.Moody")
+def run_in_a_mood() -> str:
+    return "in the mood"
+
+
+@task(executor="tests.tasksapp.executors.Tardy")
+def leave_late(key: str) -> None:
+    Effect.objects.create(key=key, pid=os.getpid())
+
+
+@task(executor="tests.tasksapp.executors.TardyThreads")
+def leave_late_in_thread(key: str) -> None:
+    Effect.objects.create(key=key, pid=os.getpid())
+
+
+@task(executor="tests.tasksapp.executors.TardyLoop")
+async def leave_late_async(key: str) -> None:
+    await Effect.objects.acreate(key=key, pid=os.getpid())

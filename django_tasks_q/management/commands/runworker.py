@@ -1,10 +1,11 @@
 from __future__ import annotations
 
 import atexit
+import errno
 import os
 import pkgutil
-import socket
 import subprocess
+import threading
 from argparse import ArgumentParser
 from importlib import import_module
 from typing import Any
@@ -18,8 +19,10 @@ from ... import migrations
 from ...backends import DatabaseBackend
 from ...registry import registry
 from ...storage import storage_for
-from ...validation import suggestion
+from ...validation import one_line, suggestion
+from ...worker.borrowing import borrowed_signals
 from ...worker.config import WorkerConfig
+from ...worker.identity import MAX_NAME, default_name
 from ...worker.parent import Parent, PoolBroken
 from ...worker.patience import Patience
 from ...worker.recycling import Recycling
@@ -28,6 +31,8 @@ from ..arguments import add_capacity, add_choice, add_ends
 from ..backends import stored
 from ..choosing import declared_queues, refuse_several
 
+#: What the system may run out of: descriptors, memory, processes, room on a disk.
+SCARCE = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN, errno.ENOSPC)
 #: Set in the environment of the worker that a reloader has started.
 RELOADED = "DJANGO_TASKS_Q_RELOADED"
 
@@ -48,19 +53,28 @@ class Command(BaseCommand):
         if options["reload"] and RELOADED not in os.environ:
             autoreload.run_with_reloader(_run_reloaded)
             return
+        _check_caller()
         backend = stored(options["backend"])
         config = self._config(options, backend)
-        with Patience():
-            _check_tables(config.database)
         report = Report(self.stdout.write, options["verbosity"])
         report.line(f"{_banner(config)} Stop with Ctrl-C.")
+        with borrowed_signals(is_last=getattr(self, "_called_from_command_line", False)):
+            self._work(config, backend, report)
+        report.line(f"Stopped: {report.summary()}.")
+
+    def _work(self, config: WorkerConfig, backend: DatabaseBackend, report: Report) -> None:
         try:
+            with Patience():
+                _check_tables(config.database)
             Parent(config, backend, report).run()
         except PoolBroken as error:
             raise CommandError(str(error)) from error
         except Error as error:
             raise CommandError(_explained(error, config.database)) from error
-        report.line(f"Stopped: {report.summary()}.")
+        except OSError as error:
+            if error.errno not in SCARCE:
+                raise
+            raise CommandError(f"The system has too little for this worker: {error}") from error
 
     def _config(self, options: dict[str, Any], backend: DatabaseBackend) -> WorkerConfig:
         database = options["database"] or backend.database
@@ -76,7 +90,7 @@ class Command(BaseCommand):
         return WorkerConfig(
             backend=backend.alias,
             database=database,
-            name=options["worker_name"] or f"{socket.gethostname()}-{os.getpid()}",
+            name=_name(options["worker_name"]),
             queues=tuple(options["queues"]),
             exclude_queues=tuple(options["exclude_queues"]),
             processes=options["processes"],
@@ -92,6 +106,29 @@ class Command(BaseCommand):
             shutdown_timeout=options["shutdown_timeout"],
             heartbeat_file=options["heartbeat_file"],
         )
+
+
+def _check_caller() -> None:
+    """Raises CommandError where a program calls the command in a way that a worker cannot work in."""
+    if threading.current_thread() is not threading.main_thread():
+        raise CommandError(
+            "runworker has to be called in the main thread of a process, where signals arrive."
+        )
+    for connection in connections.all(initialized_only=True):
+        if connection.in_atomic_block:
+            raise CommandError(
+                "runworker cannot be called within a transaction, as in a TestCase: its processes would not "
+                "see what was enqueued in it. Use django_tasks_q.testing.run_jobs() or a TransactionTestCase."
+            )
+
+
+def _name(given: str | None) -> str:
+    if given is None:
+        return default_name()
+    try:
+        return one_line(given, "--worker-name", maximum=MAX_NAME)
+    except ValueError as error:
+        raise CommandError(str(error)) from None
 
 
 def _check_tables(database: str) -> None:

@@ -9,11 +9,13 @@
     const status = document.getElementById("tasks-live-status");
     const button = document.getElementById("tasks-live-button");
     const texts = control.dataset;
-    let paused = false, wait = SHORTEST, timer = 0, running = false;
+    let paused = false, wait = SHORTEST, timer = 0, running = false, over = false;
 
+    // The sign is green while what is shown is what there is.
     function show(text) {
         if (status.textContent !== text) status.textContent = text;
-        control.classList.toggle("tasks-live-off", paused);
+        control.classList.toggle("tasks-live-off", text !== texts.live && text !== texts.slow);
+        control.classList.toggle("tasks-live-lost", text === texts.lost || text === texts.over);
         button.textContent = paused ? texts.resume : texts.pause;
         button.setAttribute("aria-pressed", String(paused));
     }
@@ -45,18 +47,29 @@
     }
 
     async function refresh() {
-        if (running || paused || document.hidden) return plan();
-        if (busy()) return plan();
+        if (running || paused || over || document.hidden) return plan();
+        if (busy()) {
+            show(texts.held);
+            return plan();
+        }
         running = true;
         const began = performance.now();
         try {
-            const response = await fetch(location.href, {headers: {"X-Tasks-Fragment": "1"}, credentials: "same-origin", redirect: "error",
+            const response = await fetch(location.href, {headers: {"X-Tasks-Fragment": "1"}, credentials: "same-origin", redirect: "manual",
                 signal: AbortSignal.timeout(30000)});
+            // To the page that asks who it is: it is of no use to ask again.
+            if (response.type === "opaqueredirect" || response.status === 401 || response.status === 403) {
+                over = true;
+                show(texts.over);
+                button.hidden = true;
+                return;
+            }
             if (!response.ok) throw new Error(String(response.status));
             const html = await response.text();
-            if (!paused && !busy()) put(html);
+            const held = busy();
+            if (!paused && !held) put(html);
             wait = Math.min(LONGEST, Math.max(SHORTEST, 10 * (performance.now() - began)));
-            show(paused ? texts.paused : wait > SHORTEST ? texts.slow : texts.live);
+            show(paused ? texts.paused : held ? texts.held : wait > SHORTEST ? texts.slow : texts.live);
             region.dataset.refreshed = String(Number(region.dataset.refreshed || 0) + 1);
         } catch {
             wait = Math.min(LONGEST, wait * 2);
@@ -69,7 +82,7 @@
 
     function plan() {
         clearTimeout(timer);
-        if (!paused && !document.hidden) timer = setTimeout(refresh, wait);
+        if (!paused && !over && !document.hidden) timer = setTimeout(refresh, wait);
     }
 
     button.addEventListener("click", () => {

@@ -176,6 +176,5 @@ def _is_djangos(function: Any) -> bool:
 
 def _is_plain(raw: Any) -> bool:
     """Whether a connection of the driver is nothing but that, so that its cursors have nothing to add."""
-    return raw is None or (
-        type(raw) is Connection and raw.cursor_factory in (base.Cursor, base.ServerBindingCursor)
-    )
+    plain: tuple[Any, ...] = (base.Cursor, base.ServerBindingCursor)
+    return raw is None or (type(raw) is Connection and raw.cursor_factory in plain)

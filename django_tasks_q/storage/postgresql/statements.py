@@ -197,14 +197,14 @@ WHERE status = 'SCHEDULED' AND id = ANY(ARRAY(
 # A shorter limit of the project's own stays.
 LIMIT_TIME = """
 SELECT CURRENT_SETTING('statement_timeout'), SET_CONFIG('statement_timeout', CASE
-    WHEN CURRENT_SETTING('statement_timeout') = '0' THEN %(limit)s
-    WHEN CURRENT_SETTING('statement_timeout')::interval > %(limit)s::interval THEN %(limit)s
+    WHEN CURRENT_SETTING('statement_timeout') = '0' THEN %(limit)s::text
+    WHEN CURRENT_SETTING('statement_timeout')::interval > %(limit)s::interval THEN %(limit)s::text
     ELSE CURRENT_SETTING('statement_timeout')
 END, true)
 """
 
 RESTORE_TIME = """
-SELECT SET_CONFIG('statement_timeout', %(limit)s, true)
+SELECT SET_CONFIG('statement_timeout', %(limit)s::text, true)
 """
 
 # One statement for a slice: the ORM's five, with five hundred ids in each, cost eight times as much.

@@ -84,6 +84,11 @@ class PostgreSQLStorage(Storage):
     def may_repeat(self, error: OperationalError) -> bool:
         return getattr(error.__cause__, "sqlstate", None) in REPEATABLE
 
+    @property
+    def sees_commits(self) -> bool:
+        level = getattr(self.connection, "isolation_level", None)
+        return getattr(level, "name", "READ_COMMITTED") in ("READ_COMMITTED", "READ_UNCOMMITTED")
+
     # Coming in
 
     def enqueue(self, send: Send) -> None:

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import faulthandler
-import signal
-
 from ... import _framework as framework
 from ...backends import DatabaseBackend
 from ...execution.runner import Runner
 from ...executors import Executor, executor_class
 from ...forks import OneProcess
 from ..forkserver import Pipes
+from ..streams import dump_stack_on_quit
 
 
 def main(pipes: Pipes, config: dict[str, str]) -> None:
     """The whole life of a child. ``config`` names backend, database, worker, executor and capacity."""
-    faulthandler.register(signal.SIGQUIT, all_threads=True)
+    dump_stack_on_quit()
     backend = framework.task_backends[config["backend"]]
     assert isinstance(backend, DatabaseBackend)  # noqa: S101 - the parent has checked it
     with OneProcess():

@@ -33,6 +33,10 @@ class Child:
         leave_if_copy(self.pid)
         self.channel.send(kind, body)
 
+    def handed(self, body: bytes) -> Iterator[ClaimedJob]:
+        """The jobs that the parent hands over."""
+        return protocol.unpack_jobs(body, self.runner.clock)
+
     def note(self, note: Note) -> None:
         """Tell the parent what an attempt says while it runs."""
         if os.getpid() == self.pid:  # user code of a copy may go on, and is not heard

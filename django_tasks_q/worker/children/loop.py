@@ -74,7 +74,7 @@ class LoopChild(Child):
         try:
             for kind, body in self.channel.receive():
                 if kind == protocol.RUN:
-                    for job in protocol.unpack_jobs(body):
+                    for job in self.handed(body):
                         self._start(job)
                 elif kind == protocol.ENDED:
                     self.ended.put_nowait(body)

@@ -59,7 +59,7 @@ class ProcessChild(Child):
         self.looked_at = now
         for kind, body in self.channel.receive(wait=not self.queue):
             if kind == protocol.RUN:
-                self.queue.extend(protocol.unpack_jobs(body))
+                self.queue.extend(self.handed(body))
             elif kind == protocol.ENDED:
                 for announce in self.announcements(body):
                     self.runner.tell(self.hooks, announce)

@@ -63,7 +63,7 @@ class ThreadChild(Child):
     def _receive(self) -> None:
         for kind, body in self.channel.receive():
             if kind == protocol.RUN:
-                for job in protocol.unpack_jobs(body):
+                for job in self.handed(body):
                     control = ThreadControl(job.timeout, begun=lambda job=job: self._begun(job))  # type: ignore[misc]
                     self.running[job.id] = control
                     self.jobs.put(lambda job=job, control=control: self._run(job, control))  # type: ignore[misc]
