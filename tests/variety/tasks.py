@@ -51,10 +51,11 @@ class Run:
         """Whether this process is a fork of the one that was given the job."""
         return os.getpid() != self.pid
 
-    def deeds(self) -> Any:
+    def deeds(self, but: str = "") -> Any:
         """What it does before its end. Answers what a fork of it leaves with, else None."""
         for deed in self.step["deeds"]:
-            DEEDS[deed](self)
+            if deed != but:
+                DEEDS[deed](self)
             if self.is_copy:
                 return {"copy": self.pid}
         return None
@@ -272,10 +273,9 @@ def in_transaction(context: Any, root: str, steps: list[dict[str, Any]], pad: st
 @task(takes_context=True)
 async def on_loop(context: Any, root: str, steps: list[dict[str, Any]], pad: str) -> Any:
     doing = Run(context, root, steps)
-    deeds = doing.step["deeds"]
-    if any(deed.startswith("session") for deed in deeds):
+    if "session" in doing.step["deeds"]:
         await sync_to_async(_session)(doing)
-    copied = doing.deeds() if not any(deed == "session" for deed in deeds) else None
+    copied = doing.deeds(but="session")
     if copied:
         return copied
     if doing.end == "stubborn":
