@@ -42,7 +42,12 @@ def is_error(task_result: Any) -> bool:
     )
 
 
-def log_ending(sender: type, task_result: Any, exception: BaseException | None = None, **kwargs: Any) -> None:
+def log_ending(
+    sender: type[framework.BaseTaskBackend],
+    task_result: Any,
+    exception: BaseException | None = None,
+    **kwargs: Any,
+) -> None:
     """The receiver of ``task_finished``: one record a job, with the exception if it failed."""
     if not issubclass(sender, DatabaseBackend):
         framework.log_task_finished(sender, task_result, **kwargs)
