@@ -4,7 +4,8 @@ import os
 import random
 import time
 
-from .table import Table, drawn
+from .draws import drawn
+from .table import Table
 
 #: Seconds of draws on each kind of database, and what they are multiplied by.
 SECONDS = {"postgresql": 45.0, "sqlite": 20.0}
