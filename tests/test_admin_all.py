@@ -2,6 +2,7 @@
 
 import uuid
 from datetime import timedelta
+from importlib import import_module
 from typing import Any
 
 import pytest
@@ -24,7 +25,7 @@ def short_searches(monkeypatch: pytest.MonkeyPatch) -> None:
     """As on a large table: what is looked for lies behind more rows than one look goes along."""
     for name in ("REACH", "REACH_OF_FAILED"):
         monkeypatch.setattr(joblist, name, 4)
-    monkeypatch.setattr("django_tasks_q.actions.matching.REACH", 3, raising=False)
+    monkeypatch.setattr(import_module("django_tasks_q.actions.matching"), "REACH", 3, raising=False)
 
 
 @pytest.fixture

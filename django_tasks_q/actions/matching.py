@@ -77,7 +77,7 @@ class Walk:
         """Whether the jobs lie among others, so that a look may find none and yet not be at the end."""
         return not self.is_over and self._searches(self.parts[self._part])
 
-    def ids(self, size: int, reach: int = REACH) -> list[UUID]:
+    def ids(self, size: int, reach: int | None = None) -> list[UUID]:
         """Ids of the next jobs, at most ``size``. Only ``is_over`` tells whether there are no more."""
         if self.is_over:
             return []
@@ -87,7 +87,7 @@ class Walk:
             around = part.of(Job.objects.using(self.jobs.db))
             if part.order == BY_ID:
                 around = self.selection.in_time(around)
-            end = edge(self._left(part, around), part.order, reach)
+            end = edge(self._left(part, around), part.order, reach or REACH)
             if end is not None:
                 rows = rows.filter(up_to(part.order, end))
         found = list(rows.order_by(*part.order).values_list(*map(column_of, part.order))[:size])

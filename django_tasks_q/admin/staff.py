@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from datetime import timedelta
 from typing import Any
@@ -94,11 +95,17 @@ class Fleet:
         self.workers = list(workers)
         self.at_work = [worker for worker in self.workers if is_at_work(worker)]
         self.late = [worker for worker in self.workers if is_late(worker)]
-        # Of many workers most are alike, and what one serves is text to be read.
-        self._alike: dict[tuple[str, str, str | None], list[Any]] = {}
+        #: Processes by the queue that they are named for, and by backend of all queues but some.
+        self._named: Counter[tuple[str, str]] = Counter()
+        self._all: Counter[tuple[str, frozenset[str]]] = Counter()
         for worker in self.at_work:
-            kind = (worker.backend, worker.queues, worker.exclude_queues)
-            self._alike.setdefault(kind, []).append(worker)
+            # What one serves is text: it is read once, and not for each queue.
+            if served := names(worker.queues):
+                for queue in set(served):
+                    self._named[worker.backend, queue] += capacity(worker)
+            else:
+                left_out = frozenset(names(worker.exclude_queues) or ())
+                self._all[worker.backend, left_out] += capacity(worker)
 
     @classmethod
     def now(cls) -> Fleet:
@@ -109,9 +116,9 @@ class Fleet:
 
     def room(self, queue: tuple[str, str]) -> int:
         """Processes of the workers that serve a queue."""
-        return sum(
-            sum(map(capacity, workers)) for workers in self._alike.values() if serves(workers[0], *queue)
-        )
+        backend, name = queue
+        others = ((key, number) for key, number in self._all.items() if key[0] == backend)
+        return self._named[queue] + sum(number for (_backend, left), number in others if name not in left)
 
     def versions(self) -> list[str]:
         return sorted({worker.version for worker in self.at_work})

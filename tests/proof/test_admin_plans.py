@@ -3,6 +3,7 @@
 import os
 import time
 from datetime import timedelta
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -172,7 +173,10 @@ def walks(plans):
 
 
 @pytest.mark.parametrize(("verb", "query"), CONFIRMED)
-def test_to_count_all_that_a_filter_finds_reads_along_an_index(client, full, verb, query):
+def test_to_count_all_that_a_filter_finds_reads_along_an_index(client, full, verb, query, monkeypatch):
+    # Few rows beside all of this table, as the budget is beside a large one.
+    monkeypatch.setattr("django_tasks_q.actions.BUDGET", ROWS // 10)
+    monkeypatch.setattr(import_module("django_tasks_q.actions.matching"), "REACH", ROWS // 20)
     with explained(full) as plans:
         response = client.post(f"{JOBS}actions/{verb}/", {"matching": query})
     assert (response.status_code, bool(response.context_data)) == (200, True)
@@ -185,7 +189,7 @@ def test_to_clear_a_queue_reads_along_an_index(client, full):
     form = {"backend": "default", "queue": "queue3"}
     with explained(full) as plans:
         response = client.post(f"{QUEUES}actions/clear/", form)
-    assert response.context_data["waiting"].number > 500
+    assert response.context_data["waiting"].number > 0
     assert scans(plans) == []
     assert walks(plans) == []
 
