@@ -129,14 +129,11 @@ def runs(schedule: Schedule, count: int = 5) -> list[Run]:
     try:
         zone, first = zone_of(schedule.timezone), aware(schedule.next_at)
         moments = [first, *islice(upcoming(schedule.timing, first), count - 1)]
-    except ValueError:
+        local = [moment.astimezone(zone) for moment in moments]
+    except (OverflowError, ValueError):  # at either end of what there is of time, too
         return []
-    found, before = [], datetime.now(zone)
-    for moment in moments:
-        local = moment.astimezone(zone)
-        found.append(Run(local, before.utcoffset() != local.utcoffset()))
-        before = local
-    return found
+    offsets = [datetime.now(zone).utcoffset(), *(moment.utcoffset() for moment in local)]
+    return [Run(moment, offsets[number] != offsets[number + 1]) for number, moment in enumerate(local)]
 
 
 def words_of(schedule: Schedule) -> str:

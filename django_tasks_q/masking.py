@@ -8,7 +8,6 @@ import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
-from .exceptions import TaskNotRegistered
 from .parameters import Parameters
 from .registry import registry
 
@@ -63,10 +62,8 @@ def masked_arguments(
 
 def sensitive_names(task_name: str) -> tuple[str, ...]:
     """What the task of that name has declared as ``sensitive``; nothing where nobody knows it."""
-    try:
-        return registry.get(task_name).sensitive
-    except TaskNotRegistered:
-        return ()
+    # Asked first: a name that is unknown is looked for among all others, to say what was meant.
+    return registry.get(task_name).sensitive if task_name in registry else ()
 
 
 def secrets_of(task_name: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> set[str]:
@@ -115,10 +112,9 @@ def _secrets(items: Iterable[tuple[Any, Any]], names: Collection[str], inside: b
 
 def _names_of_positions(task_name: str, count: int) -> list[str]:
     """The parameter that takes each of so many positional arguments; an empty name where none does."""
-    try:
-        task = registry.get(task_name)
-    except TaskNotRegistered:
+    if task_name not in registry:
         return [""] * count
+    task = registry.get(task_name)
     names: list[str] = []
     rest = ""
     for parameter in Parameters.of(task.func, task.takes_context).signature.parameters.values():

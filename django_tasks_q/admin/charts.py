@@ -93,7 +93,7 @@ def stacked(steps: Sequence[Step], titles: Sequence[str], is_long: bool) -> Char
 
 def sparkline(values: Sequence[int], width: int = 96, height: int = 22) -> str:
     """The points of a line through values."""
-    if not any(values) or len(values) < 2:
+    if max(values, default=0) <= 0 or len(values) < 2:
         return ""
     highest, step = max(values), width / (len(values) - 1)
     return " ".join(

@@ -12,8 +12,8 @@ from django.utils import timezone
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
 
-from .. import codec
 from ..models import Worker
+from ..models.worker import names_in
 from ..scope import database
 from ..storage.clock import DatabaseNow
 from . import text
@@ -56,18 +56,9 @@ def state(worker: Any) -> SafeString:
     return text.badge(_("Alive"), "successful")
 
 
-def names(stored: str | None) -> list[str] | None:
-    """Queue names as a worker tells them; None for what is no list."""
-    try:
-        found = codec.loads(stored or "[]")
-    except (RecursionError, ValueError):
-        return None
-    return [str(name) for name in found] if isinstance(found, list) else None
-
-
 def queues_text(worker: Worker) -> str:
     """Which queues a worker serves, in words."""
-    served, left_out = names(worker.queues), names(worker.exclude_queues)
+    served, left_out = names_in(worker.queues), names_in(worker.exclude_queues)
     if served is None:
         return worker.queues
     if served:
@@ -78,8 +69,8 @@ def queues_text(worker: Worker) -> str:
 
 
 def serves(worker: Worker, backend: str, queue: str) -> bool:
-    served = names(worker.queues) or []
-    left_out = names(worker.exclude_queues) or []
+    served = names_in(worker.queues) or []
+    left_out = names_in(worker.exclude_queues) or []
     return worker.backend == backend and (queue in served if served else queue not in left_out)
 
 

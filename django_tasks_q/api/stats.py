@@ -19,6 +19,7 @@ from ..scope import backend, database, is_narrowed
 from ..states import JobStatus
 from ..storage.counting import counts
 from .base import TasksView
+from .fields import Finite
 from .jobs import GenericAPIView
 from .openapi import described
 from .permissions import CanViewJobs, CanViewWorkers
@@ -50,8 +51,8 @@ class FiguresSerializer(serializers.Serializer[Any]):
     crashed = serializers.IntegerField()
     cancelled = serializers.IntegerField()
     expired = serializers.IntegerField()
-    seconds_run = serializers.FloatField()
-    seconds_waited = serializers.FloatField()
+    seconds_run = Finite()
+    seconds_waited = Finite()
 
 
 class TaskFiguresSerializer(FiguresSerializer):
@@ -77,7 +78,7 @@ class StatsSerializer(serializers.Serializer[Any]):
         child=CountedSerializer(),
         help_text=_("By status: READY, SCHEDULED, RUNNING and FAILED ones."),
     )
-    oldest_ready_age = serializers.FloatField(allow_null=True, help_text=_("In seconds."))
+    oldest_ready_age = Finite(allow_null=True, help_text=_("In seconds."))
     hours = serializers.IntegerField(help_text=_("How far back the rest goes."))
     totals = FiguresSerializer(allow_null=True)
     tasks = TaskFiguresSerializer(many=True, allow_null=True, help_text=_("The 50 busiest."))

@@ -19,6 +19,7 @@ from ..exceptions import TaskNotRegistered
 from ..masking import cleaned, masked, masked_arguments, redacted, secrets_of, sensitive_names
 from ..models import Attempt, Job, Progress, Queue, Statistic, Worker
 from ..models.statistic import percentiles
+from ..models.worker import names_in
 from ..registry import registry
 from ..scope import database
 from ..states import JobStatus
@@ -109,7 +110,7 @@ def _data(job: Job) -> dict[str, Any]:
         "kwargs": kwargs,
         "result": shown(job.result),
         "metadata": shown(job.metadata),
-        "progress": _progress(job, shown),
+        "progress": _progress(job, shown, secrets),
         "attempt_records": [
             {
                 "number": attempt.number,
@@ -125,17 +126,17 @@ def _data(job: Job) -> dict[str, Any]:
     }
 
 
-def _progress(job: Job, shown: Callable[[str | None], Any]) -> dict[str, Any] | None:
+def _progress(job: Job, shown: Callable[[str | None], Any], secrets: set[str]) -> dict[str, Any] | None:
     found = Progress._default_manager.using(database()).filter(job_id=job.pk).first()
     if found is None:
         return None
-    told = {
+    return {
         "current": found.current,
         "total": found.total,
-        "message": found.message,
-        "value": shown(found.value or None),
+        "message": redacted(found.message, secrets),
+        "value": shown(found.value),
+        "updated_at": found.updated_at,
     }
-    return told | {"updated_at": found.updated_at}
 
 
 def _tags(job: Job) -> Any:
@@ -344,9 +345,8 @@ def _troubles(options: dict[str, Any]) -> Iterator[str]:
 
 
 def _serves(worker: Worker, queue: str) -> bool:
-    served = codec.loads(worker.queues)
-    left_out = codec.loads(worker.exclude_queues or "[]")
-    return queue in served if served else queue not in left_out
+    served, left_out = names_in(worker.queues), names_in(worker.exclude_queues)
+    return queue in served if served else queue not in (left_out or ())
 
 
 LOOKS = {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
@@ -33,7 +34,7 @@ class Printer:
         width = max(map(len, facts), default=0)
         for key, value in facts.items():
             shown = value if isinstance(value, str) else json.dumps(value, default=_plain, ensure_ascii=False)
-            self.write(f"{key.ljust(width)}  {on_terminal(shown)}".rstrip())
+            self.write(f"{_cell(key).ljust(width)}  {on_terminal(shown)}".rstrip())
 
     def line(self, text: str, data: Any) -> None:
         if self.as_json:
@@ -42,7 +43,7 @@ class Printer:
             self.write(on_terminal(text))
 
     def json(self, data: Any) -> None:
-        self.write(json.dumps(data, indent=2, default=_plain))
+        self.write(json.dumps(_finite(data), indent=2, default=_plain))
 
 
 def _plain(value: Any) -> Any:
@@ -54,6 +55,18 @@ def _plain(value: Any) -> Any:
         case set() | frozenset():
             return sorted(map(str, value))
     return str(value)
+
+
+def _finite(value: Any) -> Any:
+    """The same with null for numbers that JSON does not have, which some databases take."""
+    match value:
+        case float():
+            return value if math.isfinite(value) else None
+        case dict():
+            return {key: _finite(each) for key, each in value.items()}
+        case list() | tuple():
+            return [_finite(each) for each in value]
+    return value
 
 
 def _cell(value: Any) -> str:

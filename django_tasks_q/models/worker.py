@@ -5,6 +5,17 @@ import uuid
 from django.db import models
 from django.utils.translation import gettext_lazy as _
 
+from .. import codec
+
+
+def names_in(stored: str | None) -> list[str] | None:
+    """Return the names of queues that a worker has stored; None for what is no list."""
+    try:
+        found = codec.loads(stored or "[]")
+    except ValueError:
+        return None
+    return [str(name) for name in found] if isinstance(found, list) else None
+
 
 class Worker(models.Model):
     """One boot of ``runworker``. Its jobs are its own for as long as its lease lasts."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import traceback
 from collections import Counter, deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from html.parser import HTMLParser
@@ -338,10 +338,10 @@ def _text(response: Any) -> str:
 
 
 @contextmanager
-def undone() -> Iterator[None]:
-    """Whatever is written within is not there afterwards."""
+def undone(aliases: Iterable[str] = ()) -> Iterator[None]:
+    """Whatever is written within, to these databases or to all, is not there afterwards."""
     with ExitStack() as stack:
-        for alias in connections:
+        for alias in aliases or connections:
             stack.enter_context(_undone(alias))
         yield
 

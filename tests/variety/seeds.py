@@ -20,8 +20,9 @@ LARGE = 1_234_567
 class Seeds:
     """What was made, for addresses: by ``now``, a whole second in UTC."""
 
-    def __init__(self, now: datetime) -> None:
+    def __init__(self, now: datetime, task: str = "tests.variety.orders.tasks.ship") -> None:
         self.now = now
+        self.task = task
         self.jobs: list[UUID] = []
         self.workers: list[UUID] = []
         self.schedules: list[int] = []
@@ -79,7 +80,7 @@ class Seeds:
         id = self.id(**ago)
         begun = more.get("fence", 1) > 0
         values = {
-            "task_name": "tests.variety.orders.tasks.ship",
+            "task_name": self.task,
             "queue_name": "default",
             "backend": "default",
             "status": status,
@@ -156,7 +157,7 @@ class Seeds:
         ):
             values: dict[str, Any] = {
                 "origin": "database",
-                "task_name": "tests.variety.orders.tasks.ship",
+                "task_name": self.task,
                 "arguments": '[[1],{"weight":"1.50"}]',
                 "kind": "cron",
                 "expression": "0 3 * * *",
@@ -183,7 +184,7 @@ class Seeds:
                 backend="default",
                 moment=native(moment - timedelta(minutes=minutes)),
                 queue_name="default",
-                task_name="tests.variety.orders.tasks.ship",
+                task_name=self.task,
                 started=LARGE,
                 successful=LARGE,
                 failed=1234,

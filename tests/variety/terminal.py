@@ -49,7 +49,8 @@ def lines(seeds: Seeds, schedules: tuple[str, ...], queues: tuple[str, ...]) -> 
 class Terminal:
     """Runs them, and keeps what is wrong with what they write."""
 
-    def __init__(self) -> None:
+    def __init__(self, *aliases: str) -> None:
+        self.aliases = aliases
         self.problems: list[str] = []
 
     def run(self, *arguments: str) -> str:
@@ -57,7 +58,7 @@ class Terminal:
         out, err = io.StringIO(), io.StringIO()
         told = f"$ manage.py tasks {' '.join(arguments)}"
         try:
-            with undone(), redirect_stdout(out), redirect_stderr(err):
+            with undone(self.aliases), redirect_stdout(out), redirect_stderr(err):
                 call_command("tasks", *arguments, stdout=out, stderr=err, no_color=True)
         except SystemExit as error:
             if error.code not in (0, 1):

@@ -21,7 +21,7 @@ def cases() -> Iterator[Any]:
     """A variant and a kind of database: in a short run each variant on few of them, in a long one on all."""
     for variant in VARIANTS.values():
         kinds = KINDS if IS_LONG and variant.is_for_both else variant.databases
-        for kind in kinds:
+        for kind in kinds if IS_LONG or variant.is_in_short_run else ():
             if kind in CHOSEN:
                 yield pytest.param(variant, kind, id=f"{variant.name}-{kind}")
 

@@ -56,6 +56,8 @@ class Variant:
     is_migrated: bool = False
     #: Whether the sentences of errors are in the language of the reference.
     is_english: bool = True
+    #: Whether a short run visits it: others are much like one that it does.
+    is_in_short_run: bool = True
     #: Whether a long run opens it on the other kind of database as well.
     is_for_both: bool = True
 
@@ -93,7 +95,7 @@ def without_time_zones(settings: Settings) -> None:
     settings.update(USE_TZ=False, TIME_ZONE="Asia/Kathmandu")
 
 
-@variant("postgres")
+@variant("postgres", is_in_short_run=False)
 def kathmandu(settings: Settings) -> None:
     settings.update(TIME_ZONE="Asia/Kathmandu")
 
@@ -109,7 +111,7 @@ def french(settings: Settings) -> None:
     settings["MIDDLEWARE"].insert(2, "django.middleware.locale.LocaleMiddleware")
 
 
-@variant(is_english=False, doors=PAGES)
+@variant(is_english=False, doors=PAGES, is_in_short_run=False)
 def arabic(settings: Settings) -> None:
     settings.update(LANGUAGE_CODE="ar")
 
@@ -119,7 +121,7 @@ def own_formats(settings: Settings) -> None:
     settings.update(FORMAT_MODULE_PATH=["tests.variety.formats"], USE_THOUSAND_SEPARATOR=True)
 
 
-@variant(doors=PAGES)
+@variant(doors=PAGES, is_in_short_run=False)
 def without_translations(settings: Settings) -> None:
     settings.update(USE_I18N=False)
 
@@ -142,13 +144,13 @@ def below_a_prefix(settings: Settings) -> None:
     settings.update(ROOT_URLCONF=f"{DOORS}.elsewhere", FORCE_SCRIPT_NAME="/app", STATIC_URL="/app/static/")
 
 
-@variant("postgres", sites=("/en-us/admin/",), api="/en-us/api/tasks/")
+@variant("postgres", sites=("/en/admin/",), api="/en/api/tasks/")
 def language_in_the_address(settings: Settings) -> None:
-    settings.update(ROOT_URLCONF=f"{DOORS}.languages")
+    settings.update(ROOT_URLCONF=f"{DOORS}.languages", LANGUAGE_CODE="en")
     settings["MIDDLEWARE"].insert(2, "django.middleware.locale.LocaleMiddleware")
 
 
-@variant()
+@variant(is_in_short_run=False)
 def without_append_slash(settings: Settings) -> None:
     settings.update(APPEND_SLASH=False)
 
@@ -231,31 +233,31 @@ def server_side_binding(settings: Settings) -> None:
     options(settings)["server_side_binding"] = True
 
 
-@variant("postgres", **postgres_only)
+@variant("postgres", doors=REST, **postgres_only)
 def serializable(settings: Settings) -> None:
     from psycopg import IsolationLevel
 
     options(settings)["isolation_level"] = IsolationLevel.SERIALIZABLE
 
 
-@variant("postgres", **postgres_only)
+@variant("postgres", is_in_short_run=False, **postgres_only)
 def repeatable_read(settings: Settings) -> None:
     from psycopg import IsolationLevel
 
     options(settings)["isolation_level"] = IsolationLevel.REPEATABLE_READ
 
 
-@variant("postgres", **postgres_only)
+@variant("postgres", doors=REST, **postgres_only)
 def statement_timeout(settings: Settings) -> None:
     options(settings)["options"] = "-c statement_timeout=9s -c lock_timeout=3s -c timezone=Asia/Kathmandu"
 
 
-@variant("postgres", doors=REST)
+@variant("postgres", doors=REST, is_in_short_run=False)
 def lasting_connections(settings: Settings) -> None:
     settings["DATABASES"]["default"].update(CONN_MAX_AGE=None, CONN_HEALTH_CHECKS=True)
 
 
-@variant("postgres", **postgres_only)
+@variant("postgres", doors=REST, **postgres_only)
 def pool(settings: Settings) -> None:
     options(settings)["pool"] = {"min_size": 1, "max_size": 2}
 
@@ -273,7 +275,7 @@ def database_of_its_own(settings: Settings) -> None:
     settings["DATABASE_ROUTERS"] = [f"{DOORS}.framework.Router"]
 
 
-@variant()
+@variant(doors=REST)
 def atomic_requests(settings: Settings) -> None:
     settings["DATABASES"]["default"]["ATOMIC_REQUESTS"] = True
 
@@ -283,7 +285,7 @@ def watched_cursors(settings: Settings) -> None:
     settings["INSTALLED_APPS"].append("tests.variety.watching")
 
 
-@variant()
+@variant(is_in_short_run=False)
 def small_keys(settings: Settings) -> None:
     settings.update(DEFAULT_AUTO_FIELD="django.db.models.AutoField")
 
