@@ -91,11 +91,11 @@ class Fleet:
         self._all: Counter[tuple[str, frozenset[str]]] = Counter()
         for worker in self.at_work:
             # What one serves is text: it is read once, and not for each queue.
-            if served := names(worker.queues):
+            if served := names_in(worker.queues):
                 for queue in set(served):
                     self._named[worker.backend, queue] += capacity(worker)
             else:
-                left_out = frozenset(names(worker.exclude_queues) or ())
+                left_out = frozenset(names_in(worker.exclude_queues) or ())
                 self._all[worker.backend, left_out] += capacity(worker)
 
     @classmethod
