@@ -14,7 +14,7 @@ from . import _framework as framework
 from . import codec, returns
 from .conf import Options
 from .definition import P, R, Task
-from .exceptions import JobCancelled, JobExpired, JobFailed
+from .exceptions import JobCancelled, JobExpired, JobFailed, TasksQError
 from .masking import masked, masked_arguments, redacted, secrets_of, sensitive_names
 from .models import Attempt, Job
 from .outcomes import AttemptOutcome
@@ -27,7 +27,7 @@ from .waiting import Waiting, refuse_vain
 
 Status = framework.TaskResultStatus
 
-STATUS = {
+STATUS: dict[str, Status] = {
     JobStatus.READY: Status.READY,
     JobStatus.SCHEDULED: Status.READY,
     JobStatus.WAITING: Status.READY,
@@ -197,7 +197,7 @@ def task_result(job: Job, attempts: Sequence[Attempt] = ()) -> TaskResult[..., A
     result: TaskResult[..., Any] = TaskResult(
         task=task,
         id=str(job.id),
-        status=STATUS[JobStatus(job.status)],
+        status=STATUS.get(job.status, Status.READY),  # a newer release may have put it off in another way
         enqueued_at=job.enqueued_at,
         started_at=job.started_at,
         finished_at=job.finished_at,
@@ -349,7 +349,8 @@ def _errors(job: Job, attempts: Sequence[Attempt]) -> Iterator[TaskError]:
     if attempts and attempts[-1].outcome == AttemptOutcome.CANCELLED:
         return
     # These end a job between attempts, so no attempt tells of them.
-    ending = {JobStatus.CANCELLED: JobCancelled, JobStatus.EXPIRED: JobExpired}.get(JobStatus(job.status))
+    endings: dict[str, type[TasksQError]] = {JobStatus.CANCELLED: JobCancelled, JobStatus.EXPIRED: JobExpired}
+    ending = endings.get(job.status)
     if ending is not None:
         yield TaskError(
             exception_class_path=class_path(ending),

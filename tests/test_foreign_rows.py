@@ -12,7 +12,7 @@ from django.db import OperationalError, connections
 from django.test import Client
 from django.utils import timezone
 
-from django_tasks_q import codec, task
+from django_tasks_q import actions, codec, task
 from django_tasks_q._framework import task_backends
 from django_tasks_q.api import schedules as api_schedules
 from django_tasks_q.api import stats
@@ -223,3 +223,12 @@ def test_health_is_closed_unless_the_settings_open_it(settings: Any) -> None:
     assert stale.get(f"{API}health/").status_code == 200
     assert nobody.get(f"{API}stats/").status_code in (401, 403)
     assert stats.Health.permission_classes
+
+
+def test_a_state_of_a_newer_release_can_be_read_and_is_left_alone() -> None:
+    job = make_job()
+    Job.objects.filter(id=job.id).update(status="FUTURE")
+    assert task_backends["default"].get_result(str(job.id)).status == "READY"
+    for verb in (actions.cancel, actions.discard, actions.retry, actions.run_now, actions.delete):
+        assert verb([job.id]).skipped == {actions.Reason.UNKNOWN: {job.id}}
+    assert Job.objects.get(id=job.id).status == "FUTURE"

@@ -776,3 +776,11 @@ def test_the_databases_time_is_never_taken_for_earlier_than_it_is():
     told = microseconds(timezone.now())  # and it took a while for the answer to come
     clock.set(told, asked_at - 5)
     assert clock.is_past(told + 4 * 10**6)
+
+
+def test_the_crash_of_a_thread_child_is_none_of_a_job_that_had_not_begun(pool, several):
+    began, waited = claimed(), claimed()
+    begin(pool, several, began)
+    several.handle.send([waited])
+    outcomes = {outcome.job_id: outcome.kind for outcome in several.handle.settle(KILLED)}
+    assert outcomes == {began.id: AttemptOutcome.CRASHED, waited.id: AttemptOutcome.RELEASED}

@@ -23,6 +23,7 @@ class Reason(TextChoices):
     ENDED = "ended", _("has ended")
     SUCCEEDED = "succeeded", _("has succeeded")
     UNCHANGED = "unchanged", _("is like that already")
+    UNKNOWN = "unknown", _("is in a state that another release has stored")
     OTHERS = "others", _("is another user's request")
 
 
@@ -60,7 +61,7 @@ class Matching(NamedTuple):
     more: bool
 
 
-def skipped(ids: Collection[UUID], others: Mapping[UUID, JobStatus], start: Collection[JobStatus]) -> Skipped:
+def skipped(ids: Collection[UUID], others: Mapping[UUID, str], start: Collection[JobStatus]) -> Skipped:
     """Why jobs were left alone: their states, for a verb that takes those in ``start``."""
     found: Skipped = defaultdict(set)
     for id in ids:
@@ -68,14 +69,16 @@ def skipped(ids: Collection[UUID], others: Mapping[UUID, JobStatus], start: Coll
     return dict(found)
 
 
-def _reason(status: JobStatus | None, start: Collection[JobStatus]) -> Reason:
+def _reason(status: str | None, start: Collection[JobStatus]) -> Reason:
     if status is None:
         return Reason.GONE
+    if status not in JobStatus.values:
+        return Reason.UNKNOWN
     if status in start:
         return Reason.UNCHANGED
-    if status is JobStatus.RUNNING:
+    if status == JobStatus.RUNNING:
         return Reason.RUNNING
     if status not in FINAL:
         return Reason.WAITING
     # "Has ended" is no reason for a verb that is about jobs that have.
-    return Reason.SUCCEEDED if FINAL.intersection(start) and status is JobStatus.SUCCESSFUL else Reason.ENDED
+    return Reason.SUCCEEDED if FINAL.intersection(start) and status == JobStatus.SUCCESSFUL else Reason.ENDED

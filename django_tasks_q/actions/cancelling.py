@@ -11,7 +11,7 @@ from django.db import transaction
 from ..execution.announcer import Announcer
 from ..models import Job
 from ..scope import database
-from ..states import STARTABLE, JobStatus
+from ..states import STARTABLE
 from ..storage import storage_for
 from ..storage.operations import DISMISSIBLE
 from .answers import CancelDone, Done, skipped
@@ -34,7 +34,7 @@ def cancel(ids: Ids, *, reason: str = "", using: str | None = None, user: Any = 
     storage = storage_for(alias)
     done, requested = storage.cancel(wanted, reason)
     rows = Job.objects.using(alias).filter(id__in=wanted).values_list("id", "status", "backend")
-    found = {id: (JobStatus(status), backend) for id, status, backend in rows}
+    found = {id: (status, backend) for id, status, backend in rows}
     for name in sorted({found[id][1] for id in requested if id in found}):
         storage.hint_cancel(name)
     announce(alias, {id: found[id][1] for id in done if id in found})

@@ -14,7 +14,7 @@ from django.db.models.functions import Coalesce
 from ..models import Attempt, Job
 from ..models.job import JobQuerySet
 from ..outcomes import CANCELLED, AttemptOutcome, Outcome
-from ..states import JobStatus
+from ..states import STARTABLE, JobStatus
 from .clock import DatabaseNow
 from .leases import Leases
 from .notes import Notes
@@ -25,6 +25,9 @@ from .session import Doorbell, Exchange, Exchanged, Listener, repeated
 from .statistics import Statistics
 from .upkeep import Upkeep
 from .values import Cancelled, Claim, ClaimedJob, Send
+
+#: States of jobs that can be cancelled. One that a newer release has stored is left alone.
+CANCELLABLE = (*STARTABLE, JobStatus.RUNNING)
 
 
 class Storage(Upkeep, Leases, Notes, Queues, QueueFigures, Schedules, Statistics):
@@ -198,9 +201,9 @@ class Storage(Upkeep, Leases, Notes, Queues, QueueFigures, Schedules, Statistics
         """
         with self.transaction():
             jobs = Job.objects.using(self.alias).filter(id__in=ids)
-            unfinished = list(self.locked(jobs.unfinished()).values_list("id", flat=True))
+            unfinished = list(self.locked(jobs.filter(status__in=CANCELLABLE)).values_list("id", flat=True))
             running = Q(status=JobStatus.RUNNING)
-            Job.objects.using(self.alias).filter(id__in=unfinished).unfinished().update(
+            Job.objects.using(self.alias).filter(id__in=unfinished, status__in=CANCELLABLE).update(
                 cancel_requested_at=Coalesce(F("cancel_requested_at"), DatabaseNow()),
                 cancel_reason=reason,
                 finished_at=Case(When(running, then=None), default=DatabaseNow()),

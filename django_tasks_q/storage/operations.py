@@ -46,7 +46,7 @@ class Operations(Session):
             if id in done:
                 backends.add(backend)
             else:
-                others[id] = JobStatus(status)
+                others[id] = status
         return Moved(done, others, backends)
 
     @repeated

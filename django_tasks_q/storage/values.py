@@ -10,7 +10,6 @@ from typing import Any, NamedTuple
 from uuid import UUID
 
 from ..moments import microseconds, moment
-from ..states import JobStatus
 
 
 class Send(NamedTuple):
@@ -143,7 +142,7 @@ class Moved(NamedTuple):
 
     done: set[UUID]
     #: The states of those it did nothing to. What is in neither is gone.
-    others: dict[UUID, JobStatus]
+    others: dict[UUID, str]
     #: The backends of those it did something to.
     backends: set[str]
 

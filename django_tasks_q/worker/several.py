@@ -143,6 +143,8 @@ class Several(Handle):
     def settle(self, status: int) -> list[Outcome]:
         now = time.monotonic()
         outcomes = []
+        # Where user code had begun, that is to blame for the end of the process, and no job that only waited.
+        has_begun = any(slot.began_at is not None for slot in self.slots.values())
         for slot in self.slots.values():
             job = slot.job
             duration = None if slot.began_at is None else now - slot.began_at
@@ -151,6 +153,8 @@ class Several(Handle):
             elif self.verdict in ("stuck", "release"):
                 unbegun = slot.began_at is None
                 outcome = Outcome.released(job.id, job.fence) if unbegun else endings.by_stop(job, duration)
+            elif has_begun and slot.began_at is None:
+                outcome = Outcome.released(job.id, job.fence)
             else:
                 outcome = self.crashed(job, status, duration)
             outcomes.append(outcome)

@@ -303,19 +303,13 @@ class Play:
             told = {attempt["fence"]: attempt for attempt in story.attempts}
             self.problems += [f"{text}: {story}" for text in self._overlaps(kind, begun, told)]
             counted = story.row["attempts"] + story.row["crashes"] - (story.row["status"] == "RUNNING")
-            if (extra := counted - len(begun)) > 0 and job not in self.meddled and not self._is_excused(kind):
+            if (extra := counted - len(begun)) > 0 and job not in self.meddled:
                 uncertain -= extra
                 if uncertain < 0:
                     self.problems.append(f"V2 {counted} runs are counted, {len(begun)} have begun: {story}")
             self.problems += [f"{text}: {story}" for text in self._lies(kind, job, story, begun, told)]
             self.problems += [f"{text}: {story}" for text in self._unsaid(begun, story, told, output)]
         self.problems += [f"V5 {text}" for text in strange_tracebacks(output)]
-
-    def _is_excused(self, kind: Kind) -> bool:
-        """A crash of a process that runs many jobs is one of every job in it, as the documentation says."""
-        return kind.body in ("thread", "async") and any(
-            other.crashes for other in self.draw.kinds if other.body == kind.body
-        )
 
     def _overlaps(self, kind: Kind, begun: list[Begun], told: dict[int, Any]) -> Iterator[str]:
         for number, first in enumerate(begun):
