@@ -374,8 +374,9 @@ class Play:
         self, begun: list[Begun], story: invariants.Story, told: dict[int, Any], output: str
     ) -> Iterator[str]:
         """What an ended run has printed has to be there when the workers have left."""
-        if self.draw.spoils_streams:
-            return
+        killed = any(kind.crashes or kind.overruns for kind in self.draw.kinds)
+        if self.draw.spoils_streams or (self.draw.buffered and (self.draw.is_harmed or killed)):
+            return  # what is in the buffers of a process goes with it
         kind = self.kinds[story.id]
         for one in begun:
             deeds = kind.steps[min(one.number, len(kind.steps)) - 1].deeds

@@ -263,6 +263,17 @@ def kinds(draw: st.DrawFn, bodies: list[str]) -> Kind:
     )
 
 
+@st.composite
+def streams(draw: st.DrawFn) -> list[Kind]:
+    """Bursts of jobs that are over at once, each of one size: a worker applies what it learns to the next."""
+    body = draw(st.sampled_from(["process", "process", "thread", "async"]))
+    many = st.sampled_from([100, 300, 600])
+    return [
+        Kind(count=min(draw(many), max(1, MOST_BYTES // (2 * max(1, pad)))), body=body, pad=pad)
+        for pad in draw(st.lists(PAD, min_size=2, max_size=4))
+    ]
+
+
 EVENT = st.builds(
     Event,
     what=st.sampled_from([*HARM, "cancel", "cancel", "pause", "retry"]),
@@ -273,7 +284,8 @@ EVENT = st.builds(
 
 @st.composite
 def draws(draw: st.DrawFn) -> Draw:
-    drawn = draw(st.lists(kinds(draw(BODIES)), min_size=1, max_size=5))
+    sorts = st.lists(kinds(draw(BODIES)), min_size=1, max_size=5)
+    drawn = draw(st.one_of(sorts, sorts, sorts, streams()))
     kept: list[Kind] = []
     seconds = bytes_ = 0.0
     for kind in drawn:
