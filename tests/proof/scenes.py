@@ -80,7 +80,11 @@ def waves() -> Iterator[list[Scene]]:
     ending += [Scene("finish.sending", action) for action in TROUBLES]
     ending += [Scene("finish.committed", action) for action in DEATHS + TROUBLES]
     long = (slow(1.5), tasks.quick)
-    ending += [Scene("heartbeat.sending", action, loss(action, GIVEN_BACK), jobs=long) for action in DEATHS]
+    lost = [action for action in DEATHS if action not in BREAKS]
+    ending += [Scene("heartbeat.sending", action, loss(action), jobs=long) for action in lost]
+    # By the fourth heartbeat the job's code has begun, so that what is given back is on record.
+    longer = (slow(4), tasks.quick)
+    ending += [Scene("heartbeat.sending", action, GIVEN_BACK, at=4, jobs=longer) for action in BREAKS]
     ending += [Scene("heartbeat.sending", action, jobs=long) for action in TROUBLES]
     yield ending
 
