@@ -151,10 +151,11 @@ def _waited(job: Job) -> float:
 
 
 def _tags(job: Job) -> list[str]:
+    stored = job.tags or "[]"
     try:
-        found = codec.loads(job.tags) if job.tags else []
+        found = codec.loads(stored)
     except ValueError:
-        return [text.unreadable(job.tags)]
+        return [text.unreadable(stored)]
     return [str(tag) for tag in found] if isinstance(found, list) else []
 
 

@@ -51,7 +51,7 @@ def selected(options: dict[str, Any], states: Iterable[str] = ()) -> Selection:
     status, since = options.get("status"), options.get("since")
     if options.get("queue"):
         refuse_several(options["queue"], set().union(*map(known_queues, chosen(None))))
-    texts = {name: options.get(name) or "" for name in ("task", "queue", "backend", "tag")}
+    texts: dict[str, Any] = {name: options.get(name) or "" for name in ("task", "queue", "backend", "tag")}
     try:
         return Selection(
             status=status.upper() if status else "",
