@@ -117,6 +117,14 @@ def loads(text: str) -> Any:
     return value
 
 
+def load_arguments(text: str) -> tuple[list[Any], dict[str, Any]]:
+    """Read a text that ``dump_arguments`` has made. Raises ValueError for any other, as ``loads`` does."""
+    match loads(text):
+        case [list() as args, dict() as kwargs]:
+            return args, kwargs
+    raise ValueError("This is JSON, but no list of positional and named arguments.")
+
+
 def _decode(text: str) -> Any:
     if text.count("[") + text.count("{") > MAX_READ_DEPTH and _is_deep(text):
         raise ValueError(f"The JSON is nested deeper than {MAX_READ_DEPTH} levels.")

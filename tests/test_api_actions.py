@@ -11,6 +11,7 @@ from django.contrib.admin.models import LogEntry
 from django.core.cache import cache
 from django.db import connections
 from django.test import Client
+from django.urls import reverse
 from django.utils import timezone
 
 from django_tasks_q import task
@@ -39,6 +40,11 @@ def add(a: int, b: int = 0) -> None:
 
 @task(name="actions.ruled", api=lambda request, task, arguments: arguments.get("a") == 1)
 def ruled(a: int) -> None:
+    pass
+
+
+@task(name="actions/enqueue", api=True)
+def slashed() -> None:
     pass
 
 
@@ -392,6 +398,28 @@ def test_a_queue_is_paused_resumed_and_limited(client: Client) -> None:
         assert (response.status_code, list(response.json())) == (400, ["max_running"])
     assert post(client, f"{API}queues/nobody/pause/").status_code == 404
     assert not Queue.objects.filter(name="nobody").exists()
+
+
+@pytest.mark.parametrize("ending", ["pause", "resume", "limit"])
+def test_the_name_of_a_queue_may_end_as_an_address_does(ending: str, client: Client) -> None:
+    names = ["mail", f"mail/{ending}", f"{ending}/{ending}"]
+    for name in names:
+        make_job(queue_name=name)
+        shown = client.get(reverse("django_tasks_q:queue-detail", args=[name]))
+        assert (shown.status_code, shown.json()["name"]) == (200, name)
+    body = {"max_running": 3} if ending == "limit" else {}
+    for name in names:
+        address = reverse(f"django_tasks_q:queue-{ending}", args=[name])
+        done = client.post(address, body, content_type="application/json")
+        assert (done.status_code, done.json()["name"]) == (200, name)
+    assert client.get(f"{API}queues/nothing/{ending}/").status_code == 405
+
+
+def test_the_name_of_a_task_may_end_as_an_address_does(client: Client) -> None:
+    shown = client.get(reverse("django_tasks_q:task-detail", args=[slashed.name]))
+    assert (shown.status_code, shown.json()["name"]) == (200, slashed.name)
+    sent = post(client, reverse("django_tasks_q:task-enqueue", args=[slashed.name]))
+    assert (sent.status_code, Job.objects.get().task_name) == (202, slashed.name)
 
 
 def test_queues_tell_what_waits_in_few_queries(client: Client, django_assert_max_num_queries: Any) -> None:

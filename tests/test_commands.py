@@ -8,6 +8,7 @@ import sys
 import uuid
 from datetime import datetime, timedelta
 from decimal import Decimal
+from importlib import import_module
 
 import pytest
 from django.contrib.auth.models import User
@@ -170,6 +171,26 @@ def test_all_that_filters_find_are_retried_slice_by_slice(capsys, monkeypatch):
         "b.task",
     }
     assert Job.objects.get(pk=later.pk).status == "FAILED"
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("more", [("--limit", "2"), ("--all",)])
+def test_jobs_that_a_verb_cannot_change_keep_it_from_no_others(capsys, more):
+    for _ in range(3):
+        make_job(status="SUCCESSFUL", queue_name="mail")
+    waiting = {make_job(queue_name="mail").pk, make_job(status="SCHEDULED", queue_name="mail").pk}
+    assert output(capsys, "tasks", "cancel", "--queue", "mail", *more) == "cancel: 2 done.\n"
+    assert set(Job.objects.filter(status="CANCELLED").values_list("pk", flat=True)) == waiting
+
+
+@pytest.mark.django_db
+def test_all_jobs_are_found_in_small_slices_however_rare_they_are(capsys, monkeypatch):
+    monkeypatch.setattr(deeds, "SLICE", 2)
+    monkeypatch.setattr(import_module("django_tasks_q.actions.matching"), "REACH", 3)
+    for number in range(20):
+        make_job(task_name="rare" if number % 7 == 6 else "frequent", priority=number % 3)
+    assert output(capsys, "tasks", "cancel", "--all", "--task", "rare") == "cancel: 2 done.\n"
+    assert Job.objects.filter(status="READY").count() == 18
 
 
 @pytest.mark.django_db

@@ -11,17 +11,20 @@ from pathlib import Path
 
 import psycopg
 import pytest
+from django.core.management import call_command
 from django.db import OperationalError, connections, transaction
 from django.utils import timezone
 
+from django_tasks_q import actions
 from django_tasks_q.conf import Options
 from django_tasks_q.maintenance.rescue import rescue
-from django_tasks_q.models import Attempt, Job, Worker
+from django_tasks_q.models import Attempt, Job, Queue, Schedule, Worker
 from django_tasks_q.outcomes import Outcome
 from django_tasks_q.states import FINAL
 from django_tasks_q.storage import Claim, storage_for
 from django_tasks_q.storage.postgresql import hints
 
+from .admin_support import make_failed, make_job
 from .hardship import tasks as hard
 from .pgbouncer import pooled
 from .tasksapp import tasks
@@ -127,6 +130,48 @@ def test_a_worker_runs_jobs_where_autocommit_is_off(project):
     atomic.refresh()
     assert (result.status, atomic.status) == ("SUCCESSFUL", "SUCCESSFUL")
     assert Effect.objects.filter(key="key").count() == 1
+
+
+def test_commands_commit_what_they_say_where_autocommit_is_off(project):
+    hardship(project, database={"AUTOCOMMIT": False}, connect=True)
+    actions.save_schedule("nightly", tasks.noop.name, every=86_400, using=project.alias)
+    failed, old = (
+        make_failed(),
+        make_job(status="SUCCESSFUL", finished_at=timezone.now() - timedelta(days=60)),
+    )
+    cancelled = make_job(queue_name="mail")
+
+    project.run("tasks", "retry", str(failed.pk))
+    project.run("tasks", "cancel", "--queue", "mail", "--all")
+    project.run("tasks", "pause", "mail", "--force")
+    project.run("tasks", "limit", "mail", "3", "--force")
+    project.run("tasks", "schedule", "disable", "nightly")
+    enqueued = project.run("tasks", "enqueue", tasks.noop.name).stdout.strip()
+    project.run("prune_tasks")
+
+    queue = Queue.objects.get(name="mail")
+    states = dict(Job.objects.values_list("pk", "status"))
+    assert (states[failed.pk], states[cancelled.pk]) == ("READY", "CANCELLED")
+    assert (queue.is_paused, queue.max_running) == (True, 3)
+    assert Schedule.objects.get(name="nightly").enabled is False
+    assert uuid.UUID(enqueued) in states
+    assert old.pk not in states
+
+
+def test_a_command_that_a_program_calls_is_part_of_its_transaction(project):
+    only(project, "postgres")  # SQLite commits where the outermost savepoint ends
+    job = make_job()
+    transaction.set_autocommit(False, using=project.alias)
+    try:
+        with transaction.atomic(using=project.alias):
+            call_command("tasks", "cancel", str(job.pk))
+        job.refresh_from_db()
+        cancelled = job.status
+    finally:
+        transaction.rollback(using=project.alias)
+        transaction.set_autocommit(True, using=project.alias)
+    job.refresh_from_db()
+    assert (cancelled, job.status) == ("CANCELLED", "READY")
 
 
 # A pooler

@@ -88,6 +88,45 @@ def test_foreign_json_breaks_no_door(foreign: str, client: Client) -> None:
         assert client.get(screen).status_code == 200, screen
 
 
+@pytest.mark.parametrize(
+    "stored", ['[[],{"password":"hunter2"}', '[[],{"password":"hunter2","x":1e999}]', '{"password":hunter2}']
+)
+def test_secrets_in_what_cannot_be_read_are_shown_nowhere(stored: str, client: Client) -> None:
+    job = make_job(
+        status="FAILED",
+        task_name="foreign.secret",
+        attempts=1,
+        fence=1,
+        arguments=stored,
+        result=stored,
+        metadata=stored,
+        tags=stored,
+    )
+    make_attempt(job, data=stored)
+    Progress.objects.create(job=job, fence=1, value=stored, updated_at=timezone.now())
+    for screen in (*(screen % job.pk for screen in SCREENS), *LISTS):
+        cache.clear()
+        assert "hunter2" not in client.get(screen).content.decode(), screen
+    length = {name: len(stored) for name in ("arguments", "result", "metadata", "tags")}
+    told = f"This cannot be read: it has {len(stored)} characters"
+    assert client.get(f"{ADMIN_JOBS}{job.pk}/change/").content.decode().count(told) >= 5
+    assert client.get(f"{JOBS}{job.pk}/").json()["unreadable"] == length
+    output = StringIO()
+    call_command("tasks", "show", str(job.pk), "--json", stdout=output)
+    shown = json.loads(output.getvalue())
+    assert (shown["args"], shown["kwargs"], shown["result"]) == (None, None, None)
+    assert shown["unreadable"] == length
+    assert "hunter2" not in output.getvalue()
+
+
+def test_arguments_of_another_shape_have_no_names_to_mask_them_by(client: Client) -> None:
+    for stored in ('["hunter2"]', '"hunter2"', '{"password":"hunter2"}', '[["hunter2"],{},1]'):
+        job = make_job(task_name="foreign.secret", arguments=stored)
+        for screen in (*(screen % job.pk for screen in SCREENS), ADMIN_JOBS):
+            cache.clear()
+            assert "hunter2" not in client.get(screen).content.decode(), (screen, stored)
+
+
 def test_numbers_that_json_does_not_have_are_null(any_database: str, client: Client) -> None:
     job = make_job(status="RUNNING", fence=2, duration=float("inf"), timeout=float("inf"))
     infinite = float("inf") if connections[any_database].vendor != "postgresql" else float("nan")

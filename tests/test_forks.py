@@ -108,3 +108,46 @@ def test_a_copy_does_not_come_back_from_run_jobs(attempts):
     assert line.split()[1] == "0"
     assert os.getpid() != int(line.split()[0])
     assert Job.objects.get().status == "SUCCESSFUL"
+
+
+IMMEDIATE = """
+import os
+
+import django
+
+django.setup()
+
+from django.test import override_settings
+
+from django_tasks_q import _framework, task
+
+
+@task
+def fork(how):
+    pid = os.fork()
+    if pid:
+        return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    if how == "raise":
+        raise ValueError("a copy")
+
+
+def receive(task_result, **kwargs):
+    print("finished", task_result.task == fork, flush=True)
+
+
+_framework.task_finished.connect(receive)
+with override_settings(TASKS={"default": {"BACKEND": "django_tasks_q.backends.ImmediateBackend"}}):
+    for how in ("return", "raise"):
+        result = fork.enqueue(how)
+        print("back", result.return_value, result.task is fork, flush=True)
+"""
+
+
+def test_a_copy_does_not_come_back_from_an_immediate_backend():
+    env = os.environ | {"DJANGO_SETTINGS_MODULE": "tests.settings"}
+    done = subprocess.run(
+        [sys.executable, "-c", IMMEDIATE], env=env, cwd=ROOT, check=True, timeout=60,
+        capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.stdout.splitlines() == ["finished True", "back 0 True", "finished True", "back 1 True"]
+    assert done.stderr.count("ValueError: a copy") == 1

@@ -14,6 +14,7 @@ from django.http import HttpRequest
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
 
+from .. import codec
 from ..models import Attempt, Job, LogLine, Worker
 from ..outcomes import AttemptOutcome
 from ..registry import is_internal
@@ -150,7 +151,11 @@ def _waited(job: Job) -> float:
 
 
 def _tags(job: Job) -> list[str]:
-    found = text.parsed(job.tags) if job.tags else []
+    stored = job.tags or "[]"
+    try:
+        found = codec.loads(stored)
+    except ValueError:
+        return [text.unreadable(stored)]
     return [str(tag) for tag in found] if isinstance(found, list) else []
 
 

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 from django.http import HttpRequest
 
+from .. import codec
 from ..masking import cleaned, masked, masked_arguments, redacted, secrets_of, sensitive_names
 from . import text
 from .base import may
@@ -20,12 +21,12 @@ class Payload(NamedTuple):
 
     @classmethod
     def of(cls, task_name: str, stored: str) -> Payload:
-        value = text.parsed(stored)
-        match value:
-            case [list() as args, dict() as kwargs]:
-                shown = masked_arguments(task_name, args, kwargs)
-                return cls(*shown, secrets_of(task_name, args, kwargs))
-        return cls([value] if value != "" else [], {}, set())
+        try:
+            args, kwargs = codec.load_arguments(stored)
+        except ValueError:
+            # Nobody can tell what in it is secret.
+            return cls([text.unreadable(stored)] if stored else [], {}, set())
+        return cls(*masked_arguments(task_name, args, kwargs), secrets_of(task_name, args, kwargs))
 
     def told(self, message: str) -> str:
         """A message, a traceback or a log line, as it may be shown."""
@@ -39,5 +40,8 @@ def is_open(request: HttpRequest) -> bool:
 
 def stored_of(task_name: str, stored: str | None, payload: Payload) -> str:
     """A stored value of a job, laid out without its secrets."""
-    value = masked(text.parsed(stored), sensitive_names(task_name))
-    return text.pretty(cleaned(value, payload.secrets))
+    try:
+        value = None if stored is None else codec.loads(stored)
+    except ValueError:
+        return text.unreadable(stored or "")
+    return text.pretty(cleaned(masked(value, sensitive_names(task_name)), payload.secrets))

@@ -14,7 +14,6 @@ from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
-from .. import codec
 from ..models import Job
 from ..moments import local as local_time
 
@@ -37,14 +36,14 @@ def pretty(value: Any) -> str:
     return shortened(flat) if len(flat) > MAX_SHOWN else json.dumps(value, indent=2, ensure_ascii=False)
 
 
-def parsed(stored: str | None) -> Any:
-    """Stored JSON; what is none, as the text it is."""
-    if stored is None:
-        return None
-    try:
-        return codec.loads(stored)
-    except (RecursionError, ValueError):
-        return stored
+def unreadable(stored: str) -> str:
+    """What is shown in place of a stored text that is no JSON, in which secrets could not be masked."""
+    shape = ngettext(
+        "This cannot be read: it has %(count)s character and is not what is stored here.",
+        "This cannot be read: it has %(count)s characters and is not what is stored here.",
+        len(stored),
+    )
+    return shape % {"count": f"{len(stored):,}"}
 
 
 def preview(args: list[Any], kwargs: dict[str, Any], maximum: int = 90) -> str:

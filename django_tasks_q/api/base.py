@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from http import HTTPStatus
 from typing import Any
 from uuid import UUID
 
@@ -30,6 +31,8 @@ from .throttling import JobsThrottle
 
 #: Seconds that one query of a request may take, on PostgreSQL.
 LONGEST_READ = 5.0
+#: Answers that show nothing of whether there is what was asked for.
+UNSEEN = (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN, HTTPStatus.NOT_FOUND)
 
 
 class TasksView(APIView):
@@ -108,3 +111,23 @@ class TasksView(APIView):
         if found is None:
             raise Http404
         return found
+
+
+class NamedAction(TasksView):
+    """Something that is done to what a name in the path names, at an address that ends with a verb.
+
+    A name may end so too: what is read at such an address is what has the whole of it as its name.
+    """
+
+    #: The view that shows one of what this acts on.
+    shown_by: type[TasksView]
+    #: The end of the address.
+    ending: str
+
+    def dispatch(self, request: Any, *args: Any, **kwargs: Any) -> Any:
+        if request.method in ("GET", "HEAD"):
+            whole = kwargs | {"name": f"{kwargs['name']}/{self.ending}"}
+            response = self.shown_by.as_view()(request, *args, **whole)
+            if response.status_code not in UNSEEN:
+                return response
+        return super().dispatch(request, *args, **kwargs)

@@ -21,7 +21,7 @@ from ..registry import registry
 from ..scope import backend, database, is_narrowed, is_scoped
 from ..storage import storage_for
 from ..storage.queue_counts import QueueCounts
-from .base import TasksView
+from .base import NamedAction, TasksView
 from .errors import Conflict
 from .fields import Line, Moment, Whole
 from .jobs import GenericAPIView
@@ -194,10 +194,11 @@ class QueueDetail(QueueView):
             return Response(self.shown([self.queue_name()])[0])
 
 
-class QueueAction(QueueView):
+class QueueAction(NamedAction, QueueView):
     """Something that is done to a queue."""
 
     throttle_classes = (ActionThrottle,)
+    shown_by = QueueDetail
     label: Any
 
     def perform(self, name: str, values: dict[str, Any]) -> None:
@@ -218,6 +219,7 @@ class QueuePause(QueueAction):
     """Have workers claim nothing more from a queue."""
 
     label = _("Pause")
+    ending = "pause"
     permission_classes = (CanPauseQueues,)
     serializer_class = PauseSerializer
 
@@ -240,6 +242,7 @@ class QueueResume(QueueAction):
     """Have workers claim from a queue again."""
 
     label = _("Resume")
+    ending = "resume"
     permission_classes = (CanPauseQueues,)
     serializer_class = ReasonSerializer
 
@@ -262,6 +265,7 @@ class QueueLimit(QueueAction):
     """Let only so many jobs of a queue run at a time, or any number."""
 
     label = _("Limit")
+    ending = "limit"
     permission_classes = (CanChangeQueues,)
     serializer_class = LimitSerializer
 

@@ -47,10 +47,9 @@ class Payload:
     def _stored(self) -> tuple[list[Any], dict[str, Any]] | None:
         """Null where the column cannot be read."""
         try:
-            args, kwargs = codec.loads(self._job.arguments)
-        except (LookupError, TypeError, ValueError):
+            return codec.load_arguments(self._job.arguments)
+        except ValueError:
             return None
-        return (args, kwargs) if isinstance(args, list) and isinstance(kwargs, dict) else None
 
     @cached_property
     def arguments(self) -> tuple[Any, Any]:
@@ -207,6 +206,9 @@ class JobDetailSerializer(JobSerializer):
     kwargs = serializers.SerializerMethodField()
     return_value = serializers.SerializerMethodField()
     metadata = serializers.SerializerMethodField()
+    unreadable = serializers.SerializerMethodField(
+        help_text=_("What is null because it cannot be read, with the number of characters that are stored.")
+    )
     progress = serializers.SerializerMethodField()
     attempt_history = serializers.SerializerMethodField()
 
@@ -218,6 +220,7 @@ class JobDetailSerializer(JobSerializer):
             "kwargs",
             "return_value",
             "metadata",
+            "unreadable",
             "progress",
             "attempt_history",
         )
@@ -241,6 +244,10 @@ class JobDetailSerializer(JobSerializer):
     @typed({"type": "object", "additionalProperties": {}, "nullable": True})
     def get_metadata(self, job: Job) -> Any:
         return self._payload and self._payload.json(job.metadata)
+
+    @typed({"type": "object", "additionalProperties": {"type": "integer"}, "nullable": True})
+    def get_unreadable(self, job: Job) -> Any:
+        return self._payload and job.unreadable()
 
     @typed(ProgressSerializer(allow_null=True))
     def get_progress(self, job: Job) -> Any:

@@ -20,7 +20,7 @@ from ..exceptions import TaskNotRegistered, UnserializableValue, UnstorableValue
 from ..models import Job
 from ..registry import is_internal, registry
 from ..schemas import ArgumentErrors, arguments_schema, bound, by_name
-from .base import TasksView
+from .base import NamedAction, TasksView
 from .fields import ARGUMENTS
 from .idempotency import KEY, Keys
 from .jobs import GenericAPIView
@@ -94,11 +94,13 @@ class TaskDetail(TasksView, GenericAPIView):
         return Response(TaskSerializer(known(self.kwargs["name"])).data)
 
 
-class TaskEnqueue(TasksView, GenericAPIView):
+class TaskEnqueue(NamedAction, GenericAPIView):
     """Enqueue a task that says ``api=True``. The body holds its arguments by name."""
 
     permission_classes = (MayEnqueue,)
     throttle_classes = (EnqueueThrottle,)
+    shown_by = TaskDetail
+    ending = "enqueue"
     serializer_class = ArgumentsSerializer
     queryset = Job.objects.none()
 

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 from django.core.exceptions import ImproperlyConfigured
-from django.core.management.base import CommandError
+from django.core.management.base import BaseCommand, CommandError
 
 from .. import _framework as framework
 from ..backends import DatabaseBackend
+from ..scope import database
+from ..storage import storage_for
 
 
 def chosen(alias: str | None) -> list[DatabaseBackend]:
@@ -38,3 +42,16 @@ def stored(alias: str) -> DatabaseBackend:
         f"TASKS[{alias!r}] is {type(backend).__module__}.{type(backend).__qualname__}, which stores no jobs "
         "to run. Use django_tasks_q.backends.DatabaseBackend."
     )
+
+
+def commit_at_once(command: BaseCommand) -> None:
+    """Have a command commit what it says it has done, if it was started as a program.
+
+    One that other code calls is part of that code's transaction, as all verbs are.
+    """
+    if not getattr(command, "_called_from_command_line", False):
+        return
+    with suppress(ImproperlyConfigured):  # what needs the backend says what is wrong with it
+        ours = [each for each in framework.task_backends.all() if isinstance(each, DatabaseBackend)]
+        for alias in {database(), *(backend.database for backend in ours)}:
+            storage_for(alias).commit_at_once()

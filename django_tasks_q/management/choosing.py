@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from argparse import ArgumentParser
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from datetime import timedelta
 from typing import Any
 from uuid import UUID
@@ -12,6 +12,7 @@ from django.core.management.base import CommandError
 from django.utils import timezone
 from django.utils.dateparse import parse_datetime, parse_duration
 
+from ..actions.selection import Selection, first_id
 from ..backends import DatabaseBackend
 from ..models import Job, Queue
 from ..models.job import JobQuerySet
@@ -39,21 +40,28 @@ def add_filters(parser: ArgumentParser) -> None:
 
 def filtered(options: dict[str, Any]) -> JobQuerySet:
     """The jobs that the filters find. Raises CommandError."""
-    jobs: JobQuerySet = Job.objects.using(database())
-    if options.get("status"):
-        jobs = jobs.filter(status=options["status"].upper())
+    return selected(options).of(Job.objects.using(database()))
+
+
+def selected(options: dict[str, Any], states: Iterable[str] = ()) -> Selection:
+    """What the filters choose. Raises CommandError.
+
+    ``states`` are those that matter where the filters name none.
+    """
+    status, since = options.get("status"), options.get("since")
     if options.get("queue"):
         refuse_several(options["queue"], set().union(*map(known_queues, chosen(None))))
-    for option, column in (("task", "task_name"), ("queue", "queue_name"), ("backend", "backend")):
-        if options.get(option):
-            jobs = jobs.filter(**{column: options[option]})
-    if options.get("since"):
-        # Ids begin with the time, and have an index.
-        moment = when(options["since"], past=True)
-        jobs = jobs.filter(id__gte=UUID(int=max(0, int(moment.timestamp() * 1000)) << 80))
-    if options.get("tag"):
-        jobs = jobs.tagged(options["tag"])
-    return jobs
+    texts: dict[str, Any] = {name: options.get(name) or "" for name in ("task", "queue", "backend", "tag")}
+    try:
+        return Selection(
+            status=status.upper() if status else "",
+            states=() if status else tuple(sorted(states)),
+            # Ids begin with the time, and have an index.
+            first=first_id(when(since, past=True)) if since else None,
+            **texts,
+        )
+    except ValueError as error:
+        raise CommandError(str(error)) from error
 
 
 def refuse_several(queue: str, known: Collection[str]) -> None:

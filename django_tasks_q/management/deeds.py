@@ -13,9 +13,11 @@ from django.core.management.base import CommandError
 from .. import _framework as framework
 from .. import actions
 from ..maintenance import prune as pruning
+from ..models import Job
+from ..scope import database
 from ..validation import suggestion
 from .backends import chosen, stored
-from .choosing import add_filters, filtered, has_jobs, is_filtered, known_queues, uuid, when
+from .choosing import add_filters, has_jobs, is_filtered, known_queues, selected, uuid, when
 from .printing import Printer
 
 #: Verbs on jobs: what they do, and whether they take a time.
@@ -106,10 +108,14 @@ def _ids(options: dict[str, Any]) -> tuple[list[UUID], bool]:
         return sorted({uuid(text) for text in options["ids"]}), False
     if not is_filtered(options):
         raise CommandError("Name the jobs: ids, or filters such as --status failed --task NAME.")
-    try:
-        return actions.matching(filtered(options), options["limit"])
-    except ValueError as error:
-        raise CommandError(str(error)) from error
+    if options["limit"] < 1:
+        raise CommandError(f"--limit must be at least 1, not {options['limit']}.")
+    return actions.gathered(_selection(options), Job.objects.using(database()), options["limit"])
+
+
+def _selection(options: dict[str, Any]) -> actions.Selection:
+    """Without jobs in states in which the verb changes nothing, unless they are asked for by their state."""
+    return selected(options, actions.NAMED[options["verb"]].states)
 
 
 def _slices(ids: list[UUID]) -> Iterator[list[UUID]]:
@@ -118,15 +124,15 @@ def _slices(ids: list[UUID]) -> Iterator[list[UUID]]:
 
 
 def _all(options: dict[str, Any]) -> Iterator[list[UUID]]:
-    """All jobs of now that the filters find, the oldest first."""
+    """All jobs of now that the filters find, along the indexes in which they lie."""
     if options["ids"] or not is_filtered(options):
         raise CommandError("--all needs filters such as --status failed --task NAME, and no ids.")
     # What is enqueued, or ends, meanwhile is not what somebody has looked at.
-    jobs = actions.Selection().until_now().of(filtered(options))
-    found = actions.matching(jobs, SLICE).ids
-    while found:
-        yield found
-        found = actions.matching(jobs.filter(id__gt=found[-1]), SLICE).ids
+    walk = actions.Walk(_selection(options).until_now(), Job.objects.using(database()))
+    while not walk.is_over:
+        # Where a part of an index has none of them, there may be more behind it.
+        if ids := walk.ids(SLICE):
+            yield ids
 
 
 def pause(printer: Printer, options: dict[str, Any]) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from argparse import ArgumentParser
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from datetime import timedelta
 from typing import Any
 from uuid import UUID
@@ -90,17 +91,18 @@ def _show_job(printer: Printer, id: UUID) -> int:
 
 
 def _data(job: Job) -> dict[str, Any]:
-    try:
-        args, kwargs = codec.loads(job.arguments)
-        secrets = secrets_of(job.task_name, args, kwargs)
-        args, kwargs = masked_arguments(job.task_name, args, kwargs)
-    except (AttributeError, LookupError, RecursionError, TypeError, ValueError):
-        args, kwargs, secrets = [], {}, set()
+    args: Any = None
+    kwargs: Any = None
+    secrets: set[str] = set()
+    with suppress(ValueError):
+        stored = codec.load_arguments(job.arguments)
+        secrets = secrets_of(job.task_name, *stored)
+        args, kwargs = masked_arguments(job.task_name, *stored)
 
     def shown(stored: str | None) -> Any:
         try:
             value = None if stored is None else codec.loads(stored)
-        except (RecursionError, ValueError):
+        except ValueError:
             return None
         return cleaned(masked(value, sensitive_names(job.task_name)), secrets)
 
@@ -110,6 +112,8 @@ def _data(job: Job) -> dict[str, Any]:
         "kwargs": kwargs,
         "result": shown(job.result),
         "metadata": shown(job.metadata),
+        # Columns whose text cannot be read, and how long it is: in that no secret could be masked.
+        "unreadable": job.unreadable(),
         "progress": _progress(job, shown, secrets),
         "attempt_records": [
             {

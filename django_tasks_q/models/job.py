@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Self
 
 from django.db import models
@@ -196,6 +197,18 @@ class Job(models.Model):
     @property
     def return_value(self) -> Any:
         return None if self.result is None else codec.loads(self.result)
+
+    def unreadable(self) -> dict[str, int]:
+        """Of columns with JSON that cannot be read, how many characters they have: ``{"result": 12}``."""
+        readers: dict[str, Callable[[str], Any]] = {"arguments": codec.load_arguments}
+        found = {}
+        for name in ("arguments", "result", "metadata", "tags"):
+            if stored := getattr(self, name):
+                try:
+                    readers.get(name, codec.loads)(stored)
+                except ValueError:
+                    found[name] = len(stored)
+        return found
 
     @property
     def is_finished(self) -> bool:

@@ -120,10 +120,19 @@ class Session:
     def prepare_worker(self, seconds: float) -> None:
         """Have this process's future connections give up on a database that is silent for ``seconds``.
 
-        For what a signal cannot interrupt. To be called before the first connection. Nobody else uses them,
-        so that each statement is committed at once, whatever the project does with its own.
+        For what a signal cannot interrupt. To be called before the first connection.
         """
-        self.connection.settings_dict["AUTOCOMMIT"] = True
+        self.commit_at_once()
+
+    def commit_at_once(self) -> None:
+        """Have this process's connections commit by themselves, whatever ``AUTOCOMMIT`` says.
+
+        For programs in which nobody else commits. What was written before, and not committed, is lost.
+        """
+        connection = self.connection
+        connection.settings_dict["AUTOCOMMIT"] = True
+        if connection.connection is not None and not connection.get_autocommit():
+            connection.close()
 
     def disconnect(self) -> None:
         """Leave a connection in whatever state it is, without waiting for its other end."""

@@ -2,12 +2,14 @@
 
 import os
 import time
+from contextlib import suppress
 from datetime import timedelta
 from importlib import import_module
 from pathlib import Path
 
 import pytest
 from django.contrib.auth.models import User
+from django.core.management import call_command
 from django.db import connections
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
@@ -190,6 +192,28 @@ def test_to_clear_a_queue_reads_along_an_index(client, full):
     with explained(full) as plans:
         response = client.post(f"{QUEUES}actions/clear/", form)
     assert response.context_data["waiting"].number > 0
+    assert scans(plans) == []
+    assert walks(plans) == []
+
+
+COMMANDS = [
+    ("cancel", "--status", "ready", "--limit", "5"),
+    ("cancel", "--status", "ready", "--task", "none"),
+    ("cancel", "--status", "ready", "--queue", "none", "--all"),
+    ("discard", "--queue", "none", "--all"),
+    ("discard", "--status", "scheduled", "--queue", "queue3", "--limit", "5"),
+    ("retry", "--task", "none", "--all"),
+    ("retry", "--status", "failed", "--tag", "none", "--all"),
+]
+
+
+@pytest.mark.usefixtures("client")
+@pytest.mark.parametrize("words", COMMANDS)
+def test_a_command_finds_its_jobs_along_an_index(full, words, monkeypatch):
+    monkeypatch.setattr(import_module("django_tasks_q.actions.matching"), "REACH", ROWS // 20)
+    with explained(full) as plans, suppress(SystemExit):
+        call_command("tasks", *words)
+    assert JOB in {plan.get("Relation Name") for plan in plans}
     assert scans(plans) == []
     assert walks(plans) == []
 

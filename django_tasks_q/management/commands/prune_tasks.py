@@ -7,7 +7,7 @@ from django.core.management.base import BaseCommand, CommandError
 from django.db import Error
 
 from ...maintenance.prune import SLICE, forget, prune
-from ..backends import chosen
+from ..backends import chosen, commit_at_once
 
 
 class Command(BaseCommand):
@@ -18,6 +18,7 @@ class Command(BaseCommand):
         parser.add_argument("--backend", help="alias in TASKS (default: all that store jobs)")
 
     def handle(self, *args: Any, **options: Any) -> None:
+        commit_at_once(self)
         for backend in chosen(options["backend"]):
             count = 0
             try:

@@ -9,6 +9,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError
 from django.db import Error
 
+from ..backends import commit_at_once
 from ..deeds import DEEDS, add_deeds
 from ..enqueueing import ENQUEUE, add_enqueue
 from ..looks import LOOKS, add_looks
@@ -46,6 +47,7 @@ class Command(BaseCommand):
         printer = Printer(self.stdout.write, as_json=options["json"])
         verb = options["verb"] or "list"
         try:
+            commit_at_once(self)
             status = (LOOKS | DEEDS | ENQUEUE | SCHEDULES)[verb](printer, options)
             self.stdout.flush()  # now, while somebody can still be told that nobody reads
         except Error as error:
