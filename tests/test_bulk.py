@@ -191,7 +191,7 @@ def test_it_never_does_anything_to_itself(monkeypatch: pytest.MonkeyPatch) -> No
     everything = Selection()
     # Even where its id is that of an earlier time, as from a host whose clock is slow.
     early = uuid.UUID(int=1)
-    monkeypatch.setattr("django_tasks_q.backends.database.uuid7_texts", lambda count: [str(early)])
+    monkeypatch.setattr("django_tasks_q.backends.needs.uuid7_texts", lambda count: [str(early)])
     asked(person("cancel_job"), "cancel", everything)
     run_jobs(limit=1)
     job = Job.objects.get(pk=early)

@@ -463,3 +463,28 @@ def test_queues_are_not_named_with_commas(project):
         assert done.returncode == 1
         assert "There is no queue 'named,default': name one queue" in done.stderr
         assert "Traceback" not in done.stderr
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(
+    "line",
+    [
+        *(
+            ("tasks", verb, "--status", "ready", flag, "")
+            for verb in ("cancel", "retry", "discard")
+            for flag in ("--task", "--queue", "--backend", "--tag", "--since")
+        ),
+        ("tasks", "jobs", "--tag", " "),
+        ("tasks", "enqueue", "named.task", "--queue", ""),
+        ("tasks", "pause", "named", "--until", ""),
+        ("tasks", "health", "--queue", ""),
+        ("runworker", "--batch", "--queue", ""),
+        ("runworker", "--batch", "--exclude-queue", ""),
+    ],
+    ids=" ".join,
+)
+def test_a_flag_with_an_empty_value_is_refused(line):
+    job = make_job()
+    with pytest.raises(CommandError, match=r"must not be empty"):
+        call_command(*line)
+    assert Job.objects.get(id=job.id).status == "READY"

@@ -1,4 +1,4 @@
-"""The flags of ``runworker``."""
+"""The flags of ``runworker``, and what the flags of all commands have in common."""
 
 from __future__ import annotations
 
@@ -14,17 +14,20 @@ def add_choice(parser: ArgumentParser) -> None:
     add = parser.add_argument
     add(
         "--backend",
+        type=filled,
         default=framework.DEFAULT_TASK_BACKEND_ALIAS,
         metavar="ALIAS",
         help="Alias in TASKS whose jobs are run (default: %(default)s).",
     )
     add(
         "--database",
+        type=filled,
         metavar="ALIAS",
         help="Database that holds the jobs, instead of the backend's own.",
     )
     add(
         "--queue",
+        type=filled,
         action="append",
         default=[],
         metavar="NAME",
@@ -33,6 +36,7 @@ def add_choice(parser: ArgumentParser) -> None:
     )
     add(
         "--exclude-queue",
+        type=filled,
         action="append",
         default=[],
         metavar="NAME",
@@ -90,7 +94,12 @@ def add_ends(parser: ArgumentParser) -> None:
     add = parser.add_argument
     add("--batch", action="store_true", help="Stop when nothing is left to do.")
     add("--max-jobs", type=_positive, metavar="N", help="Stop after this many jobs.")
-    add("--worker-name", metavar="NAME", help="Name of this worker (default: host and process id).")
+    add(
+        "--worker-name",
+        type=filled,
+        metavar="NAME",
+        help="Name of this worker (default: host and process id).",
+    )
     add(
         "--shutdown-timeout",
         type=_seconds,
@@ -101,10 +110,18 @@ def add_ends(parser: ArgumentParser) -> None:
     )
     add(
         "--heartbeat-file",
+        type=filled,
         metavar="PATH",
         help="Write this file with each heartbeat, for `manage.py tasks health --heartbeat-file PATH`.",
     )
     add("--reload", action="store_true", help="Restart when code changes. For development only.")
+
+
+def filled(text: str) -> str:
+    """A value that is not empty, as that of a variable which is not set: it would stand for everything."""
+    if not text.strip():
+        raise ArgumentTypeError("must not be empty: leave the flag out, or give it a value")
+    return text
 
 
 def _positive(text: str, maximum: int = 10_000) -> int:

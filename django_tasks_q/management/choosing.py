@@ -20,6 +20,7 @@ from ..moments import native
 from ..registry import registry
 from ..scope import database
 from ..states import JobStatus
+from .arguments import filled
 from .backends import chosen
 
 #: Most queues of the table that are read to know a name.
@@ -31,11 +32,18 @@ FILTERS = ("status", "task", "queue", "backend", "tag", "since")
 def add_filters(parser: ArgumentParser) -> None:
     add = parser.add_argument
     add("--status", type=str.lower, choices=[status.lower() for status in JobStatus.values])
-    add("--task", metavar="NAME", help="jobs of this task")
-    add("--queue", metavar="NAME", help="jobs of this queue")
-    add("--backend", metavar="ALIAS", help="jobs of this backend")
-    add("--tag", metavar="TAG", help="jobs with this tag; reads all that the other filters leave")
-    add("--since", metavar="TIME", help="enqueued since then: 2026-01-31T08:00, or 2h, 30m, 7d ago")
+    add("--task", type=filled, metavar="NAME", help="jobs of this task")
+    add("--queue", type=filled, metavar="NAME", help="jobs of this queue")
+    add("--backend", type=filled, metavar="ALIAS", help="jobs of this backend")
+    add(
+        "--tag", type=filled, metavar="TAG", help="jobs with this tag; reads all that the other filters leave"
+    )
+    add(
+        "--since",
+        type=filled,
+        metavar="TIME",
+        help="enqueued since then: 2026-01-31T08:00, or 2h, 30m, 7d ago",
+    )
 
 
 def filtered(options: dict[str, Any]) -> JobQuerySet:

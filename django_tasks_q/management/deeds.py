@@ -16,6 +16,7 @@ from ..maintenance import prune as pruning
 from ..models import Job
 from ..scope import database
 from ..validation import suggestion
+from .arguments import filled
 from .backends import chosen, stored
 from .choosing import add_filters, has_jobs, is_filtered, known_queues, selected, uuid, when
 from .printing import Printer
@@ -42,7 +43,7 @@ def add_deeds(commands: Any) -> Iterator[ArgumentParser]:
         parser.add_argument("--reason", default="", help="for people to read")
         if name == "retry":
             parser.add_argument(
-                "--at", metavar="TIME", help="not before: 2026-01-31T08:00, or in 30m, 2h, 7d"
+                "--at", type=filled, metavar="TIME", help="not before: 2026-01-31T08:00, or in 30m, 2h, 7d"
             )
         yield parser
     pause = commands.add_parser("pause", help="have workers start nothing of a queue")
@@ -53,15 +54,19 @@ def add_deeds(commands: Any) -> Iterator[ArgumentParser]:
     for parser in (pause, resume, limit):
         parser.add_argument("queue", metavar="QUEUE")
         parser.add_argument("--force", action="store_true", help="also where nothing knows of such a queue")
-        parser.add_argument("--backend", default=framework.DEFAULT_TASK_BACKEND_ALIAS, metavar="ALIAS")
+        parser.add_argument(
+            "--backend", type=filled, default=framework.DEFAULT_TASK_BACKEND_ALIAS, metavar="ALIAS"
+        )
         parser.add_argument("--reason", default="", help="for people to read")
-    pause.add_argument("--until", metavar="TIME", help="2026-01-31T08:00, or in 30m, 2h, 7d")
+    pause.add_argument("--until", type=filled, metavar="TIME", help="2026-01-31T08:00, or in 30m, 2h, 7d")
     limit.add_argument("number", metavar="N", help="so many, or 'none' for any number")
     yield pause
     yield resume
     yield limit
     prune = commands.add_parser("prune", help="delete finished jobs whose retention is over")
-    prune.add_argument("--backend", metavar="ALIAS", help="alias in TASKS (default: all that store jobs)")
+    prune.add_argument(
+        "--backend", type=filled, metavar="ALIAS", help="alias in TASKS (default: all that store jobs)"
+    )
     yield prune
 
 

@@ -13,6 +13,7 @@ from .. import _framework as framework
 from ..definition import Task
 from ..exceptions import TaskNotRegistered
 from ..registry import registry
+from .arguments import filled
 from .choosing import when
 from .printing import Printer
 
@@ -32,10 +33,22 @@ def add_enqueue(commands: Any) -> Iterator[ArgumentParser]:
         default="{}",
         help='arguments by name: \'{"currency": "EUR"}\'',
     )
-    add("--queue", metavar="NAME", dest="queue_name")
+    add("--queue", type=filled, metavar="NAME", dest="queue_name")
     add("--priority", type=int, metavar="N", help="from -100 to 100")
-    add("--at", metavar="TIME", dest="run_after", help="not before: 2026-01-31T08:00, or in 30m, 2h, 7d")
-    add("--expires", metavar="TIME", dest="expires_at", help="not after: 2026-01-31T08:00, or in 30m, 2h, 7d")
+    add(
+        "--at",
+        type=filled,
+        metavar="TIME",
+        dest="run_after",
+        help="not before: 2026-01-31T08:00, or in 30m, 2h, 7d",
+    )
+    add(
+        "--expires",
+        type=filled,
+        metavar="TIME",
+        dest="expires_at",
+        help="not after: 2026-01-31T08:00, or in 30m, 2h, 7d",
+    )
     add("--max-attempts", type=int, metavar="N", help="runs in all")
     add("--timeout", type=float, metavar="SECONDS", help="of each attempt")
     add(
@@ -46,7 +59,7 @@ def add_enqueue(commands: Any) -> Iterator[ArgumentParser]:
         help="added to those of the task; repeat for several",
     )
     add("--metadata", metavar="JSON", help="an object, merged over that of the task")
-    add("--backend", metavar="ALIAS", help="alias in TASKS (default: that of the task)")
+    add("--backend", type=filled, metavar="ALIAS", help="alias in TASKS (default: that of the task)")
     yield parser
 
 

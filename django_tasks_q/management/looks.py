@@ -29,6 +29,7 @@ from ..storage.clock import DatabaseNow
 from ..storage.looks import tally
 from ..storage.queue_counts import QueueCounts
 from ..worker.beat import read
+from .arguments import filled
 from .choosing import add_filters, filtered
 from .printing import Printer
 
@@ -52,9 +53,13 @@ def add_looks(commands: Any) -> Iterator[ArgumentParser]:
     health = commands.add_parser(
         "health", help="for probes: ends with 0 if all is well, 1 if not, 2 if that cannot be told"
     )
-    health.add_argument("--heartbeat-file", metavar="PATH", help="ask this file of a worker, and no database")
-    health.add_argument("--queue", metavar="NAME", help="this queue must be served")
-    health.add_argument("--backend", metavar="ALIAS", help="workers of this backend count, and no others")
+    health.add_argument(
+        "--heartbeat-file", type=filled, metavar="PATH", help="ask this file of a worker, and no database"
+    )
+    health.add_argument("--queue", type=filled, metavar="NAME", help="this queue must be served")
+    health.add_argument(
+        "--backend", type=filled, metavar="ALIAS", help="workers of this backend count, and no others"
+    )
     health.add_argument(
         "--max-age", type=float, metavar="SECONDS", help="no job may have been ready for longer than this"
     )

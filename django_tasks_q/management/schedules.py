@@ -15,6 +15,7 @@ from ..descriptions import scheduled
 from ..exceptions import TaskNotRegistered
 from ..models import Schedule
 from ..scope import database
+from .arguments import filled
 from .printing import Printer
 
 #: What can be done to a schedule.
@@ -34,7 +35,9 @@ def add_schedules(commands: Any) -> Iterator[ArgumentParser]:
     told = "; ".join(f"{name}: {what}" for name, what in VERBS.items())
     parser.add_argument("deed", choices=list(VERBS), metavar="DEED", help=told)
     parser.add_argument("name", metavar="NAME")
-    parser.add_argument("--backend", default=framework.DEFAULT_TASK_BACKEND_ALIAS, metavar="ALIAS")
+    parser.add_argument(
+        "--backend", type=filled, default=framework.DEFAULT_TASK_BACKEND_ALIAS, metavar="ALIAS"
+    )
     parser.add_argument("--reason", default="", help="for people to read")
     yield parser
 
