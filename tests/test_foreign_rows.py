@@ -128,6 +128,8 @@ def test_arguments_of_another_shape_have_no_names_to_mask_them_by(client: Client
 
 
 def test_numbers_that_json_does_not_have_are_null(any_database: str, client: Client) -> None:
+    if connections[any_database].vendor == "mysql":
+        pytest.skip("its columns hold no such numbers")
     job = make_job(status="RUNNING", fence=2, duration=float("inf"), timeout=float("inf"))
     infinite = float("inf") if connections[any_database].vendor != "postgresql" else float("nan")
     Progress.objects.create(job=job, fence=2, current=infinite, total=float("inf"), updated_at=timezone.now())
@@ -157,7 +159,7 @@ def test_texts_are_read_as_strictly_as_they_are_written() -> None:
 
 
 def test_secrets_are_hidden_alike_at_every_door(client: Client) -> None:
-    odd = 'it\'s "unheard"\n\\of'
+    odd = 'it\'s "xyzzyx"\n\\of'
     job = make_job(
         status="FAILED",
         task_name="foreign.secret",
@@ -183,7 +185,7 @@ def test_secrets_are_hidden_alike_at_every_door(client: Client) -> None:
     call_command("tasks", "show", str(job.pk), stdout=out)
     screens = (f"{ADMIN_JOBS}{job.pk}/change/", f"{JOBS}{job.pk}/", f"{JOBS}{job.pk}/logs/", ADMIN_JOBS)
     for text in (out.getvalue(), *(client.get(screen).content.decode() for screen in screens)):
-        for secret in ("424242", "kkkk", "unheard", "tttt", "cccc"):
+        for secret in ("424242", "kkkk", "xyzzyx", "tttt", "cccc"):
             assert secret not in text, (secret, text[:2000])
 
 

@@ -12,7 +12,7 @@ from django_tasks_q.models import Job
 from django_tasks_q.testing import run_jobs
 
 from .attempts import tasks
-from .conftest import on_one_database
+from .conftest import Router, on_one_database
 from .tasksapp.models import Effect
 from .test_worker import finished, job, options, outcomes
 
@@ -22,16 +22,9 @@ READ = re.compile(r'SELECT .* FROM [`"]tasksapp_effect[`"]', re.DOTALL)
 
 @pytest.fixture
 def effects(storage_alias, settings):
-    settings.DATABASE_ROUTERS = [f"{__name__}.ToPostgres"] if storage_alias == "postgres" else []
+    settings.DATABASE_ROUTERS = [Router(storage_alias)]
     Effect.objects.using(storage_alias).bulk_create(Effect(key=str(n), pid=n) for n in range(2500))
     return list(Effect.objects.using(storage_alias).order_by("pk").values_list("pk", flat=True))
-
-
-class ToPostgres:
-    def db_for_read(self, model, **hints):
-        return "postgres"
-
-    db_for_write = db_for_read
 
 
 def test_rows_are_read_together_and_once_each(effects, storage_alias):

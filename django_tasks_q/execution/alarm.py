@@ -15,6 +15,7 @@ from typing import Any, Self
 from asgiref.sync import async_to_sync
 
 from ..exceptions import ReceiverTimeout, TaskCancelled, TaskTimeout
+from ..validation import plain
 from .control import Control, message
 
 
@@ -141,4 +142,4 @@ class ReceiverAlarmControl(AlarmControl):
     """Raises ReceiverTimeout once in the main thread, while it calls receivers of a signal."""
 
     def _late(self, timeout: float) -> BaseException:
-        return _LateReceiver(f"Receivers of a task signal took longer than {timeout:g} seconds.")
+        return _LateReceiver(f"Receivers of a task signal took longer than {plain(timeout)} seconds.")
