@@ -12,6 +12,7 @@ import gc
 import json
 import os
 import resource
+import select
 import selectors
 import signal
 import socket
@@ -135,7 +136,8 @@ class ForkServer:
             while os.waitpid(self.pid, os.WNOHANG)[0] == 0:
                 if time.monotonic() > deadline:
                     kill_process(self.pid)
-                time.sleep(0.002)
+                # time.sleep() reckons with an end in absolute time, and fails where a clock jumps meanwhile.
+                select.select((), (), (), 0.002)
 
 
 def _keep_spare(highest: int) -> None:
