@@ -267,6 +267,7 @@ def test_what_queues_and_workers_do_for_others_is_not_told(settings: Any) -> Non
     for path in ("queues/them/", "queues/default/", f"workers/{worker.id}/"):
         assert client.get(f"{API}{path}").status_code == 404
     assert client.get(f"{API}workers/").json()["results"] == []
+    assert client.get(f"{API}health/").status_code == 403
     for path in ("queues/them/pause/", "queues/them/resume/", f"workers/{worker.id}/stop/"):
         assert post(client, path).status_code == 404
     admin = "/admin/django_tasks_q/"
@@ -278,6 +279,7 @@ def test_what_queues_and_workers_do_for_others_is_not_told(settings: Any) -> Non
     boss = login(name="boss", is_superuser=True, is_staff=True)
     assert "them" in [queue["name"] for queue in boss.get(f"{API}queues/").json()]
     assert len(boss.get(f"{API}workers/").json()["results"]) == 1
+    assert boss.get(f"{API}health/").json()["workers_alive"] == 1
     assert boss.get(f"{API}stats/").json()["totals"] is not None
 
 
