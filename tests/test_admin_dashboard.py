@@ -273,6 +273,48 @@ def test_who_sees_some_of_the_jobs_is_told_of_failures_of_these(viewer: Client, 
     assert notice.what == "11 jobs have failed in the last 5 minutes."
 
 
+WORKER_FACTS = ("lost-1", "several versions", "Workers", "alive", "Workers are running")
+
+
+def make_fleet() -> None:
+    make_worker(version="1")
+    make_worker(version="2")
+    make_worker(name="lost-1", lease_expires_at=timezone.now() - timedelta(minutes=1))
+
+
+def test_workers_are_told_of_to_nobody_who_may_not_see_them(viewer: Client, settings: Any) -> None:
+    make_fleet()
+    plain = staff("view_job", name="plain")
+    text = shown(viewer, DASHBOARD)
+    assert all(fact in text for fact in WORKER_FACTS[:-1])
+    text = shown(plain, DASHBOARD)
+    assert not any(fact in text for fact in WORKER_FACTS)
+    assert "Nothing is stuck." in text
+    options = {"SCOPE_JOBS": "tests.test_admin_dashboard.only_theirs"}
+    settings.TASKS = {"default": {**settings.TASKS["default"], "OPTIONS": options}}
+    # The permissions for queues and workers do not count for whom jobs are hidden from.
+    for url in (DASHBOARD, BASE):
+        response = viewer.get(url)
+        text = " ".join(Page(response).text.split())
+        assert not any(fact in text for fact in WORKER_FACTS)
+        assert f'href="{QUEUES}"' not in response.content.decode()
+        assert f'href="{WORKERS}"' not in response.content.decode()
+
+
+def test_who_may_not_see_queues_is_not_told_why_one_is_paused(viewer: Client) -> None:
+    make_worker()
+    make_job(queue_name="resting")
+    Queue.objects.create(
+        backend="default", name="resting", paused_at=timezone.now(), pause_reason="the bank is down"
+    )
+    assert "the bank is down" in shown(viewer, DASHBOARD)
+    response = staff("view_job", name="plain").get(DASHBOARD)
+    text = " ".join(Page(response).text.split())
+    assert "“resting” is paused, and 1 job waits in it." in text
+    assert "the bank is down" not in text
+    assert f'href="{QUEUES}"' not in response.content.decode()
+
+
 def test_a_paused_queue_names_how_many_wait(viewer: Client) -> None:
     make_worker()
     make_job(queue_name="resting")

@@ -185,6 +185,17 @@ def test_malformed_cursor_is_not_found(value: str, viewer: Client) -> None:
     assert viewer.get(JOBS, {"cursor": value}).status_code in (400, 404)
 
 
+def test_a_cursor_behind_all_jobs_leads_back(viewer: Client) -> None:
+    job = make_job()
+    for filters in ({}, {"queue": "nope"}, {"status": "READY"}):
+        expected = [] if "queue" in filters else [str(job.id)]
+        for start, way in (("o=1", "previous"), ("o=900", "previous"), ("o=900&r=1", "next")):
+            page = viewer.get(JOBS, {"cursor": cursor(start), **filters}).json()
+            assert page["results"] == []
+            back = viewer.get(page[way]).json()
+            assert [each["id"] for each in back["results"]] == expected
+
+
 @pytest.mark.parametrize(
     "value", ["x", "0", "1" * 40, "{{7*7}}", "%00", "%F0%9F%92%A9", "a" * 3000, uuid.UUID(int=7)]
 )

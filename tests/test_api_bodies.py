@@ -139,6 +139,31 @@ def test_every_body_refuses_fields_that_it_does_not_know(name: str) -> None:
     assert list(Job.objects.order_by("id").values()) == before
 
 
+@pytest.mark.parametrize("name", [str(name) for name, rule in RULES.items() if rule[0] == "post"])
+def test_no_body_has_a_field_whose_name_is_half_a_character(name: str) -> None:
+    client = client_of(make_user(*ALL, is_superuser=True))
+    url = address(name).replace("tests.tasksapp.tasks.noop", ADD) if name == "task-enqueue" else address(name)
+    before = list(Job.objects.order_by("id").values())
+    needed = NEEDED.get(name.removeprefix("bulk-").removeprefix("job-"), {})
+    half = {"\ud800": 1}
+    bodies: list[dict[str, Any]] = [{**half, **needed}]
+    if name.startswith("bulk-"):
+        bodies = [{"filter": {"queue": "x"}, **half, **needed}, {"filter": {"queue": "x", **half}, **needed}]
+    if name == "schedule-save":
+        bodies.append({**needed, "arguments": half})
+    for body in bodies:
+        cache.clear()
+        response = client.post(url, json.dumps(body), content_type="application/json")
+        assert (response.status_code, response.json()["code"]) == (400, "parse_error")
+        assert "\\ud800" in response.json()["detail"]
+    # Two halves that belong together are one character.
+    body = json.dumps(bodies[0]).replace(r"\ud800", r"\ud83d\ude00")
+    response = client.post(url, body, content_type="application/json")
+    assert response.status_code == 400
+    assert "\U0001f600" in response.json()
+    assert list(Job.objects.order_by("id").values()) == before
+
+
 def test_every_route_refuses_parameters_that_it_does_not_know() -> None:
     client = client_of(make_user(*ALL, is_superuser=True))
     for name in {str(pattern.name) for _, pattern in patterns()}:

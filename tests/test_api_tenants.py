@@ -14,7 +14,7 @@ from django.utils import timezone
 from django_tasks_q import task, tasks
 from django_tasks_q.actions import Selection
 from django_tasks_q.api import reach
-from django_tasks_q.models import Firing, Job, LogLine, Queue, Schedule
+from django_tasks_q.models import Firing, IdempotencyKey, Job, LogLine, Queue, Schedule
 from django_tasks_q.scope import is_scoped, opened, request_of, sealed
 from django_tasks_q.testing import run_jobs
 
@@ -134,6 +134,11 @@ def open_task() -> None:
     pass
 
 
+@task(name="tenants.ours", api=True, queue_name="us")
+def our_task() -> None:
+    pass
+
+
 def post(client: Any, path: str, **body: Any) -> Any:
     cache.clear()
     return client.post(f"{API}{path}", json.dumps(body), content_type="application/json")
@@ -215,6 +220,40 @@ def test_a_scope_of_schedules_opens_those_whose_jobs_stay_in_sight(settings: Any
     assert [each["name"] for each in client.get(f"{API}schedules/").json()] == ["us-x", "us-z"]
 
 
+@pytest.mark.parametrize("headers", [{}, {"Idempotency-Key": "k"}])
+def test_no_job_is_enqueued_out_of_sight(headers: Any) -> None:
+    client = login(*ALL, name="us")
+    for name, code in (("tenants.open", 403), ("tenants.open", 403), ("tenants.ours", 202)):
+        cache.clear()
+        url = f"{API}tasks/{name}/enqueue/"
+        key = {name: value + str(code) for name, value in headers.items()}
+        assert client.post(url, "{}", content_type="application/json", headers=key).status_code == code
+    assert [job.queue_name for job in Job.objects.all()] == ["us"]
+    assert IdempotencyKey.objects.count() == len(headers)
+
+
+def test_no_schedule_is_run_as_a_job_out_of_sight(settings: Any) -> None:
+    default = settings.TASKS["default"]
+    options = {"SCOPE_SCHEDULES": "tests.test_api_tenants.by_queue_of_schedule"}
+    settings.TASKS = {"default": default | {"OPTIONS": default["OPTIONS"] | options}}
+    hidden = make_schedule(name="us-hidden", kind="cron", task_name="tenants.open")
+    ours = make_schedule(name="us-ours", kind="cron", task_name="tenants.ours")
+    client = login(*ALL, name="us", is_staff=True)
+
+    def press(row: Schedule) -> int:
+        form = {"id": row.pk, "confirmed": "1", "reason": ""}
+        code: int = client.post("/admin/django_tasks_q/schedule/actions/run/", form).status_code
+        return code
+
+    assert post(client, "schedules/us-hidden/run/").status_code == 403
+    assert press(hidden) == 403
+    assert not Job.objects.exists()
+    assert not LogEntry.objects.exists()
+    assert post(client, "schedules/us-ours/run/").status_code == 200
+    assert press(ours) == 302
+    assert [job.queue_name for job in Job.objects.all()] == ["us", "us"]
+
+
 def test_what_queues_and_workers_do_for_others_is_not_told(settings: Any) -> None:
     make_job(queue_name="us")
     make_job(queue_name="them")
@@ -228,6 +267,7 @@ def test_what_queues_and_workers_do_for_others_is_not_told(settings: Any) -> Non
     for path in ("queues/them/", "queues/default/", f"workers/{worker.id}/"):
         assert client.get(f"{API}{path}").status_code == 404
     assert client.get(f"{API}workers/").json()["results"] == []
+    assert client.get(f"{API}health/").status_code == 403
     for path in ("queues/them/pause/", "queues/them/resume/", f"workers/{worker.id}/stop/"):
         assert post(client, path).status_code == 404
     admin = "/admin/django_tasks_q/"
@@ -239,6 +279,7 @@ def test_what_queues_and_workers_do_for_others_is_not_told(settings: Any) -> Non
     boss = login(name="boss", is_superuser=True, is_staff=True)
     assert "them" in [queue["name"] for queue in boss.get(f"{API}queues/").json()]
     assert len(boss.get(f"{API}workers/").json()["results"]) == 1
+    assert boss.get(f"{API}health/").json()["workers_alive"] == 1
     assert boss.get(f"{API}stats/").json()["totals"] is not None
 
 

@@ -45,20 +45,27 @@ def notices(
     queues: Sequence[Any],
     schedules: Sequence[Any] = (),
     recent: figures.Recent | None = None,
+    *,
+    may_workers: bool = False,
+    may_queues: bool = False,
 ) -> list[Notice]:
-    """All of them, the worst first."""
+    """All of them, the worst first.
+
+    Who may not see workers is told only what keeps jobs waiting, and who may not see queues is not told why
+    one is paused.
+    """
     return [
-        *_no_workers(overview, fleet),
+        *_no_workers(overview, fleet, may_workers),
         *_failing(recent),
         *_stuck(overview, fleet),
         *_unserved(overview, fleet),
         *_unknown(overview),
-        *_paused(overview, queues),
+        *_paused(overview, queues, may_queues),
         *_waiting_long(overview, fleet, queues),
-        *_late(fleet),
+        *(_late(fleet) if may_workers else ()),
         *_late_schedules(schedules),
         *_stuck_schedules(schedules),
-        *_versions(fleet),
+        *(_versions(fleet) if may_workers else ()),
     ]
 
 
@@ -69,9 +76,9 @@ def _rest(found: Sequence[Any], kind: str, link: str) -> Iterator[Notice]:
         yield Notice(kind, what % {"count": f"{more:,}"}, "", _("Show all"), link)
 
 
-def _no_workers(overview: Overview, fleet: staff.Fleet) -> Iterator[Notice]:
-    if not fleet.at_work:
-        waiting = overview.total["ready"] + overview.total["scheduled"]
+def _no_workers(overview: Overview, fleet: staff.Fleet, may_workers: bool) -> Iterator[Notice]:
+    waiting = overview.total["ready"] + overview.total["scheduled"]
+    if not fleet.at_work and (may_workers or waiting):
         yield Notice(
             "bad" if waiting else "warn",
             _("No worker is running."),
@@ -167,10 +174,11 @@ def _unknown(overview: Overview) -> Iterator[Notice]:
     yield from _rest(unknown, "bad", url("job_changelist", status="ready"))
 
 
-def _paused(overview: Overview, queues: Iterable[Any]) -> Iterator[Notice]:
+def _paused(overview: Overview, queues: Iterable[Any], may_queues: bool) -> Iterator[Notice]:
     paused = [
         queue for queue in queues if queue.is_paused and overview.number((queue.backend, queue.name), "ready")
     ]
+    target = url("queue_changelist") if may_queues else ""
     for queue in paused[:SHOWN]:
         name = (queue.backend, queue.name)
         count = overview.number(name, "ready")
@@ -182,11 +190,11 @@ def _paused(overview: Overview, queues: Iterable[Any]) -> Iterator[Notice]:
                 count,
             )
             % {"queue": queue.name, "count": overview.count(name, "ready")},
-            queue.pause_reason or _("Resume it when they may run."),
+            (queue.pause_reason if may_queues else "") or _("Resume it when they may run."),
             _("Show the queues"),
-            url("queue_changelist"),
+            target,
         )
-    yield from _rest(paused, "warn", url("queue_changelist"))
+    yield from _rest(paused, "warn", target)
 
 
 def _waiting_long(overview: Overview, fleet: staff.Fleet, queues: Iterable[Any]) -> Iterator[Notice]:

@@ -48,7 +48,10 @@ def dashboard(admin: Any, request: HttpRequest) -> HttpResponse:
     span = figures.span_of(chosen, lately=True) if everything else None
     tasks = figures.tasks_of(chosen) if everything else []
     recent = figures.Recent.of_jobs(jobs) if span is None else span.recent
-    notices = attention.notices(overview, fleet, queues, schedules, recent)
+    may_workers, may_queues = may(request, "view_worker"), may(request, "view_queue")
+    notices = attention.notices(
+        overview, fleet, queues, schedules, recent, may_workers=may_workers, may_queues=may_queues
+    )
     names = queue_names(overview, queues)
     context = {
         "problem": problem,
@@ -63,19 +66,25 @@ def dashboard(admin: Any, request: HttpRequest) -> HttpResponse:
         "all_queues": len(names),
         "slowest": sorted(tasks, key=lambda row: (-row.seconds, row.name))[:5],
         "failing": figures.worst(tasks),
-        "workers": [staff.line(worker) for worker in fleet.workers[:MOST_WORKERS]]
-        if may(request, "view_worker")
-        else [],
-        "all_workers": len(fleet.workers),
+        "may_workers": may_workers,
+        "may_queues": may_queues,
         "schedules": list(map(timetable.line, schedules[:5])),
-        "alive": len(fleet.at_work),
-        "late": len(fleet.late),
         "live": True,
+        **(_workers(fleet) if may_workers else {}),
     }
     response: HttpResponse = admin.page(
         request, "dashboard", _("Dashboard"), context, fragment="dashboard_live"
     )
     return response
+
+
+def _workers(fleet: staff.Fleet) -> dict[str, Any]:
+    return {
+        "workers": [staff.line(worker) for worker in fleet.workers[:MOST_WORKERS]],
+        "all_workers": len(fleet.workers),
+        "alive": len(fleet.at_work),
+        "late": len(fleet.late),
+    }
 
 
 def _schedules(request: HttpRequest) -> list[Schedule]:

@@ -300,6 +300,8 @@ class ScheduleScreens(Screens):
         try:
             with transaction.atomic(using=database()):
                 answer = getattr(actions, f"{name}_schedule")(row.name, **more)
+                if answer.job_id is not None:
+                    scoped.refuse_outside(request, [answer.job_id], database())
                 if answer.done:
                     told = ". ".join(filter(None, [str(VERBS[name][0]), reason]))
                     flag = DELETION if name == "delete" else CHANGE

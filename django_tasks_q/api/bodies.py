@@ -72,10 +72,19 @@ class JSONBody(BaseParser):
         if len(data) > limit:
             raise TooLarge
         try:
-            return json.loads(data.decode(), parse_constant=_refuse)
+            return json.loads(data.decode(), parse_constant=_refuse, object_pairs_hook=_object)
         except (ValueError, RecursionError) as error:
             raise ParseError(f"JSON parse error - {error!s:.200}") from None
 
 
 def _refuse(name: str) -> None:
     raise ValueError(f"{name} is not JSON")
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Raises ValueError for a name that is no text, which an answer could not repeat."""
+    found = dict(pairs)
+    for name in found:
+        if not name.isascii() and any("\ud800" <= character <= "\udfff" for character in name):
+            raise ValueError(f"the name {name!a:.100} holds half a surrogate pair")
+    return found

@@ -85,7 +85,7 @@ class JobPagination(IdPagination):
     def get_next_link(self) -> str | None:
         if self.end is not None and not self.is_reversed:
             return self._link(False, self.end)
-        if not self.page and self.has_next:
+        if not self.page and self.has_next and self.next_position is not None:
             # Of an empty page the base class knows no row, and would leave out the one that led here.
             return self._link(False, _beside(self.next_position, 1))
         return super().get_next_link()
@@ -93,7 +93,7 @@ class JobPagination(IdPagination):
     def get_previous_link(self) -> str | None:
         if self.end is not None and self.is_reversed:
             return self._link(True, self.end)
-        if not self.page and self.has_previous:
+        if not self.page and self.has_previous and self.previous_position is not None:
             return self._link(True, _beside(self.previous_position, -1))
         return super().get_previous_link()
 

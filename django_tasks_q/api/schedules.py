@@ -192,6 +192,8 @@ class ScheduleAction(ScheduleView):
         flag = actions.DELETION if self.deed.name == "delete" else actions.CHANGE
         with refusing(), transaction.atomic(using=database()):
             answer = getattr(actions, f"{self.deed.name}_schedule")(row.name, **more)
+            if answer.job_id is not None:
+                scoped.refuse_outside(request, [answer.job_id], database())
             if answer.done:
                 record(request, Schedule, [(row.pk, row.name)], self.deed.label, values, flag)
         if self.deed.name == "delete":

@@ -10,6 +10,7 @@ from django.db.models import Q
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 from rest_framework import serializers
+from rest_framework.exceptions import PermissionDenied
 from rest_framework.request import Request
 from rest_framework.response import Response
 
@@ -154,6 +155,9 @@ class Health(TasksView, GenericAPIView):
 
     @described("health", responses={200: HealthSerializer, 503: HealthSerializer}, tag="stats")
     def get(self, request: Request, *args: Any, **kwargs: Any) -> Response:
+        if not self.is_public() and is_narrowed(request):
+            # What workers there are is about everybody's jobs.
+            raise PermissionDenied
         known = Worker.objects.using(database()).filter(stopped_at__isnull=True)
         found = known.aggregate(
             alive=CountOf("id", filter=Q(lease_expires_at__gt=timezone.now())), all=CountOf("id")

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
+from uuid import UUID
 
 from django.core.exceptions import ImproperlyConfigured
+from django.db import transaction
 from django.http import Http404
 from django.urls import reverse
 from django.utils.translation import gettext_lazy as _
@@ -15,11 +17,14 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from .. import _framework as framework
+from ..actions import scoped
+from ..actions.telling import backend_of
 from ..definition import Task
 from ..exceptions import TaskNotRegistered, UnserializableValue, UnstorableValue
 from ..models import Job
 from ..registry import is_internal, registry
 from ..schemas import ArgumentErrors, arguments_schema, bound, by_name
+from ..scope import is_scoped
 from .base import NamedAction, TasksView
 from .fields import ARGUMENTS
 from .idempotency import KEY, Keys
@@ -124,7 +129,7 @@ class TaskEnqueue(NamedAction, GenericAPIView):
         keys = Keys(request, task.name, given)
         with keys:
             if (id := keys.replayed()) is None:
-                id = keys.keep(enqueued(task, args_, kwargs_))
+                id = keys.keep(enqueued(request, task, args_, kwargs_))
                 return answer(request, task.name, id, 202)
         return answer(request, task.name, id, 200)
 
@@ -195,10 +200,20 @@ def known(name: str) -> Task[..., Any]:
     return task
 
 
-def enqueued(task: Task[..., Any], args: list[Any], kwargs: dict[str, Any]) -> str:
-    """The id of the new job. Raises ValidationError for what cannot be stored."""
+def enqueued(request: Request, task: Task[..., Any], args: list[Any], kwargs: dict[str, Any]) -> str:
+    """The id of the new job.
+
+    Raises ValidationError for what cannot be stored, and PermissionDenied for a job that would be hidden
+    from the request.
+    """
+    ours = backend_of(task.backend) if is_scoped() else None
     try:
-        return str(task.enqueue(*args, **kwargs).id)
+        if ours is None:
+            return str(task.enqueue(*args, **kwargs).id)
+        with transaction.atomic(using=ours.database):
+            id = str(task.enqueue(*args, **kwargs).id)
+            scoped.refuse_outside(request, [UUID(id)], ours.database)
+        return id
     except (TypeError, UnserializableValue, UnstorableValue, framework.InvalidTask) as error:
         raise ValidationError({"non_field_errors": [str(error)]}) from None
     except framework.InvalidTaskBackend as error:
