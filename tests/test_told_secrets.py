@@ -1,0 +1,79 @@
+"""Secrets in what tasks say of themselves: reasons, errors that go on, options, and cut texts."""
+
+import json
+from io import StringIO
+
+import pytest
+from django.core.cache import cache
+from django.core.management import call_command
+from django.test import Client
+
+from django_tasks_q import TaskCancelled, task
+from django_tasks_q.models import Job
+from django_tasks_q.testing import run_jobs
+
+from .admin_support import JOBS as ADMIN_JOBS
+from .api_support import JOBS, login
+from .test_api_matrix import ALL
+
+pytestmark = pytest.mark.django_db
+CARD = "4111-canary"
+
+
+@pytest.fixture(autouse=True)
+def no_requests_yet() -> None:
+    cache.clear()
+
+
+@pytest.fixture
+def client() -> Client:
+    return login(*ALL, "view_payload_job", name="all", is_staff=True, is_superuser=True)
+
+
+def command(*arguments: str) -> str:
+    output = StringIO()
+    call_command("tasks", *arguments, stdout=output)
+    return output.getvalue()
+
+
+def fetched(client: Client, address: str) -> str:
+    cache.clear()
+    response = client.get(address, headers={"accept": "*/*"})
+    assert response.status_code == 200
+    return response.getvalue().decode()
+
+
+@task(name="told.refuse", sensitive=["card"])
+def refuse(card: str) -> None:
+    raise TaskCancelled(f"card {card} was refused")
+
+
+def test_the_reason_of_a_cancellation_shows_no_secret(client: Client) -> None:
+    job = refuse.enqueue(CARD)
+    refuse.enqueue("another-card")
+    run_jobs()
+    assert CARD in Job.objects.get(pk=job.id).cancel_reason
+    for address in (
+        JOBS,
+        f"{JOBS}{job.id}/",
+        f"{JOBS}{job.id}/events/",
+        f"{ADMIN_JOBS}{job.id}/change/",
+    ):
+        text = fetched(client, address)
+        assert "was refused" in text, address
+        assert CARD not in text, address
+    for arguments in (("show", job.id), ("show", job.id, "--json"), ("jobs", "--json")):
+        text = command(*arguments)
+        assert "was refused" in text, arguments
+        assert CARD not in text, arguments
+
+
+def test_reasons_cost_a_list_no_query_of_their_own(
+    client: Client, django_assert_max_num_queries: object
+) -> None:
+    for number in range(12):
+        refuse.enqueue(f"card-{number}")
+    run_jobs()
+    with django_assert_max_num_queries(8):  # type: ignore[operator]
+        found = json.loads(fetched(client, JOBS))["results"]
+    assert [job["cancel_reason"] for job in found] == ["card ******** was refused"] * 12
