@@ -16,6 +16,7 @@ from pytest_django.fixtures import Settings
 from rest_framework.permissions import AllowAny
 from rest_framework.settings import api_settings
 
+from django_tasks_q import task
 from django_tasks_q.api import jobs, serializers
 from django_tasks_q.api.permissions import CanViewJobs
 from django_tasks_q.masking import MASK
@@ -65,8 +66,19 @@ def test_list_has_what_is_small(viewer: Client) -> None:
     assert not LARGE & set(shown)
 
 
+@task(name="api.shown")
+def shown_task(*args: object, **kwargs: object) -> None:
+    pass
+
+
 def test_detail_adds_arguments_result_and_attempts(viewer: Client) -> None:
-    job = make_job(arguments='[[1,"Zoë"],{"notify":true}]', result='{"sum":3}', attempts=2, fence=2)
+    job = make_job(
+        task_name=shown_task.name,
+        arguments='[[1,"Zoë"],{"notify":true}]',
+        result='{"sum":3}',
+        attempts=2,
+        fence=2,
+    )
     for number in (1, 2):
         make_attempt(job, number=number, fence=number, message=f"message {number}", traceback="Traceback…")
     listed = viewer.get(JOBS).json()["results"][0]
@@ -252,6 +264,7 @@ def test_without_permission_for_it_payload_is_null() -> None:
 def test_secrets_are_masked_wherever_they_are() -> None:
     canary = "canary-5f3a"
     job = make_job(
+        task_name=shown_task.name,
         arguments=json.dumps([[], {"api_token": canary, "plain": 1}]),
         result=json.dumps({"password": canary, "said": f"it was {canary}"}),
         metadata=json.dumps({"key": canary}),

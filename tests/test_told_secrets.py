@@ -7,12 +7,14 @@ import pytest
 from django.core.cache import cache
 from django.core.management import call_command
 from django.test import Client
+from django.utils import timezone
 
 from django_tasks_q import TaskCancelled, task
-from django_tasks_q.models import Job
+from django_tasks_q.models import Job, LogLine, Progress
 from django_tasks_q.testing import run_jobs
 
 from .admin_support import JOBS as ADMIN_JOBS
+from .admin_support import make_attempt, make_failed
 from .api_support import JOBS, login
 from .test_api_matrix import ALL
 
@@ -77,3 +79,32 @@ def test_reasons_cost_a_list_no_query_of_their_own(
     with django_assert_max_num_queries(8):  # type: ignore[operator]
         found = json.loads(fetched(client, JOBS))["results"]
     assert [job["cancel_reason"] for job in found] == ["card ******** was refused"] * 12
+
+
+def test_of_a_task_that_is_gone_no_argument_is_shown(client: Client) -> None:
+    arguments = json.dumps([[CARD, {"deep": ["pin-canary"]}], {"card": "other-canary"}])
+    told = f"bad {CARD}, pin-canary and other-canary"
+    job = make_failed(
+        task_name="told.gone",
+        arguments=arguments,
+        result=json.dumps({"said": told}),
+        metadata=json.dumps({"for": CARD}),
+        cancel_requested_at=timezone.now(),
+        cancel_reason=told,
+    )
+    make_attempt(job, fence=2, message=told, traceback=told, data=json.dumps([told]), exception_class="x.Y")
+    Progress.objects.create(job=job, fence=2, message=told, value=json.dumps(told), updated_at=timezone.now())
+    LogLine.objects.create(job=job, fence=2, level=20, logger="x", message=told, created_at=timezone.now())
+    for address in (
+        JOBS,
+        *(f"{JOBS}{job.pk}/{path}" for path in ("", "attempts/", "progress/", "logs/", "events/")),
+        ADMIN_JOBS,
+        f"{ADMIN_JOBS}?export=csv",
+        f"{ADMIN_JOBS}{job.pk}/change/",
+        f"{ADMIN_JOBS}failed/",
+    ):
+        text = fetched(client, address)
+        assert "********" in text, address
+        assert "canary" not in text, address
+    for arguments in (("show", str(job.pk)), ("show", str(job.pk), "--json"), ("jobs", "--json")):
+        assert "canary" not in command(*arguments), arguments
