@@ -10,7 +10,9 @@ from django.test import Client
 from django.utils import timezone
 
 from django_tasks_q import TaskCancelled, task
-from django_tasks_q.models import Job, LogLine, Progress
+from django_tasks_q.descriptions import described
+from django_tasks_q.exceptions import JobFailed
+from django_tasks_q.models import Attempt, Job, LogLine, Progress
 from django_tasks_q.testing import run_jobs
 
 from .admin_support import JOBS as ADMIN_JOBS
@@ -48,6 +50,28 @@ def fetched(client: Client, address: str) -> str:
 @task(name="told.refuse", sensitive=["card"])
 def refuse(card: str) -> None:
     raise TaskCancelled(f"card {card} was refused")
+
+
+@task(name="told.child", sensitive=["card"])
+def child(card: str) -> None:
+    raise ValueError(f"card {card} is not valid")
+
+
+@task(name="told.parent")
+def parent(child_id: str) -> None:
+    child.get_result(child_id).get(timeout=5)
+
+
+@task(
+    name="told.configured",
+    sensitive=["card"],
+    metadata={"api_key": "key-canary", "card": "card-canary", "team": "blue"},
+)
+def configured(
+    config: dict[str, str] = {"password": "word-canary", "host": "db1"},  # noqa: B006
+    pairs: tuple[object, ...] = ("both", {"card": "pair-canary"}),
+) -> None:
+    pass
 
 
 def test_the_reason_of_a_cancellation_shows_no_secret(client: Client) -> None:
@@ -108,3 +132,31 @@ def test_of_a_task_that_is_gone_no_argument_is_shown(client: Client) -> None:
         assert "canary" not in text, address
     for arguments in (("show", str(job.pk)), ("show", str(job.pk), "--json"), ("jobs", "--json")):
         assert "canary" not in command(*arguments), arguments
+
+
+def test_the_failure_of_a_child_takes_no_secret_along() -> None:
+    sent = child.enqueue(CARD)
+    run_jobs()
+    with pytest.raises(JobFailed) as caught:
+        child.get_result(sent.id).get(timeout=5)
+    assert "is not valid" in str(caught.value)
+    assert CARD not in str(caught.value)
+    failed = parent.enqueue(sent.id)
+    run_jobs()
+    attempt = Attempt.objects.get(job_id=failed.id)
+    assert "is not valid" in attempt.message
+    assert CARD not in attempt.message + attempt.traceback
+
+
+def test_what_a_task_is_declared_with_shows_no_secret(client: Client) -> None:
+    for text in (
+        command("show", "told.configured"),
+        command("show", "told.configured", "--json"),
+        command("list", "--json"),
+        fetched(client, f"{ADMIN_JOBS}tasks/?q=told.configured"),
+    ):
+        assert "canary" not in text
+    facts = described(configured)
+    assert facts["metadata"] == {"api_key": "********", "card": "********", "team": "blue"}
+    assert "{'password': '********', 'host': 'db1'}" in facts["signature"]
+    assert "('both', {'card': '********'})" in facts["signature"]
