@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import fields
 from datetime import datetime, timedelta
-from inspect import Signature
+from inspect import Parameter, Signature
 from itertools import islice
 from typing import Any, NamedTuple
 
@@ -14,7 +14,7 @@ from . import _framework as framework
 from .backends import DatabaseBackend
 from .conf import Options
 from .definition import Task
-from .masking import MASK, is_secret
+from .masking import MASK, is_secret, masked
 from .models import Schedule
 from .parameters import Parameters
 from .policy import Backoff, class_path
@@ -33,12 +33,19 @@ def _signature(task: Task[..., Any]) -> Signature:
     signature = Parameters.of(task.func, task.takes_context).signature
     return signature.replace(
         parameters=[
-            parameter.replace(default=MASK)
-            if parameter.default not in (parameter.empty, None) and is_secret(parameter.name, task.sensitive)
-            else parameter
+            parameter.replace(default=_shown_default(parameter, task.sensitive))
             for parameter in signature.parameters.values()
         ]
     )
+
+
+def _shown_default(parameter: Parameter, names: Collection[str]) -> Any:
+    default = parameter.default
+    if default is not parameter.empty and default is not None and is_secret(parameter.name, names):
+        return MASK
+    if type(default) is tuple:
+        return tuple(masked(item, names) for item in default)
+    return masked(default, names) if isinstance(default, dict | list) else default
 
 
 def described(task: Task[..., Any]) -> dict[str, Any]:
@@ -61,7 +68,7 @@ def described(task: Task[..., Any]) -> dict[str, Any]:
         if not task.gives("priority") and "priority" not in from_routes:
             options["priority"] = settings.priority
         options["executor"] = executor_of(task, settings)
-    return facts | {name: _plain(value) for name, value in options.items()}
+    return facts | {name: masked(_plain(value), task.sensitive) for name, value in options.items()}
 
 
 def line(task: Task[..., Any]) -> tuple[str, ...]:

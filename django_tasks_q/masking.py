@@ -50,8 +50,10 @@ def masked_arguments(
 ) -> tuple[list[Any], dict[str, Any]]:
     """The arguments of a job of that task with its secrets masked, those given by position too.
 
-    Where this process does not know the task, positions have no names, and only the pattern counts.
+    Where this process does not know the task, nobody can tell what it has declared: all are masked.
     """
+    if task_name not in registry:
+        return [_hidden(value) for value in args], {name: _hidden(value) for name, value in kwargs.items()}
     names, parameters = sensitive_names(task_name), _names_of_positions(task_name, len(args))
     shown = [
         MASK if is_secret(name, names) and value is not None else masked(value, names)
@@ -68,6 +70,9 @@ def sensitive_names(task_name: str) -> tuple[str, ...]:
 
 def secrets_of(task_name: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> set[str]:
     """The texts that ``masked_arguments()`` hides, for ``redacted()``."""
+    if task_name not in registry:
+        # The names of keyword arguments are shown, and are no secrets.
+        return set(_secrets([(None, value) for value in (*args, *kwargs.values())], (), True))
     names, parameters = sensitive_names(task_name), _names_of_positions(task_name, len(args))
     return set(_secrets([*zip(parameters, args, strict=True), *kwargs.items()], names, False))
 
@@ -94,6 +99,10 @@ def redacted(text: str, secrets: Iterable[str]) -> str:
     return text
 
 
+def _hidden(value: Any) -> Any:
+    return None if value is None else MASK
+
+
 def _secrets(items: Iterable[tuple[Any, Any]], names: Collection[str], inside: bool) -> Iterable[str]:
     for name, value in items:
         hidden = inside or is_secret(name, names)
@@ -112,8 +121,6 @@ def _secrets(items: Iterable[tuple[Any, Any]], names: Collection[str], inside: b
 
 def _names_of_positions(task_name: str, count: int) -> list[str]:
     """The parameter that takes each of so many positional arguments; an empty name where none does."""
-    if task_name not in registry:
-        return [""] * count
     task = registry.get(task_name)
     names: list[str] = []
     rest = ""

@@ -168,7 +168,9 @@ class TaskResult(framework.GenericTaskResult[P, R]):  # type: ignore[misc]
             reason = (
                 f"{last.exception_class_path}: {getattr(last, 'message', '')}" if last else "no reason stored"
             )
-            raise JobFailed(f"Task {self.task.name} ({self.id}) failed: {reason}")
+            # Whoever does not catch it stores it with another job, by whose secrets these are not found.
+            told = redacted(reason, secrets_of(self.task.name, self.args, self.kwargs))
+            raise JobFailed(f"Task {self.task.name} ({self.id}) failed: {told}")
         return self.return_value
 
     def _still_running(self, timeout: float | None) -> TimeoutError:

@@ -15,6 +15,7 @@ from django.urls import reverse
 from django.utils import timezone
 from pytest_django.fixtures import Settings
 
+from django_tasks_q import task
 from django_tasks_q.admin import JobScreens, charts, joblist, overview, text
 from django_tasks_q.admin import staff as people
 from django_tasks_q.models import Job, LogLine, Progress, Queue, Statistic
@@ -106,8 +107,13 @@ def test_nobody_adds_edits_or_deletes_rows_by_forms(admin_client: Client) -> Non
     assert Job.objects.values().get() == before
 
 
+@task(name="admin.shown")
+def shown_task(*args: object, **kwargs: object) -> None:
+    pass
+
+
 def test_payload_needs_its_own_permission() -> None:
-    job = make_failed(arguments='[["needle"],{}]', result='"needle"')
+    job = make_failed(task_name=shown_task.name, arguments='[["needle"],{}]', result='"needle"')
     make_attempt(job, fence=2, message="needle", traceback="needle", exception_class="x.Y")
     LogLine.objects.create(
         job=job, fence=2, level=20, logger="x", message="needle", created_at=timezone.now()
@@ -451,6 +457,7 @@ def test_job_tells_its_story(viewer: Client) -> None:
     now = timezone.now()
     worker = make_worker(name="worker-of-the-story")
     job = make_failed(
+        task_name=shown_task.name,
         arguments='[[1,"Zoë"],{"notify":true}]',
         result='{"sum":[1,2]}',
         attempts=2,

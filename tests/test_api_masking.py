@@ -55,11 +55,13 @@ def test_arguments_are_masked_by_the_signature() -> None:
     assert args == [1, MASK, MASK, MASK, MASK]
     assert kwargs == {"token": MASK, "b": 2}
     assert masked_arguments("masking.charge", [1], {"card": "4111"}) == ([1], {"card": MASK})
-    # More than the signature takes, and a task that nobody knows: shown, never an error.
-    assert masked_arguments("masking.unknown", [1, {"key": 2}], {"card": 3}) == (
-        [1, {"key": MASK}],
-        {"card": 3},
-    )
+    assert masked_arguments("masking.charge", [1, "4111"], {"b": 2}) == ([1, MASK], {"b": 2})
+
+
+def test_of_a_task_that_nobody_knows_all_arguments_are_secret() -> None:
+    given = [1, {"a": ["abcd"]}, None], {"card": 3, "name": "efgh"}
+    assert masked_arguments("masking.unknown", *given) == ([MASK, MASK, None], {"card": MASK, "name": MASK})
+    assert secrets_of("masking.unknown", *given) == {"abcd", "efgh"}
 
 
 def test_secrets_are_taken_out_of_texts() -> None:

@@ -136,7 +136,7 @@ def _facts(job: Job, workers: dict[Any, str]) -> Iterator[tuple[str, Any]]:
     if job.cancel_requested_at:
         yield _("Cancellation asked for"), text.since(job.cancel_requested_at)
     if job.cancel_reason:
-        yield _("Reason"), job.cancel_reason
+        yield _("Reason"), job.told_reason
     if job.pinned_at:
         yield _("Kept"), _("beyond its retention")
     if job.dismissed_at:
@@ -182,7 +182,7 @@ def _timeline(job: Job, attempts: Iterable[Attempt]) -> list[Event]:
         events.append(Event(job.last_attempted_at, _("Started"), "running", note))
     if job.cancel_requested_at:
         events.append(
-            Event(job.cancel_requested_at, _("Cancellation asked for"), "cancelled", job.cancel_reason)
+            Event(job.cancel_requested_at, _("Cancellation asked for"), "cancelled", job.told_reason)
         )
     if job.status == JobStatus.SCHEDULED and job.run_after:
         events.append(Event(job.run_after, _("To be started"), "scheduled"))

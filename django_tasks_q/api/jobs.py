@@ -60,7 +60,7 @@ class JobList(TasksView, ListAPIView):
     parameters = (*FILTERS, *JobPagination.parameters)
 
     def get_queryset(self) -> JobQuerySet:
-        return self.jobs().without_payload()
+        return self.jobs().with_reasons()
 
     @described("jobs_list", responses={200: JobSerializer(many=True)}, errors=(503,), tag="jobs")
     def get(self, request: Request, *args: Any, **kwargs: Any) -> Response:

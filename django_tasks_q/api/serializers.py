@@ -125,6 +125,7 @@ class JobSerializer(serializers.ModelSerializer[Job]):
     task = serializers.CharField(source="task_name", read_only=True)
     queue = serializers.CharField(source="queue_name", read_only=True)
     tags = serializers.SerializerMethodField()
+    cancel_reason = serializers.CharField(source="told_reason", read_only=True)
 
     class Meta:
         model = Job

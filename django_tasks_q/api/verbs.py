@@ -306,7 +306,7 @@ class JobRunAgain(JobView):
             raise serializers.ValidationError({"non_field_errors": [str(error)]}) from None
 
     def _shown(self, jobs: JobQuerySet, id: str, status: int) -> Response:
-        new = jobs.without_payload().filter(id=id).first()
+        new = jobs.with_reasons().filter(id=id).first()
         if new is None:  # the request is repeated, and its job is gone by now
             raise Http404
         return Response(JobSerializer(new).data, status)

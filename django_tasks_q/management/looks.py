@@ -177,7 +177,7 @@ def job_facts(job: Job) -> dict[str, Any]:
         "seconds": job.duration,
         "error_code": job.error_code,
         "cancel_requested_at": job.cancel_requested_at,
-        "cancel_reason": job.cancel_reason,
+        "cancel_reason": job.told_reason,
         "dismissed_at": job.dismissed_at,
         "pinned_at": job.pinned_at,
         "worker_id": job.worker_id,
@@ -189,7 +189,7 @@ def jobs(printer: Printer, options: dict[str, Any]) -> int:
     limit = options["limit"]
     if not 1 <= limit <= 10_000:
         raise CommandError("--limit must be between 1 and 10000.")
-    rows = list(filtered(options).without_payload().order_by("-id")[:limit])
+    rows = list(filtered(options).with_reasons().order_by("-id")[:limit])
     titles = ("ID", "STATUS", "TASK", "QUEUE", "ATTEMPTS", "ENQUEUED", "ERROR")
     lines = [
         (

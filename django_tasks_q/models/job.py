@@ -4,9 +4,11 @@ from collections.abc import Callable
 from typing import Any, Self
 
 from django.db import models
+from django.db.models import Case, F, Value, When
 from django.utils.translation import gettext_lazy as _
 
 from .. import codec
+from ..masking import redacted, secrets_of
 from ..states import FINAL, STARTABLE, JobStatus
 from .identifiers import uuid7
 from .schedule import Firing
@@ -39,6 +41,13 @@ class JobQuerySet(models.QuerySet["Job"]):
     def without_payload(self) -> Self:
         """For lists: arguments and results can be large, and stay in the database."""
         return self.defer("arguments", "options", "result", "metadata")
+
+    def with_reasons(self) -> Self:
+        """Without payload, but for the arguments in which ``Job.told_reason`` looks for secrets."""
+        arguments = Case(
+            When(cancel_reason="", then=Value("")), default=F("arguments"), output_field=models.TextField()
+        )
+        return self.without_payload().annotate(reason_arguments=arguments)
 
 
 class Job(models.Model):
@@ -197,6 +206,19 @@ class Job(models.Model):
     @property
     def return_value(self) -> Any:
         return None if self.result is None else codec.loads(self.result)
+
+    @property
+    def told_reason(self) -> str:
+        """Why the job was cancelled, as it may be shown: the task may have put a secret into it."""
+        if not self.cancel_reason:
+            return ""
+        # Lists read the arguments only of jobs with a reason.
+        stored = self.__dict__.get("reason_arguments") or self.arguments
+        try:
+            secrets = secrets_of(self.task_name, *codec.load_arguments(stored))
+        except ValueError:
+            return self.cancel_reason
+        return redacted(self.cancel_reason, secrets)
 
     def unreadable(self) -> dict[str, int]:
         """Of columns with JSON that cannot be read, how many characters they have: ``{"result": 12}``."""
