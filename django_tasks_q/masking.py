@@ -24,6 +24,8 @@ _HUMP = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 
 #: Shorter ones are not looked for in texts, where they would hide half of every word.
 MIN_REDACTED = 4
+#: Shorter beginnings of secrets are left at the end of a text that was cut.
+MIN_PART = 6
 
 
 def is_secret(name: object, names: Collection[str] = ()) -> bool:
@@ -92,11 +94,26 @@ def cleaned(value: Any, secrets: Collection[str]) -> Any:
     return value
 
 
-def redacted(text: str, secrets: Iterable[str]) -> str:
-    """A text, such as an error's, without the secrets that somebody has put into it."""
-    for secret in sorted(secrets, key=len, reverse=True):
+def redacted(text: str, secrets: Iterable[str], cut: int | None = None) -> str:
+    """A text, such as an error's, without the secrets that somebody has put into it.
+
+    A text that was cut to ``cut`` characters may end within a secret: its beginning is masked, too.
+    """
+    is_cut = cut is not None and len(text) >= cut
+    ordered = sorted(secrets, key=len, reverse=True)
+    for secret in ordered:
         text = text.replace(secret, MASK)
+    if is_cut:
+        ends = [_part_at_end(text, secret) for secret in ordered]
+        if longest := max(ends, default=0):
+            text = text[:-longest] + MASK
     return text
+
+
+def _part_at_end(text: str, secret: str) -> int:
+    """How many characters of a secret's beginning the text ends with; none if they are too few."""
+    lengths = range(min(len(secret) - 1, len(text)), MIN_PART - 1, -1)
+    return next((length for length in lengths if text.endswith(secret[:length])), 0)
 
 
 def _hidden(value: Any) -> Any:

@@ -160,3 +160,17 @@ def test_what_a_task_is_declared_with_shows_no_secret(client: Client) -> None:
     assert facts["metadata"] == {"api_key": "********", "card": "********", "team": "blue"}
     assert "{'password': '********', 'host': 'db1'}" in facts["signature"]
     assert "('both', {'card': '********'})" in facts["signature"]
+
+
+def test_a_secret_at_the_edge_of_a_cut_text_is_masked(client: Client) -> None:
+    job = make_failed(
+        task_name=refuse.name, arguments=json.dumps([[CARD], {}]), cancel_requested_at=timezone.now()
+    )
+    Job.objects.filter(pk=job.pk).update(cancel_reason="r" * 247 + CARD[:8])
+    make_attempt(job, fence=2, message="\n" * 292 + CARD, exception_class="x.Y")
+    Progress.objects.create(job=job, fence=2, message="p" * 247 + CARD[:8], updated_at=timezone.now())
+    for address in (JOBS, f"{JOBS}{job.pk}/progress/", f"{ADMIN_JOBS}?export=csv", ADMIN_JOBS):
+        text = fetched(client, address)
+        assert CARD[:8] not in text, address
+    assert "********" in fetched(client, f"{ADMIN_JOBS}?export=csv")
+    assert CARD[:8] not in command("show", str(job.pk))

@@ -59,6 +59,8 @@ REACH_OF_FAILED = 5_000
 GROWTH, MOST = 4, 64
 #: Longest argument text that is parsed to be shown in a list.
 PREVIEWED = 2_000
+#: Characters of a message that a list reads.
+MESSAGE = 300
 NAMES = (
     "status",
     "task",
@@ -307,7 +309,7 @@ def _with_columns(jobs: JobQuerySet) -> JobQuerySet:
         .annotate(args_length=Length("arguments"))
         .annotate(
             preview=short,
-            last_message=Subquery(attempts.annotate(cut=Left("message", 300)).values("cut")[:1]),
+            last_message=Subquery(attempts.annotate(cut=Left("message", MESSAGE)).values("cut")[:1]),
         )
     )
 

@@ -206,7 +206,7 @@ def progress_of(found: Any, data: payload.Payload | None) -> dict[str, Any]:
     share = found.share
     return {
         "row": found,
-        "message": data.told(found.message) if data is not None else "",
+        "message": data.told(found.message, cut=255) if data is not None else "",
         "percent": None if share is None else round(share * 100),
         "updated": text.since(found.updated_at),
     }

@@ -19,7 +19,7 @@ from .base import Screens, jobs_of, leave, require, url
 from .dashboard import dashboard
 from .enqueueing import enqueue
 from .failed import failed
-from .joblist import TABS, WINDOWS, Filters, page_of
+from .joblist import MESSAGE, TABS, WINDOWS, Filters, page_of
 from .overview import Overview
 from .performing import act
 from .registered import registered
@@ -197,7 +197,7 @@ def _line(job: Any, is_open: bool) -> dict[str, Any]:
     if job.status == "SUCCESSFUL":
         error = ""
     elif data is not None and job.last_message and job.exception:
-        error = f"{error}: {data.told(job.last_message).strip().partition(chr(10))[0]}"
+        error = f"{error}: {data.told(job.last_message, cut=MESSAGE).strip().partition(chr(10))[0]}"
     found = getattr(job, "progress", None) if job.status == "RUNNING" else None
     took = ""
     if job.duration is not None and job.is_finished:

@@ -28,9 +28,9 @@ class Payload(NamedTuple):
             return cls([text.unreadable(stored)] if stored else [], {}, set())
         return cls(*masked_arguments(task_name, args, kwargs), secrets_of(task_name, args, kwargs))
 
-    def told(self, message: str) -> str:
-        """A message, a traceback or a log line, as it may be shown."""
-        return redacted(message, self.secrets)
+    def told(self, message: str, cut: int | None = None) -> str:
+        """A message, a traceback or a log line, as it may be shown; ``cut`` is how long it was let be."""
+        return redacted(message, self.secrets, cut)
 
 
 def is_open(request: HttpRequest) -> bool:

@@ -69,8 +69,8 @@ class Payload:
             return None
         return cleaned(masked(value, sensitive_names(self._job.task_name)), self._secrets)
 
-    def text(self, text: str) -> str:
-        return redacted(text, self._secrets)
+    def text(self, text: str, cut: int | None = None) -> str:
+        return redacted(text, self._secrets, cut)
 
 
 class AttemptSerializer(serializers.ModelSerializer[Attempt]):
@@ -188,7 +188,7 @@ class ProgressSerializer(serializers.ModelSerializer[Progress]):
 
     def get_message(self, progress: Progress) -> str:
         masks: Payload = self.context["masks"]
-        return masks.text(progress.message)
+        return masks.text(progress.message, cut=255)
 
     @typed({})
     def get_yielded(self, progress: Progress) -> Any:

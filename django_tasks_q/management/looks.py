@@ -142,7 +142,7 @@ def _progress(job: Job, shown: Callable[[str | None], Any], secrets: set[str]) -
     return {
         "current": found.current,
         "total": found.total,
-        "message": redacted(found.message, secrets),
+        "message": redacted(found.message, secrets, cut=255),
         "value": shown(found.value),
         "updated_at": found.updated_at,
     }

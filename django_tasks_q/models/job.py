@@ -218,7 +218,7 @@ class Job(models.Model):
             secrets = secrets_of(self.task_name, *codec.load_arguments(stored))
         except ValueError:
             return self.cancel_reason
-        return redacted(self.cancel_reason, secrets)
+        return redacted(self.cancel_reason, secrets, cut=255)
 
     def unreadable(self) -> dict[str, int]:
         """Of columns with JSON that cannot be read, how many characters they have: ``{"result": 12}``."""
