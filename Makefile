@@ -13,7 +13,7 @@ UV_INSTALL := UV_SYSTEM_CERTS=1 $(BIN)/uv pip install --python $(BIN)/python
 ARGS ?=
 # One runner more than small machines have cores: tests with workers of their own wait for two thirds of their
 # time. With two more, those that keep to a lease of a second or two would miss it now and then.
-PYTEST ?= -n 3 --dist worksteal -q --ignore tests/browser
+PYTEST ?= -n 3 --dist worksteal -q --ignore tests/browser --ignore tests/variety
 
 # Candidates are run, not looked up: a launcher may stand on the path for a Python that is not there,
 # and a distribution may leave out the parts that build environments.
