@@ -33,7 +33,7 @@ def test_any_host_name_is_stored(storage_alias, monkeypatch, host, stored):
 
 
 @on_one_database
-@pytest.mark.parametrize("name", ["w" * 300, "a\nb", "", "caf\udce9"])
+@pytest.mark.parametrize("name", ["w" * 300, "a\nb", "caf\udce9"])
 def test_an_unusable_worker_name_is_one_line(project, name):
     done = project.run("runworker", "--batch", "--worker-name", name, check=False)
     assert done.returncode == 1

@@ -32,7 +32,7 @@ import tests.browser.tasks
 call_command("migrate", verbosity=0)
 client = Client()
 client.force_login(User.objects.create_superuser("root"))
-job, worker = support.make_failed(arguments='[["needle"],{}]'), support.make_worker()
+job, worker = support.make_failed(task_name="shop.refund", arguments='[["needle"],{}]'), support.make_worker()
 urls = [*support.SCREENS, support.page(job), support.page(worker), support.BASE,
         f"{support.JOBS}{job.pk}/again/", f"{support.JOBS}enqueue/?task=shop.refund"]
 found = {"base": [kind.__module__ for kind in type(admin.site._registry[Job]).__mro__]}

@@ -8,7 +8,6 @@ from django.db.models import Case, F, Value, When
 from django.utils.translation import gettext_lazy as _
 
 from .. import codec
-from ..masking import redacted, secrets_of
 from ..states import FINAL, STARTABLE, JobStatus
 from .identifiers import uuid7
 from .schedule import Firing
@@ -212,6 +211,9 @@ class Job(models.Model):
         """Why the job was cancelled, as it may be shown: the task may have put a secret into it."""
         if not self.cancel_reason:
             return ""
+        # It needs the framework. Where that is missing the models are loaded all the same, and a check says so.
+        from ..masking import redacted, secrets_of
+
         # Lists read the arguments only of jobs with a reason.
         stored = self.__dict__.get("reason_arguments") or self.arguments
         try:

@@ -60,7 +60,7 @@ def differences(variant: Variant, ours: dict[str, Any], theirs: dict[str, Any]) 
 
 def _codes(answer: dict[str, Any]) -> Any:
     """An answer without the sentences of an error."""
-    if answer["status"] < 400:
+    if answer["status"] != "refused" and answer["status"] < 400:
         return answer
     body = json.loads(answer["body"])
     return answer["status"], answer["type"], sorted(body), body.get("code")
