@@ -211,7 +211,7 @@ class Job(models.Model):
         """Why the job was cancelled, as it may be shown: the task may have put a secret into it."""
         if not self.cancel_reason:
             return ""
-        # It needs the framework. Where that is missing the models are loaded all the same, and a check says so.
+        # It needs the framework. Where that is missing the models still load, and a check names it.
         from ..masking import redacted, secrets_of
 
         # Lists read the arguments only of jobs with a reason.

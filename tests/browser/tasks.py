@@ -106,7 +106,7 @@ def fail_unless(path: str) -> str:
     return "mended"
 
 
-@task(name="shop.wait_for", queue_name="default")
+@task(name="shop.wait_for", queue_name="default", admin=True)
 def wait_for(seconds: float) -> str:
     """Take that long."""
     time.sleep(seconds)
