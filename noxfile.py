@@ -1,12 +1,13 @@
 """The pairs of Python and Django that are supported, and the checks, each in an environment of its own."""
 
 import sys
+from pathlib import Path
 
 import nox
 
 nox.needs_version = ">=2024.10"
-# uv where it is installed, as `make setup` does: it takes a sixth of the time.
-nox.options.default_venv_backend = "uv|venv"
+# With pip in it, which tests need. Packages are installed by uv where it is there: see install().
+nox.options.default_venv_backend = "venv"
 nox.options.reuse_existing_virtualenvs = True
 # Those which are not installed are skipped here; continuous integration passes
 # --error-on-missing-interpreters.
@@ -17,20 +18,32 @@ nox.options.error_on_missing_interpreters = False
 MATRIX = {"3.11": None, "3.12": "django~=6.0.0", "3.13": None}
 
 
+UV = Path(sys.executable).with_name("uv")
+
+
+def install(session: nox.Session, *arguments: str) -> None:
+    """Install packages in a sixth of pip's time, as `make setup` does."""
+    if UV.exists():
+        python = str(Path(session.bin, "python"))
+        env = {"UV_SYSTEM_CERTS": "1"}
+        session.run(str(UV), "pip", "install", "--python", python, *arguments, env=env, external=True)
+    else:
+        session.install("--no-compile", *arguments)
+
+
 def prepare(session: nox.Session) -> None:
-    session.install("--no-compile", "--require-hashes", "-r", "constraints.txt")
-    session.install("--no-deps", "--no-build-isolation", "-e", ".")
+    install(session, "--require-hashes", "-r", "constraints.txt")
+    install(session, "--no-deps", "--no-build-isolation", "-e", ".")
 
 
 @nox.session(python=list(MATRIX))
 def tests(session: nox.Session) -> None:
     prepare(session)
     if django := MATRIX[str(session.python)]:
-        session.install(django)
+        install(session, django)
     session.run("python", "-m", "django", "--version")
     if session.posargs[:1] == ["django-tests"]:
-        with_pip = {"PYTHON_WITH_PIP": sys.executable}
-        session.run("python", "-m", "tests.django_suite", *session.posargs[1:], env=with_pip)
+        session.run("python", "-m", "tests.django_suite", *session.posargs[1:])
         return
     session.run("python", "-m", "pytest", *(session.posargs or ["-n", "3", "--dist", "worksteal", "-q"]))
 

@@ -79,9 +79,7 @@ def downloaded() -> Path:
     CACHE.mkdir(parents=True, exist_ok=True)
     pattern = f"django-{RELEASE}.tar.gz"
     if not list(CACHE.glob(pattern)):
-        # An environment that uv has made has no pip.
-        python = os.environ.get("PYTHON_WITH_PIP", sys.executable)
-        command = [python, "-m", "pip", "download", "--quiet", "--disable-pip-version-check"]
+        command = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check"]
         options = ["--no-deps", "--no-binary", "django", "--ignore-requires-python", "--dest", str(CACHE)]
         subprocess.run([*command, *options, f"django=={RELEASE}"], check=True)
     archive = max(CACHE.glob(pattern), key=lambda path: [int(n) for n in re.findall(r"\d+", path.name)])
