@@ -124,6 +124,9 @@ class Session:
         """
         self.commit_at_once()
 
+    def leave_worker(self) -> None:
+        """Have this process's future connections serve its caller again, who is no worker."""
+
     def commit_at_once(self) -> None:
         """Have this process's connections commit by themselves, whatever ``AUTOCOMMIT`` says.
 

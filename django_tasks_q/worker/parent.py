@@ -100,6 +100,7 @@ class Parent:
             self._give_up_lease()
             self.signals.close()
             # The session has the worker's settings, which are not for whoever called it.
+            self.storage.leave_worker()
             connections[self.config.database].close()
         if self.config.batch and (broken := self.pool.broken):
             raise PoolBroken(

@@ -270,6 +270,10 @@ class PostgreSQLStorage(Storage):
         options = self.connection.settings_dict["OPTIONS"]
         options.setdefault("connect_timeout", max(2, math.ceil(seconds)))
 
+    def leave_worker(self) -> None:
+        super().leave_worker()
+        self._direct.is_worker = False
+
     def before_fork(self) -> None:
         super().before_fork()
         options = self.connection.settings_dict["OPTIONS"]
