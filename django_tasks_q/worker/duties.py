@@ -92,31 +92,49 @@ class Duties:
         if now >= self._fire_at:
             ready += self._fire(now)
         if now >= self._promote_at or idle:
-            # A little more, so that a look for jobs comes first and does it in passing.
-            pause *= 1.1
-            self._promote_at = now + pause
-            promoted, due = promote(self.storage, self.backend)
-            ready += promoted
-            if due is not None:
-                self._promote_at = now + max(0.0, min(pause, due))
+            ready += self._promote(now, pause)
         if now >= self._rescue_at:
-            self._rescue_at = now + _jittered(self._rescue_every)
-            rescued = rescue(self.storage, self.backend, self.settings)
-            self._rescued |= rescued
-            if len(rescued) >= BATCH:
-                # There may be more; claims come in between, and other workers may be at it too.
-                self._rescue_at = now + _jittered(0.1)
-            ready += self._given_back(rescued)
+            ready += self._rescue(now)
         if now >= self._strays_at:
             self._strays_at = now + _jittered(self._strays_every)
             ready += self._given_back(give_back_strays(self.storage, worker_id, known))
         if now >= self._expire_at:
-            self._expire_at = now + _jittered(EXPIRE)
-            expired = expire(self.storage, self.backend)
-            self._ended += expired
-            self._expired += expired
-            if len(expired) >= EXPIRED_AT_ONCE:
-                self._expire_at = now
+            self._expire(now)
+        self._tidy(now)
+        done = Found(bool(ready), self._ended, self._expired, self._rescued)
+        self._ended, self._expired, self._rescued = [], [], {}
+        return done
+
+    def _promote(self, now: float, pause: float) -> int:
+        """Make due jobs ready. Answers how many."""
+        # A little more, so that a look for jobs comes first and does it in passing.
+        pause *= 1.1
+        self._promote_at = now + pause
+        promoted, due = promote(self.storage, self.backend)
+        if due is not None:
+            self._promote_at = now + max(0.0, min(pause, due))
+        return promoted
+
+    def _rescue(self, now: float) -> int:
+        """Take jobs from workers that are gone. Answers how many are ready again."""
+        self._rescue_at = now + _jittered(self._rescue_every)
+        rescued = rescue(self.storage, self.backend, self.settings)
+        self._rescued |= rescued
+        if len(rescued) >= BATCH:
+            # There may be more; claims come in between, and other workers may be at it too.
+            self._rescue_at = now + _jittered(0.1)
+        return self._given_back(rescued)
+
+    def _expire(self, now: float) -> None:
+        self._expire_at = now + _jittered(EXPIRE)
+        expired = expire(self.storage, self.backend)
+        self._ended += expired
+        self._expired += expired
+        if len(expired) >= EXPIRED_AT_ONCE:
+            self._expire_at = now
+
+    def _tidy(self, now: float) -> None:
+        """Do what makes no job ready and ends none: delete, report, condense."""
         if now >= self._prune_at:
             self._prune_at = now + _jittered(PRUNE)
             # Slice by slice, so that claims come in between, until all that is old is gone.
@@ -134,9 +152,6 @@ class Duties:
             self._forget_at = now + _jittered(FORGET)
             if forget(self.storage) >= SLICE:
                 self._forget_at = now + NEXT_SLICE
-        done = Found(bool(ready), self._ended, self._expired, self._rescued)
-        self._ended, self._expired, self._rescued = [], [], {}
-        return done
 
     def _declare(self, now: float, worker_id: UUID) -> None:
         self._declare_at = now + FIRE_AGAIN
