@@ -228,9 +228,11 @@ def task_of(stored: Job | Send, more: Mapping[str, Any]) -> Task[..., Any]:
     settings = _settings_of(stored.backend)
     left_to_settings: dict[str, Any] = {}
     if settings is not None:
-        for name in ("priority", "max_attempts", "timeout", "result_ttl"):
-            if getattr(task, name) in (None, DEFAULT) or not (name != "priority" or task.gives(name)):
+        for name in ("max_attempts", "timeout", "result_ttl"):
+            if getattr(task, name) in (None, DEFAULT):
                 left_to_settings[name] = getattr(settings, name)
+        if not task.gives("priority"):  # which has a number also where nobody has given one
+            left_to_settings["priority"] = settings.priority
     expires = stored.enqueued_at + timedelta(seconds=task.expires) if task.expires else None
     values: dict[str, Any] = {
         "queue_name": stored.queue_name,

@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import binascii
-import secrets
-from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
-from uuid import UUID
 
 from django.core.exceptions import EmptyResultSet
 from django.db import router
 from django.db.models import QuerySet
 from django.http import HttpRequest
-from django.utils.crypto import constant_time_compare, salted_hmac
 from django.utils.module_loading import import_string
 
 from .models import Job, Schedule
@@ -21,10 +16,6 @@ from .models import Job, Schedule
 if TYPE_CHECKING:
     from .backends import DatabaseBackend
     from .models.job import JobQuerySet
-
-
-#: What a sealed id begins with, which is no part of any other.
-SEALED = "~"
 
 
 def backend() -> DatabaseBackend | None:
@@ -79,33 +70,6 @@ def scope_schedules(request: HttpRequest, schedules: QuerySet[Schedule]) -> Quer
         found: QuerySet[Schedule] = scope(request, schedules)
         return found
     return schedules.none() if is_narrowed(request) else schedules
-
-
-def sealed(id: UUID) -> str:
-    """An id as text that nobody but this project can read, for where a search over all jobs goes on."""
-    nonce = secrets.token_bytes(9)
-    hidden = bytes(a ^ b for a, b in zip(id.bytes, _mac("key", nonce), strict=False))
-    return SEALED + urlsafe_b64encode(nonce + hidden + _mac("check", nonce + hidden)[:9]).decode().rstrip("=")
-
-
-def opened(text: str) -> str:
-    """The id in a text made by ``sealed()``; any other text as it is. Raises ValueError for a forged one."""
-    if not text.startswith(SEALED):
-        return text
-    given = text.removeprefix(SEALED)
-    try:
-        raw = urlsafe_b64decode(given + "=" * (-len(given) % 4))
-    except (binascii.Error, UnicodeError) as error:
-        raise ValueError("no sealed id") from error
-    nonce, hidden, check = raw[:9], raw[9:25], raw[25:]
-    if len(check) != 9 or not constant_time_compare(check, _mac("check", nonce + hidden)[:9]):
-        raise ValueError("no sealed id")
-    return str(UUID(bytes=bytes(a ^ b for a, b in zip(hidden, _mac("key", nonce), strict=False))))
-
-
-def _mac(use: str, value: bytes) -> bytes:
-    digest: bytes = salted_hmac(f"django_tasks_q.sealed.{use}", value, algorithm="sha256").digest()
-    return digest
 
 
 def request_of(user: Any) -> HttpRequest:

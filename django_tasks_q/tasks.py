@@ -14,7 +14,7 @@ from django.utils.translation import gettext as _
 
 from . import _framework as framework
 from . import actions
-from .actions import NAMED, Report, Selection, requests, scoped
+from .actions import NAMED, Report, Selection, bulk_requests, scoped
 from .backends import DatabaseBackend
 from .decorator import task
 from .models import Job
@@ -66,10 +66,10 @@ def ask(request: HttpRequest, verb: str, selection: Selection, **values: Any) ->
     named.function([], using=backend.database, **values)
     user = str(request.user.pk)
     sent = registry.get(BULK).using(backend=backend.alias, **_queue(backend), tags=[verb, f"user:{user}"])
-    wanted = {"verb": verb, "selection": selection.until_now(), requests.USER: user, **values}
+    wanted = {"verb": verb, "selection": selection.until_now(), bulk_requests.USER: user, **values}
     sent.check_arguments((), wanted)
     encoded = sent.encoded((), wanted)[1]
-    return backend.enqueue_internal(sent, lambda id: requests.signed(id, encoded))
+    return backend.enqueue_internal(sent, lambda id: bulk_requests.signed(id, encoded))
 
 
 def _queue(backend: DatabaseBackend) -> dict[str, Any]:
@@ -116,7 +116,7 @@ def bulk(
     signature: str = "",
 ) -> dict[str, Any]:
     """Apply a verb to all jobs that matched when somebody asked for it."""
-    if not requests.is_signed(context.job_id, context.job.kwargs):
+    if not bulk_requests.is_signed(context.job_id, context.job.kwargs):
         # Whoever wrote it may have other rights than the one it names.
         raise PermissionDenied(
             "This is not what was asked for: a copy or an edit does nothing. Ask for it anew."

@@ -14,8 +14,9 @@ from django.utils import timezone
 from django_tasks_q import task, tasks
 from django_tasks_q.actions import Selection
 from django_tasks_q.api import reach
+from django_tasks_q.api.sealing import opened, sealed
 from django_tasks_q.models import Firing, IdempotencyKey, Job, LogLine, Queue, Schedule
-from django_tasks_q.scope import is_scoped, opened, request_of, sealed
+from django_tasks_q.scope import is_scoped, request_of
 from django_tasks_q.testing import run_jobs
 
 from .api_support import (

@@ -70,6 +70,7 @@ def test_signals_are_afterwards_as_they_were(postgres, own_signals):
     assert signal.set_wakeup_fd(wakeup) == wakeup
     assert signal.getitimer(signal.ITIMER_REAL) == (0, 0)
     assert Job.objects.using("postgres").get(id=result.id).status == "SUCCESSFUL"
+    tasks.add.enqueue(1, 2)  # by whatever statement and session is the program's own now
     with connections["postgres"].cursor() as cursor:  # and so are the settings of sessions
         cursor.execute("SELECT current_setting('enable_sort')")
         assert cursor.fetchone() == ("on",)

@@ -17,7 +17,7 @@ from .conftest import on_one_database
 from .tasksapp import tasks
 from .test_worker import finished, job, outcomes
 
-POOL = "django_tasks_q.worker.pool"
+STARTS = "django_tasks_q.worker.starts"
 
 
 def hardship(project, *apps, **wanted):
@@ -35,7 +35,7 @@ def uncounted(result):
 
 @on_one_database
 def test_an_executor_that_cannot_start_harms_nothing_else_and_is_tried_again(project, tmp_path):
-    hardship(project, constants={f"{POOL}.BOOT_PAUSE": 0.01, f"{POOL}.LONGEST_BOOT_PAUSE": 0.1})
+    hardship(project, constants={f"{STARTS}.PAUSE": 0.01, f"{STARTS}.LONGEST_PAUSE": 0.1})
     mood, go = tmp_path / "mood", tmp_path / "go"
     project.env["MOOD"] = str(mood)
     marks = [tmp_path / f"mark{number}" for number in range(2)]
@@ -63,7 +63,7 @@ def test_an_executor_that_cannot_start_harms_nothing_else_and_is_tried_again(pro
 
 @on_one_database
 def test_a_worker_that_can_start_nothing_at_all_ends_in_one_line(project, tmp_path):
-    hardship(project, constants={f"{POOL}.BOOT_PAUSE": 0.01}, executor="tests.tasksapp.executors.Moody")
+    hardship(project, constants={f"{STARTS}.PAUSE": 0.01}, executor="tests.tasksapp.executors.Moody")
     project.env["MOOD"] = str(tmp_path / "never")
     results = [tasks.noop.enqueue(), tasks.add.enqueue(1)]
     done = project.run("runworker", "--processes", "1", check=False)

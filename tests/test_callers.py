@@ -49,9 +49,6 @@ def queue_on_postgres(settings):
     settings.TASKS = {"default": settings.TASKS["default"] | {"OPTIONS": options}}
     storage = storage_for("postgres")
     storage._hinter.sent_at.clear()
-    # Another test may have been a worker in this process, whose session has settings of its own.
-    storage._direct.is_worker = False
-    connections["postgres"].close()
     # The suite's server does not wait for the disk; a project's does.
     connections["postgres"].ensure_connection()
     connections["postgres"].connection.execute("SET synchronous_commit = on")

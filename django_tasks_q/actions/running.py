@@ -18,7 +18,7 @@ from ..scope import database
 from ..states import JobStatus
 from ..storage import Send, storage_for
 from ..storage.operations import RETRYABLE
-from . import requests
+from . import bulk_requests
 from .answers import Again, Done, Reason
 from .telling import Ids, backend_of, moment, perform, tell, text, uuids
 
@@ -41,7 +41,7 @@ def retry(
     asked for it, so a job of that kind is left alone unless ``user`` is who did.
     """
     start, wanted, alias = moment(at, "at"), uuids(ids), using or database()
-    others = requests.of_others(wanted, user, alias)
+    others = bulk_requests.of_others(wanted, user, alias)
     done = perform(
         "retry",
         [id for id in wanted if id not in others],

@@ -11,8 +11,9 @@ from rest_framework.pagination import Cursor, CursorPagination
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from ..scope import is_narrowed, opened, sealed
+from ..scope import is_narrowed
 from .reach import moment_of, within_reach
+from .sealing import opened, sealed
 
 
 class IdPagination(CursorPagination):

@@ -15,6 +15,7 @@ from ..parameters import Parameters
 from ..storage import ClaimedJob
 from .config import WorkerConfig
 from .recycling import Recycling
+from .starts import Starts
 
 #: Seconds of work a child may hold in advance.
 AHEAD_SECONDS = 0.05
@@ -49,20 +50,17 @@ class Group:
     has_expiring: bool = False
     #: When a job began to wait in the backlog that no child has come for.
     waiting_since: float | None = None
-    #: Children in a row that could not be started, or died before their first answer.
-    boot_failures: int = 0
-    #: When the next child may be started, after one that could not be.
-    start_at: float = 0.0
-    #: When the log may say so again.
-    say_at: float = 0.0
-    #: No child of it can be had for now. Its jobs are left to others until one can.
-    is_broken: bool = False
     #: Seconds that recent jobs took.
     usual: float = AHEAD_SECONDS
     #: Bytes that recent ones answered.
     size_of_answer: float = 1.0
     #: Bytes that recent ones were called with.
     size_of_call: float = 1.0
+    #: How starts of its children have gone lately.
+    starts: Starts = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.starts = Starts(self.executor)
 
     def learn(self, duration: float, size: int) -> None:
         """Take note of how many seconds a job took, and how many bytes it answered."""

@@ -34,8 +34,9 @@ from .ledger import Ledger
 from .orders import OrderBook
 from .outage import Outage
 from .patience import Patience
-from .pool import MAX_BOOT_FAILURES, Pool, PoolBroken
+from .pool import Pool, PoolBroken
 from .report import Report
+from .starts import MAX_FAILURES
 from .system import resident_memory
 from .tally import Tally
 from .wakeup import Signals, Wakeup
@@ -104,7 +105,7 @@ class Parent:
             connections[self.config.database].close()
         if self.config.batch and (broken := self.pool.broken):
             raise PoolBroken(
-                f"Jobs of executor {', '.join(map(repr, broken))} were not run: {MAX_BOOT_FAILURES} child "
+                f"Jobs of executor {', '.join(map(repr, broken))} were not run: {MAX_FAILURES} child "
                 "processes in a row died while they started."
             )
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 import signal
 import time
 from collections.abc import Iterable, Iterator
@@ -20,17 +19,10 @@ from .notepad import NotePad
 from .protocol import Channel
 from .several import Several
 from .single import Single
+from .starts import MAX_FAILURES
 from .system import describe_exit
 from .telling import Telling
 
-logger = logging.getLogger("django_tasks_q.worker")
-
-#: Children in a row that may die before their first answer, until their group is left alone.
-MAX_BOOT_FAILURES = 5
-#: Seconds until the next try, twice as long each time, up to the longest.
-BOOT_PAUSE, LONGEST_BOOT_PAUSE = 0.1, 60.0
-#: Seconds between two lines in the log about children of one group that could not be started.
-SAY_AGAIN = 600.0
 #: Seconds a job may wait in the parent for a child before others may have it.
 BACKLOG_PATIENCE = 1.0
 
@@ -67,10 +59,10 @@ class Pool:
     def fill(self, worker_id: UUID) -> None:
         """Start the children that the waiting jobs are in want of. Raises PoolBroken."""
         if self.groups and len(self.broken) == len(self.groups):
-            raise PoolBroken(f"{MAX_BOOT_FAILURES} child processes in a row died while they started.")
+            raise PoolBroken(f"{MAX_FAILURES} child processes in a row died while they started.")
         for group in self.groups:
-            if group.is_broken:
-                if self._may_start(group) and not any(self._of(group)):
+            if group.starts.is_broken:
+                if not group.starts.seconds_to_next and not any(self._of(group)):
                     self._start(group, worker_id)  # whether it can be had again
             elif group.backlog:
                 # One that is starting will take what it can when it is there.
@@ -81,46 +73,21 @@ class Pool:
                         break
         if self.telling.untold and not self.children:
             for group in self.groups:
-                if not group.is_broken and self._may_start(group) and self._start(group, worker_id):
+                if (
+                    not group.starts.is_broken
+                    and not group.starts.seconds_to_next
+                    and self._start(group, worker_id)
+                ):
                     break
-
-    def _may_start(self, group: Group) -> bool:
-        """Whether it is not too soon after a child that could not be started."""
-        return time.monotonic() >= group.start_at
 
     @property
     def broken(self) -> list[str]:
         """Executors of which no child can be had, by name."""
-        return [group.executor for group in self.groups if group.is_broken]
+        return [group.executor for group in self.groups if group.starts.is_broken]
 
     def _has_failed(self, group: Group, reason: str) -> None:
         """A child of a group could not be started. The next is tried after a pause."""
-        group.boot_failures += 1
-        group.start_at = time.monotonic() + min(LONGEST_BOOT_PAUSE, BOOT_PAUSE * 2**group.boot_failures)
-        if time.monotonic() >= group.say_at:
-            group.say_at = time.monotonic() + SAY_AGAIN
-            logger.warning(
-                "A child process of executor %r could not be started, and will be tried again: %s",
-                group.executor,
-                reason,
-            )
-        # With others at work it is one child fewer.
-        is_alone = not any(child.ready for child in self._of(group))
-        if is_alone and group.boot_failures >= MAX_BOOT_FAILURES and not group.is_broken:
-            group.is_broken = True
-            logger.error(
-                "%d child processes in a row of executor %r could not be started; its jobs are left to other "
-                "workers until one can: %s",
-                group.boot_failures,
-                group.executor,
-                reason,
-            )
-
-    def _has_started(self, group: Group) -> None:
-        if group.is_broken:
-            logger.warning("Child processes of executor %r can be started again", group.executor)
-            self.has_recovered = True
-        group.boot_failures, group.is_broken = 0, False
+        group.starts.failed(reason, is_alone=not any(child.ready for child in self._of(group)))
 
     def _will_take(self, child: Handle) -> bool:
         """Whether a child is about to come for jobs that wait."""
@@ -129,7 +96,7 @@ class Pool:
         return not child.ready or child.room(time.monotonic()) > 0
 
     def _vacancies(self, group: Group) -> int:
-        if group.is_broken or not self._may_start(group):
+        if group.starts.is_broken or group.starts.seconds_to_next:
             return 0
         mine = list(self._of(group))
         retiring = sum(child.is_retiring for child in mine)
@@ -200,7 +167,7 @@ class Pool:
     def room(self, group: Group) -> int:
         """How many more jobs could start soon enough to be worth claiming now."""
         now = time.monotonic()
-        if group.is_broken:
+        if group.starts.is_broken:
             return 0
         room = self._vacancies(group) * group.ahead
         for child in self._of(group):
@@ -222,7 +189,7 @@ class Pool:
     @property
     def task_names(self) -> list[str]:
         """Of all groups that are not broken."""
-        return [name for group in self.groups if not group.is_broken for name in group.task_names]
+        return [name for group in self.groups if not group.starts.is_broken for name in group.task_names]
 
     @property
     def has_room(self) -> bool:
@@ -239,7 +206,7 @@ class Pool:
         overdue: list[ClaimedJob] = []
         for group in self.groups:
             overdue += group.expired()
-            if group.is_broken:
+            if group.starts.is_broken:
                 overdue += group.backlog
                 group.backlog.clear()
             elif not group.backlog or self._feed(group, now) or self._is_growing(group):
@@ -329,7 +296,7 @@ class Pool:
                 elif kind == protocol.READY:
                     child.ready = True
                     child.since = time.monotonic()
-                    self._has_started(child.group)
+                    self.has_recovered |= child.group.starts.succeeded()
                 elif kind == protocol.TOLD:
                     child.has_told()
                 elif kind == protocol.TIRED:
@@ -363,7 +330,7 @@ class Pool:
         child.close()
         del self.children[child.key]
         if child.ready:
-            child.group.start_at = 0.0  # what it had is free for another
+            child.group.starts.try_now()  # what it had is free for it
         elif child.verdict in ("", "boot"):
             self._has_failed(child.group, reason or describe_exit(status))
         return outcomes + settled
@@ -416,6 +383,6 @@ class Pool:
         for group in self.groups:
             if group.waiting_since is not None:
                 due = min(due, group.waiting_since + BACKLOG_PATIENCE - now)
-            if (group.backlog or group.is_broken) and group.start_at > now:
-                due = min(due, group.start_at - now)
+            if (group.backlog or group.starts.is_broken) and (pause := group.starts.seconds_to_next):
+                due = min(due, pause)
         return max(0.0, min(due, 3600.0))
