@@ -24,6 +24,7 @@ from django_tasks_q.worker.protocol import Channel
 from django_tasks_q.worker.recycling import Recycling
 from django_tasks_q.worker.several import RESPONSE_TIMEOUT, Several
 from django_tasks_q.worker.single import Single
+from django_tasks_q.worker.starts import MAX_FAILURES
 from django_tasks_q.worker.telling import Ending
 
 KILLED = 9  # as waitpid() reports SIGKILL
@@ -784,3 +785,14 @@ def test_the_crash_of_a_thread_child_is_none_of_a_job_that_had_not_begun(pool, s
     several.handle.send([waited])
     outcomes = {outcome.job_id: outcome.kind for outcome in several.handle.settle(KILLED)}
     assert outcomes == {began.id: AttemptOutcome.CRASHED, waited.id: AttemptOutcome.RELEASED}
+
+
+def test_nothing_is_claimed_for_a_group_that_is_broken_while_a_child_is_tried(pool, children):
+    group = pool.groups[0]
+    assert pool.room(group) > 0
+    children[0].handle.ready = children[1].handle.ready = False  # it is being tried whether they start
+    for _ in range(MAX_FAILURES):
+        group.starts.failed("no memory", is_alone=True)
+    assert (pool.broken, pool.room(group), pool.has_room) == (["process"], 0, False)
+    assert group.starts.succeeded()
+    assert pool.room(group) > 0
