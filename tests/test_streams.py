@@ -47,3 +47,13 @@ def test_what_is_logged_behind_a_task_that_closed_a_stream_harms_no_job(attempts
     finished(attempts, result, after)
     assert [job(each).status for each in (result, after)] == ["SUCCESSFUL"] * 2
     assert outcomes(result) == []
+
+
+@on_one_database
+@pytest.mark.parametrize("where", ["process", "thread", "loop"])
+def test_a_task_that_closes_a_stream_leaves_its_child_to_no_other(attempts, where):
+    closes, says = (getattr(tasks, f"{verb}_in_{where}") for verb in ("close", "say"))
+    first, *others = closes.enqueue(), says.enqueue(), says.enqueue()
+    attempts.run("runworker", "--batch", "--processes", "1", "--threads", "1", "--async-concurrency", "1")
+    assert [job(each).status for each in (first, *others)] == ["SUCCESSFUL"] * 3
+    assert not any(outcomes(each) for each in (first, *others))

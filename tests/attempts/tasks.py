@@ -232,6 +232,45 @@ def spoil_and_leave_open(name: str) -> None:
     getattr(sys, name).close()
 
 
+def close_stdout() -> None:
+    """As ``with sys.stdout`` does, and wrappers around its buffer when they are collected."""
+    sys.stdout.close()
+
+
+def say() -> None:
+    print("heard")
+
+
+@task
+def close_in_process() -> None:
+    close_stdout()
+
+
+@task
+def say_in_process() -> None:
+    say()
+
+
+@task(executor="thread")
+def close_in_thread() -> None:
+    close_stdout()
+
+
+@task(executor="thread")
+def say_in_thread() -> None:
+    say()
+
+
+@task
+async def close_in_loop() -> None:
+    close_stdout()
+
+
+@task
+async def say_in_loop() -> None:
+    say()
+
+
 # Interruptions
 
 

@@ -13,6 +13,7 @@ from ...storage import ClaimedJob, Note
 from .. import protocol
 from ..forkserver import Pipes
 from ..protocol import Channel
+from ..streams import Streams
 
 #: Seconds without a job after which idle database connections are let go.
 IDLE = 1.0
@@ -28,6 +29,7 @@ class Child:
         self.channel = Channel(pipes.sock, blocking=True)
         self.runner = runner
         runner.note = self.note
+        self.streams = Streams()
         #: Outcomes to tell receivers of, whose guarded write has not been confirmed yet.
         self.unconfirmed: dict[str, tuple[ClaimedJob, Outcome]] = {}
         self._failed: deque[str] = deque()

@@ -97,6 +97,8 @@ class LoopChild(Child):
             outcome = await self.runner.arun(job, control, self.threads)
         finally:
             self.running.pop(job.id, None)
+        if self.streams.are_closed:
+            self.send(protocol.TIRED)  # before the answer, so that no other job comes behind it
         self.answer(job, outcome)
 
     async def _tell(self) -> None:

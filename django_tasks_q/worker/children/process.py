@@ -86,8 +86,10 @@ class ProcessChild(Child):
         kill_descendants()
         self.answer(job, outcome)
         # What was interrupted may have left anything behind: connections, locks, half-made objects.
-        # They go with this process; the jobs it has not started go to another one.
-        self.retired = control.has_interrupted or outcome.kind is AttemptOutcome.TIMEOUT
+        # They go with this process; the jobs it has not started go to another one. The same goes for a
+        # task that closed a stream, behind which the next one to print would fail.
+        is_interrupted = control.has_interrupted or outcome.kind is AttemptOutcome.TIMEOUT
+        self.retired = is_interrupted or self.streams.are_closed
 
     def note(self, note: Note) -> None:
         # Nothing may be raised here by the alarm: half a frame on the pipe would be the end of this child.

@@ -90,8 +90,8 @@ class ThreadChild(Child):
         self.answer(job, outcome)
 
     def _note(self, *controls: ThreadControl) -> None:
-        if any(control.has_interrupted for control in controls):
-            # It may have left anything half done that others in this process need.
+        if any(control.has_interrupted for control in controls) or self.streams.are_closed:
+            # It may have left anything half done, or closed, that others in this process need.
             self.send(protocol.TIRED)
 
     def _begun(self, job: ClaimedJob) -> None:
