@@ -3,36 +3,36 @@
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .bound import BoundTask as BoundTask
     from .current import current_context as current_context
-    from .decorator import task as task
-    from .definition import Task as Task
-    from .depends import Depends as Depends
+    from .definition.call import BoundTask as BoundTask
+    from .definition.decorator import task as task
+    from .definition.enqueue import aenqueue as aenqueue
+    from .definition.enqueue import enqueue as enqueue
+    from .definition.task import Task as Task
+    from .dependencies.declaration import Depends as Depends
     from .exceptions import Snooze as Snooze
     from .exceptions import TaskCancelled as TaskCancelled
     from .exceptions import TaskFailure as TaskFailure
     from .exceptions import TaskTimeout as TaskTimeout
-    from .policy import Backoff as Backoff
-    from .schedules import schedule as schedule
-    from .sending import aenqueue as aenqueue
-    from .sending import enqueue as enqueue
+    from .lifecycle.retry import Backoff as Backoff
+    from .scheduling.declare import schedule as schedule
 
 __version__ = "0.1.0"
 
 _EXPORTS = {
-    "Backoff": "policy",
-    "BoundTask": "bound",
-    "Depends": "depends",
+    "Backoff": "lifecycle.retry",
+    "BoundTask": "definition.call",
+    "Depends": "dependencies.declaration",
     "Snooze": "exceptions",
-    "Task": "definition",
+    "Task": "definition.task",
     "TaskCancelled": "exceptions",
     "TaskFailure": "exceptions",
     "TaskTimeout": "exceptions",
-    "aenqueue": "sending",
+    "aenqueue": "definition.enqueue",
     "current_context": "current",
-    "enqueue": "sending",
-    "schedule": "schedules",
-    "task": "decorator",
+    "enqueue": "definition.enqueue",
+    "schedule": "scheduling.declare",
+    "task": "definition.decorator",
 }
 
 __all__ = [

@@ -3,7 +3,7 @@ from django.core import checks as django_checks
 from django.utils.autoreload import autoreload_started
 from django.utils.translation import gettext_lazy as _
 
-from .presence import has_framework
+from .requirements import has_framework
 
 
 class DjangoTasksQConfig(AppConfig):
@@ -18,9 +18,9 @@ class DjangoTasksQConfig(AppConfig):
         if not has_framework():
             return  # the check says what to install; without the framework there are no tasks
 
-        from .discovery import discover_tasks, watch_broken
+        from .definition.discovery import discover_tasks, watch_broken
+        from .definition.registry import registry
         from .execution.job_log import take_over
-        from .registry import registry
 
         take_over()
         self.registry = registry

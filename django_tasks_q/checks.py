@@ -16,7 +16,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.db import connections
 from django.utils.module_loading import import_string
 
-from .presence import has_framework
+from .requirements import has_framework
 
 Apps = Sequence[AppConfig] | None
 
@@ -36,11 +36,11 @@ def check_framework(app_configs: Apps, **kwargs: Any) -> list[CheckMessage]:
 
 def check_backends(app_configs: Apps, **kwargs: Any) -> list[CheckMessage]:
     """The OPTIONS of each of our backends, the database behind it, and its queues."""
-    from . import _framework as framework
+    from . import compat
     from .backends import DatabaseBackend
 
     messages: list[CheckMessage] = []
-    for backend in framework.task_backends.all():
+    for backend in compat.task_backends.all():
         if isinstance(backend, DatabaseBackend):
             problems = list(_option_problems(backend))
             messages += problems or [
@@ -71,7 +71,7 @@ def _option_problems(backend: Any) -> Iterator[CheckMessage]:
 
 def check_modules(app_configs: Apps, **kwargs: Any) -> list[CheckMessage]:
     """Modules of tasks that cannot be imported: the site runs, but a worker would not know their tasks."""
-    from .discovery import broken
+    from .definition.discovery import broken
 
     return [
         Error(
@@ -86,19 +86,19 @@ def check_modules(app_configs: Apps, **kwargs: Any) -> list[CheckMessage]:
 
 def check_names(app_configs: Apps, **kwargs: Any) -> list[CheckMessage]:
     """Two tasks under one name: whoever imported the second one may have gone on all the same."""
-    from .registry import registry
+    from .definition.registry import registry
 
     return [Error(clash, id="django_tasks_q.E009") for clash in registry.clashes]
 
 
 def _tasks_of(backend: Any) -> list[Any]:
-    from .registry import registry
+    from .definition.registry import registry
 
     return [task for task in registry if task.backend == backend.alias]
 
 
 def _queue_problems(backend: Any) -> Iterator[CheckMessage]:
-    from .routes import routed
+    from .definition.routing import routed
 
     # The backend itself has made a set of it, in which a single name has become its letters.
     queues = settings.TASKS[backend.alias].get("QUEUES", [])
@@ -122,12 +122,12 @@ def _queue_problems(backend: Any) -> Iterator[CheckMessage]:
 
 
 def _executor_problems(backend: Any) -> Iterator[CheckMessage]:
+    from .definition.routing import executor_of
     from .executors import executor_class
-    from .parameters import Parameters
-    from .worker.groups import executor_of
+    from .payload.signature import Parameters
 
     for task in _tasks_of(backend):
-        name = executor_of(task, backend.settings)
+        name = executor_of(task, backend.settings.executor)
         try:
             kind = executor_class(name).kind
         except (ImportError, TypeError) as error:
@@ -147,8 +147,8 @@ def _executor_problems(backend: Any) -> Iterator[CheckMessage]:
 
 
 def _return_problems(backend: Any) -> Iterator[CheckMessage]:
-    from .annotations import problem_of
-    from .parameters import Parameters
+    from .payload.annotations import problem_of
+    from .payload.signature import Parameters
 
     for task in _tasks_of(backend):
         strict = backend.settings.strict if task.strict is None else task.strict
@@ -162,7 +162,7 @@ def _return_problems(backend: Any) -> Iterator[CheckMessage]:
 
 
 def _signature_problems(backend: Any) -> Iterator[CheckMessage]:
-    from .parameters import Parameters
+    from .payload.signature import Parameters
 
     if not backend.settings.strict_signatures:
         return
@@ -188,7 +188,7 @@ def _middleware_problems(backend: Any) -> Iterator[CheckMessage]:
 
 
 def _encoder_problems(backend: Any) -> Iterator[CheckMessage]:
-    from .encoders import loaded
+    from .payload.encoders import loaded
 
     encoders = dict.fromkeys(
         [backend.settings.encoder, *(task.result_encoder for task in _tasks_of(backend))]
@@ -287,7 +287,7 @@ def check_command_clash(app_configs: Apps, **kwargs: Any) -> list[CheckMessage]:
 
 def check_schedules(app_configs: Apps, **kwargs: Any) -> list[CheckMessage]:
     """What the code declares of schedules, as far as one declaration cannot tell."""
-    from .schedules import schedules
+    from .scheduling.declare import schedules
 
     messages: list[CheckMessage] = [Error(clash, id="django_tasks_q.E015") for clash in schedules.clashes]
     for declared in schedules:

@@ -8,13 +8,13 @@ from typing import Any, Self
 
 from django.core.exceptions import ImproperlyConfigured
 
-from . import _framework as framework
-from .encoders import Encoder, encoder_of
+from . import compat
+from .definition.options import checked_middleware
+from .definition.routing import Route, routes_of
 from .exceptions import MAX_CODE
 from .executors import executor_name
-from .policy import Backoff, ErrorCodes, checked_codes
-from .routes import Route, routes_of
-from .task_options import checked_middleware
+from .lifecycle.retry import Backoff, ErrorCodes, checked_codes
+from .payload.encoders import Encoder, encoder_of
 from .validation import flag, kept_seconds, log_level, one_line, seconds, suggestion, whole, words
 
 DAY = 24 * 60 * 60
@@ -47,7 +47,7 @@ class Options:
     #: Seconds that failed and expired jobs are kept; None for ever.
     retention_failed: float | None = 30.0 * DAY
     #: Priority of a job whose task names none.
-    priority: int = framework.DEFAULT_TASK_PRIORITY
+    priority: int = compat.DEFAULT_TASK_PRIORITY
     #: Options for tasks by patterns of their names; what a task names itself wins.
     routes: tuple[Route, ...] = ()
     #: Modules beside each app's ``tasks`` in which tasks are looked for.
@@ -107,7 +107,7 @@ class Options:
 def _checked(key: str, value: Any) -> Any:
     match key:
         case "PRIORITY":
-            low, high = framework.TASK_MIN_PRIORITY, framework.TASK_MAX_PRIORITY
+            low, high = compat.TASK_MIN_PRIORITY, compat.TASK_MAX_PRIORITY
             return whole(value, key, minimum=low, maximum=high)
         case "ROUTES":
             return routes_of(value)

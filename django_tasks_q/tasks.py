@@ -12,16 +12,15 @@ from django.db import InterfaceError, OperationalError
 from django.http import HttpRequest
 from django.utils.translation import gettext as _
 
-from . import _framework as framework
-from . import actions
-from .actions import NAMED, Report, Selection, bulk_requests, scoped
+from . import actions, compat
+from .access import backend as home
+from .access import is_users_own, request_of, scope_jobs
+from .actions import NAMED, Report, Selection, access, bulk_requests
 from .backends import DatabaseBackend
-from .decorator import task
+from .definition.decorator import task
+from .definition.registry import registry
+from .definition.result import TaskResult
 from .models import Job
-from .registry import registry
-from .results import TaskResult
-from .scope import backend as home
-from .scope import is_users_own, request_of, scope_jobs
 from .storage import storage_for
 
 if TYPE_CHECKING:
@@ -74,7 +73,7 @@ def ask(request: HttpRequest, verb: str, selection: Selection, **values: Any) ->
 
 def _queue(backend: DatabaseBackend) -> dict[str, Any]:
     """The first queue by name where the settings leave the default one out. Else none: routes may apply."""
-    if not backend.queues or framework.DEFAULT_TASK_QUEUE_NAME in backend.queues:
+    if not backend.queues or compat.DEFAULT_TASK_QUEUE_NAME in backend.queues:
         return {}
     return {"queue_name": min(backend.queues)}
 
@@ -83,7 +82,7 @@ def _declare(function: Any) -> Any:
     """A task, where there is a backend of ours: others may refuse it, or never run it."""
     try:
         backend = home()
-    except framework.InvalidTaskBackend:  # a check says so
+    except compat.InvalidTaskBackend:  # a check says so
         return function
     if backend is None:
         return function
@@ -138,8 +137,8 @@ def bulk(
             continue
         with storage_for(alias).transaction():
             done = named.function(ids, using=alias, user=person, reason=reason, **values)
-            if scoped.moves(verb):
-                scoped.refuse_outside(request_of(person), done.done, alias)
+            if access.moves(verb):
+                access.refuse_outside(request_of(person), done.done, alias)
             report.add(done)
             report.position = walk.stored()
             context.metadata[KEPT] = report.stored()

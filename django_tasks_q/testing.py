@@ -10,18 +10,18 @@ from typing import Any
 from django.core.exceptions import ImproperlyConfigured
 from django.db import DatabaseError, connections
 
-from . import _framework as framework
+from . import compat
 from .backends import DatabaseBackend
+from .definition.registry import registry
+from .definition.result import TaskResult
 from .execution.runner import Runner
+from .lifecycle.outcome import Outcome
 from .maintenance.promote import promote
-from .outcomes import Outcome
-from .registry import registry
-from .results import TaskResult
 from .storage import Claim, Note
 
 
 def run_jobs(
-    *, backend: str = framework.DEFAULT_TASK_BACKEND_ALIAS, limit: int = 1000
+    *, backend: str = compat.DEFAULT_TASK_BACKEND_ALIAS, limit: int = 1000
 ) -> list[TaskResult[..., Any]]:
     """Run every job that is due, and those they enqueue, until none is left.
 
@@ -31,7 +31,7 @@ def run_jobs(
 
     A KeyboardInterrupt in a task is raised, as Django's ImmediateBackend does, and the job is given back.
     """
-    store = framework.task_backends[backend]
+    store = compat.task_backends[backend]
     if not isinstance(store, DatabaseBackend):
         raise ImproperlyConfigured(f"run_jobs() needs a DatabaseBackend; TASKS[{backend!r}] is another one.")
     worker_id = uuid.uuid4()

@@ -12,7 +12,7 @@ from django.conf import settings as django_settings
 from django.db import connections, transaction
 from pytest_django.fixtures import Settings
 
-from django_tasks_q.registry import registry
+from django_tasks_q.definition.registry import registry
 
 from . import databases
 from .project import Project

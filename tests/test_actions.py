@@ -7,15 +7,14 @@ import pytest
 from django.db import transaction
 from django.utils import timezone
 
-from django_tasks_q import _framework as framework
-from django_tasks_q import actions
+from django_tasks_q import actions, compat
 from django_tasks_q.actions import Reason
 from django_tasks_q.exceptions import TaskNotRegistered, UnserializableValue
+from django_tasks_q.lifecycle.outcome import Failure, Outcome
+from django_tasks_q.lifecycle.states import FINAL, STARTABLE, TRANSITIONS, JobStatus
 from django_tasks_q.models import Attempt, Job, LogLine, Progress, Worker
 from django_tasks_q.models.identifiers import uuid7
-from django_tasks_q.outcomes import Failure, Outcome
 from django_tasks_q.signals import action_performed
-from django_tasks_q.states import FINAL, STARTABLE, TRANSITIONS, JobStatus
 from django_tasks_q.storage import Claim, LogNote, ProgressNote, storage_for
 
 from .tasksapp import tasks
@@ -286,7 +285,7 @@ def test_a_job_run_again_is_a_new_one_of_the_same_kind(alias, heard):
         assert getattr(new, name) == getattr(first, name), name
     assert (new.status, new.parent_id, new.fence, new.run_after) == ("READY", first.id, 0, None)
     assert heard == [("Job", "run_again", {first.id}, "ada", "")]
-    assert answer.result.status == framework.TaskResultStatus.READY
+    assert answer.result.status == compat.TaskResultStatus.READY
 
 
 def test_edited_arguments_are_bound_and_encoded(alias):
@@ -430,12 +429,12 @@ def test_receivers_of_the_framework_hear_of_what_was_discarded(alias):
     def receiver(task_result, **kwargs):
         heard.append((task_result.id, str(task_result.status)))
 
-    framework.task_finished.connect(receiver)
+    compat.task_finished.connect(receiver)
     try:
         job = add(alias)
         actions.discard(job.id, reason="no", using=alias)
     finally:
-        framework.task_finished.disconnect(receiver)
+        compat.task_finished.disconnect(receiver)
     assert heard == [(str(job.id), "FAILED")]
     assert (row(alias, job).error_code, row(alias, job).cancel_reason) == ("CANCELLED", "no")
 

@@ -16,8 +16,8 @@ from django.utils import timezone
 from pytest_django.fixtures import Settings
 
 from django_tasks_q import task
-from django_tasks_q.admin import JobScreens, charts, joblist, overview, text
-from django_tasks_q.admin import staff as people
+from django_tasks_q.admin import JobScreens, charts, counts, formatting, job_list
+from django_tasks_q.admin import worker_display as people
 from django_tasks_q.models import Job, LogLine, Progress, Queue, Statistic
 
 from .admin_support import (
@@ -265,7 +265,7 @@ def test_nothing_is_counted_without_bound(viewer: Client) -> None:
             viewer.get(url)
         for sql in own_queries(queries):
             # One that is small, and the same on every page, is a bound of what is read.
-            assert all(int(offset) < joblist.REACH for offset in re.findall(r"OFFSET (\d+)", sql)), sql
+            assert all(int(offset) < job_list.REACH for offset in re.findall(r"OFFSET (\d+)", sql)), sql
             assert "DISTINCT" not in sql
             assert "COUNT(" not in sql or sql.count("LIMIT") >= sql.count("COUNT("), sql
 
@@ -279,7 +279,7 @@ def test_list_leaves_long_payload_in_the_database(viewer: Client) -> None:
 
 
 def test_counts_are_capped(viewer: Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(overview, "CAP", 5)
+    monkeypatch.setattr(counts, "CAP", 5)
     for _ in range(8):
         make_job()
     make_failed()
@@ -410,7 +410,7 @@ def test_filters_find(viewer: Client) -> None:
         f"worker={worker}": make_job(worker_id=worker, status="RUNNING"),
         "status=retrying": make_job(status="SCHEDULED", attempts=1, run_after=now),
     }
-    old = make_job(id=joblist.id_of(now - timedelta(days=9)), status="SUCCESSFUL")
+    old = make_job(id=job_list.id_of(now - timedelta(days=9)), status="SUCCESSFUL")
     for query, job in jobs.items():
         assert rows(viewer.get(f"{JOBS}?{query}")) == [str(job.pk)], query
     assert str(old.pk) not in rows(viewer.get(JOBS))
@@ -420,7 +420,7 @@ def test_filters_find(viewer: Client) -> None:
 
 
 def test_search_stops_and_says_so(viewer: Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(joblist, "REACH", 10)
+    monkeypatch.setattr(job_list, "REACH", 10)
     wanted = make_job(task_name="rare", status="SUCCESSFUL")
     for _ in range(15):
         make_job(status="SUCCESSFUL")
@@ -687,19 +687,19 @@ def test_scale(value: int, scale: int) -> None:
     ],
 )
 def test_duration(seconds: float, shown: str) -> None:
-    assert text.duration(seconds) == shown
+    assert formatting.duration(seconds) == shown
 
 
 @pytest.mark.parametrize(
     "seconds, shown", [(0.5, "0.5 s"), (59, "59 s"), (61, "1 min"), (7200, "2 h"), (200_000, "2 d")]
 )
 def test_roughly(seconds: float, shown: str) -> None:
-    assert text.roughly(seconds) == shown
+    assert formatting.roughly(seconds) == shown
 
 
 def test_ids_and_times_belong_together() -> None:
     moment = timezone.now().replace(microsecond=0)
-    assert joblist.moment_of(joblist.id_of(moment)) == moment
+    assert job_list.moment_of(job_list.id_of(moment)) == moment
 
 
 def test_screens_are_a_mixin_for_any_admin_class(rf: Any) -> None:

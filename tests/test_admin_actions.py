@@ -14,10 +14,10 @@ from django.test import Client
 from django.utils import timezone
 
 from django_tasks_q import task, tasks
-from django_tasks_q.admin import performing
+from django_tasks_q.admin import confirmation
 from django_tasks_q.admin.verbs import VERBS
+from django_tasks_q.lifecycle.outcome import Outcome
 from django_tasks_q.models import Attempt, Job, Queue
-from django_tasks_q.outcomes import Outcome
 from django_tasks_q.signals import action_performed
 from django_tasks_q.storage import Claim, storage_for
 
@@ -186,7 +186,7 @@ def test_all_that_match_are_those_that_were_confirmed(admin_client: Client) -> N
 
 
 def test_no_more_than_the_cap_at_a_time(admin_client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(performing, "CAP", 3)
+    monkeypatch.setattr(confirmation, "CAP", 3)
     for _ in range(5):
         make_failed()
     with monkeypatch.context() as patched:

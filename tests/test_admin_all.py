@@ -11,7 +11,7 @@ from django.utils import timezone
 
 from django_tasks_q import actions, tasks
 from django_tasks_q.actions import Selection
-from django_tasks_q.admin import joblist, performing
+from django_tasks_q.admin import confirmation, job_list
 from django_tasks_q.models import Job
 from django_tasks_q.testing import run_jobs
 
@@ -24,7 +24,7 @@ pytestmark = pytest.mark.django_db
 def short_searches(monkeypatch: pytest.MonkeyPatch) -> None:
     """As on a large table: what is looked for lies behind more rows than one look goes along."""
     for name in ("REACH", "REACH_OF_FAILED"):
-        monkeypatch.setattr(joblist, name, 4)
+        monkeypatch.setattr(job_list, name, 4)
     monkeypatch.setattr(import_module("django_tasks_q.actions.matching"), "REACH", 3, raising=False)
 
 
@@ -99,7 +99,7 @@ def test_all_of_a_schedule_are_all(client: Client) -> None:
 def test_above_the_cap_a_worker_does_it_to_all(
     verb: str, client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(performing, "CAP", 3)
+    monkeypatch.setattr(confirmation, "CAP", 3)
     monkeypatch.setattr(tasks, "SLICE", 2)
     wanted = scattered(task_name="rare")
     before = {job.pk: job for job in Job.objects.all()}
@@ -146,7 +146,7 @@ def test_a_step_is_never_empty_where_no_worker_can_do_it(
 ) -> None:
     monkeypatch.setattr(actions, "BUDGET", 3)
     monkeypatch.setattr(tasks, "obstacle", lambda request: "Nobody could.")
-    monkeypatch.setattr(performing, "CAP", 2)
+    monkeypatch.setattr(confirmation, "CAP", 2)
     scattered(task_name="rare")
     for left in (3, 1, 0):
         asked = ask(client, "retry", "status=failed&task=rare")

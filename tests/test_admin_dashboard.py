@@ -10,9 +10,9 @@ from django.utils import timezone
 
 from django_tasks_q import task
 from django_tasks_q.actions import retry
-from django_tasks_q.admin.joblist import id_of
+from django_tasks_q.admin.job_list import id_of
+from django_tasks_q.definition.registry import registry
 from django_tasks_q.models import Job, Queue, Statistic
-from django_tasks_q.registry import registry
 
 from .admin_support import (
     BASE,
@@ -52,7 +52,7 @@ def queue(client: Client, name: str, url: str = QUEUES) -> Any:
 @pytest.fixture
 def busy(monkeypatch: pytest.MonkeyPatch) -> None:
     """A queue that is taken before others and has more than is counted, and one that nobody serves."""
-    monkeypatch.setattr("django_tasks_q.admin.overview.CAP", 5)
+    monkeypatch.setattr("django_tasks_q.admin.counts.CAP", 5)
     make_worker(queues='["busy","late"]')
     Job.objects.bulk_create(
         Job(
@@ -341,7 +341,7 @@ def test_percentiles_say_that_they_are_bounds(viewer: Client) -> None:
 
 
 def test_clocks_that_disagree_make_no_length_of_time(viewer: Client) -> None:
-    from django_tasks_q.admin.text import duration
+    from django_tasks_q.admin.formatting import duration
 
     assert duration(-5.0) == "–"
     job = make_job(status="SUCCESSFUL", duration=-5.0, finished_at=timezone.now())

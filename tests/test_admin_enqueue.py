@@ -19,7 +19,7 @@ from django.utils import timezone
 from pytest_django.fixtures import Settings
 
 from django_tasks_q import task
-from django_tasks_q.admin.inputs import asked_for, inputs_of
+from django_tasks_q.admin.form_fields import asked_for, inputs_of
 from django_tasks_q.models import Job
 
 from .admin_support import HOSTILE, JOBS, TASKS, Page, make_job, page, staff

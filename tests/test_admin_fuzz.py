@@ -15,8 +15,8 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from pytest_django.fixtures import Settings
 
-from django_tasks_q.admin.inputs import inputs_of
-from django_tasks_q.admin.joblist import NAMES, ORDERS, TABS, WINDOWS
+from django_tasks_q.admin.form_fields import inputs_of
+from django_tasks_q.admin.job_list import NAMES, ORDERS, TABS, WINDOWS
 from django_tasks_q.admin.verbs import VERBS
 from django_tasks_q.models import Job
 

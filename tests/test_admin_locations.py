@@ -10,7 +10,7 @@ from django.contrib.auth.models import User
 from django.http import HttpResponse
 from django.test import Client
 
-from django_tasks_q.admin import locations
+from django_tasks_q.admin import action_locations
 from django_tasks_q.models import Job
 
 from .admin_support import ACTION, JOBS, Page, make_failed, make_job, page, staff
@@ -30,7 +30,7 @@ def chosen(job: Job, name: str = "retry", **more: Any) -> dict[str, Any]:
 @before_6_1
 def test_buttons_go_to_the_verbs_before_django_knows_locations() -> None:
     job = make_failed()
-    assert locations.OBJECT_PAGE is None
+    assert action_locations.OBJECT_PAGE is None
     response = staff(*RETRY).get(page(job))
     assert f'formaction="{JOBS}actions/retry/"' in response.content.decode()
     assert "CHANGE_FORM" not in response.content.decode()
@@ -87,7 +87,7 @@ def with_an_own_action() -> Iterator[list[Any]]:
     """An action of the project's own, on the page of a job."""
     seen: list[Any] = []
 
-    @admin.action(description="Tell 100%% of %(verbose_name)s", location=locations.OBJECT_PAGE)
+    @admin.action(description="Tell 100%% of %(verbose_name)s", location=action_locations.OBJECT_PAGE)
     def tell(model_admin: Any, request: Any, queryset: Any) -> HttpResponse:
         seen.extend(queryset)
         return HttpResponse("told")

@@ -29,10 +29,10 @@ from django.utils.translation import gettext_lazy
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from django_tasks_q import codec
-from django_tasks_q.annotations import converter_for, matches, problem_of
 from django_tasks_q.exceptions import UnserializableValue, UnstorableValue
-from django_tasks_q.parameters import Parameters
+from django_tasks_q.payload import codec
+from django_tasks_q.payload.annotations import converter_for, matches, problem_of
+from django_tasks_q.payload.signature import Parameters
 
 from . import future_annotations
 from .tasksapp.models import Effect

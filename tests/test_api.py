@@ -19,10 +19,10 @@ from rest_framework.settings import api_settings
 from django_tasks_q import task
 from django_tasks_q.api import jobs, serializers
 from django_tasks_q.api.permissions import CanViewJobs
-from django_tasks_q.masking import MASK
+from django_tasks_q.lifecycle.states import JobStatus
 from django_tasks_q.models import Attempt, Job, LogLine, Progress
-from django_tasks_q.states import JobStatus
-from django_tasks_q.waiting import Waiting
+from django_tasks_q.payload.masking import MASK
+from django_tasks_q.results.waiting import Waiting
 
 from .api_support import JOBS, login, make_attempt, make_job
 

@@ -19,10 +19,10 @@ from django_tasks_q.actions import NAMED
 from django_tasks_q.actions.selection import first_id
 from django_tasks_q.api import verbs
 from django_tasks_q.api.filters import FILTERS
+from django_tasks_q.definition.registry import registry
+from django_tasks_q.lifecycle.states import JobStatus
 from django_tasks_q.models import Firing, Job, Queue
-from django_tasks_q.registry import registry
 from django_tasks_q.signals import action_performed
-from django_tasks_q.states import JobStatus
 from django_tasks_q.tasks import BULK
 
 from .api_support import API, JOBS, client_of, login, make_job, make_schedule, make_user, make_worker
@@ -476,7 +476,7 @@ def test_a_job_that_was_retried_has_waited_since_then(client: Client) -> None:
 
 
 def test_counts_stop_at_their_cap(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    from django_tasks_q.storage import counting, queue_counts
+    from django_tasks_q.storage.orm import counting, queue_counts
 
     monkeypatch.setattr(counting.counts, "__defaults__", (2,))
     for _ in range(4):

@@ -13,7 +13,7 @@ from django.utils import timezone
 from rest_framework.test import force_authenticate
 
 from django_tasks_q import task
-from django_tasks_q.api.bodies import largest_body
+from django_tasks_q.api.parsers import largest_body
 from django_tasks_q.models import Job, Schedule
 
 from .api_support import API, JOBS, client_of, make_job, make_user, patterns

@@ -19,11 +19,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from django_tasks_q import task
-from django_tasks_q.api import bodies
+from django_tasks_q.access import backend
+from django_tasks_q.api import parsers
 from django_tasks_q.maintenance.prune import forget
 from django_tasks_q.models import IdempotencyKey, Job
-from django_tasks_q.schemas import arguments_schema, schema_of
-from django_tasks_q.scope import backend
+from django_tasks_q.payload.schema import arguments_schema, schema_of
 
 from .api_support import API, client_of, login, make_user
 
@@ -193,9 +193,9 @@ def test_a_body_that_hides_its_length_is_read_no_further_than_the_cap(client: Cl
             return b"1" * size
 
     stream = Endless()
-    with pytest.raises(bodies.TooLarge):
-        bodies.JSONBody().parse(stream)
-    assert stream.taken == bodies.largest_body() + 1
+    with pytest.raises(parsers.TooLarge):
+        parsers.JSONBody().parse(stream)
+    assert stream.taken == parsers.largest_body() + 1
     too_much = post(client, "api.context", {"a": "x" * 300_000})
     assert (too_much.status_code, list(too_much.json())) == (400, ["non_field_errors"])
     form = client.post(f"{API}tasks/api.open/enqueue/", {"order": 1})

@@ -3,7 +3,8 @@
 import pytest
 
 from django_tasks_q import task
-from django_tasks_q.masking import MASK, is_secret, masked, masked_arguments, redacted, secrets_of
+from django_tasks_q.definition.sensitive import masked_arguments, secrets_of
+from django_tasks_q.payload.masking import MASK, is_secret, masked, redacted
 
 
 @task(name="masking.charge", sensitive=("card", "pins"))

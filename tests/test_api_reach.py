@@ -10,10 +10,10 @@ from django.core.cache import cache
 from django.db import connections, transaction
 from django.test import Client
 
-from django_tasks_q.api import base, reach
+from django_tasks_q.api import base, search_limit
+from django_tasks_q.lifecycle.states import JobStatus
 from django_tasks_q.models import Job
 from django_tasks_q.models.job import JobQuerySet
-from django_tasks_q.states import JobStatus
 from django_tasks_q.storage import TookTooLong, storage_for
 
 from .api_support import API, JOBS, login, make_job
@@ -26,8 +26,8 @@ NEW = "searched_to"
 @pytest.fixture(autouse=True)
 def short(monkeypatch: pytest.MonkeyPatch) -> None:
     cache.clear()
-    monkeypatch.setattr(reach, "REACH", 10)
-    monkeypatch.setattr(reach, "SCATTERED", 10)
+    monkeypatch.setattr(search_limit, "REACH", 10)
+    monkeypatch.setattr(search_limit, "SCATTERED", 10)
 
 
 @pytest.fixture
@@ -105,7 +105,7 @@ def test_few_open_jobs_are_found_wherever_they_are(status: str, count: int, view
     found, pages = walk(viewer, f"{JOBS}?status={status}&page_size=4")
     assert found == wanted
     # Where there are too many to be put in order, they are looked for among all.
-    assert all(page[NEW] is None for page in pages) == (count <= reach.REACH)
+    assert all(page[NEW] is None for page in pages) == (count <= search_limit.REACH)
     back, _ = walk(viewer, pages[-1]["previous"], "previous")
     assert back + [job["task"] for job in pages[-1]["results"]] == wanted
 

@@ -12,11 +12,11 @@ from django.core.checks import run_checks
 from django.utils import timezone
 
 from django_tasks_q import task, tasks
+from django_tasks_q.access import is_scoped, request_of
 from django_tasks_q.actions import Selection
-from django_tasks_q.api import reach
-from django_tasks_q.api.sealing import opened, sealed
+from django_tasks_q.api import search_limit
+from django_tasks_q.api.sealed_ids import opened, sealed
 from django_tasks_q.models import Firing, IdempotencyKey, Job, LogLine, Queue, Schedule
-from django_tasks_q.scope import is_scoped, request_of
 from django_tasks_q.testing import run_jobs
 
 from .api_support import (
@@ -285,7 +285,7 @@ def test_what_queues_and_workers_do_for_others_is_not_told(settings: Any) -> Non
 
 
 def test_where_a_search_stops_tells_nothing_of_others(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reach, "REACH", 3)
+    monkeypatch.setattr(search_limit, "REACH", 3)
     ours = make_job(queue_name="us")
     others = [make_job(queue_name="them") for _ in range(7)]
     client = login(*ALL, name="us")

@@ -8,13 +8,13 @@ import pytest
 from django.db import OperationalError, connections
 
 from django_tasks_q import task
-from django_tasks_q._framework import task_backends
+from django_tasks_q.compat import task_backends
 from django_tasks_q.execution.runner import Runner
+from django_tasks_q.lifecycle.states import JobStatus
 from django_tasks_q.models import Attempt, Job
-from django_tasks_q.states import JobStatus
 from django_tasks_q.storage import Claim, storage_for
 from django_tasks_q.testing import run_jobs
-from django_tasks_q.worker.record import record
+from django_tasks_q.worker.outcome_writer import record
 
 from .tasksapp import tasks
 from .tasksapp.models import Effect

@@ -12,13 +12,12 @@ from django.utils.html import format_html
 from django.utils.safestring import mark_safe
 from django.utils.translation import gettext_lazy
 
-from django_tasks_q import _framework as framework
-from django_tasks_q import task
+from django_tasks_q import compat, task
+from django_tasks_q.definition.registry import registry
+from django_tasks_q.definition.result import TaskResult
 from django_tasks_q.exceptions import JobFailed, UnserializableValue, UnstorableValue
+from django_tasks_q.lifecycle.states import JobStatus
 from django_tasks_q.models import Job
-from django_tasks_q.registry import registry
-from django_tasks_q.results import TaskResult
-from django_tasks_q.states import JobStatus
 from django_tasks_q.testing import run_jobs
 
 from .tasksapp import tasks
@@ -29,7 +28,7 @@ def jobs(alias):
 
 
 def test_all_that_the_framework_asks_about_is_supported():
-    backend = framework.task_backends["default"]
+    backend = compat.task_backends["default"]
     assert backend.supports_defer
     assert backend.supports_async_task
     assert backend.supports_get_result
@@ -45,7 +44,7 @@ def test_an_enqueued_call_is_a_row(storage_alias):
     assert (job.task_name, job.queue_name, job.backend) == ("tests.tasksapp.tasks.add", "sums", "default")
     assert (job.priority, job.timeout, job.max_attempts, job.status) == (5, 7.0, 4, JobStatus.READY)
     assert (job.args, job.kwargs) == ([1], {"b": 2})
-    assert (result.status, result.args, result.kwargs) == (framework.TaskResultStatus.READY, [1], {"b": 2})
+    assert (result.status, result.args, result.kwargs) == (compat.TaskResultStatus.READY, [1], {"b": 2})
     assert result.attempts == 0
 
 
@@ -67,7 +66,7 @@ def test_a_later_start_is_scheduled_and_a_past_one_is_ready(storage_alias):
     past = tasks.noop.using(run_after=timezone.now() - timedelta(hours=1)).enqueue()
     assert jobs(storage_alias).get(id=later.id).status == JobStatus.SCHEDULED
     assert jobs(storage_alias).get(id=past.id).status == JobStatus.READY
-    assert later.status == framework.TaskResultStatus.READY
+    assert later.status == compat.TaskResultStatus.READY
 
 
 def test_a_job_exists_if_and_only_if_its_transaction_commits(storage_alias):
@@ -143,14 +142,14 @@ def test_enqueue_tells_receivers_and_survives_a_broken_one(storage_alias):
     def listen(sender, task_result, **kwargs):
         heard.append((sender, task_result.id))
 
-    framework.task_enqueued.connect(broken)
-    framework.task_enqueued.connect(listen)
+    compat.task_enqueued.connect(broken)
+    compat.task_enqueued.connect(listen)
     try:
         result = tasks.noop.enqueue()
     finally:
-        framework.task_enqueued.disconnect(broken)
-        framework.task_enqueued.disconnect(listen)
-    assert heard == [(type(framework.task_backends["default"]), result.id)]
+        compat.task_enqueued.disconnect(broken)
+        compat.task_enqueued.disconnect(listen)
+    assert heard == [(type(compat.task_backends["default"]), result.id)]
 
 
 def test_the_asynchronous_twins_do_the_same(storage_alias):
@@ -168,13 +167,13 @@ def test_the_asynchronous_twins_do_the_same(storage_alias):
 
 @pytest.mark.parametrize("result_id", ["", "nonsense", "0" * 400, "a\x00b", None, 12, str(uuid.UUID(int=7))])
 def test_a_missing_or_malformed_id_is_no_result(storage_alias, result_id):
-    with pytest.raises(framework.TaskResultDoesNotExist):
-        framework.task_backends["default"].get_result(result_id)
+    with pytest.raises(compat.TaskResultDoesNotExist):
+        compat.task_backends["default"].get_result(result_id)
 
 
 def test_the_result_of_another_task_is_a_mismatch(storage_alias):
     result = tasks.add.enqueue(1)
-    with pytest.raises(framework.TaskResultMismatch):
+    with pytest.raises(compat.TaskResultMismatch):
         tasks.noop.get_result(result.id)
 
 
@@ -182,7 +181,7 @@ def test_a_result_tells_of_success(storage_alias):
     result = tasks.add.enqueue(2, b=3)
     run_jobs()
     result.refresh()
-    assert (result.status, result.return_value) == (framework.TaskResultStatus.SUCCESSFUL, 5)
+    assert (result.status, result.return_value) == (compat.TaskResultStatus.SUCCESSFUL, 5)
     assert result.attempts == len(result.worker_ids) == 1
     assert result.enqueued_at <= result.started_at <= result.finished_at
     assert result.last_attempted_at == result.started_at
@@ -194,7 +193,7 @@ def test_a_result_tells_of_every_failed_attempt(storage_alias):
     result = tasks.fail_thrice.enqueue()
     run_jobs()
     result.refresh()
-    assert result.status == framework.TaskResultStatus.FAILED
+    assert result.status == compat.TaskResultStatus.FAILED
     assert result.attempts == len(result.errors) == 3
     for error in result.errors:
         assert error.exception_class is ValueError
@@ -221,10 +220,10 @@ def test_a_row_whose_task_is_gone_can_be_read_in_every_state(storage_alias, stat
     jobs(storage_alias).update(
         task_name="gone.task", queue_name="gone", status=status, options='{"retry_on": ["gone.Error"]}'
     )
-    read = framework.task_backends["default"].get_result(result.id)
+    read = compat.task_backends["default"].get_result(result.id)
     assert (read.task.name, read.task.queue_name, read.args) == ("gone.task", "gone", [1])
     if status in (JobStatus.CANCELLED, JobStatus.EXPIRED):
-        assert read.status == framework.TaskResultStatus.FAILED
+        assert read.status == compat.TaskResultStatus.FAILED
         assert issubclass(read.errors[0].exception_class, Exception)
 
 
@@ -279,7 +278,7 @@ def test_the_result_of_an_enqueue_equals_the_one_that_is_read(storage_alias, set
     settings.TASKS = {"default": {**default, "OPTIONS": default["OPTIONS"] | more}}
     result = made.using(**options).enqueue(1, b=2)
     assert made.get_result(result.id) == result
-    assert framework.task_backends["default"].get_result(result.id) == result
+    assert compat.task_backends["default"].get_result(result.id) == result
 
 
 @pytest.mark.parametrize("made", [tasks.add, expiring], ids=lambda task: task.name)
@@ -318,7 +317,7 @@ def test_a_priority_of_zero_overrides_the_settings(storage_alias, settings):
 def test_the_frameworks_own_decorator_leaves_the_priority_to_the_settings(storage_alias, settings):
     default = settings.TASKS["default"]
     settings.TASKS = {"default": {**default, "OPTIONS": default["OPTIONS"] | {"PRIORITY": 9}}}
-    module = framework.BaseTaskBackend.__module__.partition(".backends")[0]
+    module = compat.BaseTaskBackend.__module__.partition(".backends")[0]
     made = importlib.import_module(module).task(tasks.noop.func)
     made.enqueue()
     made.using(priority=0).enqueue()
@@ -327,9 +326,9 @@ def test_the_frameworks_own_decorator_leaves_the_priority_to_the_settings(storag
 
 @pytest.mark.parametrize("priority", [-101, 101, 3.1, "high", True])
 def test_a_priority_out_of_bounds_is_refused_as_by_django(priority):
-    with pytest.raises(framework.InvalidTask, match="must be a whole number between -100 and 100"):
+    with pytest.raises(compat.InvalidTask, match="must be a whole number between -100 and 100"):
         tasks.add.using(priority=priority)
-    with pytest.raises(framework.InvalidTask):
+    with pytest.raises(compat.InvalidTask):
         task(priority=priority)(tasks.add.func)
 
 
@@ -337,10 +336,10 @@ def test_a_job_of_an_alias_that_is_gone_can_be_read(storage_alias, settings):
     default = settings.TASKS["default"]
     settings.TASKS = {"default": default, "former": default}
     result = tasks.add.using(backend="former").enqueue(1, b=2)
-    with pytest.raises(framework.TaskResultDoesNotExist):
+    with pytest.raises(compat.TaskResultDoesNotExist):
         tasks.add.get_result(result.id)  # it is another backend's
     settings.TASKS = {"default": default}
-    for read in (framework.task_backends["default"].get_result(result.id), tasks.add.get_result(result.id)):
+    for read in (compat.task_backends["default"].get_result(result.id), tasks.add.get_result(result.id)):
         assert (read.id, read.backend, read.task.backend, read.args) == (result.id, "former", "former", [1])
     jobs(storage_alias).update(status="SUCCESSFUL", result="3")
     read.refresh()
@@ -348,7 +347,7 @@ def test_a_job_of_an_alias_that_is_gone_can_be_read(storage_alias, settings):
     assert (read.return_value, result.get(timeout=0)) == (3, 3)
     async_to_sync(read.arefresh)()
     settings.TASKS = {"default": {"BACKEND": "django_tasks_q.backends.DummyBackend"}}
-    with pytest.raises(framework.InvalidTaskBackend):
+    with pytest.raises(compat.InvalidTaskBackend):
         read.refresh()
 
 

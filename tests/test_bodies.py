@@ -18,13 +18,19 @@ from django.core.exceptions import MiddlewareNotUsed
 from django.utils.decorators import async_only_middleware, sync_and_async_middleware, sync_only_middleware
 
 from django_tasks_q import Snooze, TaskCancelled, TaskFailure, TaskTimeout
-from django_tasks_q.depends import Depends, check_dependencies, dependencies_of, needs_loop, placed
+from django_tasks_q.definition.on_yield import check_on_yield, is_generator
+from django_tasks_q.dependencies.declaration import (
+    Depends,
+    check_dependencies,
+    dependencies_of,
+    needs_loop,
+    placed,
+)
+from django_tasks_q.dependencies.resolver import Resolver
 from django_tasks_q.execution.control import Control
 from django_tasks_q.execution.generators import adrive, drive
 from django_tasks_q.execution.middleware import Middleware, chain, check_middleware, load
-from django_tasks_q.execution.syncthreads import SyncThreads
-from django_tasks_q.resolver import Resolver
-from django_tasks_q.yields import check_on_yield, is_generator
+from django_tasks_q.execution.sync_threads import SyncThreads
 
 
 def one_sentence(error):
@@ -92,7 +98,7 @@ def test_the_context_is_no_dependency():
 DEFERRED = """
 from __future__ import annotations
 from typing import TYPE_CHECKING, Annotated, Optional
-from django_tasks_q.depends import Depends
+from django_tasks_q.dependencies.declaration import Depends
 from django_tasks_q import depends
 if TYPE_CHECKING:
     from shop import Client, types, Limit
@@ -128,7 +134,7 @@ def test_a_dependency_that_is_not_defined_is_not_overlooked(missing):
     made = module(
         "from __future__ import annotations\n"
         "from typing import Annotated\n"
-        "from django_tasks_q.depends import Depends\n"
+        "from django_tasks_q.dependencies.declaration import Depends\n"
         "def make(): ...\n"
         f"del {missing}\n"
         "def func(client: Annotated[int, Depends(make)]): ...\n"

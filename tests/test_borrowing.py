@@ -13,8 +13,8 @@ from django.db import connections, transaction
 
 from django_tasks_q.forks import flush_streams
 from django_tasks_q.models import Job
-from django_tasks_q.worker.report import Report
 from django_tasks_q.worker.streams import dump_stack_on_quit
+from django_tasks_q.worker.subscribers.console import Report
 
 from .conftest import on_one_database
 from .tasksapp import tasks

@@ -9,15 +9,15 @@ from contextlib import ExitStack
 import pytest
 
 from django_tasks_q.models import Job, Worker
-from django_tasks_q.worker import forkserver, protocol
-from django_tasks_q.worker.forkserver import ForkServer, ServerGone, _Server
-from django_tasks_q.worker.protocol import Channel
+from django_tasks_q.worker.children import fork_server, protocol
+from django_tasks_q.worker.children.fork_server import ForkServer, ServerGone, _Server
+from django_tasks_q.worker.children.protocol import Channel
 
 from .conftest import on_one_database
 from .tasksapp import tasks
 from .test_worker import finished, job, outcomes
 
-STARTS = "django_tasks_q.worker.starts"
+STARTS = "django_tasks_q.worker.children.starts"
 
 
 def hardship(project, *apps, **wanted):
@@ -103,7 +103,7 @@ def test_a_child_that_cannot_be_started_costs_no_descriptor(monkeypatch):
     def opened():
         return set(os.listdir("/proc/self/fd"))  # noqa: PTH208
 
-    monkeypatch.setattr(forkserver, "SPARE", 0)
+    monkeypatch.setattr(fork_server, "SPARE", 0)
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     with ExitStack() as fillers:
         # No gap is left below the highest descriptor, which is the first that may not be had.

@@ -17,7 +17,7 @@ from django.test import Client
 from django.utils import timezone
 
 from django_tasks_q import enqueue, schedule, tasks
-from django_tasks_q._framework import InvalidTask, task_backends
+from django_tasks_q.access import request_of
 from django_tasks_q.actions import (
     NAMED,
     Reason,
@@ -29,15 +29,15 @@ from django_tasks_q.actions import (
     run_schedule,
     save_schedule,
 )
-from django_tasks_q.admin import performing
-from django_tasks_q.admin.joblist import TABS, Filters, page_of
+from django_tasks_q.admin import confirmation
+from django_tasks_q.admin.job_list import TABS, Filters, page_of
 from django_tasks_q.admin.verbs import VERBS
 from django_tasks_q.api.filters import FILTERS, filtered, selection_of
-from django_tasks_q.maintenance.schedules import Firings
+from django_tasks_q.compat import InvalidTask, task_backends
+from django_tasks_q.definition.registry import registry
 from django_tasks_q.models import Firing, Job, Progress, Schedule
-from django_tasks_q.registry import registry
-from django_tasks_q.results import task_result
-from django_tasks_q.scope import request_of
+from django_tasks_q.results.mapper import task_result
+from django_tasks_q.scheduling.fire import Firings
 from django_tasks_q.signals import action_performed
 from django_tasks_q.testing import run_jobs
 
@@ -191,7 +191,7 @@ def test_it_never_does_anything_to_itself(monkeypatch: pytest.MonkeyPatch) -> No
     everything = Selection()
     # Even where its id is that of an earlier time, as from a host whose clock is slow.
     early = uuid.UUID(int=1)
-    monkeypatch.setattr("django_tasks_q.backends.needs.uuid7_texts", lambda count: [str(early)])
+    monkeypatch.setattr("django_tasks_q.backends.lazy.uuid7_texts", lambda count: [str(early)])
     asked(person("cancel_job"), "cancel", everything)
     run_jobs(limit=1)
     job = Job.objects.get(pk=early)
@@ -539,7 +539,7 @@ def confirm(client: Client, name: str, **data: Any) -> Any:
 
 @pytest.mark.django_db
 def test_the_admin_offers_it_above_the_cap_and_leads_to_its_page(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(performing, "CAP", 3)
+    monkeypatch.setattr(confirmation, "CAP", 3)
     client = staff("view_job", "retry_job")
     for _ in range(5):
         make_failed(task_name="a")
@@ -559,7 +559,7 @@ def test_the_admin_offers_it_above_the_cap_and_leads_to_its_page(monkeypatch: py
     assert Job.objects.get(task_name="b").status == "FAILED"
     shown = Page(client.get(page(job))).text
     assert "Retry: 5 done. because" in shown
-    monkeypatch.setattr(performing, "COUNTED", 4)
+    monkeypatch.setattr(confirmation, "COUNTED", 4)
     Job.objects.filter(task_name="a").update(status="FAILED")
     again = confirm(client, "retry", matching="status=failed&task=a")
     assert "all at least 4, in the background" in Page(again).text
@@ -572,7 +572,7 @@ def test_the_admin_offers_it_above_the_cap_and_leads_to_its_page(monkeypatch: py
 def test_the_admin_asks_for_the_permission_and_for_a_filter_that_is_one(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(performing, "CAP", 1)
+    monkeypatch.setattr(confirmation, "CAP", 1)
     jobs = [make_failed(task_name=HOSTILE) for _ in range(3)]
     form = {"ids": str(jobs[0].pk), "all": "status=failed", "confirmed": "1", "background": "1"}
     assert confirm(staff("view_job", "cancel_job"), "retry", **form).status_code == 403
@@ -592,7 +592,7 @@ def test_the_admin_asks_for_the_permission_and_for_a_filter_that_is_one(
 def test_where_no_worker_could_do_it_the_admin_does_not_offer_it(
     monkeypatch: pytest.MonkeyPatch, settings: Any
 ) -> None:
-    monkeypatch.setattr(performing, "CAP", 1)
+    monkeypatch.setattr(confirmation, "CAP", 1)
     for _ in range(3):
         make_failed(queue_name="testserver")
     client = staff("view_job", "retry_job")

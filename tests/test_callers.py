@@ -19,13 +19,13 @@ from django.db.backends.utils import CursorWrapper
 from django.test import Client, TestCase
 from django.utils import timezone
 
+from django_tasks_q.lifecycle.outcome import Outcome
+from django_tasks_q.lifecycle.states import FINAL
 from django_tasks_q.models import Job
 from django_tasks_q.models.statistic import FIGURES
-from django_tasks_q.outcomes import Outcome
-from django_tasks_q.states import FINAL
 from django_tasks_q.storage import Claim, storage_for
-from django_tasks_q.storage.operations import PARTS
-from django_tasks_q.storage.postgresql import direct
+from django_tasks_q.storage.orm.operations import PARTS
+from django_tasks_q.storage.postgresql import prepared_session
 from django_tasks_q.storage.session import repeated
 
 from .admin_support import JOBS as ADMIN_JOBS
@@ -293,12 +293,12 @@ def test_jobs_stay_in_the_schema_that_a_backend_chooses(schemas, queue_on_postgr
     monkeypatch.setattr(queue_on_postgres._direct, "is_worker", True)
     with wrapped(TenantWrapper) as connection:
         connection.schema = "one"
-        for _ in range(direct.WARM + 2):  # statements are prepared by then
+        for _ in range(prepared_session.WARM + 2):  # statements are prepared by then
             tasks.noop.enqueue()
         connection.schema = "two"
         tasks.noop.enqueue()
         tasks.noop.enqueue_many([()] * 3)
-        assert in_schema("one") == [("READY", direct.WARM + 2)]
+        assert in_schema("one") == [("READY", prepared_session.WARM + 2)]
         assert in_schema("two") == [("READY", 4)]
         claim = Claim(worker_id=uuid.uuid4(), backend="default", task_names=[tasks.noop.name])
         jobs = queue_on_postgres.claim(claim, 10)
@@ -393,11 +393,11 @@ def test_whoever_watches_djangos_cursors_sees_an_enqueue(watch, monkeypatch):
 
 def test_nobody_watches_a_plain_connection():
     """Without this, all of the above would pass with no fast road at all."""
-    assert not direct.is_watched(connections["postgres"])
+    assert not prepared_session.is_watched(connections["postgres"])
     connection = connections["postgres"]
     connection.cursor = connection.cursor  # what a test case leaves that has forbidden it
     try:
-        assert not direct.is_watched(connection)
+        assert not prepared_session.is_watched(connection)
     finally:
         del connection.cursor
 

@@ -10,14 +10,14 @@ import psutil
 import pytest
 from django.db import transaction
 
-from django_tasks_q import _framework as framework
+from django_tasks_q import compat
 from django_tasks_q.actions import Reason, cancel
 from django_tasks_q.exceptions import WorkerLost
 from django_tasks_q.execution.alarm import Alarm, AlarmControl
 from django_tasks_q.execution.control import Control
+from django_tasks_q.lifecycle.outcome import Failure, Outcome
+from django_tasks_q.lifecycle.states import JobStatus
 from django_tasks_q.models import Attempt, Job
-from django_tasks_q.outcomes import Failure, Outcome
-from django_tasks_q.states import JobStatus
 from django_tasks_q.storage import Claim, storage_for
 from django_tasks_q.testing import run_jobs
 
@@ -34,9 +34,9 @@ def told():
     def receiver(task_result, **kwargs):
         heard.append((task_result.id, str(task_result.status)))
 
-    framework.task_finished.connect(receiver)
+    compat.task_finished.connect(receiver)
     yield heard
-    framework.task_finished.disconnect(receiver)
+    compat.task_finished.disconnect(receiver)
 
 
 def claimed(alias, task=tasks.noop, **using):
@@ -60,7 +60,7 @@ def test_a_waiting_job_is_cancelled_at_once(storage_alias, told):
     assert (found.status, found.error_code, found.cancel_reason) == ("CANCELLED", "CANCELLED", "not wanted")
     assert found.finished_at is not None
     result.refresh()
-    assert result.status == framework.TaskResultStatus.FAILED
+    assert result.status == compat.TaskResultStatus.FAILED
     assert result.errors[0].exception_class_path == "django_tasks_q.exceptions.JobCancelled"
     assert sorted(told) == sorted([(result.id, "FAILED"), (later.id, "FAILED")])
 

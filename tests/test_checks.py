@@ -6,8 +6,8 @@ import pytest
 from django.core.checks import run_checks
 from django.db import connections
 
-from django_tasks_q import _framework as framework
-from django_tasks_q import checks, registry
+from django_tasks_q import checks, compat
+from django_tasks_q.definition.task import registry
 
 
 @pytest.fixture
@@ -31,7 +31,7 @@ def test_a_good_configuration_has_nothing_to_say():
 def test_a_bare_backend_is_a_whole_configuration(settings):
     settings.TASKS = {"default": {"BACKEND": "django_tasks_q.backends.DatabaseBackend"}}
     assert found() == {}
-    assert framework.task_backends["default"].queues == set()
+    assert compat.task_backends["default"].queues == set()
 
 
 def test_an_unknown_option_is_an_error_with_a_suggestion(backend):
@@ -115,7 +115,7 @@ CHECK = (
 def test_an_app_that_is_not_installed_is_an_error(tmp_path):
     # The framework's own check asks the backend; the backport's does so once it is installed itself.
     installed = [] if django.VERSION >= (6, 0) else ["django_tasks"]
-    use = "import django_tasks_q._framework\n"
+    use = "import django_tasks_q.compat\n"
     done = project(tmp_path, installed, use + CHECK)
     assert "django_tasks_q.E001" in done.stderr
     assert "Add 'django_tasks_q' to INSTALLED_APPS" in done.stderr
@@ -157,7 +157,8 @@ def make_app(tmp_path, name, files):
 
 ONE_TASK = "from django_tasks_q import task\n@task\ndef {}(): pass\n"
 NAMES = (
-    "import django; django.setup(); from django_tasks_q.registry import registry; print(*registry.names())"
+    "import django; django.setup(); "
+    "from django_tasks_q.definition.registry import registry; print(*registry.names())"
 )
 BROKEN = {
     "missing": (

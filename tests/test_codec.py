@@ -13,8 +13,8 @@ from django.utils.safestring import mark_safe
 from django.utils.text import format_lazy
 from django.utils.translation import gettext_lazy
 
-from django_tasks_q import codec
 from django_tasks_q.exceptions import UnserializableValue, UnstorableValue
+from django_tasks_q.payload import codec
 
 
 def nested(depth):

@@ -18,10 +18,10 @@ from django.utils import timezone
 
 from django_tasks_q import task
 from django_tasks_q.api.serializers import JobSerializer
-from django_tasks_q.management import deeds, looks
+from django_tasks_q.definition.registry import registry
+from django_tasks_q.management import actions, reports
 from django_tasks_q.models import Job, Progress, Queue, Statistic, Worker
-from django_tasks_q.registry import registry
-from django_tasks_q.worker.beat import Beat
+from django_tasks_q.worker.heartbeat_file import Beat
 
 from .admin_support import make_failed, make_job, make_worker
 from .conftest import on_one_database
@@ -158,7 +158,7 @@ def test_jobs_are_retried_cancelled_and_discarded(capsys):
 
 @pytest.mark.django_db
 def test_all_that_filters_find_are_retried_slice_by_slice(capsys, monkeypatch):
-    monkeypatch.setattr(deeds, "SLICE", 2)
+    monkeypatch.setattr(actions, "SLICE", 2)
     for _ in range(5):
         make_failed(task_name="a.task")
     make_failed(task_name="b.task")
@@ -185,7 +185,7 @@ def test_jobs_that_a_verb_cannot_change_keep_it_from_no_others(capsys, more):
 
 @pytest.mark.django_db
 def test_all_jobs_are_found_in_small_slices_however_rare_they_are(capsys, monkeypatch):
-    monkeypatch.setattr(deeds, "SLICE", 2)
+    monkeypatch.setattr(actions, "SLICE", 2)
     monkeypatch.setattr(import_module("django_tasks_q.actions.matching"), "REACH", 3)
     for number in range(20):
         make_job(task_name="rare" if number % 7 == 6 else "frequent", priority=number % 3)
@@ -413,7 +413,7 @@ def test_health_has_exit_codes(capsys, monkeypatch):
     def broken():
         raise OperationalError("the server is\ngone")
 
-    monkeypatch.setattr(looks, "_workers", broken)
+    monkeypatch.setattr(reports, "_workers", broken)
     status, shown = ended(capsys, "tasks", "health", "--json")
     assert (status, json.loads(shown)["well"]) == (2, None)
 

@@ -17,12 +17,12 @@ from django.utils import timezone
 
 from django_tasks_q import actions
 from django_tasks_q.conf import Options
+from django_tasks_q.lifecycle.outcome import Outcome
+from django_tasks_q.lifecycle.states import FINAL
 from django_tasks_q.maintenance.rescue import rescue
 from django_tasks_q.models import Attempt, Job, Queue, Schedule, Worker
-from django_tasks_q.outcomes import Outcome
-from django_tasks_q.states import FINAL
 from django_tasks_q.storage import Claim, storage_for
-from django_tasks_q.storage.postgresql import hints
+from django_tasks_q.storage.postgresql import notifications
 
 from .admin_support import make_failed, make_job
 from .hardship import tasks as hard
@@ -232,7 +232,7 @@ def test_a_flood_of_hints_is_no_flood_of_queries(project, tmp_path):
     flood = (
         "SELECT count(pg_notify(%s, number::text)) FROM generate_series(%s::int, %s::int + 199999) AS number"
     )
-    channel = hints.channel("default")
+    channel = notifications.channel("default")
     with project.worker("--processes", "1"), stuck_listener(project):
         tasks.noop.enqueue().get(timeout=20)
         before, began_at = claims.stat().st_size, time.monotonic()
@@ -262,7 +262,7 @@ def test_a_flood_of_hints_is_no_flood_of_queries(project, tmp_path):
 def stuck_listener(project):
     """Somebody who listens and takes nothing, so that the server has to keep all hints."""
     with psycopg.connect(project.database_url) as stuck:
-        stuck.execute(f'LISTEN "{hints.channel("default")}"')
+        stuck.execute(f'LISTEN "{notifications.channel("default")}"')
         stuck.commit()
         stuck.execute("SELECT 1")
         yield
@@ -270,7 +270,7 @@ def stuck_listener(project):
 
 @on_postgres
 def test_a_hint_that_fails_is_no_failure_of_the_enqueue(queue_on_postgres, monkeypatch):
-    monkeypatch.setattr(hints, "channel", lambda backend: "too long" * 10)
+    monkeypatch.setattr(notifications, "channel", lambda backend: "too long" * 10)
     queue_on_postgres._hinter.sent_at.clear()
     in_autocommit = tasks.add.enqueue(1)
     queue_on_postgres._hinter.sent_at.clear()
@@ -287,13 +287,13 @@ def test_a_hint_that_fails_is_no_failure_of_the_enqueue(queue_on_postgres, monke
 class ReplicaRouter:
     """Reads go to a database that cannot be reached."""
 
-    def db_for_read(self, model, **hints):
+    def db_for_read(self, model, **notifications):
         return "replica"
 
-    def db_for_write(self, model, **hints):
+    def db_for_write(self, model, **notifications):
         return "postgres"
 
-    def allow_relation(self, one, other, **hints):
+    def allow_relation(self, one, other, **notifications):
         return True
 
 

@@ -18,8 +18,8 @@ import psycopg
 import pytest
 
 from django_tasks_q.demo.database import configuration
+from django_tasks_q.lifecycle.states import JobStatus
 from django_tasks_q.models import Job
-from django_tasks_q.states import JobStatus
 
 from .project import ROOT, wait_for
 

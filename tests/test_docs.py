@@ -14,22 +14,22 @@ import pytest
 from django.core.management.base import BaseCommand
 
 import django_tasks_q
-from django_tasks_q import Backoff, actions, exceptions, outcomes
-from django_tasks_q import _framework as framework
+from django_tasks_q import Backoff, actions, compat, exceptions
 from django_tasks_q.conf import Options
-from django_tasks_q.definition import Task
+from django_tasks_q.definition.options import TaskOptions, UsingOptions
+from django_tasks_q.definition.task import Task
 from django_tasks_q.demo.cli import parser as demo_parser
 from django_tasks_q.execution import endings
 from django_tasks_q.execution.context import TaskContext
+from django_tasks_q.lifecycle import outcome
+from django_tasks_q.lifecycle.retry import OnLost
+from django_tasks_q.lifecycle.states import FINAL, TRANSITIONS, JobStatus
 from django_tasks_q.management.commands.prune_tasks import Command as PruneTasks
 from django_tasks_q.management.commands.runworker import Command
 from django_tasks_q.models import Attempt, Job
 from django_tasks_q.models.job import JobQuerySet
-from django_tasks_q.policy import OnLost
-from django_tasks_q.results import STATUS
-from django_tasks_q.states import FINAL, TRANSITIONS, JobStatus
+from django_tasks_q.results.mapper import STATUS
 from django_tasks_q.storage import Storage
-from django_tasks_q.task_options import TaskOptions, UsingOptions
 
 pytestmark = pytest.mark.once  # text beside text
 
@@ -156,14 +156,14 @@ def test_every_state_and_what_the_framework_calls_it_is_there():
 
 def test_every_outcome_of_an_attempt_is_there():
     assert first_column(section("reference/states.md", "## Outcomes of an attempt")) == [
-        *outcomes.AttemptOutcome
+        *outcome.AttemptOutcome
     ]
 
 
 def test_every_error_code_is_there():
-    codes = {value for module in (endings, outcomes) for name, value in vars(module).items() if name == value}
+    codes = {value for module in (endings, outcome) for name, value in vars(module).items() if name == value}
     codes.add(Options().default_error_code)
-    codes |= set(re.findall(r'"([A-Z_]+)"', inspect.getsource(outcomes.Outcome.crashed)))
+    codes |= set(re.findall(r'"([A-Z_]+)"', inspect.getsource(outcome.Outcome.crashed)))
     assert set(first_column(section("reference/states.md", "## Error codes"))) == codes
 
 
@@ -211,7 +211,7 @@ def test_every_flag_of_prune_tasks_is_there():
 
 def test_every_signal_is_there():
     table = first_column(section("reference/tasks.md", "## Signals"))
-    assert set(table) == {name for name in framework.__all__ if name.startswith("task_")} - {"task_backends"}
+    assert set(table) == {name for name in compat.__all__ if name.startswith("task_")} - {"task_backends"}
 
 
 def test_every_name_of_the_package_is_told_of():

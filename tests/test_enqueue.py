@@ -11,13 +11,13 @@ from django.test.utils import CaptureQueriesContext
 from hypothesis import given
 from hypothesis import strategies as st
 
-from django_tasks_q import _framework as framework
+from django_tasks_q import compat
+from django_tasks_q.definition.result import TaskResult
 from django_tasks_q.models import Job
 from django_tasks_q.models.identifiers import uuid7, uuid7_texts
-from django_tasks_q.parameters import Parameters
-from django_tasks_q.results import TaskResult
+from django_tasks_q.payload.signature import Parameters
 from django_tasks_q.storage import storage_for
-from django_tasks_q.storage.postgresql import direct
+from django_tasks_q.storage.postgresql import prepared_session
 
 from .tasksapp import tasks
 
@@ -85,11 +85,11 @@ def test_statements_are_prepared_once_a_session_is_warm(storage_alias):
     if storage_alias != "postgres":
         pytest.skip("only PostgreSQL prepares")
     connections[storage_alias].close()
-    for count in range(direct.WARM + 3):
+    for count in range(prepared_session.WARM + 3):
         tasks.noop.enqueue()
         with connections[storage_alias].cursor() as cursor:
             cursor.execute("SELECT count(*) FROM pg_prepared_statements WHERE statement LIKE '%INSERT INTO%'")
-            assert cursor.fetchone()[0] == (count >= direct.WARM)
+            assert cursor.fetchone()[0] == (count >= prepared_session.WARM)
 
 
 def test_a_session_in_a_broken_transaction_takes_no_job(storage_alias):
@@ -102,7 +102,7 @@ def test_a_session_in_a_broken_transaction_takes_no_job(storage_alias):
 def test_forgotten_statements_are_prepared_again(storage_alias):
     if storage_alias != "postgres":
         pytest.skip("only PostgreSQL prepares")
-    for _ in range(direct.WARM + 3):
+    for _ in range(prepared_session.WARM + 3):
         tasks.noop.enqueue()
     storage = storage_for(storage_alias)
     with storage._direct.cursor() as cursor:
@@ -153,31 +153,31 @@ def test_receivers_get_complete_results(storage_alias):
     def receiver(task_result, **kwargs):
         seen.append((task_result.id, task_result.args, task_result.task.name))
 
-    framework.task_enqueued.connect(receiver)
+    compat.task_enqueued.connect(receiver)
     try:
         one, two = tasks.add.enqueue_many([(1,), (2,)])
     finally:
-        framework.task_enqueued.disconnect(receiver)
+        compat.task_enqueued.disconnect(receiver)
     assert seen == [(one.id, [1], tasks.add.name), (two.id, [2], tasks.add.name)]
 
 
 @pytest.mark.parametrize("name", ["task_enqueued", "task_started", "task_finished"])
 def test_a_signal_is_heard_by_a_receiver_and_by_a_log(name, caplog):
-    signal = getattr(framework, name)
-    caplog.set_level("WARNING", logger=framework._signals.logger.name)
-    assert not framework.is_heard(signal)
+    signal = getattr(compat, name)
+    caplog.set_level("WARNING", logger=compat._signals.logger.name)
+    assert not compat.is_heard(signal)
 
     def receiver(**kwargs):
         pass
 
     signal.connect(receiver)
     try:
-        assert framework.is_heard(signal)
+        assert compat.is_heard(signal)
     finally:
         signal.disconnect(receiver)
-    assert not framework.is_heard(signal)
-    with caplog.at_level("DEBUG", logger=framework._signals.logger.name):
-        assert framework.is_heard(signal)
+    assert not compat.is_heard(signal)
+    with caplog.at_level("DEBUG", logger=compat._signals.logger.name):
+        assert compat.is_heard(signal)
 
 
 def test_what_is_deferred_is_made_once():

@@ -8,11 +8,12 @@ import pytest
 from django.db import DatabaseError, Error, connections, transaction
 from django.test.utils import CaptureQueriesContext
 
+from django_tasks_q.lifecycle.outcome import Failure, Outcome
+from django_tasks_q.lifecycle.states import JobStatus
 from django_tasks_q.models import Job
-from django_tasks_q.outcomes import Failure, Outcome
-from django_tasks_q.states import JobStatus
 from django_tasks_q.storage import Claim, storage_for
-from django_tasks_q.storage.postgresql import direct, verbs
+from django_tasks_q.storage.postgresql import prepared_session
+from django_tasks_q.storage.postgresql import storage as postgresql
 
 from .test_storage import add, attempts, claim, failure, row, success, take
 
@@ -163,7 +164,7 @@ def test_an_exchange_that_lost_to_a_concurrent_one_is_made_again(postgres, monke
 
 
 def test_a_worker_goes_on_behind_its_last_claim_and_comes_back(postgres, monkeypatch):
-    monkeypatch.setattr(verbs, "KEEP_ON", 3600.0)
+    monkeypatch.setattr(postgresql, "KEEP_ON", 3600.0)
     for _ in range(4):
         add(postgres)
     assert len(postgres.claim(CLAIM, 2)) == 2
@@ -174,7 +175,7 @@ def test_a_worker_goes_on_behind_its_last_claim_and_comes_back(postgres, monkeyp
 
 
 def test_what_is_more_urgent_waits_a_moment_and_no_longer(postgres, monkeypatch):
-    monkeypatch.setattr(verbs, "KEEP_ON", 0.0)
+    monkeypatch.setattr(postgresql, "KEEP_ON", 0.0)
     for _ in range(4):
         add(postgres)
     assert len(postgres.claim(CLAIM, 2)) == 2
@@ -183,7 +184,7 @@ def test_what_is_more_urgent_waits_a_moment_and_no_longer(postgres, monkeypatch)
 
 
 def test_behind_a_pooler_nothing_stays_with_a_session(postgres, monkeypatch):
-    monkeypatch.setattr(direct.Direct, "_is_direct", lambda self, raw: False)
+    monkeypatch.setattr(prepared_session.Direct, "_is_direct", lambda self, raw: False)
     job, _ = take(postgres), add(postgres)
     assert not postgres.exchange([success(job)], CLAIM, 1).is_flying
     with connections["postgres"].cursor() as cursor:

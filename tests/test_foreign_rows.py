@@ -12,15 +12,16 @@ from django.db import OperationalError, connections
 from django.test import Client
 from django.utils import timezone
 
-from django_tasks_q import actions, codec, task
-from django_tasks_q._framework import task_backends
+from django_tasks_q import actions, task
 from django_tasks_q.api import schedules as api_schedules
 from django_tasks_q.api import stats
 from django_tasks_q.api.schema import _made
-from django_tasks_q.descriptions import described
-from django_tasks_q.management.printing import on_terminal
+from django_tasks_q.compat import task_backends
+from django_tasks_q.management.output import on_terminal
 from django_tasks_q.models import Job, LogLine, Progress
-from django_tasks_q.schemas import arguments_schema
+from django_tasks_q.monitoring.descriptions import described
+from django_tasks_q.payload import codec
+from django_tasks_q.payload.schema import arguments_schema
 
 from .admin_support import JOBS as ADMIN_JOBS
 from .admin_support import make_attempt

@@ -5,12 +5,12 @@ from types import SimpleNamespace
 
 import pytest
 
+from django_tasks_q.lifecycle.states import JobStatus
 from django_tasks_q.models import Job
-from django_tasks_q.states import JobStatus
-from django_tasks_q.worker import gathering
-from django_tasks_q.worker.doorbells import Doorbells
-from django_tasks_q.worker.gathering import LONGEST, Gathering
-from django_tasks_q.worker.parent import Parent
+from django_tasks_q.worker import batching
+from django_tasks_q.worker.batching import LONGEST, Gathering
+from django_tasks_q.worker.subscribers.waiters import Doorbells
+from django_tasks_q.worker.supervisor import Parent
 
 from .tasksapp import tasks
 from .test_pool import children, claimed, fed, pool  # noqa: F401 - fixtures
@@ -25,7 +25,7 @@ def clock(monkeypatch):
             return self.now
 
     clock = Clock()
-    monkeypatch.setattr(gathering, "time", clock)
+    monkeypatch.setattr(batching, "time", clock)
     return clock
 
 

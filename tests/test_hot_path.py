@@ -14,16 +14,16 @@ from django.db import connections
 from django.test import TransactionTestCase
 from django.utils import timezone
 
-from django_tasks_q import _framework as framework
-from django_tasks_q.execution import sessions
+from django_tasks_q import compat
+from django_tasks_q.execution import altered_sessions
 from django_tasks_q.execution.alarm import Alarm, AlarmControl
 from django_tasks_q.execution.runner import Runner
+from django_tasks_q.lifecycle.outcome import Outcome
 from django_tasks_q.models.identifiers import uuid7
-from django_tasks_q.moments import microseconds
-from django_tasks_q.outcomes import Outcome
 from django_tasks_q.storage import Claim, ClaimedJob, storage_for
-from django_tasks_q.worker import protocol
-from django_tasks_q.worker.record import record
+from django_tasks_q.storage.timestamps import microseconds
+from django_tasks_q.worker.children import protocol
+from django_tasks_q.worker.outcome_writer import record
 
 from .tasksapp import tasks
 
@@ -67,15 +67,13 @@ def claimed():
 @pytest.fixture(autouse=True)
 def nobody_listens(caplog):
     # Where Django logs each job, as it does from 6.0 on unless told otherwise, that costs more than the rest.
-    caplog.set_level("WARNING", logger=framework._signals.logger.name)
-    assert not any(
-        map(framework.is_heard, (framework.task_enqueued, framework.task_started, framework.task_finished))
-    )
+    caplog.set_level("WARNING", logger=compat._signals.logger.name)
+    assert not any(map(compat.is_heard, (compat.task_enqueued, compat.task_started, compat.task_finished)))
 
 
 def test_a_child_runs_a_job(monkeypatch):
     # Where tasks have used a database, connections are looked after, which is not counted here.
-    monkeypatch.setattr(sessions, "_opened", weakref.WeakSet())
+    monkeypatch.setattr(altered_sessions, "_opened", weakref.WeakSet())
     runner, alarm = Runner(tasks.add.get_backend(), str(uuid.uuid4())), Alarm()
     hooks = AlarmControl(alarm, 30.0)
     jobs = [claimed() for _ in range(JOBS)]

@@ -7,8 +7,8 @@ from django.db import connections
 from django.test.utils import CaptureQueriesContext
 
 from django_tasks_q.storage import storage_for
-from django_tasks_q.worker import duties as duties_module
-from django_tasks_q.worker.duties import Duties
+from django_tasks_q.worker import maintenance as duties_module
+from django_tasks_q.worker.maintenance import Duties
 
 from .tasksapp import tasks
 

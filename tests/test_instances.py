@@ -6,9 +6,9 @@ import pytest
 from django.db import OperationalError, connections
 from django.test.utils import CaptureQueriesContext
 
-from django_tasks_q.annotations import converters
 from django_tasks_q.exceptions import UnstorableValue
 from django_tasks_q.models import Job
+from django_tasks_q.payload.annotations import converters
 from django_tasks_q.testing import run_jobs
 
 from .attempts import tasks

@@ -10,7 +10,7 @@ import pytest
 from django.core import mail
 from django.utils.log import AdminEmailHandler
 
-from django_tasks_q import _framework as framework
+from django_tasks_q import compat
 from django_tasks_q.actions import cancel
 from django_tasks_q.backends import ImmediateBackend
 from django_tasks_q.models import Job
@@ -21,7 +21,7 @@ from .conftest import on_one_database
 from .tasksapp import tasks
 from .test_worker import finished
 
-LOGGER = framework._signals.logger.name
+LOGGER = compat._signals.logger.name
 
 
 @pytest.fixture
@@ -51,12 +51,12 @@ def test_a_failure_is_logged_once_with_the_exception_and_the_frames_of_the_task(
     def listen(sender, task_result, exception=None, **kwargs):
         told.append((exception, sys.exc_info()[1]))
 
-    framework.task_finished.connect(listen)
+    compat.task_finished.connect(listen)
     try:
         result = tasks.fail.enqueue("on purpose")
         run_jobs()
     finally:
-        framework.task_finished.disconnect(listen)
+        compat.task_finished.disconnect(listen)
     (record,) = [record for record in records(caplog) if "state=FAILED" in record.getMessage()]
     kind, error, frames = record.exc_info
     assert (record.levelname, kind, str(error)) == ("ERROR", ValueError, "on purpose")

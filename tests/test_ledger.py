@@ -6,19 +6,19 @@ from types import SimpleNamespace
 
 import pytest
 
-from django_tasks_q.maintenance.strays import give_back_strays
+from django_tasks_q.lifecycle.outcome import Outcome
+from django_tasks_q.lifecycle.states import JobStatus
+from django_tasks_q.maintenance.orphans import give_back_strays
 from django_tasks_q.models.statistic import Statistic
-from django_tasks_q.outcomes import Outcome
-from django_tasks_q.states import JobStatus
 from django_tasks_q.storage import Orders, storage_for
+from django_tasks_q.worker.children.pool import Pool
+from django_tasks_q.worker.children.protocol import Channel
+from django_tasks_q.worker.completer import Ledger
 from django_tasks_q.worker.config import WorkerConfig
-from django_tasks_q.worker.doorbells import Doorbells
-from django_tasks_q.worker.intake import Intake
-from django_tasks_q.worker.ledger import Ledger
-from django_tasks_q.worker.pool import Pool
-from django_tasks_q.worker.protocol import Channel
-from django_tasks_q.worker.report import Report
-from django_tasks_q.worker.tally import Tally
+from django_tasks_q.worker.fetcher import Intake
+from django_tasks_q.worker.subscribers.console import Report
+from django_tasks_q.worker.subscribers.metrics import Tally
+from django_tasks_q.worker.subscribers.waiters import Doorbells
 
 from .conftest import on_one_database
 from .tasksapp import tasks
@@ -129,7 +129,7 @@ def test_an_attempt_that_begins_as_the_last_one_ends_is_the_workers_own(project,
     """Nobody gives it back as one that the worker was never told of, however often it looks."""
     project.env |= {
         "EXTRA_APPS": '["tests.hardship"]',
-        "HARDSHIP": '{"constants": {"django_tasks_q.worker.duties.STRAYS": 0.0}, "executor": "process"}',
+        "HARDSHIP": '{"constants": {"django_tasks_q.worker.maintenance.STRAYS": 0.0}, "executor": "process"}',
     }
     go = tmp_path / "go"
     marks = [tmp_path / f"mark{number}" for number in range(2)]

@@ -6,8 +6,8 @@ from unittest import TestCase
 import pytest
 from django.utils.log import CallbackFilter, RequireDebugFalse, RequireDebugTrue
 
-from django_tasks_q import _framework as framework
-from django_tasks_q.log_interest import is_wanted
+from django_tasks_q import compat
+from django_tasks_q.loggers import is_wanted
 
 from .tasksapp import tasks
 
@@ -90,7 +90,7 @@ def test_without_any_handler_warnings_go_to_the_last_resort(logger):
 def default_logging(settings):
     """Django's own, as production has it: only the console's handler, for DEBUG, and the one for errors."""
     settings.DEBUG = False
-    found = framework._signals.logger
+    found = compat._signals.logger
     assert found.name in ("django.tasks", "django_tasks")
     before = found.handlers, found.propagate, found.level
     found.setLevel("INFO")
@@ -104,26 +104,26 @@ def default_logging(settings):
     found.handlers, found.propagate, found.level = before
 
 
-SIGNALS = (framework.task_started, framework.task_finished)
+SIGNALS = (compat.task_started, compat.task_finished)
 
 
 def test_no_signal_of_a_job_is_put_together_for_records_that_nobody_gets(default_logging, settings):
     default_logging()
-    assert not any(map(framework.is_heard, SIGNALS))
+    assert not any(map(compat.is_heard, SIGNALS))
     settings.DEBUG = True
-    assert all(map(framework.is_heard, SIGNALS))
+    assert all(map(compat.is_heard, SIGNALS))
 
 
 def test_handlers_that_come_later_hear_of_jobs(default_logging):
     found = default_logging()
-    assert not framework.is_heard(framework.task_started)
+    assert not compat.is_heard(compat.task_started)
     with TestCase().assertLogs(found, "INFO") as logs:
-        assert framework.is_heard(framework.task_started)
+        assert compat.is_heard(compat.task_started)
         found.info("x")
     assert len(logs.records) == 1
-    assert not framework.is_heard(framework.task_started)
+    assert not compat.is_heard(compat.task_started)
     found.addHandler(Kept(logging.INFO))
-    assert framework.is_heard(framework.task_started)
+    assert compat.is_heard(compat.task_started)
 
 
 @pytest.mark.django_db
@@ -131,7 +131,7 @@ def test_caplog_has_what_a_job_logs(caplog, settings):
     settings.DEBUG = False
     from django_tasks_q.testing import run_jobs
 
-    caplog.set_level("INFO", framework._signals.logger.name)
+    caplog.set_level("INFO", compat._signals.logger.name)
     tasks.noop.enqueue()
     run_jobs()
-    assert [record.name for record in caplog.records].count(framework._signals.logger.name) == 2
+    assert [record.name for record in caplog.records].count(compat._signals.logger.name) == 2

@@ -3,7 +3,7 @@ from datetime import UTC, datetime, timedelta, timezone
 import pytest
 from django.utils import timezone as zones
 
-from django_tasks_q.moments import microseconds, moment
+from django_tasks_q.storage.timestamps import microseconds, moment
 
 
 @pytest.mark.parametrize(

@@ -13,8 +13,8 @@ from django.db import transaction
 from django_tasks_q.models import Job, LogLine, Progress
 from django_tasks_q.storage import LogNote, ProgressNote, storage_for
 from django_tasks_q.testing import run_jobs
-from django_tasks_q.worker import notepad
-from django_tasks_q.worker.notepad import NotePad
+from django_tasks_q.worker.subscribers import progress as progress_module
+from django_tasks_q.worker.subscribers.progress import NotePad
 
 from .conftest import on_one_database
 from .seedapp import tasks
@@ -199,16 +199,16 @@ def note(number):
 def test_notes_that_are_refused_keep_nobody_up(caplog, monkeypatch):
     from django.db import IntegrityError, OperationalError
 
-    monkeypatch.setattr(notepad, "PAUSE", 60)  # longer than this test takes on the busiest machine
+    monkeypatch.setattr(progress_module, "PAUSE", 60)  # longer than this test takes on the busiest machine
     pad = NotePad()
-    for number in range(notepad.BATCH + 1):
+    for number in range(progress_module.BATCH + 1):
         pad.append(note(number))
-    assert 0 < pad.seconds_to_next <= notepad.PAUSE
+    assert 0 < pad.seconds_to_next <= progress_module.PAUSE
     storage = Refusing(IntegrityError("gone"))
     pad.write(storage, now=False)
     assert storage.batches == []  # there may be more to write with them
     pad.write(storage, now=True)
-    assert storage.batches == [notepad.BATCH, 1]
+    assert storage.batches == [progress_module.BATCH, 1]
     assert pad.seconds_to_next == float("inf")
     assert "refused" in caplog.text
 
@@ -224,7 +224,7 @@ def test_notes_that_are_refused_keep_nobody_up(caplog, monkeypatch):
 
 def test_the_pad_is_bounded():
     pad = NotePad()
-    for number in range(notepad.MOST + 5):
+    for number in range(progress_module.MOST + 5):
         pad.append(note(number))
-    assert len(pad._notes) == notepad.MOST
+    assert len(pad._notes) == progress_module.MOST
     assert pad._notes[0].job_id.int == 5

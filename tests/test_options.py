@@ -8,8 +8,8 @@ import pytest
 from django_tasks_q import BoundTask, Depends, TaskFailure, task
 from django_tasks_q.backends import DatabaseBackend
 from django_tasks_q.conf import Options
+from django_tasks_q.definition.registry import Registry
 from django_tasks_q.exceptions import DuplicateTask, TaskNotRegistered
-from django_tasks_q.registry import Registry
 from django_tasks_q.validation import kept_seconds
 
 from .tasksapp import tasks
@@ -200,7 +200,7 @@ def test_a_route_gives_what_a_task_leaves_open(settings):
         "routed.*": {"queue_name": "first", "max_retries": 4},
         "routed.by*": {"queue_name": "second", "timeout": 5},
     }}})  # fmt: skip
-    from django_tasks_q.routes import routed
+    from django_tasks_q.definition.routing import routed
 
     options = routed("routed.by.name", backend.settings.routes)
     assert options == {"queue_name": "first", "max_attempts": 5, "timeout": 5.0}

@@ -6,8 +6,8 @@ from types import FunctionType
 
 import pytest
 
-from django_tasks_q.worker import patience
-from django_tasks_q.worker.patience import Patience, Unanswered
+from django_tasks_q.worker import database_timeout
+from django_tasks_q.worker.database_timeout import Patience, Unanswered
 
 
 def wait(seconds):
@@ -22,7 +22,7 @@ ask = FunctionType(wait.__code__, {"__name__": "django_tasks_q.storage.anything"
 
 @pytest.fixture
 def short(monkeypatch):
-    monkeypatch.setattr(patience, "AGAIN", 0.02)
+    monkeypatch.setattr(database_timeout, "AGAIN", 0.02)
     handler = signal.getsignal(signal.SIGALRM)
     made = Patience()
     made.seconds = 0.05

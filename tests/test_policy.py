@@ -4,7 +4,7 @@ import pytest
 
 from django_tasks_q import Backoff
 from django_tasks_q.exceptions import TaskTimeout
-from django_tasks_q.policy import RetryRule, checked_matchers, matches
+from django_tasks_q.lifecycle.retry import RetryRule, checked_matchers, matches
 
 
 def waits(backoff, count=4):

@@ -10,22 +10,22 @@ import pytest
 from django.utils import timezone
 
 from django_tasks_q.conf import Options
-from django_tasks_q.moments import DatabaseClock, boot_time, microseconds
-from django_tasks_q.outcomes import AttemptOutcome, Outcome
-from django_tasks_q.states import JobStatus
+from django_tasks_q.lifecycle.outcome import AttemptOutcome, Outcome
+from django_tasks_q.lifecycle.states import JobStatus
 from django_tasks_q.storage import ClaimedJob
-from django_tasks_q.worker import handle as handle_module
-from django_tasks_q.worker import protocol, single
-from django_tasks_q.worker.board import OVER, Board, open_memory
-from django_tasks_q.worker.forkserver import Pipes
-from django_tasks_q.worker.groups import BACKLOG_BYTES, FRAME_BYTES, Group
-from django_tasks_q.worker.pool import Pool
-from django_tasks_q.worker.protocol import Channel
-from django_tasks_q.worker.recycling import Recycling
-from django_tasks_q.worker.several import RESPONSE_TIMEOUT, Several
-from django_tasks_q.worker.single import Single
-from django_tasks_q.worker.starts import MAX_FAILURES
-from django_tasks_q.worker.telling import Ending
+from django_tasks_q.storage.timestamps import DatabaseClock, boot_time, microseconds
+from django_tasks_q.worker.children import parent_side as handle_module
+from django_tasks_q.worker.children import process_parent, protocol
+from django_tasks_q.worker.children.concurrent_parent import RESPONSE_TIMEOUT, Several
+from django_tasks_q.worker.children.fork_server import Pipes
+from django_tasks_q.worker.children.pool import Pool
+from django_tasks_q.worker.children.process_parent import Single
+from django_tasks_q.worker.children.protocol import Channel
+from django_tasks_q.worker.children.recycling import Recycling
+from django_tasks_q.worker.children.shared_memory import OVER, Board, open_memory
+from django_tasks_q.worker.children.starts import MAX_FAILURES
+from django_tasks_q.worker.executor_groups import BACKLOG_BYTES, FRAME_BYTES, Group
+from django_tasks_q.worker.subscribers.finished_signals import Ending
 
 KILLED = 9  # as waitpid() reports SIGKILL
 
@@ -127,7 +127,7 @@ def test_jobs_behind_a_long_one_are_taken_back_and_go_to_another(pool, children)
     for job in quick.jobs():
         quick.take_token()
         quick.answer(job)
-    slow.handle.since = time.monotonic() - 2 * single.PATIENCE
+    slow.handle.since = time.monotonic() - 2 * process_parent.PATIENCE
     assert len(pool.receive()) == 3
     assert (len(slow.handle.sent), len(pool.groups[0].backlog)) == (1, 2)
     with pytest.raises(BlockingIOError):
@@ -142,7 +142,7 @@ def test_a_child_that_jobs_were_taken_from_gets_none_until_it_has_noticed(pool, 
     pool.groups[0].backlog.extend(claimed() for _ in range(4))
     pool.feed()
     slow.take_token()
-    slow.handle.since = quick.handle.since = time.monotonic() - 2 * single.PATIENCE
+    slow.handle.since = quick.handle.since = time.monotonic() - 2 * process_parent.PATIENCE
     quick.take_token()
     pool.receive()
     assert slow.handle.dropping
@@ -269,11 +269,11 @@ def test_the_time_to_begin_counts_from_when_a_job_has_left(pool, children):
     pool.feed()
     assert child.handle.channel.unsent > 1_000_000
     while child.handle.channel.has_unsent:
-        child.handle.since = late(2 * single.PATIENCE)
+        child.handle.since = late(2 * process_parent.PATIENCE)
         child.jobs()  # makes room for the next piece
         pool.receive()
         assert len(child.handle.sent) == 1
-    child.handle.since = late(2 * single.PATIENCE)
+    child.handle.since = late(2 * process_parent.PATIENCE)
     pool.receive()
     assert (len(child.handle.sent), pool.waiting) == (0, 1)
 
@@ -284,7 +284,7 @@ def test_a_child_that_reads_nothing_of_a_job_does_not_keep_it(pool, children):
     pool.add([large(2_000_000)])
     pool.feed()
     pool.receive()
-    child.handle.since = late(2 * single.PATIENCE)
+    child.handle.since = late(2 * process_parent.PATIENCE)
     pool.receive()
     assert (len(child.handle.sent), pool.waiting) == (0, 1)
 
@@ -304,13 +304,13 @@ def test_a_child_that_began_none_of_its_jobs_has_longer_for_the_next(pool, child
         child.jobs()
         child.channel.send(protocol.DROPPED)
         pool.receive()
-    assert waited == [single.PATIENCE * 2**times for times in range(4)]
+    assert waited == [process_parent.PATIENCE * 2**times for times in range(4)]
     pool.feed()
     (job,) = child.jobs()
     child.take_token()
     child.answer(job)
     pool.receive()
-    assert child.handle.patience == single.PATIENCE
+    assert child.handle.patience == process_parent.PATIENCE
 
 
 def test_the_parent_claims_less_where_calls_are_large(pool, children):
@@ -381,7 +381,7 @@ def test_a_job_does_not_wait_for_a_child_that_is_busy_with_something_else(pool, 
     pool.groups[0].backlog.append(claimed())
     assert fed(pool) == 1
     free.handle.ready = True
-    busy.handle.since = time.monotonic() - 2 * single.PATIENCE
+    busy.handle.since = time.monotonic() - 2 * process_parent.PATIENCE
     pool.receive()
     assert (list(busy.handle.sent), len(pool.groups[0].backlog), busy.handle.dropping) == ([], 1, True)
     assert fed(pool) == 1
@@ -394,7 +394,7 @@ def test_a_job_that_has_started_stays_where_it_is(pool, children):
     pool.groups[0].backlog.append(claimed(timeout=100.0))
     pool.feed()
     one.take_token()
-    one.handle.since = time.monotonic() - 2 * single.PATIENCE
+    one.handle.since = time.monotonic() - 2 * process_parent.PATIENCE
     pool.receive()
     assert one.handle.taken
     assert len(one.handle.sent) == 1
@@ -510,7 +510,7 @@ def test_a_long_job_has_time_to_answer(pool, children, monkeypatch):
 
 def test_a_running_job_that_is_cancelled_is_interrupted_then_killed(pool, children, monkeypatch):
     signalled, killed = [], []
-    monkeypatch.setattr(single.os, "kill", lambda pid, number: signalled.append((pid, number)))
+    monkeypatch.setattr(process_parent.os, "kill", lambda pid, number: signalled.append((pid, number)))
     monkeypatch.setattr(handle_module, "kill_group", killed.append)
     child, job, behind = children[0], claimed(), claimed()
     child.handle.pid = 4711
@@ -518,7 +518,7 @@ def test_a_running_job_that_is_cancelled_is_interrupted_then_killed(pool, childr
     child.take_token()
     for _ in range(2):
         assert pool.cancel([job.id]) == []
-    assert signalled == [(4711, single.signal.SIGALRM)]
+    assert signalled == [(4711, process_parent.signal.SIGALRM)]
     assert child.board.is_cancelled(job.id, job.fence)
     assert not child.board.is_cancelled(job.id, job.fence + 1)
     assert list(pool.groups[0].backlog) == [behind]
@@ -697,7 +697,7 @@ def test_a_cancellation_behind_a_job_that_does_not_begin_leaves_its_clock_alone(
 
 
 def test_a_job_that_the_child_has_taken_already_is_cancelled_there(pool, children, monkeypatch):
-    monkeypatch.setattr(single.os, "kill", lambda pid, number: None)
+    monkeypatch.setattr(process_parent.os, "kill", lambda pid, number: None)
     child, first, second = children[0], claimed(), claimed()
     child.handle.pid = 4711
     child.handle.send([first, second])

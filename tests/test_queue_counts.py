@@ -8,8 +8,9 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from django_tasks_q.models import Job
-from django_tasks_q.storage import queue_counts, storage_for
-from django_tasks_q.storage.counting import Count
+from django_tasks_q.storage import storage_for
+from django_tasks_q.storage.orm import queue_counts
+from django_tasks_q.storage.orm.counting import Count
 
 NOW = timezone.now().replace(microsecond=0)
 

@@ -11,12 +11,12 @@ from django.utils import timezone
 
 from django_tasks_q import actions
 from django_tasks_q.actions import Reason
+from django_tasks_q.lifecycle.outcome import Outcome
+from django_tasks_q.lifecycle.states import JobStatus
 from django_tasks_q.models import Job, Queue, Worker
-from django_tasks_q.outcomes import Outcome
 from django_tasks_q.signals import action_performed
-from django_tasks_q.states import JobStatus
 from django_tasks_q.storage import Claim, Orders, storage_for
-from django_tasks_q.worker.orders import EVERY, EVERY_WITH_HINTS, OrderBook
+from django_tasks_q.worker.control import EVERY, EVERY_WITH_HINTS, OrderBook
 
 from .tasksapp import tasks
 from .test_actions import add

@@ -6,11 +6,11 @@ import pytest
 from django.db import OperationalError
 
 from django_tasks_q.exceptions import AttemptCrashed, WorkerLost
+from django_tasks_q.lifecycle.outcome import AttemptOutcome, Failure, Outcome
+from django_tasks_q.lifecycle.states import JobStatus
 from django_tasks_q.models import Attempt, Job
-from django_tasks_q.outcomes import AttemptOutcome, Failure, Outcome
-from django_tasks_q.states import JobStatus
 from django_tasks_q.storage import Claim, storage_for
-from django_tasks_q.worker.record import record
+from django_tasks_q.worker.outcome_writer import record
 
 from .tasksapp import tasks
 

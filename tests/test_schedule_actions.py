@@ -10,14 +10,14 @@ from django.utils import timezone
 
 from django_tasks_q import actions, schedule
 from django_tasks_q.actions import Reason
-from django_tasks_q.descriptions import runs, scheduled
 from django_tasks_q.exceptions import TaskNotRegistered
-from django_tasks_q.maintenance.schedules import Firings
 from django_tasks_q.models import Firing, Job, Schedule
-from django_tasks_q.schedules import schedules
+from django_tasks_q.monitoring.descriptions import runs, scheduled
+from django_tasks_q.scheduling.declare import schedules
+from django_tasks_q.scheduling.fire import Firings
 from django_tasks_q.signals import action_performed
-from django_tasks_q.storage import schedules as verbs
 from django_tasks_q.storage import storage_for
+from django_tasks_q.storage.orm import schedules as verbs
 
 from .tasksapp import tasks
 
@@ -277,7 +277,7 @@ def test_other_names_are_fine(alias, name):
 
 def test_the_names_of_verbs_are_those_of_the_routes():
     from django_tasks_q.api.schedules import DEEDS
-    from django_tasks_q.schedules import VERBS
+    from django_tasks_q.scheduling.declare import VERBS
 
     assert {*VERBS} == {deed.name for deed in DEEDS} | {"save"}
 

@@ -15,15 +15,15 @@ from django.utils import timezone
 
 from django_tasks_q import actions, failpoints, schedule
 from django_tasks_q.checks import check_schedules
-from django_tasks_q.maintenance import schedules as duty
-from django_tasks_q.maintenance.schedules import Firings
 from django_tasks_q.models import Firing, Job, Schedule, Worker
 from django_tasks_q.models.schedule import Outcome
-from django_tasks_q.schedules import schedules
+from django_tasks_q.scheduling import fire as duty
+from django_tasks_q.scheduling.declare import schedules
+from django_tasks_q.scheduling.fire import Firings
 from django_tasks_q.storage import Orders, storage_for
-from django_tasks_q.storage import schedules as verbs
+from django_tasks_q.storage.orm import schedules as verbs
 from django_tasks_q.timing import MOST_MISSED
-from django_tasks_q.worker.duties import Duties
+from django_tasks_q.worker.maintenance import Duties
 
 from .project import wait_for
 from .tasksapp import tasks

@@ -14,9 +14,9 @@ import pytest
 from asgiref.sync import async_to_sync
 
 from django_tasks_q import BoundTask, current_context, enqueue, task
+from django_tasks_q.definition.registry import registry
 from django_tasks_q.exceptions import JobFailed, TaskNotRegistered, UnserializableValue
 from django_tasks_q.models import Job
-from django_tasks_q.registry import registry
 from testproject.shop.models import Product
 
 from .conftest import on_one_database

@@ -7,7 +7,7 @@ import sys
 import pytest
 from django.db import connections
 
-from django_tasks_q.execution.sessions import alters
+from django_tasks_q.execution.altered_sessions import alters
 from django_tasks_q.models import Job
 
 from .hardship import tasks as hard

@@ -7,16 +7,16 @@ import pytest
 from django.utils import timezone
 
 from django_tasks_q.exceptions import WorkerLost
+from django_tasks_q.lifecycle.outcome import Failure, Outcome
+from django_tasks_q.lifecycle.states import JobStatus
 from django_tasks_q.maintenance.statistics import KEPT, condense
 from django_tasks_q.models import Job, Statistic
 from django_tasks_q.models.identifiers import uuid7
 from django_tasks_q.models.statistic import BOUNDS, BUCKETS, FIGURES, percentiles
-from django_tasks_q.moments import microseconds
-from django_tasks_q.outcomes import Failure, Outcome
-from django_tasks_q.states import JobStatus
 from django_tasks_q.storage import ClaimedJob, storage_for
-from django_tasks_q.worker import tally as tally_module
-from django_tasks_q.worker.tally import Tally
+from django_tasks_q.storage.timestamps import microseconds
+from django_tasks_q.worker.subscribers import metrics as tally_module
+from django_tasks_q.worker.subscribers.metrics import Tally
 
 from .tasksapp import tasks
 from .test_worker import finished, options

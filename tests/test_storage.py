@@ -13,14 +13,14 @@ from django.utils import timezone
 
 from django_tasks_q.conf import Options
 from django_tasks_q.exceptions import AttemptCrashed, WorkerLost
+from django_tasks_q.lifecycle.outcome import Failure, Outcome
+from django_tasks_q.lifecycle.states import FINAL, TRANSITIONS, JobStatus
 from django_tasks_q.maintenance import prune as prune_module
 from django_tasks_q.models import Attempt, Job, Worker
 from django_tasks_q.models.identifiers import uuid7
-from django_tasks_q.moments import moment
-from django_tasks_q.outcomes import Failure, Outcome
-from django_tasks_q.states import FINAL, TRANSITIONS, JobStatus
 from django_tasks_q.storage import Claim, session, storage_for
 from django_tasks_q.storage.session import repeated
+from django_tasks_q.storage.timestamps import moment
 
 ME, YOU = uuid.uuid4(), uuid.uuid4()
 NAMES = ("a", "b")

@@ -8,13 +8,12 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from django.utils import timezone
 
-from django_tasks_q import Backoff, task
-from django_tasks_q import _framework as framework
-from django_tasks_q.definition import Task
+from django_tasks_q import Backoff, compat, task
+from django_tasks_q.definition.options import DEFAULT
+from django_tasks_q.definition.registry import Registry, registry
+from django_tasks_q.definition.task import Task
 from django_tasks_q.exceptions import DuplicateTask
-from django_tasks_q.policy import OnLost
-from django_tasks_q.registry import Registry, registry
-from django_tasks_q.task_options import DEFAULT
+from django_tasks_q.lifecycle.retry import OnLost
 
 from .tasksapp import tasks
 
@@ -46,7 +45,7 @@ def test_the_decorator_works_bare_and_with_options():
 
 
 def test_a_task_is_djangos_task():
-    assert isinstance(task(plain), framework.Task)
+    assert isinstance(task(plain), compat.Task)
 
 
 def test_options_have_defaults_that_the_backend_resolves():
@@ -137,12 +136,12 @@ def test_a_nested_function_is_refused():
     def nested():
         pass
 
-    with pytest.raises(framework.InvalidTask, match="module level"):
+    with pytest.raises(compat.InvalidTask, match="module level"):
         task(nested)
 
 
 def test_a_task_with_context_needs_the_parameter():
-    with pytest.raises(framework.InvalidTask, match="first argument of 'context'"):
+    with pytest.raises(compat.InvalidTask, match="first argument of 'context'"):
         task(takes_context=True)(plain)
     assert task(takes_context=True)(with_context).takes_context
 
@@ -156,14 +155,14 @@ def test_a_queue_outside_of_queues_is_refused(settings):
     backend = settings.TASKS["default"]
     settings.TASKS = {"default": {**backend, "QUEUES": ["default", "mail"]}}
     assert task(queue_name="mail")(plain).queue_name == "mail"
-    with pytest.raises(framework.InvalidTask, match="Queue 'fax' is not valid"):
+    with pytest.raises(compat.InvalidTask, match="Queue 'fax' is not valid"):
         task(queue_name="fax")(plain)
-    with pytest.raises(framework.InvalidTask, match="Queue 'fax' is not valid"):
+    with pytest.raises(compat.InvalidTask, match="Queue 'fax' is not valid"):
         task(plain).using(queue_name="fax")
 
 
 def test_an_unknown_backend_is_refused():
-    with pytest.raises(framework.InvalidTaskBackend):
+    with pytest.raises(compat.InvalidTaskBackend):
         task(backend="nowhere")(plain)
 
 
@@ -195,7 +194,7 @@ def test_a_relative_run_after_counts_from_now():
 
 
 def test_a_naive_run_after_is_refused():
-    with pytest.raises(framework.InvalidTask, match="aware"):
+    with pytest.raises(compat.InvalidTask, match="aware"):
         make().using(run_after=datetime(2030, 1, 1))
     assert make().using(run_after=datetime(2030, 1, 1, tzinfo=UTC)).run_after.year == 2030
 
@@ -298,7 +297,7 @@ def test_the_context_is_not_the_callers_to_pass():
 
 
 def test_django_own_decorator_makes_our_tasks(settings):
-    module = "django.tasks" if framework.BaseTaskBackend.__module__.startswith("django.") else "django_tasks"
+    module = "django.tasks" if compat.BaseTaskBackend.__module__.startswith("django.") else "django_tasks"
     decorator = __import__(module, fromlist=["task"]).task
     made = decorator(plain)
     assert type(made) is Task
@@ -306,7 +305,7 @@ def test_django_own_decorator_makes_our_tasks(settings):
 
 
 def test_a_plain_task_is_adopted():
-    made = framework.Task(
+    made = compat.Task(
         func=plain,
         priority=4,
         backend="default",

@@ -7,15 +7,14 @@ from django.core.exceptions import ImproperlyConfigured
 from django.db import connection, transaction
 from django.test import TestCase
 
-from django_tasks_q import _framework as framework
-from django_tasks_q import task
+from django_tasks_q import compat, task
 from django_tasks_q.models import Job
 from django_tasks_q.testing import run_jobs
 
 from .tasksapp import tasks
 from .tasksapp.models import Effect
 
-SUCCESSFUL, FAILED = framework.TaskResultStatus.SUCCESSFUL, framework.TaskResultStatus.FAILED
+SUCCESSFUL, FAILED = compat.TaskResultStatus.SUCCESSFUL, compat.TaskResultStatus.FAILED
 
 
 class RunJobsTests(TestCase):
@@ -77,17 +76,17 @@ def test_signals_tell_of_a_job_once_each_and_of_how_it_ended():
     heard = []
 
     def listen(sender, task_result, signal, **kwargs):
-        name = next(name for name in SIGNALS if getattr(framework, name) is signal)
+        name = next(name for name in SIGNALS if getattr(compat, name) is signal)
         heard.append((sender.__name__, name, task_result.id, str(task_result.status), task_result.attempts))
 
     for name in SIGNALS:
-        getattr(framework, name).connect(listen)
+        getattr(compat, name).connect(listen)
     try:
         good, bad = tasks.noop.enqueue(), tasks.fail_thrice.enqueue()
         run_jobs()
     finally:
         for name in SIGNALS:
-            getattr(framework, name).disconnect(listen)
+            getattr(compat, name).disconnect(listen)
     told = [entry[1:] for entry in heard if entry[2] == good.id]
     assert told == [
         ("task_enqueued", good.id, "READY", 0),
@@ -110,14 +109,14 @@ def test_a_receiver_that_raises_changes_no_outcome(caplog):
     def broken(**kwargs):
         raise RuntimeError("a receiver's own fault")
 
-    framework.task_started.connect(broken)
-    framework.task_finished.connect(broken)
+    compat.task_started.connect(broken)
+    compat.task_finished.connect(broken)
     try:
         result = tasks.add.enqueue(1, 1)
         run_jobs()
     finally:
-        framework.task_started.disconnect(broken)
-        framework.task_finished.disconnect(broken)
+        compat.task_started.disconnect(broken)
+        compat.task_finished.disconnect(broken)
     result.refresh()
     assert result.return_value == 2
     assert "a receiver's own fault" in caplog.text

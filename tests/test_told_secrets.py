@@ -10,9 +10,9 @@ from django.test import Client
 from django.utils import timezone
 
 from django_tasks_q import TaskCancelled, task
-from django_tasks_q.descriptions import described
 from django_tasks_q.exceptions import JobFailed
 from django_tasks_q.models import Attempt, Job, LogLine, Progress
+from django_tasks_q.monitoring.descriptions import described
 from django_tasks_q.testing import run_jobs
 
 from .admin_support import JOBS as ADMIN_JOBS

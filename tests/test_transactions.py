@@ -8,8 +8,8 @@ from django.http import HttpResponse
 from django.test import Client
 from django.urls import path
 
-from django_tasks_q import _framework as framework
-from django_tasks_q.backends import elsewhere
+from django_tasks_q import compat
+from django_tasks_q.backends import cross_database
 from django_tasks_q.models import Job
 
 from .tasksapp import tasks
@@ -92,7 +92,7 @@ def test_a_request_that_fails_enqueues_nothing(queue, settings, monkeypatch):
 def queue_elsewhere(settings):
     options = settings.TASKS["default"]["OPTIONS"] | {"DATABASE": "postgres"}
     settings.TASKS = {"default": settings.TASKS["default"] | {"OPTIONS": options}}
-    elsewhere._warned.clear()
+    cross_database._warned.clear()
 
 
 both = pytest.mark.django_db(transaction=True, databases=["default", "postgres"])
@@ -105,7 +105,7 @@ def test_a_job_elsewhere_waits_for_the_commit_and_says_so_once(queue_elsewhere, 
     def listen(task_result, **kwargs):
         heard.append(task_result.id)
 
-    framework.task_enqueued.connect(listen)
+    compat.task_enqueued.connect(listen)
     try:
         for _ in range(2):
             with caplog.at_level(logging.WARNING), transaction.atomic():
@@ -113,14 +113,14 @@ def test_a_job_elsewhere_waits_for_the_commit_and_says_so_once(queue_elsewhere, 
                 more = tasks.add.enqueue_many([(1,), (2,)])
                 assert stored("postgres") == 0
                 assert result.id not in heard
-                with pytest.raises(framework.TaskResultDoesNotExist):
+                with pytest.raises(compat.TaskResultDoesNotExist):
                     result.refresh()
             result.refresh()
             assert stored("postgres") == 3
             assert heard[-3:] == [result.id, *(one.id for one in more)]
             Job.objects.using("postgres").all().delete()
     finally:
-        framework.task_enqueued.disconnect(listen)
+        compat.task_enqueued.disconnect(listen)
     (warning,) = [record for record in caplog.records if record.name == "django_tasks_q.backends"]
     assert "'default' are stored in 'postgres' after it commits" in warning.getMessage()
 

@@ -6,9 +6,9 @@ import pytest
 from asgiref.sync import async_to_sync
 from django.db import connections, transaction
 
-from django_tasks_q import _framework as framework
-from django_tasks_q import task, waiting
+from django_tasks_q import compat, task
 from django_tasks_q.exceptions import WouldNeverReturn
+from django_tasks_q.results import waiting
 from django_tasks_q.testing import run_jobs
 
 from .tasksapp import tasks
@@ -98,5 +98,5 @@ def test_an_atomic_task_cannot_wait_for_what_it_enqueues(storage_alias):
     result = waits_within.enqueue()
     run_jobs()
     result.refresh()
-    assert result.status == framework.TaskResultStatus.SUCCESSFUL, result.errors
+    assert result.status == compat.TaskResultStatus.SUCCESSFUL, result.errors
     assert result.return_value == "WouldNeverReturn"

@@ -12,13 +12,13 @@ import pytest
 from asgiref.sync import async_to_sync
 from django.db import connections, transaction
 
-from django_tasks_q import waiting
+from django_tasks_q.lifecycle.states import JobStatus
 from django_tasks_q.models import Job, Worker
-from django_tasks_q.states import JobStatus
+from django_tasks_q.results import waiting
 from django_tasks_q.storage import Hints, storage_for
-from django_tasks_q.storage.postgresql import hints
-from django_tasks_q.worker import doorbells
-from django_tasks_q.worker.doorbells import Doorbells
+from django_tasks_q.storage.postgresql import notifications
+from django_tasks_q.worker.subscribers import waiters
+from django_tasks_q.worker.subscribers.waiters import Doorbells
 
 from .tasksapp import tasks
 from .test_outages import hardship
@@ -61,8 +61,8 @@ def test_an_enqueue_that_is_rolled_back_sends_none(listener):
 
 @on_postgres
 def test_hints_are_few_however_many_jobs_there_are(listener, monkeypatch):
-    monkeypatch.setattr(hints, "HINT_INTERVAL", 3600.0)
-    monkeypatch.setattr(hints, "QUIET", 3600.0)
+    monkeypatch.setattr(notifications, "HINT_INTERVAL", 3600.0)
+    monkeypatch.setattr(notifications, "QUIET", 3600.0)
     for _ in range(20):
         tasks.noop.enqueue()
     assert hinted(listener)
@@ -71,14 +71,14 @@ def test_hints_are_few_however_many_jobs_there_are(listener, monkeypatch):
 
 @on_postgres
 def test_a_busy_database_is_given_fewer(listener, monkeypatch):
-    monkeypatch.setattr(hints, "HINT_INTERVAL", 3600.0)
-    monkeypatch.setattr(hints, "QUIET", 0.0)
+    monkeypatch.setattr(notifications, "HINT_INTERVAL", 3600.0)
+    monkeypatch.setattr(notifications, "QUIET", 0.0)
     tasks.noop.enqueue()
     assert hinted(listener)
     monkeypatch.setattr(storage_for("postgres")._hinter, "took", 3600.0)
     tasks.noop.enqueue()
     assert not hinted(listener, 0.05)
-    monkeypatch.setattr(hints, "HINT_INTERVAL", 0.0)
+    monkeypatch.setattr(notifications, "HINT_INTERVAL", 0.0)
     tasks.noop.enqueue()
     assert hinted(listener)
 
@@ -89,7 +89,7 @@ def test_hints_carry_no_data_and_are_no_query_of_the_caller(listener, django_ass
         tasks.add.enqueue(1)
     (notification,) = listener._connection.notifies(timeout=2, stop_after=1)
     assert notification.payload == ""
-    assert notification.channel == hints.channel("default")
+    assert notification.channel == notifications.channel("default")
 
 
 @on_postgres
@@ -153,12 +153,12 @@ def test_what_was_sent_without_a_hint_is_found_soon_after(project):
         time.sleep(1.5)  # until they are sure of their hints, and rest: nothing tells of that
         for _ in range(3):
             first = tasks.noop.using(queue_name="first").enqueue()
-            time.sleep(hints.QUIET / 4)  # the other worker looks meanwhile, in vain
+            time.sleep(notifications.QUIET / 4)  # the other worker looks meanwhile, in vain
             second = tasks.noop.using(queue_name="second").enqueue()
             # Looked for, not waited for: who waits wakes workers as well.
             for sent in (first, second):
                 project.wait_for(lambda sent=sent: Job.objects.get(id=sent.id).is_finished)
-            time.sleep(hints.HINT_INTERVAL)
+            time.sleep(notifications.HINT_INTERVAL)
 
 
 @pytest.mark.parametrize("kind", ["listener", "worker"])
@@ -264,12 +264,12 @@ def test_doorbells_ring_for_what_has_ended_here_or_is_not_here():
 
 
 def test_doorbells_forget_and_are_bounded(monkeypatch):
-    monkeypatch.setattr(doorbells, "REMEMBERED", -1.0)
+    monkeypatch.setattr(waiters, "REMEMBERED", -1.0)
     bells = Doorbells(None, "default")
     old, new = uuid.uuid4(), uuid.uuid4()
     bells.remember([old], {old})
-    monkeypatch.setattr(doorbells, "REMEMBERED", 60.0)
-    monkeypatch.setattr(doorbells, "MOST", 2)
+    monkeypatch.setattr(waiters, "REMEMBERED", 60.0)
+    monkeypatch.setattr(waiters, "MOST", 2)
     for _ in range(2):
         bells.remember([new], {new})
         bells.remember([uuid.uuid4()], {new})

@@ -12,9 +12,9 @@ import psutil
 import pytest
 from django.utils import timezone
 
-from django_tasks_q import _framework as framework
+from django_tasks_q import compat
+from django_tasks_q.definition.result import TaskResult
 from django_tasks_q.models import Attempt, Job, Worker
-from django_tasks_q.results import TaskResult
 
 from .conftest import on_one_database
 from .tasksapp import tasks
@@ -52,7 +52,7 @@ def test_a_batch_runs_what_is_there_and_ends(project):
     done = project.run("runworker", "--batch", "--processes", "2")
     added, awaited, named = finished(project, added, awaited, named, timeout=1)
     assert (added.return_value, awaited.return_value, named.return_value) == (5, 2, "named")
-    assert added.status == framework.TaskResultStatus.SUCCESSFUL
+    assert added.status == compat.TaskResultStatus.SUCCESSFUL
     assert "3 succeeded" in done.stdout
     assert done.stderr == ""
 
@@ -122,7 +122,7 @@ def test_failed_attempts_are_retried_until_one_succeeds(project):
     good, bad = finished(project, good, bad)
     assert (good.return_value, good.attempts, len(good.errors)) == (3, 3, 2)
     assert outcomes(good) == ["failed", "failed", "successful"]
-    assert (bad.status, bad.attempts, len(bad.errors)) == (framework.TaskResultStatus.FAILED, 3, 3)
+    assert (bad.status, bad.attempts, len(bad.errors)) == (compat.TaskResultStatus.FAILED, 3, 3)
     assert "ValueError: again" in bad.errors[0].traceback
 
 
@@ -149,7 +149,7 @@ def test_a_timeout_ends_only_the_offender(project, how):
     sibling = tasks.sleep.enqueue(1.5)
     with project.worker("--processes", "2"):
         offender, sibling = finished(project, offender, sibling)
-    assert sibling.status == framework.TaskResultStatus.SUCCESSFUL
+    assert sibling.status == compat.TaskResultStatus.SUCCESSFUL
     row = job(offender)
     assert (row.status, row.error_code, row.attempts) == ("FAILED", "TASK_TIMEOUT", 1)
     assert 0.5 <= row.duration < 1.4
@@ -261,7 +261,7 @@ def test_a_task_that_ends_its_process_is_poison_in_the_end(project, how, words):
     assert (row.status, row.error_code, row.attempts, row.crashes) == ("FAILED", "POISON", 0, 3)
     assert outcomes(poison) == ["crashed"] * 3
     assert words in poison.errors[0].message
-    assert all(result.status == framework.TaskResultStatus.SUCCESSFUL for result in siblings)
+    assert all(result.status == compat.TaskResultStatus.SUCCESSFUL for result in siblings)
     assert all(job(result).fence == 1 or outcomes(result) for result in siblings)
     assert "10 succeeded, 1 failed" in done.stdout
 
@@ -413,7 +413,7 @@ def test_a_task_may_enqueue_others(project):
     result = tasks.enqueue_child.enqueue(3)
     project.run("runworker", "--batch", "--processes", "2")
     children = finished(project, result).return_value
-    backend = framework.task_backends["default"]
+    backend = compat.task_backends["default"]
     assert [backend.get_result(child).return_value for child in children] == [1, 2, 3]
 
 
@@ -626,7 +626,7 @@ def test_the_jobs_of_a_killed_worker_are_finished_by_another(project, tmp_path):
     with project.worker("--processes", "2"):
         finished(project, *running)
     for result in running:
-        assert result.status == framework.TaskResultStatus.SUCCESSFUL
+        assert result.status == compat.TaskResultStatus.SUCCESSFUL
         assert outcomes(result) == ["lost", "successful"]
         assert (job(result).crashes, job(result).attempts, len(set(result.worker_ids))) == (1, 1, 2)
 

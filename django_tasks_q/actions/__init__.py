@@ -4,15 +4,15 @@ Each is part of the caller's transaction, writes only where the state allows it,
 to be told of it, to workers or to receivers of ``action_performed``, is told once it is committed.
 """
 
-from .answers import Again, CancelDone, Done, Matching, Reason
 from .audit import ADDITION, CHANGE, DELETION, record, told
-from .cancelling import cancel, discard, dismiss
-from .keeping import delete, pin, unpin
+from .cancellation import cancel, discard, dismiss
+from .done import Again, CancelDone, Done, Matching, Reason
 from .matching import BUDGET, Walk, gathered, matching
-from .named import NAMED, Named
 from .queues import limit, pause, resume
 from .report import Report
-from .running import retry, run_again
+from .rescheduling import change, reschedule, run_now
+from .retention import delete, pin, unpin
+from .retries import retry, run_again
 from .schedules import (
     ScheduleDone,
     delete_schedule,
@@ -23,7 +23,7 @@ from .schedules import (
     skip_schedule,
 )
 from .selection import Selection
-from .waiting import change, reschedule, run_now
+from .verbs import NAMED, Named
 from .workers import stop_worker
 
 __all__ = [

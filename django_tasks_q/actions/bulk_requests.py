@@ -15,8 +15,8 @@ from django.contrib.auth import get_user_model
 from django.core.signing import Signer
 from django.utils.crypto import constant_time_compare
 
+from ..definition.registry import INTERNAL
 from ..models import Job
-from ..registry import INTERNAL
 
 #: The argument that holds the signature.
 SIGNATURE = "signature"

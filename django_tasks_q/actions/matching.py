@@ -9,11 +9,11 @@ from uuid import UUID
 
 from django.db.models import Q
 
+from ..lifecycle.states import JobStatus
 from ..models import Job
 from ..models.job import JobQuerySet
-from ..states import JobStatus
-from ..storage.looks import BY_ID, INDEXED, behind, column_of, edge, up_to
-from .answers import Matching
+from ..storage.orm.monitoring import BY_ID, INDEXED, behind, column_of, edge, up_to
+from .done import Matching
 from .selection import Selection
 
 #: How many rows of an index a search goes along before it stops to say where it is.

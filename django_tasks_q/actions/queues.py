@@ -5,13 +5,13 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from typing import Any
 
-from .. import _framework as framework
+from .. import compat
+from ..access import database
+from ..definition.options import MAX_QUEUE_NAME
 from ..models import Queue
-from ..scope import database
 from ..storage import storage_for
-from ..task_options import MAX_QUEUE_NAME
 from ..validation import one_line, whole
-from .telling import backend_of, moment, tell, text
+from .perform import backend_of, moment, tell, text
 
 
 def pause(
@@ -20,7 +20,7 @@ def pause(
     by: str = "",
     reason: str = "",
     until: datetime | timedelta | None = None,
-    backend: str = framework.DEFAULT_TASK_BACKEND_ALIAS,
+    backend: str = compat.DEFAULT_TASK_BACKEND_ALIAS,
     using: str | None = None,
     user: Any = None,
 ) -> bool:
@@ -43,7 +43,7 @@ def resume(
     queue: str,
     *,
     reason: str = "",
-    backend: str = framework.DEFAULT_TASK_BACKEND_ALIAS,
+    backend: str = compat.DEFAULT_TASK_BACKEND_ALIAS,
     using: str | None = None,
     user: Any = None,
 ) -> bool:
@@ -62,7 +62,7 @@ def limit(
     max_running: int | None,
     *,
     reason: str = "",
-    backend: str = framework.DEFAULT_TASK_BACKEND_ALIAS,
+    backend: str = compat.DEFAULT_TASK_BACKEND_ALIAS,
     using: str | None = None,
     user: Any = None,
 ) -> bool:

@@ -8,7 +8,7 @@ from typing import Any, Self
 
 from django.utils.translation import ngettext
 
-from .answers import Reason
+from .done import Reason
 
 
 @dataclass

@@ -9,21 +9,21 @@ from uuid import UUID
 
 from django.conf import settings
 
-from .. import _framework as framework
-from .. import codec
+from .. import compat
 from ..backends import DatabaseBackend
-from ..maintenance.schedules import Firings, first_tick, task_of
+from ..definition.registry import registry
 from ..models import Schedule
 from ..models.schedule import Kind, Origin
-from ..registry import registry
-from ..schedules import schedule_name, schedules
+from ..payload import codec
+from ..scheduling.declare import schedule_name, schedules
+from ..scheduling.fire import Firings, first_tick, task_of
 from ..storage import Send, Storage, storage_for
 from ..timing import Cron, Missed, Overlap, timing_of
 from ..validation import one_line
-from .answers import Reason
-from .telling import backend_of, tell, text
+from .done import Reason
+from .perform import backend_of, tell, text
 
-DEFAULT = framework.DEFAULT_TASK_BACKEND_ALIAS
+DEFAULT = compat.DEFAULT_TASK_BACKEND_ALIAS
 
 
 class ScheduleDone(NamedTuple):

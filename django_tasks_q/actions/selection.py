@@ -11,11 +11,11 @@ from uuid import UUID
 from django.db.models import Q
 from django.utils import timezone
 
+from ..definition.options import MAX_NAME, MAX_QUEUE_NAME
+from ..lifecycle.states import JobStatus
 from ..models.job import JobQuerySet
-from ..schedules import MAX_NAME as MAX_SCHEDULE_NAME
-from ..states import JobStatus
-from ..storage.looks import with_exception
-from ..task_options import MAX_NAME, MAX_QUEUE_NAME
+from ..scheduling.declare import MAX_NAME as MAX_SCHEDULE_NAME
+from ..storage.orm.monitoring import with_exception
 from ..validation import flag
 
 #: Stands for no exception, and no error code.

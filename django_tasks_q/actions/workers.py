@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any
 from uuid import UUID
 
+from ..access import database
 from ..models import Worker
-from ..scope import database
 from ..storage import storage_for
-from .answers import Done, Reason
-from .telling import tell, text
+from .done import Done, Reason
+from .perform import tell, text
 
 
 def stop_worker(id: str | UUID, *, reason: str = "", using: str | None = None, user: Any = None) -> Done:

@@ -1,6 +1,6 @@
 """Jobs, queues, workers and schedules in Django's admin: to look at, and to act on."""
 
-from ..presence import has_framework
+from ..requirements import has_framework
 
 if has_framework():
     from .jobs import JobAdmin, JobScreens

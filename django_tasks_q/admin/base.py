@@ -17,9 +17,9 @@ from django.urls import URLPattern, reverse
 from django.utils.cache import add_never_cache_headers
 from django.utils.http import url_has_allowed_host_and_scheme
 
+from ..access import database, is_narrowed, is_scoped, scope_jobs
 from ..models import Job
 from ..models.job import JobQuerySet
-from ..scope import database, is_narrowed, is_scoped, scope_jobs
 
 if TYPE_CHECKING:
     from django.contrib.admin import ModelAdmin

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from django.utils.formats import date_format
 
-from ..moments import local
+from ..storage.timestamps import local
 from ..validation import plain
 
 WIDTH, HEIGHT = 720, 180

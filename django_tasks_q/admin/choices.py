@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..registry import registry
+from ..definition.registry import registry
 
 
 def known_queues() -> list[str]:
@@ -27,10 +27,10 @@ def our_backends() -> list[str]:
 
 
 def _backends() -> dict[str, Any]:
-    from .. import _framework as framework
+    from .. import compat
     from ..backends import DatabaseBackend
 
-    found = framework.task_backends.all()
+    found = compat.task_backends.all()
     return {backend.alias: backend for backend in found if isinstance(backend, DatabaseBackend)}
 
 

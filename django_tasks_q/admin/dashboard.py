@@ -10,12 +10,12 @@ from django.http import HttpRequest, HttpResponse
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
+from ..access import database, is_narrowed, scope_schedules
 from ..models import Queue, Schedule
-from ..scope import database, is_narrowed, scope_schedules
-from . import attention, figures, staff, text, timetable
+from . import formatting, notices, schedule_display, statistics, worker_display
 from .base import jobs_of, may, require, sees_all, url
 from .choices import known_queues_of_backends
-from .overview import Overview
+from .counts import Overview
 
 #: Backend and name of a queue.
 Name = tuple[str, str]
@@ -37,38 +37,40 @@ def dashboard(admin: Any, request: HttpRequest) -> HttpResponse:
     require(request, "view_job")
     chosen = request.GET.get("span", "1h")
     problem = ""
-    if chosen not in figures.SPANS:
+    if chosen not in statistics.SPANS:
         chosen, problem = "1h", _("That span of time is not on offer: this is the last hour.")
     jobs, everything = jobs_of(request), sees_all()
     settled = Queue._default_manager.using(database()).order_by("backend", "name")
     queues = [] if is_narrowed(request) else list(settled[:MOST_QUEUES])
     overview = Overview.of(jobs).with_queues(jobs, queues)
-    fleet = staff.Fleet.now()
+    fleet = worker_display.Fleet.now()
     schedules = _schedules(request) if may(request, "view_schedule") else []
-    span = figures.span_of(chosen, lately=True) if everything else None
-    tasks = figures.tasks_of(chosen) if everything else []
-    recent = figures.Recent.of_jobs(jobs) if span is None else span.recent
+    span = statistics.span_of(chosen, lately=True) if everything else None
+    tasks = statistics.tasks_of(chosen) if everything else []
+    recent = statistics.Recent.of_jobs(jobs) if span is None else span.recent
     may_workers, may_queues = may(request, "view_worker"), may(request, "view_queue")
-    notices = attention.notices(
+    found = notices.notices(
         overview, fleet, queues, schedules, recent, may_workers=may_workers, may_queues=may_queues
     )
     names = queue_names(overview, queues)
     context = {
         "problem": problem,
         "tiles": _tiles(overview, span.failed_lately if span else None),
-        "notices": notices,
-        "is_healthy": not notices,
+        "notices": found,
+        "is_healthy": not found,
         "recent": recent.told if recent is not None else "",
-        "spans": [(name, label, name == chosen) for name, (label, _length, _step) in figures.SPANS.items()],
+        "spans": [
+            (name, label, name == chosen) for name, (label, _length, _step) in statistics.SPANS.items()
+        ],
         "chart": span.chart if span else None,
         "is_scoped": not everything,
         "queues": queue_rows(_notable(names, overview), overview, fleet, queues, span),
         "all_queues": len(names),
         "slowest": sorted(tasks, key=lambda row: (-row.seconds, row.name))[:5],
-        "failing": figures.worst(tasks),
+        "failing": statistics.worst(tasks),
         "may_workers": may_workers,
         "may_queues": may_queues,
-        "schedules": list(map(timetable.line, schedules[:5])),
+        "schedules": list(map(schedule_display.line, schedules[:5])),
         "live": True,
         **(_workers(fleet) if may_workers else {}),
     }
@@ -78,9 +80,9 @@ def dashboard(admin: Any, request: HttpRequest) -> HttpResponse:
     return response
 
 
-def _workers(fleet: staff.Fleet) -> dict[str, Any]:
+def _workers(fleet: worker_display.Fleet) -> dict[str, Any]:
     return {
-        "workers": [staff.line(worker) for worker in fleet.workers[:MOST_WORKERS]],
+        "workers": [worker_display.line(worker) for worker in fleet.workers[:MOST_WORKERS]],
         "all_workers": len(fleet.workers),
         "alive": len(fleet.at_work),
         "late": len(fleet.late),
@@ -95,8 +97,8 @@ def _schedules(request: HttpRequest) -> list[Schedule]:
 
 def _tiles(overview: Overview, failed_lately: int | None) -> list[Tile]:
     oldest = min(overview.oldest.values(), default=None)
-    age = text.roughly((timezone.now() - oldest).total_seconds()) if oldest else "–"
-    waits_long = oldest is not None and timezone.now() - oldest > attention.PATIENCE
+    age = formatting.roughly((timezone.now() - oldest).total_seconds()) if oldest else "–"
+    waits_long = oldest is not None and timezone.now() - oldest > notices.PATIENCE
 
     def tab(name: str, label: str, kind: str = "") -> Tile:
         return Tile(label, overview.shown(name), url("job_changelist", status=name), kind)
@@ -140,9 +142,9 @@ def _notable(names: Sequence[Name], overview: Overview) -> list[Name]:
 def queue_rows(
     names: Iterable[Name],
     overview: Overview,
-    fleet: staff.Fleet,
+    fleet: worker_display.Fleet,
     queues: Iterable[Any],
-    span: figures.Span | None,
+    span: statistics.Span | None,
 ) -> list[dict[str, Any]]:
     """What tables of queues show of each."""
     settled = {(queue.backend, queue.name): queue for queue in queues}
@@ -155,7 +157,7 @@ def queue_rows(
 def _queue_row(
     name: Name,
     overview: Overview,
-    fleet: staff.Fleet,
+    fleet: worker_display.Fleet,
     row: Any,
     told: tuple[str, int, int] | None,
 ) -> dict[str, Any]:
@@ -170,8 +172,8 @@ def _queue_row(
         "name": name[1],
         "row": row,
         "is_paused": row is not None and row.is_paused,
-        "paused_until": text.since(row.paused_until) if row is not None and row.paused_until else "",
-        "paused_at": text.since(row.paused_at) if row is not None and row.paused_at else "",
+        "paused_until": formatting.since(row.paused_until) if row is not None and row.paused_until else "",
+        "paused_at": formatting.since(row.paused_at) if row is not None and row.paused_at else "",
         "ready": overview.count(name, "ready"),
         "scheduled": overview.count(name, "scheduled"),
         "running": running,
@@ -179,7 +181,7 @@ def _queue_row(
         "limit": limit,
         "most": most,
         "utilisation": min(100, round(100 * running / most)) if most else None,
-        "oldest": text.roughly((timezone.now() - oldest).total_seconds()) if oldest else "",
+        "oldest": formatting.roughly((timezone.now() - oldest).total_seconds()) if oldest else "",
         "spark": line,
         "started": started,
         "ended": ended,

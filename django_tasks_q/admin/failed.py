@@ -12,11 +12,11 @@ from django.utils.translation import gettext as _
 
 from ..actions.selection import NONE
 from ..models import Attempt
-from ..storage.looks import with_exception
-from . import payload, text
+from ..storage.orm.monitoring import with_exception
+from . import formatting, payload
 from .base import jobs_of, require, url
-from .joblist import Filters, moment_of
-from .performing import COUNTED
+from .confirmation import COUNTED
+from .job_list import Filters, moment_of
 from .verbs import offered
 
 #: How many failures are grouped on a page, the newest first.
@@ -85,8 +85,8 @@ def failed(admin: Any, request: HttpRequest) -> HttpResponse:
             "group": group,
             "count": group.count,
             "told": f"{group.count:,}",
-            "first": text.since(group.first) if group.first else "",
-            "last": text.since(group.last) if group.last else "",
+            "first": formatting.since(group.first) if group.first else "",
+            "last": formatting.since(group.last) if group.last else "",
             "message": messages.get(group.latest, ""),
             "matching": group.query,
             "jobs_url": f"{url('job_changelist')}?{group.query}",
@@ -98,8 +98,8 @@ def failed(admin: Any, request: HttpRequest) -> HttpResponse:
         "groups": rows,
         "is_part": is_part,
         "grouped": f"{sum(each.count for each in found):,}",
-        "from": text.moment(moment_of(before)) if before else "",
-        "to": text.moment(moment_of(end)) if end else "",
+        "from": formatting.moment(moment_of(before)) if before else "",
+        "to": formatting.moment(moment_of(end)) if end else "",
         "unshown": max(0, len(found) - SHOWN),
         "total": total,
         "told_total": f"{min(total, COUNTED):,}",

@@ -11,8 +11,8 @@ from django.forms.fields import InvalidJSONInput
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
-from ..moments import local
-from ..task_options import MAX_QUEUE_NAME
+from ..definition.options import MAX_QUEUE_NAME
+from ..storage.timestamps import local
 
 
 def _line(value: str) -> str:

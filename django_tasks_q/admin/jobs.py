@@ -13,17 +13,17 @@ from django.urls import URLPattern, path
 from django.utils.translation import gettext as _
 
 from ..models import Job
-from . import choices, jobpage, locations, payload, text
-from .again import again
+from . import action_locations, choices, formatting, job_page, payload
 from .base import Screens, jobs_of, leave, require, url
+from .confirmation import act
+from .counts import Overview
 from .dashboard import dashboard
-from .enqueueing import enqueue
+from .enqueue_form import enqueue
 from .failed import failed
-from .joblist import MESSAGE, TABS, WINDOWS, Filters, page_of
-from .overview import Overview
-from .performing import act
-from .registered import registered
-from .timetable import with_schedule
+from .job_list import MESSAGE, TABS, WINDOWS, Filters, page_of
+from .known_tasks import registered
+from .run_again import again
+from .schedule_display import with_schedule
 from .verbs import BULK, Verb, offered
 
 if TYPE_CHECKING:
@@ -71,13 +71,13 @@ class JobScreens(Screens):
         # The argument, and the method it is for, are Django's since 6.1.
         located = {} if action_location is None else {"action_location": action_location}
         found = super().get_actions(request, **located)
-        return {**found, **locations.actions_at(request, action_location)}
+        return {**found, **action_locations.actions_at(request, action_location)}
 
     def get_action_choices(
         self, request: HttpRequest, default_choices: Any = None, action_location: Any = None
     ) -> Any:
-        if action_location is not None and action_location is locations.OBJECT_PAGE:
-            return [*(default_choices or []), *locations.choices(self, request)]
+        if action_location is not None and action_location is action_locations.OBJECT_PAGE:
+            return [*(default_choices or []), *action_locations.choices(self, request)]
         given = () if default_choices is None else (default_choices,)
         return super().get_action_choices(request, *given)
 
@@ -113,7 +113,7 @@ class JobScreens(Screens):
             "first_url": f"?{filters.query()}",
             "next_url": f"?{filters.query(after=page.after)}" if page.after else "",
             "export_url": f"?{filters.query(after=request.GET.get('after', ''), export='csv')}",
-            "searched_to": text.moment(page.searched_to) if page.searched_to else "",
+            "searched_to": formatting.moment(page.searched_to) if page.searched_to else "",
             "matching": filters.query(),
             "verbs": [verb for verb in offered(request, BULK) if _fits(verb, filters)],
             "is_open": is_open,
@@ -136,10 +136,10 @@ class JobScreens(Screens):
         if job is None:
             return leave(request, _("No job has this id. It may be gone."), url("job_changelist"))
         if request.method == "POST":
-            return locations.perform(self, request, job) or HttpResponseNotAllowed(["GET", "HEAD"])
+            return action_locations.perform(self, request, job) or HttpResponseNotAllowed(["GET", "HEAD"])
         context = {
-            **jobpage.context(request, job),
-            **locations.context(self, request, job),
+            **job_page.context(request, job),
+            **action_locations.context(self, request, job),
             "live": not job.is_finished,
             "original": job,
             **(extra_context or {}),
@@ -201,21 +201,21 @@ def _line(job: Any, is_open: bool) -> dict[str, Any]:
     found = getattr(job, "progress", None) if job.status == "RUNNING" else None
     took = ""
     if job.duration is not None and job.is_finished:
-        took = text.duration(job.duration)
+        took = formatting.duration(job.duration)
     elif job.status == "RUNNING" and job.last_attempted_at:
-        took = text.since(job.last_attempted_at)
+        took = formatting.since(job.last_attempted_at)
     elif job.status == "SCHEDULED" and job.run_after:
-        took = text.since(job.run_after)
+        took = formatting.since(job.run_after)
     return {
         "job": job,
         "url": url("job_change", job.pk),
-        "badge": text.state(job),
-        "args": text.preview(data.args, data.kwargs) if data else "",
+        "badge": formatting.state(job),
+        "args": formatting.preview(data.args, data.kwargs) if data else "",
         "too_long": is_open and not job.preview,
-        "enqueued": text.since(job.enqueued_at),
+        "enqueued": formatting.since(job.enqueued_at),
         "took": took,
         "error": error[:200],
-        "progress": jobpage.progress_of(found, known) if found is not None else None,
+        "progress": job_page.progress_of(found, known) if found is not None else None,
     }
 
 

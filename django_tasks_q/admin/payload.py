@@ -6,9 +6,10 @@ from typing import Any, NamedTuple
 
 from django.http import HttpRequest
 
-from .. import codec
-from ..masking import cleaned, masked, masked_arguments, redacted, secrets_of, sensitive_names
-from . import text
+from ..definition.sensitive import masked_arguments, secrets_of, sensitive_names
+from ..payload import codec
+from ..payload.masking import cleaned, masked, redacted
+from . import formatting
 from .base import may
 
 
@@ -25,7 +26,7 @@ class Payload(NamedTuple):
             args, kwargs = codec.load_arguments(stored)
         except ValueError:
             # Nobody can tell what in it is secret.
-            return cls([text.unreadable(stored)] if stored else [], {}, set())
+            return cls([formatting.unreadable(stored)] if stored else [], {}, set())
         return cls(*masked_arguments(task_name, args, kwargs), secrets_of(task_name, args, kwargs))
 
     def told(self, message: str, cut: int | None = None) -> str:
@@ -43,5 +44,5 @@ def stored_of(task_name: str, stored: str | None, payload: Payload) -> str:
     try:
         value = None if stored is None else codec.loads(stored)
     except ValueError:
-        return text.unreadable(stored or "")
-    return text.pretty(cleaned(masked(value, sensitive_names(task_name)), payload.secrets))
+        return formatting.unreadable(stored or "")
+    return formatting.pretty(cleaned(masked(value, sensitive_names(task_name)), payload.secrets))

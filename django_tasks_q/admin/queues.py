@@ -13,16 +13,16 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from .. import actions, tasks
+from ..access import database
+from ..lifecycle.states import JobStatus
 from ..models import Queue
-from ..scope import database
-from ..states import JobStatus
-from . import audit, figures, staff, text
+from . import audit, formatting, statistics, worker_display
 from .base import Screens, jobs_of, leave, may, require, sees_all, url
+from .confirmation import CAP, COUNTED, summary
+from .counts import Overview
 from .dashboard import MOST_QUEUES, queue_names, queue_rows
 from .forms import form_of
-from .overview import Overview
-from .paging import items_of, searched
-from .performing import CAP, COUNTED, summary
+from .pagination import items_of, searched
 
 if TYPE_CHECKING:
     ModelAdmin = admin.ModelAdmin[Queue]
@@ -74,11 +74,11 @@ class QueueScreens(Screens):
         jobs, search = jobs_of(request), searched(request)
         settled = list(Queue._default_manager.using(database()).order_by("backend", "name")[:MOST_QUEUES])
         overview = Overview.of(jobs).with_queues(jobs, settled)
-        span = figures.span_of("1h") if sees_all() else None
+        span = statistics.span_of("1h") if sees_all() else None
         names = [name for name in queue_names(overview, settled) if search.lower() in name[1].lower()]
         page = items_of(request, names)
         context = {
-            "rows": queue_rows(page.rows, overview, staff.Fleet.now(), settled, span),
+            "rows": queue_rows(page.rows, overview, worker_display.Fleet.now(), settled, span),
             "page": page,
             "search": search,
             "may_pause": may(request, "pause_queue"),
@@ -185,8 +185,10 @@ def _told(row: Any) -> str:
     """Who has paused a queue, and why."""
     if row is None or not row.is_paused:
         return ""
-    until = text.plain(row.paused_until) if row.paused_until else ""
-    return ", ".join(filter(None, [row.paused_by, row.pause_reason, until])) or text.plain(row.paused_at)
+    until = formatting.plain(row.paused_until) if row.paused_until else ""
+    return ", ".join(filter(None, [row.paused_by, row.pause_reason, until])) or formatting.plain(
+        row.paused_at
+    )
 
 
 def _logged(name: str, values: dict[str, Any], row: Any) -> str:
@@ -198,7 +200,7 @@ def _logged(name: str, values: dict[str, Any], row: Any) -> str:
     if name == "pause" and (was := _told(row)):
         parts.append(_("It was paused: %(pause)s") % {"pause": was})
     if values.get("until"):
-        parts.append(_("Until %(time)s") % {"time": text.plain(values["until"])})
+        parts.append(_("Until %(time)s") % {"time": formatting.plain(values["until"])})
     return ". ".join(filter(None, [*parts, values.get("reason")]))
 
 

@@ -17,21 +17,20 @@ from django.urls import URLPattern, path
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
-from .. import _framework as framework
-from .. import actions
-from ..actions import scoped
+from .. import actions, compat
+from ..access import backend, database
+from ..actions import access
+from ..definition.registry import is_internal, registry
 from ..exceptions import TaskNotRegistered
 from ..models import Schedule
 from ..models.schedule import Kind, MissedPolicy, Origin, OverlapPolicy
-from ..registry import is_internal, registry
-from ..schedules import MAX_NAME
-from ..scope import backend, database
+from ..scheduling.declare import MAX_NAME
 from ..timing import zone_of
-from . import audit, payload, text, timetable
-from .again import REFUSED, is_masked
+from . import audit, formatting, payload, schedule_display
 from .base import Screens, back_to, leave, may, require, url
 from .forms import Json, Line, form_of
-from .paging import rows_of, searched
+from .pagination import rows_of, searched
+from .run_again import REFUSED, is_masked
 
 if TYPE_CHECKING:
     ModelAdmin = admin.ModelAdmin[Schedule]
@@ -146,21 +145,21 @@ class ScheduleScreens(Screens):
     def get_object(self, request: HttpRequest, object_id: str, from_field: str | None = None) -> Any:
         if not str(object_id).isdecimal() or len(str(object_id)) > 18:
             return None
-        return timetable.schedules(request).filter(pk=int(object_id)).first()
+        return schedule_display.schedules(request).filter(pk=int(object_id)).first()
 
     def changelist_view(self, request: HttpRequest, extra_context: Any = None) -> HttpResponse:
         """Three queries of its own."""
         require(request, "view_schedule")
         if request.method == "POST":
             return HttpResponseNotAllowed(["GET", "HEAD"])
-        search, found = searched(request), timetable.schedules(request)
+        search, found = searched(request), schedule_display.schedules(request)
         if search:
             found = found.filter(Q(name__icontains=search) | Q(task_name__icontains=search))
         page = rows_of(request, found, ("backend", "name"))
         rows = page.rows
-        latest = timetable.marks(request, rows)
+        latest = schedule_display.marks(request, rows)
         context = {
-            "rows": [timetable.line(row, latest.get(row.pk, ())) for row in rows],
+            "rows": [schedule_display.line(row, latest.get(row.pk, ())) for row in rows],
             "page": page,
             "search": search,
             "may_add": may(request, "add_schedule"),
@@ -183,12 +182,12 @@ class ScheduleScreens(Screens):
             return _gone(request)
         data = payload.Payload.of(row.task_name, row.arguments)
         context = {
-            "schedule": timetable.line(row, timetable.marks(request, [row]).get(row.pk, ())),
+            "schedule": schedule_display.line(row, schedule_display.marks(request, [row]).get(row.pk, ())),
             "row": row,
-            "to_come": timetable.to_come(row),
+            "to_come": schedule_display.to_come(row),
             "is_open": payload.is_open(request),
-            "args": text.pretty(data.args),
-            "kwargs": text.pretty(data.kwargs),
+            "args": formatting.pretty(data.args),
+            "kwargs": formatting.pretty(data.kwargs),
             "may_enable": may(request, "enable_schedule"),
             "may_run": may(request, "run_schedule"),
             "may_edit": _may_edit(request, row),
@@ -250,11 +249,11 @@ class ScheduleScreens(Screens):
                 before = {} if row is None else _initial(row)
                 actions.save_schedule(name, user=request.user, backend=alias, **values)
                 saved = rows.get()
-                scoped.refuse_schedule(request, saved, database())
+                access.refuse_schedule(request, saved, database())
                 pk = saved.pk
                 told = _("Added") if row is None else _edited(form, before, _initial(saved))
                 audit.record(request, Schedule, [(pk, name)], told, ADDITION if row is None else CHANGE)
-        except (TaskNotRegistered, TypeError, ValueError, framework.InvalidTask) as error:
+        except (TaskNotRegistered, TypeError, ValueError, compat.InvalidTask) as error:
             form.add_error(None, str(error))
             return None
         messages.success(request, _("“%(name)s” is saved.") % {"name": name})
@@ -285,7 +284,7 @@ class ScheduleScreens(Screens):
             "name": name,
             "row": row,
             "told": QUESTIONS[name],
-            "tick": text.moment(row.next_at) if name == "skip" and row.next_at else "",
+            "tick": formatting.moment(row.next_at) if name == "skip" and row.next_at else "",
             "form": form,
             "next": target,
             "is_grave": name == "delete",
@@ -301,12 +300,12 @@ class ScheduleScreens(Screens):
             with transaction.atomic(using=database()):
                 answer = getattr(actions, f"{name}_schedule")(row.name, **more)
                 if answer.job_id is not None:
-                    scoped.refuse_outside(request, [answer.job_id], database())
+                    access.refuse_outside(request, [answer.job_id], database())
                 if answer.done:
                     told = ". ".join(filter(None, [str(VERBS[name][0]), reason]))
                     flag = DELETION if name == "delete" else CHANGE
                     audit.record(request, Schedule, [(row.pk, row.name)], told, flag)
-        except (TaskNotRegistered, TypeError, ValueError, framework.InvalidTask) as error:
+        except (TaskNotRegistered, TypeError, ValueError, compat.InvalidTask) as error:
             messages.error(request, str(error))
             return
         if answer.done:
@@ -326,7 +325,7 @@ def _may_edit(request: HttpRequest, row: Schedule) -> bool:
 
 def _backend() -> str:
     known = backend()
-    return framework.DEFAULT_TASK_BACKEND_ALIAS if known is None else known.alias
+    return compat.DEFAULT_TASK_BACKEND_ALIAS if known is None else known.alias
 
 
 def _initial(row: Schedule) -> dict[str, Any]:

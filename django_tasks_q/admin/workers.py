@@ -13,13 +13,13 @@ from django.urls import URLPattern, path
 from django.utils.translation import gettext as _
 
 from .. import actions
+from ..access import database
+from ..lifecycle.states import JobStatus
 from ..models import Worker
-from ..scope import database
-from ..states import JobStatus
-from . import audit, staff, text
+from . import audit, formatting, worker_display
 from .base import Screens, jobs_of, leave, may, require, url
-from .paging import rows_of, searched
-from .performing import summary
+from .confirmation import summary
+from .pagination import rows_of, searched
 
 if TYPE_CHECKING:
     ModelAdmin = admin.ModelAdmin[Worker]
@@ -41,19 +41,19 @@ class WorkerScreens(Screens):
             id = UUID(object_id)
         except ValueError:
             return None
-        return staff.with_life(Worker._default_manager.using(database())).filter(pk=id).first()
+        return worker_display.with_life(Worker._default_manager.using(database())).filter(pk=id).first()
 
     def changelist_view(self, request: HttpRequest, extra_context: Any = None) -> HttpResponse:
         """One query of its own."""
         require(request, "view_worker")
         if request.method == "POST":
             return HttpResponseNotAllowed(["GET", "HEAD"])
-        search, found = searched(request), staff.with_life(Worker._default_manager.using(database()))
+        search, found = searched(request), worker_display.with_life(Worker._default_manager.using(database()))
         if search:
             found = found.filter(Q(name__icontains=search) | Q(hostname__icontains=search))
-        page = rows_of(request, staff.with_end(found), ("has_ended", "-started_at", "-id"))
+        page = rows_of(request, worker_display.with_end(found), ("has_ended", "-started_at", "-id"))
         context = {
-            "rows": [staff.line(worker) for worker in page.rows],
+            "rows": [worker_display.line(worker) for worker in page.rows],
             "page": page,
             "search": search,
             "may_stop": may(request, "stop_worker"),
@@ -77,14 +77,14 @@ class WorkerScreens(Screens):
             running = jobs_of(request).filter(worker_id=worker.pk, status=JobStatus.RUNNING)
             jobs = list(running.without_payload().select_related("progress").order_by("-id")[:MAX_JOBS])
         context = {
-            "worker": staff.line(worker),
-            "lease": text.since(worker.lease_expires_at),
+            "worker": worker_display.line(worker),
+            "lease": formatting.since(worker.lease_expires_at),
             "jobs": [
                 {
                     "row": job,
-                    "badge": text.state(job),
+                    "badge": formatting.state(job),
                     "url": url("job_change", job.pk),
-                    "since": text.since(job.last_attempted_at) if job.last_attempted_at else "",
+                    "since": formatting.since(job.last_attempted_at) if job.last_attempted_at else "",
                 }
                 for job in jobs
             ],
@@ -110,7 +110,9 @@ class WorkerScreens(Screens):
         if request.method != "POST":
             return leave(request, _("Choose what to do on this page."), url("worker_changelist"))
         if "confirmed" not in request.POST:
-            return self.page(request, "worker_stop", _("Stop a worker"), {"worker": staff.line(worker)})
+            return self.page(
+                request, "worker_stop", _("Stop a worker"), {"worker": worker_display.line(worker)}
+            )
         with transaction.atomic(using=database()):
             done = actions.stop_worker(worker.pk, user=request.user)
             if done.done:

@@ -17,14 +17,14 @@ from rest_framework.response import Response
 from rest_framework.settings import api_settings
 from rest_framework.views import APIView
 
+from ..access import database, scope_jobs
 from ..models import Job
 from ..models.job import JobQuerySet
-from ..scope import database, scope_jobs
 from ..storage import TookTooLong, storage_for
-from .bodies import BodyRequest, JSONBody, largest_body
 from .errors import TooLarge, TooSlow, handler
 from .openapi import view_schema
 from .pagination import IdPagination
+from .parsers import BodyRequest, JSONBody, largest_body
 from .permissions import CanViewJobs
 from .renderers import renderers
 from .throttling import JobsThrottle

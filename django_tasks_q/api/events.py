@@ -18,10 +18,10 @@ from rest_framework.renderers import BaseRenderer
 from rest_framework.request import Request
 from rest_framework.utils.encoders import JSONEncoder
 
+from ..access import database
+from ..lifecycle.states import FINAL
 from ..models import LogLine
 from ..models.job import JobQuerySet
-from ..scope import database
-from ..states import FINAL
 from .jobs import ID, JobView
 from .openapi import described
 from .permissions import may_see_payload

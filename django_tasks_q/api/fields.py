@@ -10,9 +10,9 @@ from django.conf import settings
 from django.utils.translation import gettext_lazy as _
 from rest_framework import ISO_8601, serializers
 
-from ..moments import native
+from ..definition.options import MAX_QUEUE_NAME
 from ..storage import aware
-from ..task_options import MAX_QUEUE_NAME
+from ..storage.timestamps import native
 from .openapi import typed
 
 

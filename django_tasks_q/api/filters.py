@@ -14,10 +14,10 @@ from rest_framework import serializers
 from rest_framework.exceptions import ValidationError
 
 from ..actions.selection import Selection, first_id
+from ..definition.options import MAX_NAME, MAX_QUEUE_NAME
+from ..lifecycle.states import JobStatus
 from ..models.job import JobQuerySet
-from ..schedules import MAX_NAME as MAX_SCHEDULE_NAME
-from ..states import JobStatus
-from ..task_options import MAX_NAME, MAX_QUEUE_NAME
+from ..scheduling.declare import MAX_NAME as MAX_SCHEDULE_NAME
 from .fields import Moment, Text
 from .openapi import typed
 

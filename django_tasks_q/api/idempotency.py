@@ -14,8 +14,8 @@ from django.utils.translation import gettext_lazy as _
 from rest_framework.exceptions import ValidationError
 from rest_framework.request import Request
 
+from ..access import database
 from ..models import IdempotencyKey
-from ..scope import database
 from .errors import Conflict
 
 HEADER = "Idempotency-Key"

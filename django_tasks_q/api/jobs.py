@@ -15,11 +15,11 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.utils.encoders import JSONEncoder
 
-from .. import _framework as framework
+from .. import compat
 from ..backends import DatabaseBackend
+from ..lifecycle.states import FINAL, JobStatus
 from ..models import Job, LogLine
-from ..states import FINAL, JobStatus
-from ..waiting import Waiting
+from ..results.waiting import Waiting
 from .base import TasksView
 from .filters import FILTERS, JobFilter, filter_backends
 from .openapi import described
@@ -219,8 +219,8 @@ def wait_for(job: Job, seconds: float, jobs: JobQuerySet) -> None:
 def backend_of(alias: str) -> DatabaseBackend | None:
     """A backend of ours; None where no TASKS names it any more."""
     try:
-        found = framework.task_backends[alias]
-    except framework.InvalidTaskBackend:
+        found = compat.task_backends[alias]
+    except compat.InvalidTaskBackend:
         return None
     return found if isinstance(found, DatabaseBackend) else None
 

@@ -11,9 +11,9 @@ from rest_framework.pagination import Cursor, CursorPagination
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from ..scope import is_narrowed
-from .reach import moment_of, within_reach
-from .sealing import opened, sealed
+from ..access import is_narrowed
+from .sealed_ids import opened, sealed
+from .search_limit import moment_of, within_reach
 
 
 class IdPagination(CursorPagination):

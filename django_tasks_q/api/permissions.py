@@ -31,7 +31,7 @@ def may(user: Any, *codenames: str) -> bool:
         return bool(user.has_perms([f"django_tasks_q.{codename}" for codename in codenames]))
     if not user.is_active or user.is_superuser:
         return bool(user.is_active)
-    from ..storage.permissions import held
+    from ..storage.orm.permissions import held
 
     return held(user, "django_tasks_q", codenames) == set(codenames)
 

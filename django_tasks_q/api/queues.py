@@ -14,13 +14,12 @@ from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from .. import _framework as framework
-from .. import actions
+from .. import actions, compat
+from ..access import backend, database, is_narrowed, is_scoped
+from ..definition.registry import registry
 from ..models import Queue
-from ..registry import registry
-from ..scope import backend, database, is_narrowed, is_scoped
 from ..storage import storage_for
-from ..storage.queue_counts import QueueCounts
+from ..storage.orm.queue_counts import QueueCounts
 from .base import NamedAction, TasksView
 from .errors import Conflict
 from .fields import Line, Moment, Whole
@@ -120,7 +119,7 @@ class QueueView(TasksView, GenericAPIView):
     def alias(self) -> str:
         """The backend whose queues they are."""
         known = backend()
-        return framework.DEFAULT_TASK_BACKEND_ALIAS if known is None else known.alias
+        return compat.DEFAULT_TASK_BACKEND_ALIAS if known is None else known.alias
 
     def known(self) -> list[str]:
         """The queues that settings, registered tasks, or people have named."""

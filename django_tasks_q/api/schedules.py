@@ -17,16 +17,16 @@ from rest_framework.exceptions import PermissionDenied
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from .. import _framework as framework
-from .. import actions, task_options
-from ..actions import scoped
-from ..descriptions import scheduled
+from .. import actions, compat
+from ..access import backend, database, scope_schedules
+from ..actions import access
+from ..definition import options
 from ..exceptions import TaskNotRegistered
 from ..models import Schedule
 from ..models.schedule import Kind, MissedPolicy, Origin, OverlapPolicy
-from ..schedules import schedule_name
-from ..schemas import ArgumentErrors
-from ..scope import backend, database, scope_schedules
+from ..monitoring.descriptions import scheduled
+from ..payload.schema import ArgumentErrors
+from ..scheduling.declare import schedule_name
 from ..timing import timing_of, zone_of
 from .base import TasksView
 from .errors import Conflict
@@ -94,7 +94,7 @@ class ScheduleView(TasksView, GenericAPIView):
     def alias(self) -> str:
         """The backend whose schedules they are."""
         known = backend()
-        return framework.DEFAULT_TASK_BACKEND_ALIAS if known is None else known.alias
+        return compat.DEFAULT_TASK_BACKEND_ALIAS if known is None else known.alias
 
     def rows(self) -> Any:
         return scope_schedules(self.request, self.all_rows())
@@ -193,7 +193,7 @@ class ScheduleAction(ScheduleView):
         with refusing(), transaction.atomic(using=database()):
             answer = getattr(actions, f"{self.deed.name}_schedule")(row.name, **more)
             if answer.job_id is not None:
-                scoped.refuse_outside(request, [answer.job_id], database())
+                access.refuse_outside(request, [answer.job_id], database())
             if answer.done:
                 record(request, Schedule, [(row.pk, row.name)], self.deed.label, values, flag)
         if self.deed.name == "delete":
@@ -209,7 +209,7 @@ def refusing() -> Iterator[None]:
     """What a verb cannot do with a schedule as it is. Raises Conflict."""
     try:
         yield
-    except (TaskNotRegistered, TypeError, ValueError, framework.InvalidTask) as error:
+    except (TaskNotRegistered, TypeError, ValueError, compat.InvalidTask) as error:
         raise Conflict(str(error)) from None
 
 
@@ -237,7 +237,7 @@ def of_one(deed: Deed) -> type[ScheduleAction]:
 class SaveSerializer(ReasonSerializer):
     """What a schedule enqueues and when: by a cron expression, or every so many seconds."""
 
-    task = Text(max_length=task_options.MAX_NAME)
+    task = Text(max_length=options.MAX_NAME)
     arguments = Arguments(required=False, allow_null=True, default=None)
     cron = Text(max_length=255, required=False, allow_null=True, default=None)
     every = Whole(required=False, allow_null=True, default=None, min_value=1, max_value=2**31 - 1)
@@ -247,15 +247,15 @@ class SaveSerializer(ReasonSerializer):
         choices=OverlapPolicy.values, required=False, default=OverlapPolicy.ALLOW
     )
     queue = QueueName(
-        max_length=task_options.MAX_QUEUE_NAME,
+        max_length=options.MAX_QUEUE_NAME,
         required=False,
         allow_null=True,
         default=None,
         source="queue_name",
     )
     priority = Whole(
-        min_value=framework.TASK_MIN_PRIORITY,
-        max_value=framework.TASK_MAX_PRIORITY,
+        min_value=compat.TASK_MIN_PRIORITY,
+        max_value=compat.TASK_MAX_PRIORITY,
         required=False,
         allow_null=True,
         default=None,
@@ -291,9 +291,9 @@ class ScheduleSave(ScheduleView):
             with transaction.atomic(using=database()):
                 actions.save_schedule(name, backend=self.alias, user=request.user, **values)
                 row = self.all_rows().get(name=name)
-                scoped.refuse_schedule(request, row, database())
+                access.refuse_schedule(request, row, database())
                 record(request, Schedule, [(row.pk, name)], label, {"reason": values["reason"]}, flag)
-        except (TypeError, ValueError, framework.InvalidTask) as error:
+        except (TypeError, ValueError, compat.InvalidTask) as error:
             if origin == Origin.CODE:
                 raise Conflict(str(error)) from None
             raise serializers.ValidationError({"non_field_errors": [str(error)]}) from None

@@ -28,8 +28,8 @@ SETTINGS: dict[str, Any] = {
     ],
     "COMPONENT_SPLIT_REQUEST": True,
     "ENUM_NAME_OVERRIDES": {
-        "JobStatus": "django_tasks_q.states.JobStatus",
-        "AttemptOutcome": "django_tasks_q.outcomes.AttemptOutcome",
+        "JobStatus": "django_tasks_q.lifecycle.states.JobStatus",
+        "AttemptOutcome": "django_tasks_q.lifecycle.outcome.AttemptOutcome",
     },
     "SCHEMA_PATH_PREFIX": r".*/v1",
 }

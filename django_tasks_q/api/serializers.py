@@ -11,10 +11,11 @@ from django.db.models import DateTimeField, FloatField
 from django.utils.translation import gettext_lazy as _
 from rest_framework import serializers
 
-from .. import codec
-from ..masking import cleaned, masked, masked_arguments, redacted, secrets_of, sensitive_names
+from ..definition.sensitive import masked_arguments, secrets_of, sensitive_names
+from ..lifecycle.states import JobStatus
 from ..models import Attempt, Job, LogLine, Progress, Worker
-from ..states import JobStatus
+from ..payload import codec
+from ..payload.masking import cleaned, masked, redacted
 from .fields import Finite, Moment
 from .openapi import typed
 

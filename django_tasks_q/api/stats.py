@@ -14,11 +14,11 @@ from rest_framework.exceptions import PermissionDenied
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from .. import _framework as framework
+from .. import compat
+from ..access import backend, database, is_narrowed
+from ..lifecycle.states import JobStatus
 from ..models import Job, Statistic, Worker
-from ..scope import backend, database, is_narrowed
-from ..states import JobStatus
-from ..storage.counting import counts
+from ..storage.orm.counting import counts
 from .base import TasksView
 from .fields import Finite
 from .jobs import GenericAPIView
@@ -127,7 +127,7 @@ class Stats(TasksView, GenericAPIView):
         }
         if not is_narrowed(self.request):
             known = backend()
-            of = framework.DEFAULT_TASK_BACKEND_ALIAS if known is None else known.alias
+            of = compat.DEFAULT_TASK_BACKEND_ALIAS if known is None else known.alias
             since = timezone.now() - timedelta(hours=hours)
             figures = Statistic.objects.using(alias).of(of)
             data["totals"] = figures.since(since).totals()

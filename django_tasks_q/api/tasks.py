@@ -16,15 +16,15 @@ from rest_framework.exceptions import PermissionDenied, ValidationError
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from .. import _framework as framework
-from ..actions import scoped
-from ..actions.telling import backend_of
-from ..definition import Task
+from .. import compat
+from ..access import is_scoped
+from ..actions import access
+from ..actions.perform import backend_of
+from ..definition.registry import is_internal, registry
+from ..definition.task import Task
 from ..exceptions import TaskNotRegistered, UnserializableValue, UnstorableValue
 from ..models import Job
-from ..registry import is_internal, registry
-from ..schemas import ArgumentErrors, arguments_schema, bound, by_name
-from ..scope import is_scoped
+from ..payload.schema import ArgumentErrors, arguments_schema, bound, by_name
 from .base import NamedAction, TasksView
 from .fields import ARGUMENTS
 from .idempotency import KEY, Keys
@@ -212,9 +212,9 @@ def enqueued(request: Request, task: Task[..., Any], args: list[Any], kwargs: di
             return str(task.enqueue(*args, **kwargs).id)
         with transaction.atomic(using=ours.database):
             id = str(task.enqueue(*args, **kwargs).id)
-            scoped.refuse_outside(request, [UUID(id)], ours.database)
+            access.refuse_outside(request, [UUID(id)], ours.database)
         return id
-    except (TypeError, UnserializableValue, UnstorableValue, framework.InvalidTask) as error:
+    except (TypeError, UnserializableValue, UnstorableValue, compat.InvalidTask) as error:
         raise ValidationError({"non_field_errors": [str(error)]}) from None
-    except framework.InvalidTaskBackend as error:
+    except compat.InvalidTaskBackend as error:
         raise ImproperlyConfigured(str(error)) from None

@@ -16,16 +16,15 @@ from rest_framework.exceptions import PermissionDenied
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from .. import _framework as framework
-from .. import actions, tasks
-from ..actions import scoped
+from .. import actions, compat, tasks
+from ..access import database
+from ..actions import access
+from ..definition.options import MAX_QUEUE_NAME
+from ..definition.registry import is_internal, registry
 from ..exceptions import TaskNotRegistered, UnserializableValue, UnstorableValue
 from ..models import Job
 from ..models.job import JobQuerySet
-from ..registry import is_internal, registry
-from ..schemas import ArgumentErrors
-from ..scope import database
-from ..task_options import MAX_QUEUE_NAME
+from ..payload.schema import ArgumentErrors
 from .base import TasksView
 from .errors import Conflict
 from .fields import Arguments, Flag, Moment, QueueName, Whole
@@ -58,9 +57,7 @@ class RescheduleSerializer(ReasonSerializer):
 class ChangeSerializer(ReasonSerializer):
     """What waiting jobs are given: another priority, another queue, or both."""
 
-    priority = Whole(
-        min_value=framework.TASK_MIN_PRIORITY, max_value=framework.TASK_MAX_PRIORITY, required=False
-    )
+    priority = Whole(min_value=compat.TASK_MIN_PRIORITY, max_value=compat.TASK_MAX_PRIORITY, required=False)
     queue = QueueName(max_length=MAX_QUEUE_NAME, required=False, source="queue_name")
 
     def validate(self, values: dict[str, Any]) -> dict[str, Any]:
@@ -201,8 +198,8 @@ def acting(request: Request, verb: Verb, names: Mapping[UUID, str], values: Mapp
             named = actions.NAMED[verb.name]
             answer = named.function(list(names), user=request.user, **values)
             changed = sorted(answer.done | getattr(answer, "requested", set()))
-            if scoped.moves(verb.name):
-                scoped.refuse_outside(request, changed, database())
+            if access.moves(verb.name):
+                access.refuse_outside(request, changed, database())
             rows = [(id, names[id]) for id in changed]
             flag = actions.DELETION if verb.name == "delete" else actions.CHANGE
             record(request, Job, rows, named.label, values, flag)
@@ -293,14 +290,14 @@ class JobRunAgain(JobView):
                 if answer.result is None:
                     raise Http404
                 new_id = UUID(str(answer.result.id))
-                scoped.refuse_outside(request, [new_id], database())
+                access.refuse_outside(request, [new_id], database())
                 rows = [(job.id, str(job)), (new_id, f"{job.task_name} ({new_id})")]
                 told = {"new": new_id, "reason": values["reason"]}
                 record(request, Job, rows, _("New job from this one"), told)
                 return str(new_id)
         except TaskNotRegistered:
             raise Conflict(_("Nobody here knows the task of this job."), state=job.status) from None
-        except framework.InvalidTask as error:
+        except compat.InvalidTask as error:
             raise Conflict(str(error), state=job.status) from None
         except (TypeError, UnserializableValue, UnstorableValue) as error:
             raise serializers.ValidationError({"non_field_errors": [str(error)]}) from None

@@ -12,8 +12,8 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from .. import actions
+from ..access import database, is_narrowed
 from ..models import Worker
-from ..scope import database, is_narrowed
 from .base import TasksView
 from .errors import Conflict
 from .jobs import GenericAPIView, ListAPIView

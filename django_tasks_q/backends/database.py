@@ -17,27 +17,29 @@ from django.core import checks
 from django.db import router, transaction
 from django.utils import timezone
 
-from .. import _framework as framework
-from .. import codec
+from .. import compat
 from ..conf import Options
 from ..current import running
-from ..definition import P, R, Task
+from ..definition.options import DEFAULT
+from ..definition.registry import INTERNAL, refuse_internal
+from ..definition.routing import routed
+from ..definition.task import P, R, Task
 from ..exceptions import UnstorableValue
 from ..failpoints import failpoint
-from ..parameters import Parameters
-from ..registry import INTERNAL, refuse_internal
-from ..routes import routed
-from ..states import JobStatus
-from ..task_options import DEFAULT
+from ..lifecycle.states import JobStatus
+from ..payload import codec
+from ..payload.signature import Parameters
 from ..validation import suggestion
-from .elsewhere import open_elsewhere
+from .cross_database import open_elsewhere
 
 if TYPE_CHECKING:
-    from ..results import Results, TaskResult
+    from ..definition.result import TaskResult
+    from ..results.mapper import Results
+    from ..results.waiting import ResultWaiting
     from ..storage import Send, Storage
 
 
-class DatabaseBackend(framework.BaseTaskBackend):
+class DatabaseBackend(compat.BaseTaskBackend):
     """Stores jobs as rows, for ``manage.py runworker`` to run."""
 
     task_class = Task
@@ -61,21 +63,21 @@ class DatabaseBackend(framework.BaseTaskBackend):
         """Alias of the database that holds the jobs."""
         if alias := self.settings.database:
             return alias
-        from .needs import Job
+        from .lazy import Job
 
         return router.db_for_write(Job)
 
     @property
     def storage(self) -> Storage:
-        from .needs import storage_for
+        from .lazy import storage_for
 
         return storage_for(self.database)
 
-    def validate_task(self, task: framework.Task[..., Any]) -> None:
+    def validate_task(self, task: compat.Task[..., Any]) -> None:
         """Raises InvalidTask, with the task's name, for what this backend cannot run."""
         try:
             super().validate_task(task)
-        except framework.InvalidTask as error:
+        except compat.InvalidTask as error:
             name = getattr(task.func, "__qualname__", repr(task.func))
             hint = ""
             if self.queues and task.queue_name not in self.queues:
@@ -83,10 +85,10 @@ class DatabaseBackend(framework.BaseTaskBackend):
                 hint = (
                     f" TASKS[{self.alias!r}]['QUEUES'] has {known}.{suggestion(task.queue_name, self.queues)}"
                 )
-            raise framework.InvalidTask(f"{name}: {error}{hint}") from None
+            raise compat.InvalidTask(f"{name}: {error}{hint}") from None
 
     def enqueue(
-        self, task: framework.Task[P, R], args: Sequence[Any], kwargs: Mapping[str, Any]
+        self, task: compat.Task[P, R], args: Sequence[Any], kwargs: Mapping[str, Any]
     ) -> TaskResult[P, R]:
         """Store one call in the caller's transaction, or after it where that is on another database.
 
@@ -97,10 +99,10 @@ class DatabaseBackend(framework.BaseTaskBackend):
         return self.enqueue_many(task, [(args, kwargs)])[0]
 
     def enqueue_many(
-        self, task: framework.Task[P, R], calls: Iterable[tuple[Sequence[Any], Mapping[str, Any]]]
+        self, task: compat.Task[P, R], calls: Iterable[tuple[Sequence[Any], Mapping[str, Any]]]
     ) -> Sequence[TaskResult[P, R]]:
         """Store many calls at once, all or none. Raises what ``enqueue`` raises."""
-        from .needs import Results, Send, uuid7_texts
+        from .lazy import Results, Send, uuid7_texts
 
         self.validate_task(task)
         ours: Task[P, R] = Task.adopt(task)
@@ -127,7 +129,7 @@ class DatabaseBackend(framework.BaseTaskBackend):
         They are in JSON types. Raises InvalidTask for a task that this backend refuses, UnstorableValue
         for arguments too large.
         """
-        from .needs import Results, Send, uuid7_texts
+        from .lazy import Results, Send, uuid7_texts
 
         self.validate_task(task)
         if self.settings.routes:
@@ -140,7 +142,7 @@ class DatabaseBackend(framework.BaseTaskBackend):
 
     def _keep(self, results: Results[P, R], send: Send) -> Results[P, R]:
         """Store jobs in the caller's transaction, or after it where that is on another database."""
-        from .needs import sent_in
+        from .lazy import sent_in
 
         database = self.database
         elsewhere = open_elsewhere(database) if send.arguments else None
@@ -157,7 +159,7 @@ class DatabaseBackend(framework.BaseTaskBackend):
 
         Raises InvalidTask for a task that this backend refuses, UnstorableValue for arguments too large.
         """
-        from .needs import Send, uuid7_texts
+        from .lazy import Send, uuid7_texts
 
         self.validate_task(task)
         refuse_internal(task.name)
@@ -205,13 +207,13 @@ class DatabaseBackend(framework.BaseTaskBackend):
     def store(self, database: str, send: Send, results: Sequence[TaskResult[..., Any]]) -> None:
         """Store jobs in the caller's transaction, and tell who is to know of them."""
         self.store_quietly(database, send)
-        if framework.is_heard(framework.task_enqueued):
+        if compat.is_heard(compat.task_enqueued):
             for result in results:
-                framework.task_enqueued.send_robust(type(self), task_result=result)
+                compat.task_enqueued.send_robust(type(self), task_result=result)
 
     def store_quietly(self, database: str, send: Send) -> None:
         """The same where no receiver may be called, as in the worker."""
-        from .needs import storage_for
+        from .lazy import storage_for
 
         storage = storage_for(database)
         storage.enqueue(send)
@@ -219,22 +221,29 @@ class DatabaseBackend(framework.BaseTaskBackend):
         if self.settings.notify:
             storage.hint(self.alias)
 
+    def waiter(self, result: TaskResult[..., Any], timeout: float | None) -> ResultWaiting:
+        """The wait of ``result.get()``, which lasts at most ``timeout`` seconds."""
+        from .lazy import ResultWaiting, settings_of
+
+        settings = settings_of(result.backend)
+        return ResultWaiting(self.storage, result, timeout, notify=settings is not None and settings.notify)
+
     def get_result(self, result_id: str) -> TaskResult[..., Any]:
         """The result of a job. Raises TaskResultDoesNotExist, for an id of the wrong form as well."""
         return self.get_result_from(self.database, result_id)
 
     def get_result_from(self, database: str, result_id: str) -> TaskResult[..., Any]:
         """The same from the database of that alias, for a worker that was started on another one."""
-        from .needs import Attempt, Job, task_result
+        from .lazy import Attempt, Job, task_result
 
         try:
             job_id = UUID(str(result_id))
             job = Job.objects.using(database).get(id=job_id)
         except (ValueError, Job.DoesNotExist):
-            raise framework.TaskResultDoesNotExist(result_id) from None
+            raise compat.TaskResultDoesNotExist(result_id) from None
         # Jobs of an alias that TASKS does not have any more are anybody's to read.
-        if job.backend != self.alias and job.backend in framework.task_backends.settings:
-            raise framework.TaskResultDoesNotExist(result_id)
+        if job.backend != self.alias and job.backend in compat.task_backends.settings:
+            raise compat.TaskResultDoesNotExist(result_id)
         attempts: Sequence[Attempt] = ()
         if job.fence > 1 or job.error_code:
             attempts = list(Attempt.objects.using(database).filter(job_id=job.id))

@@ -1,14 +1,29 @@
 """Django's own backends for tests and development, for tasks that carry our options."""
 
-from dataclasses import fields
-from typing import Any
+from __future__ import annotations
 
-from .. import _framework as framework
-from ..definition import Task
+from dataclasses import fields
+from typing import TYPE_CHECKING, Any
+
+from .. import compat
+from ..definition.task import Task
 from ..forks import OneProcess
 
+if TYPE_CHECKING:
+    from ..definition.result import TaskResult
+    from ..results.waiting import ResultWaiting
 
-class ImmediateBackend(framework.ImmediateBackend):
+
+class _Waits:
+    """Results of these backends end in this process, so that no database can notify of them."""
+
+    def waiter(self, result: TaskResult[..., Any], timeout: float | None) -> ResultWaiting:
+        from .lazy import ResultWaiting
+
+        return ResultWaiting(None, result, timeout, notify=False)
+
+
+class ImmediateBackend(_Waits, compat.ImmediateBackend):
     """Runs a task where it is enqueued. A copy of the process that the task makes ends with the task."""
 
     task_class = Task
@@ -20,7 +35,7 @@ class ImmediateBackend(framework.ImmediateBackend):
         return result
 
 
-class DummyBackend(framework.DummyBackend):
+class DummyBackend(_Waits, compat.DummyBackend):
     """Keeps what was enqueued in a list and runs nothing."""
 
     task_class = Task

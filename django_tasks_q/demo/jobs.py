@@ -11,10 +11,10 @@ from typing import Any
 import django
 from django.db import transaction
 
-from ..definition import Task
+from ..definition.task import Task
+from ..lifecycle.states import JobStatus
 from ..models import Job
 from ..models.job import JobQuerySet
-from ..states import JobStatus
 from . import tasks
 
 BACKEND = "demo"

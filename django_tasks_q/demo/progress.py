@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 from django.db.models import Count
 
+from ..lifecycle.states import FINAL, JobStatus
 from ..models.job import JobQuerySet
-from ..states import FINAL, JobStatus
 
 #: Seconds between two lines where there is no bar.
 EVERY = 1.0

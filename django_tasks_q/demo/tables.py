@@ -6,8 +6,8 @@ import math
 from collections.abc import Iterable, Sequence
 from itertools import groupby
 
+from ..lifecycle.states import JobStatus
 from ..models import Job
-from ..states import JobStatus
 
 
 def by_task(jobs: Sequence[Job]) -> str:

@@ -12,17 +12,17 @@ from uuid import UUID
 from asgiref.sync import sync_to_async
 from django.core.exceptions import ObjectDoesNotExist
 
-from .. import codec
 from ..exceptions import BadArguments, TaskFailure
 from ..failpoints import failpoint
 from ..forks import leave
-from ..outcomes import Failure, Outcome
-from ..robust_logging import robust_logger
+from ..lifecycle.outcome import Failure, Outcome
+from ..loggers import robust_logger
+from ..payload import codec
 from ..storage import ClaimedJob
 from . import endings
 from .context import TaskContext
 from .control import Control
-from .logs import LogBook, capture
+from .job_logger import LogBook, capture
 from .progress import Reporter
 
 if TYPE_CHECKING:

@@ -7,8 +7,8 @@ from typing import Any
 
 from django.db import Error, connections, reset_queries
 
-from ..robust_logging import robust_logger
-from .sessions import any_opened, is_altered
+from ..loggers import robust_logger
+from .altered_sessions import any_opened, is_altered
 
 logger = robust_logger("django_tasks_q.execution")
 

@@ -9,17 +9,17 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, overload
 
 from asgiref.sync import sync_to_async
 
-from .. import _framework as framework
-from .. import codec
+from .. import compat
 from ..backends import DatabaseBackend
-from ..definition import Task
+from ..definition.enqueue import enqueue
+from ..definition.options import checked_metadata
+from ..definition.result import TaskResult
+from ..definition.task import Task
 from ..exceptions import JobTaken, TaskCancelled
 from ..models import Job
-from ..results import TaskResult
-from ..sending import enqueue
+from ..payload import codec
 from ..storage import storage_for
-from ..task_options import checked_metadata
-from .logs import JobLogger
+from .job_logger import JobLogger
 
 if TYPE_CHECKING:
     from .attempt import Attempt
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-class TaskContext(framework.GenericTaskContext[Any, Any]):
+class TaskContext(compat.GenericTaskContext[Any, Any]):
     """The running attempt, as its task sees it."""
 
     def __init__(self, attempt: Attempt) -> None:

@@ -7,10 +7,10 @@ from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
 
-from .. import codec, returns
-from .._framework import TaskResult
+from ..compat import TaskResult
 from ..conf import Options
-from ..definition import Task
+from ..definition.registry import registry
+from ..definition.task import Task
 from ..exceptions import (
     AttemptCrashed,
     BadArguments,
@@ -23,11 +23,12 @@ from ..exceptions import (
     UnserializableValue,
     WorkerLost,
 )
-from ..outcomes import CANCELLED, AttemptOutcome, Failure, Outcome
-from ..parameters import Parameters
-from ..policy import Backoff, OnLost, RetryRule, error_code
-from ..registry import registry
-from ..results import read_options
+from ..lifecycle.outcome import CANCELLED, AttemptOutcome, Failure, Outcome
+from ..lifecycle.retry import Backoff, OnLost, RetryRule, error_code
+from ..payload import codec
+from ..payload.signature import Parameters
+from ..results import return_values
+from ..results.mapper import read_options
 from ..storage import ClaimedJob, LostJob
 from ..validation import plain
 from .job_log import user_frames
@@ -156,7 +157,7 @@ def by_value(
 ) -> Outcome:
     """The attempt returned. A value that no database can store fails the job."""
     try:
-        result = returns.encoded(task, parameters, settings, value)
+        result = return_values.encoded(task, parameters, settings, value)
     except ReturnTypeMismatch as error:
         failure = Failure.of(error, RETURN_TYPE_MISMATCH)
         return Outcome.failed(job.id, job.fence, failure, None, duration)

@@ -9,13 +9,13 @@ import logging
 from types import TracebackType
 from typing import Any
 
-from .. import _framework as framework
+from .. import compat
 from ..backends import DatabaseBackend
 from ..exceptions import JobCancelled, JobExpired, TaskCancelled
-from ..policy import class_path
-from ..robust_logging import RobustLogger
+from ..lifecycle.retry import class_path
+from ..loggers import RobustLogger
 
-logger = RobustLogger(framework.logger, {})
+logger = RobustLogger(compat.logger, {})
 
 #: Jobs that ended without success because somebody wanted it so: the level, and the state that is logged.
 _WANTED = {
@@ -30,32 +30,32 @@ _OWN_MODULES = ("django_tasks_q.", "asgiref.")
 
 def take_over() -> None:
     """Connect the receiver, unless the project has disconnected the framework's."""
-    framework.log_endings_by(log_ending)
+    compat.log_endings_by(log_ending)
 
 
 def is_error(task_result: Any) -> bool:
     """Whether a job has ended in a way that nobody wanted."""
     return (
-        task_result.status == framework.TaskResultStatus.FAILED
+        task_result.status == compat.TaskResultStatus.FAILED
         and bool(task_result.errors)
         and task_result.errors[-1].exception_class_path not in _WANTED
     )
 
 
 def log_ending(
-    sender: type[framework.BaseTaskBackend],
+    sender: type[compat.BaseTaskBackend],
     task_result: Any,
     exception: BaseException | None = None,
     **kwargs: Any,
 ) -> None:
     """The receiver of ``task_finished``: one record a job, with the exception if it failed."""
     if not issubclass(sender, DatabaseBackend):
-        framework.log_task_finished(sender, task_result, **kwargs)
+        compat.log_task_finished(sender, task_result, **kwargs)
         return
     level, state, error = logging.INFO, str(task_result.status), None
     if is_error(task_result):
-        level, error = logging.ERROR, exception or framework.handled_exception()
-    elif task_result.status == framework.TaskResultStatus.FAILED and task_result.errors:
+        level, error = logging.ERROR, exception or compat.handled_exception()
+    elif task_result.status == compat.TaskResultStatus.FAILED and task_result.errors:
         level, state = _WANTED[task_result.errors[-1].exception_class_path]
     logger.log(
         level,

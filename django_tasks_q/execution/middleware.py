@@ -13,7 +13,7 @@ from django.utils.module_loading import import_string
 
 from ..exceptions import Snooze, TaskFailure, TaskTimeout
 from ..forks import OneProcess
-from ..policy import class_path
+from ..lifecycle.retry import class_path
 
 logger = logging.getLogger("django_tasks_q.execution")
 

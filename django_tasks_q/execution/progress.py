@@ -6,8 +6,8 @@ import time
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator
 from typing import Any, TypeVar
 
-from .. import codec
 from ..exceptions import UnserializableValue, UnstorableValue
+from ..payload import codec
 from ..storage import ClaimedJob, Note, ProgressNote
 
 T = TypeVar("T")

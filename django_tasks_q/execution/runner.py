@@ -13,26 +13,26 @@ from asgiref.sync import sync_to_async
 
 from ..backends import DatabaseBackend
 from ..current import running
-from ..definition import Task
+from ..definition.registry import registry
+from ..definition.task import Task
+from ..dependencies.resolver import Resolver
 from ..exceptions import ReceiverTimeout
 from ..executors import Executor, ProcessExecutor
 from ..forks import OneProcess, leave
-from ..moments import DatabaseClock
-from ..outcomes import Aftermath, Outcome
-from ..policy import class_path
-from ..registry import registry
-from ..resolver import Resolver
-from ..robust_logging import robust_logger
+from ..lifecycle.outcome import Aftermath, Outcome
+from ..lifecycle.retry import class_path
+from ..loggers import robust_logger
 from ..storage import ClaimedJob, Note, storage_for
+from ..storage.timestamps import DatabaseClock
 from . import endings
-from .announcer import Announcer
+from .altered_sessions import watch_sessions
 from .attempt import Attempt
-from .body import Body
+from .call import Body
 from .connections import clean_connections, drop_dead_connections
+from .context_variables import isolated
 from .control import Control
-from .isolation import isolated
-from .sessions import watch_sessions
-from .syncthreads import SyncThreads
+from .sync_threads import SyncThreads
+from .task_signals import Announcer
 from .transaction import completed_in_transaction
 
 logger = robust_logger("django_tasks_q.execution")

@@ -12,9 +12,9 @@ from typing import Any
 from django.db import DataError, Error, IntegrityError, InterfaceError, OperationalError, transaction
 
 from ..failpoints import failpoint
-from ..outcomes import Failure, Outcome
-from ..robust_logging import robust_logger
-from ..states import JobStatus
+from ..lifecycle.outcome import Failure, Outcome
+from ..lifecycle.states import JobStatus
+from ..loggers import robust_logger
 from ..storage import Storage
 from .attempt import Attempt
 from .endings import COMMIT_UNKNOWN, SERIALIZATION_FAILURE, formatted

@@ -3,9 +3,9 @@
 from collections.abc import Callable, Iterator
 
 from ..conf import Options
-from ..states import JobStatus
+from ..lifecycle.states import JobStatus
+from ..scheduling.fire import KEPT
 from ..storage import Storage
-from .schedules import KEPT
 
 #: Jobs deleted in one transaction: short enough that no claim waits for it.
 SLICE = 500

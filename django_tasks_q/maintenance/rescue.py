@@ -7,7 +7,7 @@ from ..conf import Options
 from ..exceptions import WorkerLost
 from ..execution.endings import by_crash
 from ..failpoints import failpoint
-from ..states import JobStatus
+from ..lifecycle.states import JobStatus
 from ..storage import Storage
 
 #: Jobs rescued in one transaction.

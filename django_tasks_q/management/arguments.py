@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from argparse import ArgumentParser, ArgumentTypeError
 
-from .. import _framework as framework
+from .. import compat
 from ..worker.config import WorkerConfig
 
 
@@ -15,7 +15,7 @@ def add_choice(parser: ArgumentParser) -> None:
     add(
         "--backend",
         type=filled,
-        default=framework.DEFAULT_TASK_BACKEND_ALIAS,
+        default=compat.DEFAULT_TASK_BACKEND_ALIAS,
         metavar="ALIAS",
         help="Alias in TASKS whose jobs are run (default: %(default)s).",
     )

@@ -7,9 +7,9 @@ from contextlib import suppress
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management.base import BaseCommand, CommandError
 
-from .. import _framework as framework
+from .. import compat
+from ..access import database
 from ..backends import DatabaseBackend
-from ..scope import database
 from ..storage import storage_for
 
 
@@ -18,7 +18,7 @@ def chosen(alias: str | None) -> list[DatabaseBackend]:
     if alias is not None:
         return [stored(alias)]
     try:
-        found = [backend for backend in framework.task_backends.all() if isinstance(backend, DatabaseBackend)]
+        found = [backend for backend in compat.task_backends.all() if isinstance(backend, DatabaseBackend)]
     except ImproperlyConfigured as error:
         raise CommandError(str(error)) from error
     if not found:
@@ -31,7 +31,7 @@ def chosen(alias: str | None) -> list[DatabaseBackend]:
 def stored(alias: str) -> DatabaseBackend:
     """The backend of that alias, with usable OPTIONS. Raises CommandError."""
     try:
-        backend = framework.task_backends[alias]
+        backend = compat.task_backends[alias]
         if isinstance(backend, DatabaseBackend):
             backend.settings  # noqa: B018 - raises for unusable OPTIONS
             backend.storage  # noqa: B018 - and for a driver that cannot be used
@@ -52,6 +52,6 @@ def commit_at_once(command: BaseCommand) -> None:
     if not getattr(command, "_called_from_command_line", False):
         return
     with suppress(ImproperlyConfigured):  # what needs the backend says what is wrong with it
-        ours = [each for each in framework.task_backends.all() if isinstance(each, DatabaseBackend)]
+        ours = [each for each in compat.task_backends.all() if isinstance(each, DatabaseBackend)]
         for alias in {database(), *(backend.database for backend in ours)}:
             storage_for(alias).commit_at_once()

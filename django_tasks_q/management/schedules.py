@@ -9,14 +9,13 @@ from typing import Any
 
 from django.core.management.base import CommandError
 
-from .. import _framework as framework
-from .. import actions
-from ..descriptions import scheduled
+from .. import actions, compat
+from ..access import database
 from ..exceptions import TaskNotRegistered
 from ..models import Schedule
-from ..scope import database
+from ..monitoring.descriptions import scheduled
 from .arguments import filled
-from .printing import Printer
+from .output import Printer
 
 #: What can be done to a schedule.
 VERBS = {
@@ -35,9 +34,7 @@ def add_schedules(commands: Any) -> Iterator[ArgumentParser]:
     told = "; ".join(f"{name}: {what}" for name, what in VERBS.items())
     parser.add_argument("deed", choices=list(VERBS), metavar="DEED", help=told)
     parser.add_argument("name", metavar="NAME")
-    parser.add_argument(
-        "--backend", type=filled, default=framework.DEFAULT_TASK_BACKEND_ALIAS, metavar="ALIAS"
-    )
+    parser.add_argument("--backend", type=filled, default=compat.DEFAULT_TASK_BACKEND_ALIAS, metavar="ALIAS")
     parser.add_argument("--reason", default="", help="for people to read")
     yield parser
 
@@ -57,7 +54,7 @@ def schedule(printer: Printer, options: dict[str, Any]) -> int:
         more["by"] = f"{getpass.getuser()} (shell)"
     try:
         answer = getattr(actions, f"{verb}_schedule")(name, **more)
-    except (TaskNotRegistered, TypeError, ValueError, framework.InvalidTask) as error:
+    except (TaskNotRegistered, TypeError, ValueError, compat.InvalidTask) as error:
         raise CommandError(str(error)) from error
     if answer.reason is actions.Reason.GONE:
         raise CommandError(f"No schedule is named {name!r}.")

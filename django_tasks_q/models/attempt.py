@@ -1,7 +1,7 @@
 from django.db import models
 from django.utils.translation import gettext_lazy as _
 
-from ..outcomes import AttemptOutcome
+from ..lifecycle.outcome import AttemptOutcome
 from .job import Job
 
 

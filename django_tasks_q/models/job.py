@@ -7,8 +7,8 @@ from django.db import models
 from django.db.models import Case, F, Value, When
 from django.utils.translation import gettext_lazy as _
 
-from .. import codec
-from ..states import FINAL, STARTABLE, JobStatus
+from ..lifecycle.states import FINAL, STARTABLE, JobStatus
+from ..payload import codec
 from .identifiers import uuid7
 from .schedule import Firing
 
@@ -212,7 +212,8 @@ class Job(models.Model):
         if not self.cancel_reason:
             return ""
         # It needs the framework. Where that is missing the models still load, and a check names it.
-        from ..masking import redacted, secrets_of
+        from ..definition.sensitive import secrets_of
+        from ..payload.masking import redacted
 
         # Lists read the arguments only of jobs with a reason.
         stored = self.__dict__.get("reason_arguments") or self.arguments

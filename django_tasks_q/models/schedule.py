@@ -7,7 +7,7 @@ from django.db import models
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
-from .. import codec
+from ..payload import codec
 from ..timing import TOLERANCE, Timing, stored_timing
 
 

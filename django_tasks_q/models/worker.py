@@ -5,7 +5,7 @@ import uuid
 from django.db import models
 from django.utils.translation import gettext_lazy as _
 
-from .. import codec
+from ..payload import codec
 
 
 def names_in(stored: str | None) -> list[str] | None:

@@ -6,8 +6,8 @@ from functools import cache
 from django.core.exceptions import ImproperlyConfigured
 from django.db import connections
 
-from .base import Storage
-from .clock import aware, storable
+from .orm.clock import aware, storable
+from .orm.storage import Storage
 from .session import REMEMBERED, Doorbell, Exchange, Listener, TookTooLong
 from .values import (
     Cancelled,

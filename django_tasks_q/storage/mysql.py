@@ -10,9 +10,9 @@ from uuid import UUID
 
 from django.db import DatabaseError, DataError, OperationalError
 
-from ..outcomes import Outcome
-from ..states import JobStatus
-from .base import Storage
+from ..lifecycle.outcome import Outcome
+from ..lifecycle.states import JobStatus
+from .orm.storage import Storage
 
 #: Bytes of a statement beside the texts in it.
 REST = 64 * 1024

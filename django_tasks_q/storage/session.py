@@ -22,9 +22,9 @@ from django.db import (
 )
 from django.db.migrations.recorder import MigrationRecorder
 
+from ..lifecycle.states import JobStatus
 from ..models import Job
 from ..models.job import JobQuerySet
-from ..states import JobStatus
 from .values import Advice, ClaimedJob, Hints
 
 if TYPE_CHECKING:

@@ -10,14 +10,14 @@ from uuid import UUID
 
 from django.db import OperationalError, transaction
 
+from ..lifecycle.outcome import Outcome
+from ..lifecycle.states import JobStatus
 from ..models import Job
-from ..moments import microseconds
-from ..outcomes import Outcome
-from ..states import JobStatus
-from .base import Storage, has_just_succeeded
-from .clock import DatabaseNow
-from .queue_counts import QueueKey
+from .orm.clock import DatabaseNow
+from .orm.queue_counts import QueueKey
+from .orm.storage import Storage, has_just_succeeded
 from .session import Exchanged
+from .timestamps import microseconds
 from .values import Advice, Claim, ClaimedJob
 
 CLAIM = """

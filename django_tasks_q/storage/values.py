@@ -9,7 +9,7 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from ..moments import microseconds, moment
+from .timestamps import microseconds, moment
 
 
 class Send(NamedTuple):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from .recycling import Recycling
+from .children.recycling import Recycling
 
 
 @dataclass(frozen=True, kw_only=True)

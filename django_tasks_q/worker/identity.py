@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import socket
 
-from ..codec import printable
+from ..payload.codec import printable
 
 #: Longest name of a worker and of a host that the table holds, in characters.
 MAX_NAME = 255

@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import uuid
 
-from .. import __version__, codec
+from .. import __version__
 from ..failpoints import failpoint
 from ..models import Worker
-from ..moments import boot_time
+from ..payload import codec
 from ..storage import Storage
-from .beat import Beat
+from ..storage.timestamps import boot_time
 from .config import WorkerConfig
+from .heartbeat_file import Beat
 from .identity import host_name
 
 #: Shares of the lease: how often it is renewed, when claiming stops for want of a renewal, and when the

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from django.db import Error
 
 from ..storage import Hints, Listener, Storage
-from .borrowing import STOPS
+from .signal_handlers import STOPS
 from .streams import dump_stack_on_quit
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from typing import Any
 from docutils import nodes
 from sphinx.util.docutils import SphinxDirective
 
-from django_tasks_q.states import FINAL, TRANSITIONS, JobStatus
+from django_tasks_q.lifecycle.states import FINAL, TRANSITIONS, JobStatus
 
 #: Verbs of the table that no code performs yet; tests/test_docs.py fails when one of them comes.
 NOT_YET = ("admit",)

@@ -6,7 +6,7 @@ import time
 import traceback
 from typing import Any
 
-from django_tasks_q import _framework as framework
+from django_tasks_q import compat
 
 from .tasks import note, note_status, who
 
@@ -27,8 +27,8 @@ def fork_in_receivers() -> None:
             note(path, task_result.status)
             note_status("return", path)
 
-    _connect(framework.task_started, forks)
-    _connect(framework.task_finished, forks)
+    _connect(compat.task_started, forks)
+    _connect(compat.task_finished, forks)
 
 
 def take_long_and_note() -> None:
@@ -40,8 +40,8 @@ def take_long_and_note() -> None:
     def notes(sender: object, **kwargs: object) -> None:
         note(os.environ["NOTE"], "heard")
 
-    _connect(framework.task_finished, sleeps)
-    _connect(framework.task_finished, notes)
+    _connect(compat.task_finished, sleeps)
+    _connect(compat.task_finished, notes)
 
 
 def note_ending() -> None:
@@ -58,4 +58,4 @@ def note_ending() -> None:
         )
         who.set("a receiver")
 
-    _connect(framework.task_finished, notes)
+    _connect(compat.task_finished, notes)

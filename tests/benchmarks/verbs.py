@@ -12,7 +12,7 @@ BATCH = 100
 
 
 def by_storage() -> int:
-    from django_tasks_q.outcomes import Outcome
+    from django_tasks_q.lifecycle.outcome import Outcome
     from django_tasks_q.storage import Claim, storage_for
 
     storage = storage_for("default")

@@ -29,7 +29,7 @@ EVERYWHERE = [
     (r"\n    available_apps = \[\]\n", "\n"),
 ]
 IN_BACKPORT = [
-    (r"from django\.tasks\.exceptions import", "from django_tasks_q._framework import"),
+    (r"from django\.tasks\.exceptions import", "from django_tasks_q.compat import"),
     (r"\bdjango\.tasks\b", "django_tasks"),
     ("does not support async Tasks", "does not support async tasks"),
 ]

@@ -13,7 +13,8 @@ class Faults(AppConfig):
 def equip() -> None:
     """Do to this process what its environment says."""
     from django_tasks_q import failpoints
-    from django_tasks_q.worker import duties, single
+    from django_tasks_q.worker import maintenance
+    from django_tasks_q.worker.children import process_parent
 
     from .mutations import remove
     from .points import Points
@@ -23,5 +24,5 @@ def equip() -> None:
         failpoints.install(Points.read(text, os.environ["FAILPOINT_MARKS"]))
     if text := os.environ.pop("WITHOUT", ""):
         remove(*text.split(","))
-    single.START_TIMEOUT = float(os.environ.get("START_TIMEOUT", single.START_TIMEOUT))
-    duties.PRUNE = float(os.environ.get("PRUNE_EVERY", duties.PRUNE))
+    process_parent.START_TIMEOUT = float(os.environ.get("START_TIMEOUT", process_parent.START_TIMEOUT))
+    maintenance.PRUNE = float(os.environ.get("PRUNE_EVERY", maintenance.PRUNE))

@@ -6,7 +6,7 @@ import random
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from django_tasks_q.definition import Task
+from django_tasks_q.definition.task import Task
 
 from . import tasks
 

@@ -37,7 +37,7 @@ class Hardship(AppConfig):
             _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
             resource.setrlimit(resource.RLIMIT_NOFILE, (descriptors, hard))
         if executor := wanted.get("executor"):  # for all tasks, as in a project that knows no other
-            groups = import_module("django_tasks_q.worker.groups")
+            groups = import_module("django_tasks_q.worker.executor_groups")
             groups.executor_of = lambda task, settings: executor
         if path := wanted.get("claims"):
 

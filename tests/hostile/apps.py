@@ -5,7 +5,7 @@ from pathlib import Path
 
 from django.apps import AppConfig
 
-from django_tasks_q import _framework as framework
+from django_tasks_q import compat
 
 
 def receive(signal, **kwargs) -> None:
@@ -17,7 +17,7 @@ def receive(signal, **kwargs) -> None:
             raise ValueError("a receiver's error")
         case "exit":
             sys.exit(3)
-        case "dawdle" if signal is framework.task_finished:
+        case "dawdle" if signal is compat.task_finished:
             time.sleep(0.5)
             with Path(os.environ["HEARD"]).open("a") as heard:
                 heard.write(f"{os.getpid()}\n")
@@ -27,5 +27,5 @@ class Hostile(AppConfig):
     name = "tests.hostile"
 
     def ready(self) -> None:
-        framework.task_started.connect(receive)
-        framework.task_finished.connect(receive)
+        compat.task_started.connect(receive)
+        compat.task_finished.connect(receive)

@@ -3,11 +3,11 @@ from pathlib import Path
 
 from django.apps import AppConfig
 
-from django_tasks_q import _framework as framework
+from django_tasks_q import compat
 
 
 def listen(signal, task_result, **kwargs) -> None:
-    kind = "started" if signal is framework.task_started else "finished"
+    kind = "started" if signal is compat.task_started else "finished"
     with Path(os.environ["HEARD"]).open("a") as heard:
         heard.write(f"{kind} {task_result.id} {task_result.status} {os.getpid()}\n")
 
@@ -16,5 +16,5 @@ class Listening(AppConfig):
     name = "tests.listening"
 
     def ready(self) -> None:
-        framework.task_started.connect(listen)
-        framework.task_finished.connect(listen)
+        compat.task_started.connect(listen)
+        compat.task_finished.connect(listen)

@@ -14,8 +14,8 @@ from uuid import UUID
 
 from django.db import connections
 
+from django_tasks_q.lifecycle.states import FINAL
 from django_tasks_q.models import Job, Worker
-from django_tasks_q.states import FINAL
 
 COLUMNS = "job, old_status, new_status, old_fence, new_fence, owner, lease_end"
 OWNER_LEASE = f"(SELECT lease_expires_at FROM {Worker._meta.db_table} WHERE id = NEW.worker_id)"

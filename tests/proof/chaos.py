@@ -19,8 +19,8 @@ from uuid import UUID
 
 from django.db import connections
 
+from django_tasks_q.lifecycle.states import FINAL
 from django_tasks_q.models import Attempt, Job
-from django_tasks_q.states import FINAL
 
 from ..faults import mix
 from ..faults.nursery import nursery

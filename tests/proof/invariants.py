@@ -26,9 +26,9 @@ from uuid import UUID
 from django.db import connections, transaction
 from django.utils import timezone
 
+from django_tasks_q.lifecycle.states import FINAL, TRANSITIONS, JobStatus
 from django_tasks_q.models import Attempt, Job, Worker
-from django_tasks_q.states import FINAL, TRANSITIONS, JobStatus
-from django_tasks_q.storage.clock import DatabaseNow
+from django_tasks_q.storage.orm.clock import DatabaseNow
 
 from . import audit
 

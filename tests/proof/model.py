@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from django_tasks_q.outcomes import Outcome
+from django_tasks_q.lifecycle.outcome import Outcome
 
 
 @dataclass

@@ -5,8 +5,8 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass, field
 
+from django_tasks_q.lifecycle.states import FINAL
 from django_tasks_q.models import Job
-from django_tasks_q.states import FINAL
 
 from .chaos import Plan, Report
 from .fleet import Fleet

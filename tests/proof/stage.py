@@ -10,9 +10,9 @@ from datetime import timedelta
 from django.db import transaction
 from django.utils import timezone
 
+from django_tasks_q.lifecycle.states import FINAL
 from django_tasks_q.models import Job
 from django_tasks_q.models.identifiers import uuid7
-from django_tasks_q.states import FINAL
 
 from ..faults.tasks import quick
 from ..project import wait_for

@@ -9,7 +9,7 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from rest_framework.settings import api_settings
 
-from django_tasks_q.api.reach import REACH
+from django_tasks_q.api.search_limit import REACH
 from django_tasks_q.models import Job
 
 from ..api_support import JOBS

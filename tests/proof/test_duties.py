@@ -11,10 +11,10 @@ from django.db import OperationalError, connections, transaction
 from django.utils import timezone
 
 from django_tasks_q.actions import cancel
+from django_tasks_q.lifecycle.outcome import Failure, Outcome
+from django_tasks_q.lifecycle.states import FINAL
 from django_tasks_q.models import Job, Worker
 from django_tasks_q.models.identifiers import uuid7
-from django_tasks_q.outcomes import Failure, Outcome
-from django_tasks_q.states import FINAL
 from django_tasks_q.storage import Claim, storage_for
 
 from ..faults import tasks
@@ -149,7 +149,7 @@ def fatal(project):
 
 def test_a_session_that_the_server_ends_in_the_middle_of_a_write_costs_nothing(project, fatal):
     project.env["EXTRA_APPS"] = '["tests.faults", "tests.hardship"]'
-    every = {f"django_tasks_q.worker.duties.{name}": 0.3 for name in ("EXPIRE", "RESCUE")}
+    every = {f"django_tasks_q.worker.maintenance.{name}": 0.3 for name in ("EXPIRE", "RESCUE")}
     project.env |= {"PRUNE_EVERY": "0.3", "HARDSHIP": json.dumps({"constants": every})}
     project.env["TASKS_OPTIONS"] = json.dumps({"LEASE": 6})
     with audited("postgres"):

@@ -8,9 +8,9 @@ from django.db import connections
 from django.utils import timezone
 
 from django_tasks_q.exceptions import WorkerLost
+from django_tasks_q.lifecycle.outcome import Failure, Outcome
 from django_tasks_q.models import Attempt, Job, Worker
 from django_tasks_q.models.identifiers import uuid7
-from django_tasks_q.outcomes import Failure, Outcome
 from django_tasks_q.storage import Claim, storage_for
 
 from .audit import leave_effect

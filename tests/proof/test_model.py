@@ -21,11 +21,12 @@ from hypothesis.stateful import (
 from django_tasks_q import models
 from django_tasks_q.conf import Options
 from django_tasks_q.exceptions import AttemptCrashed
+from django_tasks_q.lifecycle.outcome import Failure, Outcome
+from django_tasks_q.lifecycle.states import FINAL
 from django_tasks_q.maintenance.rescue import rescue
 from django_tasks_q.models.identifiers import uuid7
-from django_tasks_q.outcomes import Failure, Outcome
-from django_tasks_q.states import FINAL
-from django_tasks_q.storage import Claim, clock, storage_for
+from django_tasks_q.storage import Claim, storage_for
+from django_tasks_q.storage.orm import clock
 
 from ..faults.mutations import without
 from .model import Job, Model

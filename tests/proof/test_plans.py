@@ -13,11 +13,11 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from django_tasks_q import actions
+from django_tasks_q.lifecycle.outcome import Outcome
+from django_tasks_q.lifecycle.states import FINAL, JobStatus
 from django_tasks_q.models import Attempt, Job, Queue, Worker
-from django_tasks_q.outcomes import Outcome
-from django_tasks_q.states import FINAL, JobStatus
 from django_tasks_q.storage import Claim, storage_for
-from django_tasks_q.storage.postgresql.direct import PLANS
+from django_tasks_q.storage.postgresql.prepared_session import PLANS
 
 ALIAS = "postgres"
 ROWS = 200_000

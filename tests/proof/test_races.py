@@ -16,11 +16,12 @@ from django.utils import timezone
 from django_tasks_q import actions
 from django_tasks_q.actions import Reason
 from django_tasks_q.exceptions import WorkerLost
+from django_tasks_q.lifecycle.outcome import Outcome
+from django_tasks_q.lifecycle.states import JobStatus
 from django_tasks_q.models import Attempt, Job, Worker
 from django_tasks_q.models.identifiers import uuid7
-from django_tasks_q.outcomes import Outcome
-from django_tasks_q.states import JobStatus
-from django_tasks_q.storage import Claim, Storage, storage_for, upkeep
+from django_tasks_q.storage import Claim, Storage, storage_for
+from django_tasks_q.storage.orm import maintenance
 
 from ..project import wait_for
 
@@ -496,7 +497,7 @@ def test_a_job_that_was_chosen_to_be_pruned_and_pinned_since_stays(storage, monk
     """By the statements for every database; that of PostgreSQL chooses and locks at once."""
     job = failed(storage)
     Job.objects.using(ALIAS).update(finished_at=timezone.now() - timedelta(days=9))
-    monkeypatch.setattr(upkeep, "failpoint", lambda name: actions.pin(job.id, using=ALIAS))
+    monkeypatch.setattr(maintenance, "failpoint", lambda name: actions.pin(job.id, using=ALIAS))
     assert Storage.prune(storage, "default", {JobStatus.FAILED}, 60.0) == 0
     assert row().pinned_at is not None
 

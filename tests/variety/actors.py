@@ -6,7 +6,7 @@ import sys
 
 from django.core.management import call_command
 
-from django_tasks_q.registry import registry
+from django_tasks_q.definition.registry import registry
 
 
 def worker(names: list[str], buffered: bool, *arguments: str) -> None:

@@ -30,8 +30,8 @@ from django.db import connections, transaction
 from django.utils import timezone
 
 from django_tasks_q import actions
+from django_tasks_q.lifecycle.states import FINAL
 from django_tasks_q.models import Attempt, Job, Queue, Worker
-from django_tasks_q.states import FINAL
 
 from ..faults.nursery import Fork, Nursery
 from ..proof import invariants

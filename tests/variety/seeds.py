@@ -9,9 +9,9 @@ from uuid import UUID
 
 from django_tasks_q import models
 from django_tasks_q.actions.selection import first_id
-from django_tasks_q.moments import native
-from django_tasks_q.outcomes import AttemptOutcome
-from django_tasks_q.states import FINAL, JobStatus
+from django_tasks_q.lifecycle.outcome import AttemptOutcome
+from django_tasks_q.lifecycle.states import FINAL, JobStatus
+from django_tasks_q.storage.timestamps import native
 
 #: Numbers that some settings would write with a separator.
 LARGE = 1_234_567

@@ -21,11 +21,11 @@ from django.urls import URLPattern, URLResolver
 from django.utils import timezone
 
 from django_tasks_q import task, tasks
+from django_tasks_q.access import request_of
 from django_tasks_q.actions import NAMED, Selection, cancel
 from django_tasks_q.api import urls as api_urls
 from django_tasks_q.api.filters import FILTERS
 from django_tasks_q.models import Firing, IdempotencyKey, Job, Queue, Schedule, Worker
-from django_tasks_q.scope import request_of
 from django_tasks_q.testing import run_jobs
 
 from ..api_support import client_of, make_job, make_schedule, make_worker

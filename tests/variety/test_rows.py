@@ -18,7 +18,7 @@ from django.test import Client
 from pytest_django.fixtures import Settings
 
 from django_tasks_q import models
-from django_tasks_q.moments import native
+from django_tasks_q.storage.timestamps import native
 from tests.conftest import Router
 
 from .pages import Page, Visitor

@@ -11,7 +11,7 @@ from uuid import UUID
 from django.db import models
 from django.db.backends.base.operations import BaseDatabaseOperations
 
-from django_tasks_q.moments import native
+from django_tasks_q.storage.timestamps import native
 
 #: An element and an attribute that no template makes, and what a template would compute.
 ELEMENT = "x-alien"

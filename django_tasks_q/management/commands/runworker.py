@@ -17,20 +17,20 @@ from django.utils import autoreload
 
 from ... import migrations
 from ...backends import DatabaseBackend
-from ...registry import registry
+from ...definition.registry import registry
 from ...storage import storage_for
 from ...validation import one_line, suggestion
-from ...worker.borrowing import borrowed_signals
+from ...worker.children.recycling import Recycling
 from ...worker.config import WorkerConfig
+from ...worker.database_timeout import Patience
 from ...worker.identity import MAX_NAME, default_name
-from ...worker.parent import Parent, PoolBroken
-from ...worker.patience import Patience
-from ...worker.recycling import Recycling
-from ...worker.report import Report
+from ...worker.signal_handlers import borrowed_signals
+from ...worker.subscribers.console import Report
+from ...worker.supervisor import Parent, PoolBroken
 from ..arguments import add_capacity, add_choice, add_ends
 from ..backends import stored
-from ..choosing import declared_queues, refuse_several
-from ..printing import on_terminal
+from ..job_filters import declared_queues, refuse_several
+from ..output import on_terminal
 
 #: What the system may run out of: descriptors, memory, processes, room on a disk.
 SCARCE = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN, errno.ENOSPC)

@@ -9,11 +9,11 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError
 from django.db import Error
 
+from ..actions import DEEDS, add_deeds
 from ..backends import commit_at_once
-from ..deeds import DEEDS, add_deeds
-from ..enqueueing import ENQUEUE, add_enqueue
-from ..looks import LOOKS, add_looks
-from ..printing import Printer
+from ..enqueue import ENQUEUE, add_enqueue
+from ..output import Printer
+from ..reports import LOOKS, add_looks
 from ..schedules import SCHEDULES, add_schedules
 
 #: Flags of all of Django's commands, which may stand behind the verb as well.

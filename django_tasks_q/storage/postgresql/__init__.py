@@ -1,5 +1,5 @@
 """PostgreSQL: the hot verbs as single statements, and wake-up hints by LISTEN and NOTIFY."""
 
-from .verbs import PostgreSQLStorage
+from .storage import PostgreSQLStorage
 
 __all__ = ["PostgreSQLStorage"]

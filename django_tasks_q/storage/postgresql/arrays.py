@@ -6,9 +6,9 @@ from collections.abc import Collection, Iterable
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from ...outcomes import Outcome
-from ...states import FINAL
-from ..base import is_recorded
+from ...lifecycle.outcome import Outcome
+from ...lifecycle.states import FINAL
+from ..orm.storage import is_recorded
 
 
 def array(items: Iterable[str]) -> str:

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from ... import _framework as framework
+from ... import compat
 from ...backends import DatabaseBackend
 from ...execution.runner import Runner
 from ...executors import Executor, executor_class
 from ...forks import OneProcess
-from ..forkserver import Pipes
 from ..streams import dump_stack_on_quit
+from .fork_server import Pipes
 
 
 def main(pipes: Pipes, config: dict[str, str]) -> None:
     """The whole life of a child. ``config`` names backend, database, worker, executor and capacity."""
     dump_stack_on_quit()
-    backend = framework.task_backends[config["backend"]]
+    backend = compat.task_backends[config["backend"]]
     assert isinstance(backend, DatabaseBackend)  # noqa: S101 - the parent has checked it
     with OneProcess():
         executor = executor_class(config["executor"])()

@@ -10,12 +10,12 @@ from uuid import UUID
 
 from ...execution.control import Control
 from ...execution.runner import Runner
-from ...execution.syncthreads import SyncThreads
+from ...execution.sync_threads import SyncThreads
 from ...forks import leave_if_copy
 from ...storage import ClaimedJob
-from .. import protocol
-from ..forkserver import Pipes
-from .base import IDLE, Child
+from . import protocol
+from .child_side import IDLE, Child
+from .fork_server import Pipes
 
 #: Seconds that a blocking call may go on after its attempt was cancelled, before another child takes over.
 HANG_PATIENCE = 10.0

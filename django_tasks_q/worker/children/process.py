@@ -12,13 +12,13 @@ from django.db import close_old_connections
 
 from ...execution.alarm import Alarm, AlarmControl, ReceiverAlarmControl
 from ...execution.runner import HOOK_LIMIT, Runner
-from ...outcomes import AttemptOutcome
+from ...lifecycle.outcome import AttemptOutcome
 from ...storage import ClaimedJob, Note
-from .. import protocol
-from ..board import OVER, WAITING, Board
-from ..forkserver import Pipes
 from ..system import adopt_orphans, kill_descendants
-from .base import IDLE, Child
+from . import protocol
+from .child_side import IDLE, Child
+from .fork_server import Pipes
+from .shared_memory import OVER, WAITING, Board
 
 #: Seconds between two looks for messages while there are jobs at hand.
 LOOK = 0.002

@@ -12,12 +12,12 @@ from uuid import UUID
 
 from django.db import close_old_connections
 
-from ...execution.injection import ReceiverThreadControl, ThreadControl
 from ...execution.runner import HOOK_LIMIT, Runner
+from ...execution.thread_timeout import ReceiverThreadControl, ThreadControl
 from ...storage import ClaimedJob
-from .. import protocol
-from ..forkserver import Pipes
-from .base import IDLE, Child
+from . import protocol
+from .child_side import IDLE, Child
+from .fork_server import Pipes
 
 Work = Callable[[], None]
 

@@ -1,0 +1,90 @@
+"""Verbs for jobs that wait."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import Any
+
+from ..access import database
+from ..definition.options import checked
+from ..lifecycle.states import STARTABLE, JobStatus
+from ..models import Job
+from ..storage.orm.operations import MOVABLE
+from .done import Done
+from .perform import Ids, backend_of, moment, perform, text, uuids
+
+
+def reschedule(
+    ids: Ids, at: datetime | timedelta, *, reason: str = "", using: str | None = None, user: Any = None
+) -> Done:
+    """Have jobs that wait start at another time. One that is past makes them ready."""
+    start = moment(at, "at")
+    return perform(
+        "reschedule",
+        ids,
+        lambda storage, ids: storage.reschedule(ids, start),
+        MOVABLE,
+        using=using,
+        user=user,
+        reason=text(reason, "reason"),
+        makes_ready=start is None,
+    )[0]
+
+
+def run_now(ids: Ids, *, reason: str = "", using: str | None = None, user: Any = None) -> Done:
+    """Make jobs ready that are scheduled for later, or for another attempt."""
+    return perform(
+        "run_now",
+        ids,
+        lambda storage, ids: storage.run_now(ids),
+        (JobStatus.SCHEDULED, JobStatus.READY),  # the latter wait for nothing but their turn
+        using=using,
+        user=user,
+        reason=text(reason, "reason"),
+        makes_ready=True,
+    )[0]
+
+
+def change(
+    ids: Ids,
+    *,
+    priority: int | None = None,
+    queue_name: str | None = None,
+    reason: str = "",
+    using: str | None = None,
+    user: Any = None,
+) -> Done:
+    """Give jobs that wait another priority, or another queue.
+
+    Raises TypeError or ValueError for values that a task could not have either, and for none at all.
+    """
+    values = {
+        name: value
+        for name, value in {"priority": priority, "queue_name": queue_name}.items()
+        if value is not None
+    }
+    if not values:
+        raise TypeError("change() needs a priority or a queue_name.")
+    checked(values, None)
+    alias, wanted = using or database(), uuids(ids)
+    if queue_name is not None:
+        _check_queue(queue_name, alias, wanted)
+    return perform(
+        "change",
+        wanted,
+        lambda storage, ids: storage.change(ids, **values),
+        STARTABLE,
+        using=alias,
+        user=user,
+        reason=text(reason, "reason"),
+        makes_ready=True,
+    )[0]
+
+
+def _check_queue(queue_name: str, alias: str, ids: list[Any]) -> None:
+    """Raises ValueError where the settings name a backend's queues, and this is none of them."""
+    backends = Job.objects.using(alias).filter(id__in=ids).order_by().values_list("backend", flat=True)
+    for name in sorted(set(backends)):
+        backend = backend_of(name)
+        if backend is not None and backend.queues and queue_name not in backend.queues:
+            raise ValueError(f"Queue {queue_name!r} is not in TASKS[{name!r}]['QUEUES'].")

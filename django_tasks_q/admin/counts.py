@@ -1,0 +1,117 @@
+"""How many jobs there are in each state, queue and task: one statement, for all screens."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from ..access import database
+from ..lifecycle.states import JobStatus
+from ..models.job import JobQuerySet
+from ..storage import storage_for
+from ..storage.orm.counting import Count
+from ..storage.orm.monitoring import INDEXED, tally
+from ..storage.orm.queue_counts import QueueCounts
+from .base import sees_all
+from .choices import known_queues_of_backends
+from .job_list import RETRYING
+
+#: Most jobs of a state that are counted.
+CAP = 10_000
+
+Queue = tuple[str, str]
+
+
+@dataclass
+class Overview:
+    """Counts of jobs, each at most CAP of a state. ``total`` is by tab."""
+
+    total: Counter[str] = field(default_factory=Counter)
+    #: By task, of the jobs that are taken next.
+    ready_tasks: Counter[str] = field(default_factory=Counter)
+    #: By worker, of the jobs that are running.
+    holders: Counter[UUID | None] = field(default_factory=Counter)
+    #: By backend and queue, if it was asked for.
+    queues: dict[Queue, QueueCounts] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, jobs: JobQuerySet) -> Overview:
+        found = cls()
+        for status, task, worker, again, count in tally(database(), jobs, CAP + 1):
+            found._add(status, task, worker, bool(again), count)
+        return found
+
+    def with_queues(self, jobs: JobQuerySet, settled: Iterable[Any] = ()) -> Overview:
+        """The same with the counts of every queue that has jobs, or that settings or people name."""
+        storage = storage_for(database())
+        names = {*known_queues_of_backends(), *((queue.backend, queue.name) for queue in settled)}
+        is_all = sees_all()
+        self.queues = storage.count_queues(
+            names.union(storage.busy_queues()), None if is_all else jobs, cap=CAP
+        )
+        if not is_all:
+            # Of queues of others not even the name is told.
+            self.queues = {
+                name: counts for name, counts in self.queues.items() if name in names or _is_any(counts)
+            }
+        return self
+
+    def _add(self, status: str, task: str, worker: Any, again: bool, count: int) -> None:
+        self.total[status.lower()] += count
+        self.total["all"] += count
+        match status:
+            case JobStatus.READY:
+                self.ready_tasks[task] += count
+            case JobStatus.RUNNING:
+                self.holders[UUID(str(worker)) if worker else None] += count
+            case JobStatus.SCHEDULED if again:
+                self.total[RETRYING] += count
+
+    def number(self, queue: Queue, state: str) -> int:
+        """How many jobs of a state a queue has, as far as they were counted."""
+        found = self.queues.get(queue)
+        return 0 if found is None else getattr(found, state).number
+
+    def count(self, queue: Queue, state: str) -> str:
+        """The same as text, which says where there are more."""
+        found = self.queues.get(queue)
+        return "0" if found is None else told(getattr(found, state))
+
+    @property
+    def oldest(self) -> dict[Queue, datetime]:
+        """Since when the job that has waited longest could have been started, by queue."""
+        return {
+            queue: counts.ready_since
+            for queue, counts in self.queues.items()
+            if counts.ready_since is not None
+        }
+
+    def is_capped(self, tab: str) -> bool:
+        """Whether there are more jobs than were counted, in a state that has an index."""
+        return self.total[tab] > CAP
+
+    def shown(self, tab: str) -> str:
+        """A count as text, which says where there are more."""
+        count = self.total[tab]
+        more = count > CAP or (tab == RETRYING and self.total["scheduled"] > CAP)
+        others = [state for state in JobStatus if state not in INDEXED]
+        if tab in others or tab in [state.value.lower() for state in others]:
+            # Of those only the newest jobs of all are looked at.
+            more = sum(self.total[state.value.lower()] for state in others) + self._indexed() > CAP
+        return f"{min(count, CAP):,}{'+' if more else ''}"
+
+    def _indexed(self) -> int:
+        return sum(self.total[state.value.lower()] for state in INDEXED)
+
+
+def told(count: Count) -> str:
+    """A count as text, which says where there are more."""
+    return f"{count.number:,}{'+' if count.is_capped else ''}"
+
+
+def _is_any(counts: QueueCounts) -> bool:
+    return any(count.number for count in (counts.ready, counts.scheduled, counts.running))

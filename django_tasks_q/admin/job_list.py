@@ -1,0 +1,358 @@
+"""Which jobs a list shows: its filters, and pages that go on behind the last row instead of counting."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from typing import Any, NamedTuple
+from urllib.parse import urlencode
+from uuid import UUID
+
+from django.db.models import Case, F, OuterRef, Q, Subquery, TextField, Value, When
+from django.db.models.functions import Left, Length
+from django.http import QueryDict
+from django.utils import timezone
+from django.utils.dateparse import parse_datetime
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
+
+from ..actions.selection import Selection
+from ..actions.selection import first_id as id_of
+from ..lifecycle.states import JobStatus
+from ..models import Attempt
+from ..models.job import JobQuerySet
+from ..storage.orm.monitoring import INDEXED, behind, column_of, edge, up_to, with_exception
+from ..storage.timestamps import local, native
+
+WINDOWS: dict[str, tuple[Any, timedelta | None]] = {
+    "1h": (_("Last hour"), timedelta(hours=1)),
+    "24h": (_("Last 24 hours"), timedelta(hours=24)),
+    "7d": (_("Last 7 days"), timedelta(days=7)),
+    "30d": (_("Last 30 days"), timedelta(days=30)),
+    "all": (_("Any time"), None),
+}
+RETRYING = "retrying"
+#: A tab's name, its label, and the states of its jobs.
+TABS: dict[str, tuple[Any, JobStatus | None]] = {
+    "all": (_("All"), None),
+    "ready": (JobStatus.READY.label, JobStatus.READY),
+    "scheduled": (JobStatus.SCHEDULED.label, JobStatus.SCHEDULED),
+    RETRYING: (_("Retrying"), JobStatus.SCHEDULED),
+    "waiting": (JobStatus.WAITING.label, JobStatus.WAITING),
+    "running": (JobStatus.RUNNING.label, JobStatus.RUNNING),
+    "failed": (JobStatus.FAILED.label, JobStatus.FAILED),
+    "successful": (JobStatus.SUCCESSFUL.label, JobStatus.SUCCESSFUL),
+    "cancelled": (JobStatus.CANCELLED.label, JobStatus.CANCELLED),
+    "expired": (JobStatus.EXPIRED.label, JobStatus.EXPIRED),
+}
+#: Tabs whose jobs have an index of their own: they are looked for in all the table.
+OPEN_TABS = ("ready", "scheduled", RETRYING, "running", "failed")
+#: How many jobs are looked at, of those that no index tells apart.
+REACH = 10_000
+#: The same of failures, which lie far apart: each is read from a page of the table of its own.
+REACH_OF_FAILED = 5_000
+#: A page that finds too little has the next one look so many times as far, and no page further than that.
+GROWTH, MOST = 4, 64
+#: Longest argument text that is parsed to be shown in a list.
+PREVIEWED = 2_000
+#: Characters of a message that a list reads.
+MESSAGE = 300
+NAMES = (
+    "status",
+    "task",
+    "queue",
+    "tag",
+    "worker",
+    "schedule",
+    "exception",
+    "code",
+    "window",
+    "since",
+    "until",
+    "dismissed",
+    "after",
+)
+
+
+@dataclass(frozen=True)
+class Filters:
+    """What a list is narrowed to. What cannot be understood is left out, and named in ``problems``."""
+
+    tab: str = "all"
+    task: str = ""
+    queue: str = ""
+    tag: str = ""
+    worker: UUID | None = None
+    schedule: str = ""
+    #: Of the last attempt: the class of its exception, with its module.
+    exception: str = ""
+    code: str = ""
+    window: str = ""
+    since: datetime | None = None
+    until: datetime | None = None
+    dismissed: bool = False
+    problems: tuple[Any, ...] = field(default=(), compare=False)
+
+    @classmethod
+    def parse(cls, given: QueryDict | str) -> Filters:
+        query = QueryDict(given) if isinstance(given, str) else given
+        reader = _Reader(query)
+        filters = cls(
+            tab=reader.one_of("status", TABS) or "all",
+            task=reader.line("task", 255),
+            queue=reader.line("queue", 128),
+            tag=reader.line("tag", 64),
+            worker=reader.uuid("worker"),
+            schedule=reader.line("schedule", 128),
+            exception=reader.line("exception", 600),
+            code=reader.line("code", 64),
+            window=reader.one_of("window", WINDOWS),
+            since=reader.moment("since"),
+            until=reader.moment("until"),
+            dismissed=reader.one_of("dismissed", ("1",)) == "1",
+        )
+        return replace(filters, problems=tuple(reader.problems))
+
+    @property
+    def shown_window(self) -> str:
+        """The chosen time window, or the default of the tab: old ones among those that wait are the point."""
+        return self.window or (
+            "all" if self.tab in OPEN_TABS or self.since or self.worker or self.schedule else "7d"
+        )
+
+    def query(self, **changes: Any) -> str:
+        """As the query of an address."""
+        values = {
+            "status": self.tab if self.tab != "all" else "",
+            "task": self.task,
+            "queue": self.queue,
+            "tag": self.tag,
+            "worker": self.worker or "",
+            "schedule": self.schedule,
+            "exception": self.exception,
+            "code": self.code,
+            "window": self.window,
+            "since": _local(self.since),
+            "until": _local(self.until),
+            "dismissed": "1" if self.dismissed else "",
+        } | changes
+        return urlencode({name: value for name, value in values.items() if value})
+
+    @property
+    def status(self) -> JobStatus | None:
+        return TABS[self.tab][1]
+
+    def selection(self, states: Iterable[str] = ()) -> Selection:
+        """All jobs that the filters find, as a value whose times do not move on any more.
+
+        ``states`` are those that matter where the tab has jobs in any state.
+        """
+        length = WINDOWS[self.shown_window][1]
+        starts = (
+            id_of(timezone.now() - length) if length is not None else None,
+            id_of(self.since) if self.since else None,
+        )
+        return Selection(
+            status="" if self.status is None else self.status.value,
+            states=tuple(sorted(states)) if self.status is None else (),
+            retrying=self.tab == RETRYING,
+            undismissed=self.tab == "failed" and not self.dismissed,
+            task=self.task,
+            queue=self.queue,
+            tag=self.tag,
+            worker=self.worker,
+            schedule=self.schedule,
+            exception=self.exception,
+            code=self.code,
+            first=max(filter(None, starts), default=None),
+            before=id_of(self.until) if self.until else None,
+        )
+
+    @property
+    def is_searched(self) -> bool:
+        """Whether the jobs lie among others that no index tells them from, over all the table."""
+        if self.tab in OPEN_TABS and self.tab != "failed":
+            return False
+        chosen = (self.task, self.queue, self.tag, self.worker, self.exception, self.code)
+        return not self.schedule and (any(chosen) or self.tab not in ("all", "failed"))
+
+    def around(self, jobs: JobQuerySet) -> JobQuerySet:
+        """The jobs among which those that the filters find are looked for."""
+        jobs = self.selection().in_time(jobs)
+        return jobs.filter(status=self.status) if self.status in INDEXED else jobs
+
+
+def moment_of(id: UUID) -> datetime:
+    """When a job of that id was enqueued."""
+    return native(datetime.fromtimestamp((id.int >> 80) / 1000, timezone.get_current_timezone()))
+
+
+class _Reader:
+    def __init__(self, query: QueryDict) -> None:
+        self.query = query
+        self.problems: list[Any] = []
+        for name in query:
+            if name not in (*NAMES, "next", "ids"):
+                self._refuse(name)
+
+    def _refuse(self, name: str) -> None:
+        text = gettext("The filter “%(name)s” cannot be used as given, and was left out.")
+        self.problems.append(text % {"name": f"{name:.40}".encode("ascii", "replace").decode()})
+
+    def text(self, name: str) -> str:
+        return str(self.query.get(name, "")).strip()
+
+    def one_of(self, name: str, allowed: Iterable[str]) -> str:
+        value = self.text(name)
+        if value and value not in allowed:
+            self._refuse(name)
+            return ""
+        return value
+
+    def line(self, name: str, maximum: int) -> str:
+        value = self.text(name)
+        if len(value) > maximum or not value.isprintable():
+            self._refuse(name)
+            return ""
+        return value
+
+    def uuid(self, name: str) -> UUID | None:
+        value = self.text(name)
+        try:
+            return UUID(value) if value else None
+        except ValueError:
+            self._refuse(name)
+            return None
+
+    def moment(self, name: str) -> datetime | None:
+        value = self.text(name)
+        if not value:
+            return None
+        try:
+            return _read_moment(value)
+        except (ValueError, OverflowError):
+            self._refuse(name)
+            return None
+
+
+def _read_moment(value: str) -> datetime:
+    """Raises ValueError or OverflowError, also for times that some database or zone has no room for."""
+    found = parse_datetime(value)
+    if found is None or not 1970 < found.year < 9000:
+        raise ValueError
+    return native(found)
+
+
+def _local(moment: datetime | None) -> str:
+    return local(moment).strftime("%Y-%m-%dT%H:%M") if moment else ""
+
+
+class Page(NamedTuple):
+    """Rows of a list, the token of what comes behind them, and how far back it was searched."""
+
+    rows: list[Any]
+    after: str
+    searched_to: datetime | None
+    problem: str
+
+
+#: The columns that order a tab, and "-" where it falls: that of its index.
+ORDERS = {
+    "ready": INDEXED[JobStatus.READY],
+    "scheduled": INDEXED[JobStatus.SCHEDULED],
+    RETRYING: INDEXED[JobStatus.SCHEDULED],
+}
+NEWEST = ("-id",)
+
+
+def page_of(jobs: JobQuerySet, filters: Filters, token: str, size: int) -> Page:
+    """One page, and what leads to the next."""
+    order = ORDERS.get(filters.tab, NEWEST)
+    rows, around, factor, problem = filters.selection().of(jobs), filters.around(jobs), 1, ""
+    if token:
+        try:
+            start, factor = _decoded(token, len(order))
+            rows, around = rows.filter(behind(order, start)), around.filter(behind(order, start))
+        except (ValueError, TypeError, OverflowError):
+            problem = gettext("That page cannot be found: this is the first one.")
+    end = None
+    if filters.is_searched:
+        reach = REACH_OF_FAILED if filters.tab == "failed" else REACH
+        end = edge(around, order, reach * factor)
+        if end is not None:
+            rows = rows.filter(up_to(order, end))
+    found = list(_with_columns(rows).order_by(*order)[: size + 1])
+    after, searched_to = "", None
+    if len(found) > size:
+        after = _encoded([getattr(found[size - 1], column_of(term)) for term in order])
+    elif end is not None:
+        after = _encoded([*end, min(factor * GROWTH, MOST)])
+        searched_to = moment_of(end[-1])
+    return Page(found[:size], after, searched_to, problem)
+
+
+def _with_columns(jobs: JobQuerySet) -> JobQuerySet:
+    text = TextField()
+    attempts = Attempt._default_manager.using(jobs.db).filter(job=OuterRef("pk")).order_by("-fence")
+    if "exception" not in jobs.query.annotations:
+        jobs = with_exception(jobs)
+    short = Case(
+        When(Q(args_length__lte=PREVIEWED), then=F("arguments")), default=Value(""), output_field=text
+    )
+    return (
+        jobs.without_payload()
+        .select_related("progress")
+        .annotate(args_length=Length("arguments"))
+        .annotate(
+            preview=short,
+            last_message=Subquery(attempts.annotate(cut=Left("message", MESSAGE)).values("cut")[:1]),
+        )
+    )
+
+
+def _encoded(values: list[Any]) -> str:
+    texts = [value.isoformat() if isinstance(value, datetime) else value for value in values]
+    data = json.dumps([str(text) if isinstance(text, UUID) else text for text in texts])
+    return base64.urlsafe_b64encode(data.encode()).decode().rstrip("=")
+
+
+def _decoded(token: str, count: int) -> tuple[list[Any], int]:
+    """Where a page begins, and how many times as far as usual it looks.
+
+    Raises ValueError or TypeError for what is no token of ours.
+    """
+    if len(token) > 1000:
+        raise ValueError
+    try:
+        values = json.loads(base64.urlsafe_b64decode(token + "=" * (-len(token) % 4)))
+    except (binascii.Error, UnicodeError, RecursionError) as error:
+        raise ValueError from error
+    if not isinstance(values, list) or len(values) not in (count, count + 1):
+        raise ValueError
+    factor = values.pop() if len(values) > count else 1
+    if isinstance(factor, bool) or not isinstance(factor, int) or not 1 <= factor <= MOST:
+        raise ValueError
+    *others, id = values
+    if not isinstance(id, str):
+        raise TypeError
+    found: list[Any] = []
+    for value in others:
+        if isinstance(value, bool) or not isinstance(value, str | int):
+            raise TypeError
+        if isinstance(value, int):
+            if abs(value) > 32_767:
+                raise ValueError
+            found.append(value)
+            continue
+        if "\x00" in value:
+            raise ValueError
+        found.append(_read_moment(value) if count == 2 else value)
+    if count == 3 and not (isinstance(found[0], str) and isinstance(found[1], int)):
+        raise TypeError
+    if count == 2 and not isinstance(found[0], datetime):
+        raise TypeError
+    return [*found, UUID(id)], factor

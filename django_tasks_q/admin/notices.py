@@ -1,0 +1,286 @@
+"""What needs somebody: what is stuck, why, and what to press."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import timedelta
+from typing import Any, NamedTuple
+
+from django.utils import timezone
+from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
+
+from ..definition.registry import registry
+from . import formatting, statistics, worker_display
+from .base import url
+from .counts import Overview
+
+#: A job that has been ready for longer than this although its queue is served has waited long.
+PATIENCE = timedelta(minutes=5)
+
+
+#: Failures are worth telling from half of the attempts on, from a tenth where they are many, and always
+#: where they are very many. Half of the attempts are a grave trouble unless they are but a few.
+HALF, PART = 0.5, 0.1
+FEW, MANY, VERY_MANY = 5, 10, 1_000
+
+
+#: Notices of one kind that are shown each for itself.
+SHOWN = 5
+
+
+class Notice(NamedTuple):
+    """One trouble: what it is, what to do, and where."""
+
+    kind: str
+    what: str
+    fix: str
+    label: str = ""
+    link: str = ""
+
+
+def notices(
+    overview: Overview,
+    fleet: worker_display.Fleet,
+    queues: Sequence[Any],
+    schedules: Sequence[Any] = (),
+    recent: statistics.Recent | None = None,
+    *,
+    may_workers: bool = False,
+    may_queues: bool = False,
+) -> list[Notice]:
+    """All of them, the worst first.
+
+    Who may not see workers is told only what keeps jobs waiting, and who may not see queues is not told why
+    one is paused.
+    """
+    return [
+        *_no_workers(overview, fleet, may_workers),
+        *_failing(recent),
+        *_stuck(overview, fleet),
+        *_unserved(overview, fleet),
+        *_unknown(overview),
+        *_paused(overview, queues, may_queues),
+        *_waiting_long(overview, fleet, queues),
+        *(_late(fleet) if may_workers else ()),
+        *_late_schedules(schedules),
+        *_stuck_schedules(schedules),
+        *(_versions(fleet) if may_workers else ()),
+    ]
+
+
+def _rest(found: Sequence[Any], kind: str, link: str) -> Iterator[Notice]:
+    """How many there are of a kind beside those that are shown each for itself."""
+    if (more := len(found) - SHOWN) > 0:
+        what = ngettext("%(count)s more of this kind.", "%(count)s more of this kind.", more)
+        yield Notice(kind, what % {"count": f"{more:,}"}, "", _("Show all"), link)
+
+
+def _no_workers(overview: Overview, fleet: worker_display.Fleet, may_workers: bool) -> Iterator[Notice]:
+    waiting = overview.total["ready"] + overview.total["scheduled"]
+    if not fleet.at_work and (may_workers or waiting):
+        yield Notice(
+            "bad" if waiting else "warn",
+            _("No worker is running."),
+            _("Start one: manage.py runworker"),
+        )
+
+
+def _failing(recent: statistics.Recent | None) -> Iterator[Notice]:
+    if recent is None:
+        return
+    for window in recent.windows:
+        if window.share is None:
+            is_bad, is_worth_telling = False, window.wrong >= MANY
+        else:
+            is_bad = window.wrong >= FEW and window.share >= HALF
+            is_worth_telling = (
+                window.share >= HALF
+                or (window.wrong >= MANY and window.share >= PART)
+                or window.wrong >= VERY_MANY
+            )
+        if is_worth_telling:
+            yield Notice(
+                "bad" if is_bad else "warn",
+                window.told,
+                _("Look what they say, and which tasks they are of."),
+                _("Show the failures"),
+                url("failed"),
+            )
+            return
+
+
+def _stuck(overview: Overview, fleet: worker_display.Fleet) -> Iterator[Notice]:
+    alive = {worker.id for worker in fleet.at_work}
+    count = sum(found for worker, found in overview.holders.items() if worker not in alive)
+    if count:
+        what = ngettext(
+            "%(count)s job is running on a worker that is gone.",
+            "%(count)s jobs are running on workers that are gone.",
+            count,
+        )
+        yield Notice(
+            "bad",
+            what % {"count": count},
+            _("Any running worker takes them over within seconds. If none does, start one."),
+            _("Show them"),
+            url("job_changelist", status="running"),
+        )
+
+
+def _unserved(overview: Overview, fleet: worker_display.Fleet) -> Iterator[Notice]:
+    if not fleet.at_work:
+        return
+    unserved = [
+        queue for queue in overview.queues if overview.number(queue, "ready") and not fleet.room(queue)
+    ]
+    unserved.sort(key=lambda queue: (-overview.number(queue, "ready"), queue))
+    for queue in unserved[:SHOWN]:
+        count = overview.number(queue, "ready")
+        yield Notice(
+            "bad",
+            ngettext(
+                "No worker serves the queue “%(queue)s”, where %(count)s job waits.",
+                "No worker serves the queue “%(queue)s”, where %(count)s jobs wait.",
+                count,
+            )
+            % {"queue": queue[1], "count": overview.count(queue, "ready")},
+            _("Start a worker for it: manage.py runworker --backend %(backend)s --queue %(queue)s")
+            % {"backend": queue[0], "queue": queue[1]},
+            _("Show the jobs"),
+            url("job_changelist", status="ready", queue=queue[1]),
+        )
+    yield from _rest(unserved, "bad", url("queue_changelist"))
+
+
+def _unknown(overview: Overview) -> Iterator[Notice]:
+    unknown = [(-count, task) for task, count in overview.ready_tasks.items() if task not in registry]
+    # Tasks are counted among the jobs that are taken next.
+    more = "+" if overview.is_capped("ready") else ""
+    for minus, task in sorted(unknown)[:SHOWN]:
+        count = -minus
+        yield Notice(
+            "bad",
+            ngettext(
+                "%(count)s job waits for the task “%(task)s”, which nobody here knows.",
+                "%(count)s jobs wait for the task “%(task)s”, which nobody here knows.",
+                count,
+            )
+            % {"count": f"{count:,}{more}", "task": task},
+            _("Deploy the task, give one that exists this name as an alias, or discard the jobs."),
+            _("Show the jobs"),
+            url("job_changelist", status="ready", task=task),
+        )
+    yield from _rest(unknown, "bad", url("job_changelist", status="ready"))
+
+
+def _paused(overview: Overview, queues: Iterable[Any], may_queues: bool) -> Iterator[Notice]:
+    paused = [
+        queue for queue in queues if queue.is_paused and overview.number((queue.backend, queue.name), "ready")
+    ]
+    target = url("queue_changelist") if may_queues else ""
+    for queue in paused[:SHOWN]:
+        name = (queue.backend, queue.name)
+        count = overview.number(name, "ready")
+        yield Notice(
+            "warn",
+            ngettext(
+                "The queue “%(queue)s” is paused, and %(count)s job waits in it.",
+                "The queue “%(queue)s” is paused, and %(count)s jobs wait in it.",
+                count,
+            )
+            % {"queue": queue.name, "count": overview.count(name, "ready")},
+            (queue.pause_reason if may_queues else "") or _("Resume it when they may run."),
+            _("Show the queues"),
+            target,
+        )
+    yield from _rest(paused, "warn", target)
+
+
+def _waiting_long(overview: Overview, fleet: worker_display.Fleet, queues: Iterable[Any]) -> Iterator[Notice]:
+    paused = {(queue.backend, queue.name) for queue in queues if queue.is_paused}
+    now = timezone.now()
+    found = [
+        (moment, queue)
+        for queue, moment in overview.oldest.items()
+        if now - moment > PATIENCE and queue not in paused and fleet.room(queue)
+    ]
+    for moment, queue in sorted(found)[:SHOWN]:
+        age = now - moment
+        yield Notice(
+            "warn",
+            _("A job has been ready in the queue “%(queue)s” for %(time)s.")
+            % {"queue": queue[1], "time": formatting.roughly(age.total_seconds())},
+            _("Its workers do not keep up: start more, or look what holds them."),
+            _("Show running jobs"),
+            url("job_changelist", status="running", queue=queue[1]),
+        )
+    yield from _rest(found, "warn", url("queue_changelist"))
+
+
+def _late(fleet: worker_display.Fleet) -> Iterator[Notice]:
+    if late := fleet.late:
+        what = ngettext(
+            "%(count)d worker has stopped to report: %(names)s.",
+            "%(count)d workers have stopped to report: %(names)s.",
+            len(late),
+        )
+        names = ", ".join(worker.name for worker in late[:5])
+        yield Notice(
+            "warn",
+            what % {"count": len(late), "names": names},
+            _("Look at their hosts. What they ran is given to others."),
+            _("Show the workers"),
+            url("worker_changelist"),
+        )
+
+
+def _late_schedules(schedules: Sequence[Any]) -> Iterator[Notice]:
+    late = [schedule for schedule in schedules if schedule.is_late and not schedule.is_stuck]
+    if late:
+        what = ngettext(
+            "%(count)d schedule is late: %(names)s.",
+            "%(count)d schedules are late: %(names)s.",
+            len(late),
+        )
+        names = ", ".join(schedule.name for schedule in late[:5])
+        unknown = sorted({schedule.task_name for schedule in late if schedule.task_name not in registry})
+        fix = _("Start a worker that has their code: one that does not leaves them alone.")
+        if unknown:
+            fix = _("Deploy the task “%(task)s”, or disable the schedule.") % {"task": unknown[0]}
+        yield Notice(
+            "bad",
+            what % {"count": len(late), "names": names},
+            fix,
+            _("Show the schedules"),
+            url("schedule_changelist"),
+        )
+
+
+def _stuck_schedules(schedules: Sequence[Any]) -> Iterator[Notice]:
+    stuck = [schedule for schedule in schedules if schedule.is_stuck]
+    if stuck:
+        what = ngettext(
+            "%(count)d schedule is enabled and has no next time: %(names)s.",
+            "%(count)d schedules are enabled and have no next time: %(names)s.",
+            len(stuck),
+        )
+        yield Notice(
+            "bad",
+            what % {"count": len(stuck), "names": ", ".join(schedule.name for schedule in stuck[:5])},
+            _("Disable it and enable it again, which gives it one, or correct its time."),
+            _("Show the schedules"),
+            url("schedule_changelist"),
+        )
+
+
+def _versions(fleet: worker_display.Fleet) -> Iterator[Notice]:
+    found = fleet.versions()
+    if len(found) > 1:
+        yield Notice(
+            "warn",
+            _("Workers of several versions are running: %(versions)s.") % {"versions": ", ".join(found)},
+            _("Restart those of the older ones."),
+            _("Show the workers"),
+            url("worker_changelist"),
+        )

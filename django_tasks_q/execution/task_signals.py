@@ -1,0 +1,123 @@
+"""Tells receivers of the framework's signals about the jobs of one worker."""
+
+from __future__ import annotations
+
+from django.core.exceptions import SynchronousOnlyOperation
+from django.db import Error
+from django.utils import timezone
+
+from .. import compat
+from ..backends import DatabaseBackend
+from ..definition.result import TaskResult
+from ..exceptions import JobFailed
+from ..lifecycle.outcome import Outcome
+from ..lifecycle.states import JobStatus
+from ..loggers import robust_logger
+from ..models import Attempt, Job
+from ..results.mapper import Status, task_result
+from ..storage import ClaimedJob
+from .connections import clean_connections
+from .endings import restored_task
+from .job_log import is_error, user_frames
+
+logger = robust_logger("django_tasks_q.execution")
+
+
+class Announcer:
+    """Sends the signals, each with the job as a result."""
+
+    def __init__(self, backend: DatabaseBackend, worker_id: str, database: str) -> None:
+        self.backend = backend
+        self.worker_id = worker_id
+        self.database = database
+
+    @property
+    def starts_are_heard(self) -> bool:
+        return compat.is_heard(compat.task_started)
+
+    def started(self, job: ClaimedJob) -> None:
+        result = TaskResult.deferred(
+            lambda: self.result(job), id=str(job.id), task=restored_task(job), status=Status.RUNNING
+        )
+        compat.task_started.send_robust(type(self.backend), task_result=result)
+
+    def is_heard(self, outcome: Outcome) -> bool:
+        """Whether anybody listens to the end of a job. A failure is logged as an error, so somebody does."""
+        return outcome.status is not JobStatus.SUCCESSFUL or compat.is_heard(compat.task_finished)
+
+    def finished(self, job: ClaimedJob, outcome: Outcome) -> None:
+        """The outcome stands in the database."""
+        if outcome.status is not JobStatus.SUCCESSFUL:
+            after = outcome.aftermath
+            self._finished(self.result(job, outcome), None if after is None else after.exception)
+            return
+        result = TaskResult.deferred(
+            lambda: self.result(job, outcome),
+            id=str(job.id),
+            task=restored_task(job),
+            status=Status.SUCCESSFUL,
+        )
+        self._send_finished(result, None)
+
+    def finished_elsewhere(self, job_id: str) -> None:
+        """A job has ended of which this process knows no more than its id."""
+        try:
+            self._finished(self.backend.get_result_from(self.database, job_id))
+        except (Error, compat.TaskResultDoesNotExist):
+            logger.exception(
+                "Job id=%s has finished, but its result cannot be read to tell receivers", job_id
+            )
+
+    def _finished(self, result: TaskResult[..., object], exception: BaseException | None = None) -> None:
+        if not result.is_finished:
+            return  # somebody has retried it in the meantime
+        if not is_error(result):
+            self._send_finished(result, None)
+            return
+        try:
+            if exception is None:
+                raise _shown(result)
+            raise exception.with_traceback(user_frames(exception.__traceback__))
+        except BaseException:
+            # As Django's backends do it: receivers, and error monitors, look for the exception being handled.
+            self._send_finished(result, exception)
+
+    def _send_finished(self, result: TaskResult[..., object], exception: BaseException | None) -> None:
+        compat.task_finished.send_robust(type(self.backend), task_result=result, exception=exception)
+
+    def result(self, job: ClaimedJob, outcome: Outcome | None = None) -> TaskResult[..., object]:
+        """The job as a TaskResult: from the database if it ran before, else from what is at hand."""
+        if job.attempts + job.crashes > 1:
+            try:
+                return self.backend.get_result_from(self.database, str(job.id))
+            except SynchronousOnlyOperation:
+                pass  # a coroutine has asked; then this run is all that can be told of
+            except (Error, compat.TaskResultDoesNotExist):
+                clean_connections()  # likewise
+        row = Job(**job.columns, backend=self.backend.alias, worker_id=self.worker_id)
+        row.status, row.started_at = JobStatus.RUNNING, row.last_attempted_at
+        if outcome is None:
+            return task_result(row)
+        row.status, row.result, row.finished_at = outcome.status, outcome.result, timezone.now()
+        failure = outcome.failure
+        if failure is None:
+            return task_result(row)
+        attempt = Attempt(
+            fence=job.fence,
+            worker_id=self.worker_id,
+            outcome=outcome.kind,
+            error_code=failure.code,
+            exception_class=failure.exception_class,
+            message=failure.message,
+            traceback=failure.traceback,
+            data=failure.data,
+        )
+        return task_result(row, [attempt])
+
+
+def _shown(result: TaskResult[..., object]) -> JobFailed:
+    """The last attempt's exception as one that can be raised: nothing stored is imported for it."""
+    last = result.errors[-1]
+    error = JobFailed(f"Task {result.task.name} ({result.id}) failed: {last.exception_class_path}")
+    error.add_note(last.traceback)
+    return error

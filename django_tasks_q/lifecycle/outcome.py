@@ -1,0 +1,218 @@
+"""How an attempt ended, as one value on its way from the code that ran it to the row it belongs to."""
+
+from __future__ import annotations
+
+from contextvars import Context
+from dataclasses import dataclass
+from typing import NamedTuple
+from uuid import UUID
+
+from django.db.models import TextChoices
+from django.utils.translation import gettext_lazy as _
+
+from ..exceptions import NO_REASON, AttemptCrashed, WorkerLost
+from ..payload.codec import printable
+from .retry import class_path
+from .states import FINAL, JobStatus
+
+#: Error codes of jobs that end without an attempt of their own saying why.
+CANCELLED = "CANCELLED"
+EXPIRED = "EXPIRED"
+
+
+class AttemptOutcome(TextChoices):
+    """What the record of an attempt says of its end."""
+
+    SUCCESSFUL = "successful", _("Successful")
+    FAILED = "failed", _("Failed")
+    TIMEOUT = "timeout", _("Timed out")
+    CRASHED = "crashed", _("Crashed")
+    LOST = "lost", _("Lost with its worker")
+    RELEASED = "released", _("Given back")
+    SNOOZED = "snoozed", _("Snoozed")
+    CANCELLED = "cancelled", _("Cancelled")
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why an attempt did not succeed, as text that every database stores."""
+
+    code: str
+    exception_class: str
+    message: str
+    traceback: str
+    #: How the process ended that ran the attempt: its exit status, or a signal's number as a negative one.
+    exit_status: int | None = None
+    #: What the task wanted others to know of it, as JSON.
+    data: str | None = None
+
+    @classmethod
+    def of(
+        cls,
+        exception: BaseException,
+        code: str,
+        traceback: str = "",
+        exit_status: int | None = None,
+        data: str | None = None,
+    ) -> Failure:
+        try:
+            message = str(exception)
+        except BaseException as error:
+            message = f"<{type(exception).__name__} whose text cannot be had: {type(error).__name__}>"
+        return cls(
+            code=code,
+            exception_class=printable(class_path(type(exception)), 512),
+            message=printable(message),
+            traceback=printable(traceback),
+            exit_status=exit_status,
+            data=data,
+        )
+
+
+class Aftermath(NamedTuple):
+    """What receivers of ``task_finished`` are given, and only the process has that ran the attempt."""
+
+    #: What the attempt raised, if that is what the outcome tells of.
+    exception: BaseException | None
+    #: The attempt's context variables, as they were at its end.
+    context: Context
+
+
+class Outcome(NamedTuple):
+    """One ending of one attempt: what to record, and the state the job goes to.
+
+    ``delay`` is in seconds from now and only read when the job is SCHEDULED again. ``duration`` is
+    how long user code ran, in seconds.
+    """
+
+    job_id: UUID
+    fence: int
+    kind: AttemptOutcome
+    status: JobStatus
+    result: str | None = None
+    delay: float = 0.0
+    duration: float | None = None
+    failure: Failure | None = None
+    #: The attempt has completed its job itself, in its own transaction.
+    is_written: bool = False
+    #: Nobody told the attempt whether the transaction was committed in which it completed its job.
+    in_doubt: bool = False
+    #: Set where somebody is to be told of the end of the job. It stays in this process.
+    aftermath: Aftermath | None = None
+
+    @classmethod
+    def successful(cls, job_id: UUID, fence: int, result: str, duration: float) -> Outcome:
+        # By position, since this is what nearly all jobs come to.
+        return cls(job_id, fence, AttemptOutcome.SUCCESSFUL, JobStatus.SUCCESSFUL, result, 0.0, duration)
+
+    @classmethod
+    def failed(
+        cls,
+        job_id: UUID,
+        fence: int,
+        failure: Failure,
+        retry_after: float | None,
+        duration: float | None,
+        kind: AttemptOutcome = AttemptOutcome.FAILED,
+    ) -> Outcome:
+        """An attempt that ended badly; ``retry_after`` seconds later comes another, or None for no more."""
+        if retry_after is None:
+            status = JobStatus.FAILED
+        else:
+            status = JobStatus.SCHEDULED if retry_after > 0 else JobStatus.READY
+        return cls(
+            job_id=job_id,
+            fence=fence,
+            kind=kind,
+            status=status,
+            delay=float(retry_after or 0.0),
+            duration=duration,
+            failure=failure,
+        )
+
+    @classmethod
+    def crashed(
+        cls,
+        job_id: UUID,
+        fence: int,
+        error: AttemptCrashed,
+        again: bool,
+        poison: bool,
+        duration: float | None = None,
+        exit_status: int | None = None,
+    ) -> Outcome:
+        """The process, or the whole worker, is gone. A job that is ``poison`` has done that too often."""
+        lost = isinstance(error, WorkerLost)
+        code = "POISON" if poison else "WORKER_LOST" if lost else "CRASHED"
+        return cls.failed(
+            job_id,
+            fence,
+            Failure.of(error, code, exit_status=exit_status),
+            0.0 if again and not poison else None,
+            duration,
+            AttemptOutcome.LOST if lost else AttemptOutcome.CRASHED,
+        )
+
+    @classmethod
+    def released(
+        cls, job_id: UUID, fence: int, duration: float | None = None, failure: Failure | None = None
+    ) -> Outcome:
+        """Given back unharmed: the attempt does not count. ``duration`` is None if it never started."""
+        return cls(
+            job_id=job_id,
+            fence=fence,
+            kind=AttemptOutcome.RELEASED,
+            status=JobStatus.READY,
+            duration=duration,
+            failure=failure,
+        )
+
+    @classmethod
+    def cancelled(cls, job_id: UUID, fence: int, failure: Failure, duration: float | None = None) -> Outcome:
+        """Ended because somebody, or the task itself, wanted its job to end. Nothing comes after it."""
+        return cls(
+            job_id=job_id,
+            fence=fence,
+            kind=AttemptOutcome.CANCELLED,
+            status=JobStatus.CANCELLED,
+            duration=duration,
+            failure=failure,
+        )
+
+    @classmethod
+    def snoozed(cls, job_id: UUID, fence: int, delay: float, duration: float) -> Outcome:
+        """Put off by the task itself: it runs again in ``delay`` seconds, and this time does not count."""
+        return cls(
+            job_id=job_id,
+            fence=fence,
+            kind=AttemptOutcome.SNOOZED,
+            status=JobStatus.SCHEDULED if delay > 0 else JobStatus.READY,
+            delay=delay,
+            duration=duration,
+        )
+
+    @property
+    def cancel_reason(self) -> str:
+        """Why the task has cancelled its own job, as far as a column has room for it."""
+        if self.kind is not AttemptOutcome.CANCELLED or self.failure is None:
+            return ""
+        return "" if self.failure.message == NO_REASON else self.failure.message[:255]
+
+    @property
+    def is_uncounted(self) -> bool:
+        """Whether this run is as if it had never been: neither an attempt nor a crash."""
+        return self.kind in (AttemptOutcome.RELEASED, AttemptOutcome.SNOOZED)
+
+    @property
+    def is_final(self) -> bool:
+        return self.status in FINAL
+
+    @property
+    def attempt_counts(self) -> bool:
+        """Whether this attempt uses up one of the task's ``max_attempts``."""
+        return not self.is_uncounted and not self.is_crash
+
+    @property
+    def is_crash(self) -> bool:
+        """Whether this attempt uses up one of the job's ``max_crashes`` instead."""
+        return self.kind in (AttemptOutcome.CRASHED, AttemptOutcome.LOST)

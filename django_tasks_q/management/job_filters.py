@@ -1,0 +1,126 @@
+"""Which jobs a command is about."""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser
+from collections.abc import Collection, Iterable
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
+
+from django.core.management.base import CommandError
+from django.utils import timezone
+from django.utils.dateparse import parse_datetime, parse_duration
+
+from ..access import database
+from ..actions.selection import Selection, first_id
+from ..backends import DatabaseBackend
+from ..definition.registry import registry
+from ..lifecycle.states import JobStatus
+from ..models import Job, Queue
+from ..models.job import JobQuerySet
+from ..storage.timestamps import native
+from .arguments import filled
+from .backends import chosen
+
+#: Most queues of the table that are read to know a name.
+MOST_QUEUES = 10_000
+
+FILTERS = ("status", "task", "queue", "backend", "tag", "since")
+
+
+def add_filters(parser: ArgumentParser) -> None:
+    add = parser.add_argument
+    add("--status", type=str.lower, choices=[status.lower() for status in JobStatus.values])
+    add("--task", type=filled, metavar="NAME", help="jobs of this task")
+    add("--queue", type=filled, metavar="NAME", help="jobs of this queue")
+    add("--backend", type=filled, metavar="ALIAS", help="jobs of this backend")
+    add(
+        "--tag", type=filled, metavar="TAG", help="jobs with this tag; reads all that the other filters leave"
+    )
+    add(
+        "--since",
+        type=filled,
+        metavar="TIME",
+        help="enqueued since then: 2026-01-31T08:00, or 2h, 30m, 7d ago",
+    )
+
+
+def filtered(options: dict[str, Any]) -> JobQuerySet:
+    """The jobs that the filters find. Raises CommandError."""
+    return selected(options).of(Job.objects.using(database()))
+
+
+def selected(options: dict[str, Any], states: Iterable[str] = ()) -> Selection:
+    """What the filters choose. Raises CommandError.
+
+    ``states`` are those that matter where the filters name none.
+    """
+    status, since = options.get("status"), options.get("since")
+    if options.get("queue"):
+        refuse_several(options["queue"], set().union(*map(known_queues, chosen(None))))
+    texts: dict[str, Any] = {name: options.get(name) or "" for name in ("task", "queue", "backend", "tag")}
+    try:
+        return Selection(
+            status=status.upper() if status else "",
+            states=() if status else tuple(sorted(states)),
+            # Ids begin with the time, and have an index.
+            first=first_id(when(since, past=True)) if since else None,
+            **texts,
+        )
+    except ValueError as error:
+        raise CommandError(str(error)) from error
+
+
+def refuse_several(queue: str, known: Collection[str]) -> None:
+    """Raises CommandError for what looks like the names of several queues, unless one is named just so."""
+    if "," in queue and queue not in known:
+        raise CommandError(f"There is no queue {queue!r}: name one queue, not several with commas between.")
+
+
+def declared_queues(backend: DatabaseBackend) -> set[str]:
+    """The queues that the settings of a backend name, or its tasks."""
+    routes = [route.options for route in backend.settings.routes]
+    names = {str(options["queue_name"]) for options in routes if "queue_name" in options}
+    return names | backend.queues | {task.queue_name for task in registry if task.backend == backend.alias}
+
+
+def known_queues(backend: DatabaseBackend) -> set[str]:
+    """These, and those that people have paused or limited."""
+    rows = Queue._default_manager.using(backend.database).filter(backend=backend.alias)
+    return declared_queues(backend).union(rows.values_list("name", flat=True)[:MOST_QUEUES])
+
+
+def has_jobs(queue: str, backend: DatabaseBackend) -> bool:
+    """Whether the table has a job of that queue, be it an old one."""
+    return Job.objects.using(backend.database).filter(backend=backend.alias, queue_name=queue).exists()
+
+
+def is_filtered(options: dict[str, Any]) -> bool:
+    return any(options.get(name) for name in FILTERS)
+
+
+def uuid(text: str) -> UUID:
+    """Raises CommandError."""
+    try:
+        return UUID(text)
+    except ValueError:
+        raise CommandError(f"{text!r:.60} is no id.") from None
+
+
+def when(text: str, *, past: bool = False) -> Any:
+    """A moment, or a length of time from now. Raises CommandError."""
+    units = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
+    try:
+        if text[-1:] in units and text[:-1].replace(".", "", 1).isdigit():
+            length: timedelta | None = timedelta(**{units[text[-1]]: float(text[:-1])})
+        else:
+            length = None if "T" in text or text.count("-") > 1 else parse_duration(text)
+        if length is not None:
+            return timezone.now() - length if past else timezone.now() + length
+        moment = parse_datetime(text)
+    except (ValueError, OverflowError):
+        moment = None
+    if moment is None:
+        raise CommandError(f"{text!r:.60} is no time: write 2026-01-31T08:00, or 30m, 2h, 7d.")
+    return native(moment)

@@ -1,0 +1,165 @@
+"""Verbs that keep the table in order. Any worker does them, and several at once do no harm."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from uuid import UUID
+
+from django.db.models import Exists, F, OuterRef
+from django.db.models.lookups import LessThanOrEqual
+
+from ...failpoints import failpoint
+from ...lifecycle.outcome import EXPIRED
+from ...lifecycle.states import FINAL, STARTABLE, JobStatus
+from ...models import Job, Worker
+from ...models.job import JobQuerySet
+from ..session import repeated
+from ..values import LostJob
+from .clock import DatabaseNow
+from .operations import Operations
+
+
+class Upkeep(Operations):
+    @repeated
+    def promote(self, backend: str, limit: int = 1000) -> int:
+        """Make up to ``limit`` scheduled jobs ready that are due. Answers how many."""
+        due = Job.objects.using(self.alias).filter(
+            status=JobStatus.SCHEDULED, backend=backend, run_after__lte=DatabaseNow()
+        )
+        # MySQL cannot limit a subquery of the table it updates, hence the list.
+        ids = list(due.order_by("run_after").values_list("id", flat=True)[:limit])
+        return due.filter(id__in=ids).update(status=JobStatus.READY) if ids else 0
+
+    def next_due(self, backend: str) -> float | None:
+        """Seconds until the next scheduled job is due, negative if it is already; None without one."""
+        row = (
+            Job.objects.using(self.alias)
+            .filter(status=JobStatus.SCHEDULED, backend=backend, run_after__isnull=False)
+            .order_by("run_after")
+            .annotate(now=DatabaseNow())
+            .values_list("run_after", "now")
+            .first()
+        )
+        if row is None or row[0] is None:
+            return None
+        return (row[0] - row[1]).total_seconds()
+
+    @repeated
+    def expire(self, backend: str, limit: int = 500) -> list[UUID]:
+        """End up to ``limit`` jobs that wait although they are not to be started any more. Answers which."""
+        due = Job.objects.using(self.alias).filter(
+            status__in=STARTABLE, backend=backend, expires_at__lte=DatabaseNow()
+        )
+        if not due.exists():
+            return []
+        with self.transaction():
+            ids = list(self.locked(due).values_list("id", flat=True)[:limit])
+            if ids:
+                Job.objects.using(self.alias).filter(id__in=ids, status__in=STARTABLE).update(
+                    finished_at=DatabaseNow(), error_code=EXPIRED, status=JobStatus.EXPIRED
+                )
+        return ids
+
+    def unknown(
+        self, backend: str, known: Collection[str], older_than: float, limit: int = 1000
+    ) -> list[str]:
+        """Names of tasks not ``known`` that ready jobs older than that many seconds are for.
+
+        Only the first ``limit`` jobs in a claim's order are looked at: those that nobody takes gather there.
+        """
+        first = (
+            Job.objects.using(self.alias)
+            .filter(status=JobStatus.READY, backend=backend)
+            .order_by("-priority", "id")
+            .annotate(waited=LessThanOrEqual(F("enqueued_at"), DatabaseNow(-older_than)))
+            .values_list("task_name", "waited")[:limit]
+        )
+        return sorted({name for name, waited in first if waited and name not in known})
+
+    def lost(self, backend: str, limit: int = 500) -> list[LostJob]:
+        """Running jobs that no worker with a lease owns.
+
+        Not "the owner's lease is over": a row whose owner is missing altogether is lost as well. A
+        lease that is over is never renewed, so what is found here stays lost until it is finished.
+        """
+        alive = Worker.objects.filter(id=OuterRef("worker_id"), lease_expires_at__gt=DatabaseNow())
+        rows = (
+            Job.objects.using(self.alias)
+            .filter(~Exists(alive), status=JobStatus.RUNNING, backend=backend)
+            .order_by("id")
+            .values_list(*LostJob._fields)[:limit]
+        )
+        return [LostJob(*row) for row in rows]
+
+    def held(self, worker_id: UUID) -> list[tuple[UUID, int]]:
+        """Id and fence of each running job that is a worker's."""
+        rows = Job.objects.using(self.alias).filter(status=JobStatus.RUNNING, worker_id=worker_id)
+        return list(rows.values_list("id", "fence"))
+
+    # What has ended
+
+    @repeated
+    def prune(
+        self, backend: str, statuses: Collection[JobStatus], older_than: float, limit: int = 500
+    ) -> int:
+        """Delete up to ``limit`` finished jobs, ended more than ``older_than`` seconds ago.
+
+        Not those that have a retention of their own, and none that is pinned.
+        """
+        jobs = Job.objects.using(self.alias).filter(retention__isnull=True, backend=backend)
+        return self._prune(jobs.filter(status__in=FINAL.intersection(statuses)), older_than, limit)
+
+    @repeated
+    def prune_retained(self, backend: str, retention: float, limit: int = 500) -> int:
+        """The same of jobs whose own retention is that many seconds, however they ended."""
+        jobs = Job.objects.using(self.alias).filter(retention=retention, backend=backend)
+        return self._prune(jobs.filter(status__in=FINAL), retention, limit)
+
+    def _prune(self, jobs: JobQuerySet, older_than: float, limit: int) -> int:
+        old = jobs.filter(finished_at__lt=DatabaseNow(-older_than), pinned_at__isnull=True)
+        ids = list(old.order_by("finished_at").values_list("id", flat=True)[:limit])
+        if not ids:
+            return 0
+        failpoint("prune.selected")
+        with self.transaction():
+            # Again, now that nobody can change them: Django deletes by id alone.
+            # Whoever deletes the same ones at the same time must not wait for this, nor this for it.
+            same = Job.objects.using(self.alias).filter(id__in=ids, status__in=FINAL, pinned_at__isnull=True)
+            rows = self.locked(same, skip=True)
+            return len(self.delete_locked(rows.values_list("id", flat=True)))
+
+    @repeated
+    def clear_results(self, backend: str, result_ttl: float, limit: int = 500) -> int:
+        """Clear up to ``limit`` results that were to be kept for that many seconds. Answers how many."""
+        old = Job.objects.using(self.alias).filter(
+            result_ttl=result_ttl,
+            result__isnull=False,
+            finished_at__lt=DatabaseNow(-result_ttl),
+            pinned_at__isnull=True,
+            backend=backend,
+        )
+        ids = list(old.order_by("finished_at").values_list("id", flat=True)[:limit])
+        if not ids:
+            return 0
+        # Nobody writes to what has ended but who retries or deletes it.
+        same = Job.objects.using(self.alias).filter(id__in=ids, status__in=FINAL, pinned_at__isnull=True)
+        return same.update(result=None)
+
+    def own_times(self, column: str) -> list[float]:
+        """The different values of ``retention`` or ``result_ttl`` among jobs that have ended.
+
+        One probe of an index each: there are as many as tasks that name one, and jobs without end.
+        """
+        rows = Job.objects.using(self.alias).filter(
+            **({"result__isnull": False} if column == "result_ttl" else {}),
+            **{f"{column}__isnull": False},
+            finished_at__isnull=False,
+            pinned_at__isnull=True,
+        )
+        found: list[float] = []
+        while True:
+            further = rows.filter(**{f"{column}__gt": found[-1]}) if found else rows
+            value = further.order_by(column).values_list(column, flat=True).first()
+            if value is None:
+                return found
+            found.append(value)

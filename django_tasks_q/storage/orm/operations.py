@@ -1,0 +1,169 @@
+"""What people do to single jobs: each a write that names the states it may start from."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from django.db.models import Case, F, Q, When
+
+from ...lifecycle.outcome import CANCELLED
+from ...lifecycle.states import FINAL, STARTABLE, JobStatus
+from ...models import Attempt, Job, LogLine, Progress, Worker
+from ..session import Session, repeated
+from ..values import Moved
+from .clock import DatabaseNow
+
+#: States from which a person may have a job run once more.
+RETRYABLE = (JobStatus.FAILED, JobStatus.CANCELLED, JobStatus.EXPIRED)
+#: Those whose time to start can be moved.
+MOVABLE = (JobStatus.READY, JobStatus.SCHEDULED)
+#: Endings that somebody has to deal with.
+DISMISSIBLE = (JobStatus.FAILED, JobStatus.EXPIRED)
+#: What is kept of a job elsewhere, and goes with it.
+PARTS = (Attempt, Progress, LogLine)
+
+
+class Operations(Session):
+    """Each in the caller's transaction. They answer the jobs that were changed, and what the others are."""
+
+    def _move(self, ids: Collection[UUID], start: Collection[JobStatus], *more: Q, **changes: Any) -> Moved:
+        """Change those of the jobs that are in a state of ``start`` and fit ``more``."""
+        with self.transaction():
+            jobs = Job.objects.using(self.alias).filter(id__in=ids)
+            # No others are locked: to wait for what runs, or to keep it from ending, is nobody's wish.
+            able = list(self.locked(jobs.filter(*more, status__in=start)).values_list("id", flat=True))
+            if able:
+                Job.objects.using(self.alias).filter(*more, id__in=able, status__in=start).update(**changes)
+            return self._moved(ids, able)
+
+    def _moved(self, ids: Collection[UUID], able: Collection[UUID]) -> Moved:
+        rows = Job.objects.using(self.alias).filter(id__in=ids).values_list("id", "status", "backend")
+        done, others, backends = set(able), {}, set()
+        for id, status, backend in rows:
+            if id in done:
+                backends.add(backend)
+            else:
+                others[id] = status
+        return Moved(done, others, backends)
+
+    @repeated
+    def retry(self, ids: Collection[UUID], at: datetime | None = None) -> Moved:
+        """Have jobs run once more that did not succeed, as if they had never been started.
+
+        Their attempts stay on record, and their fence goes on from where it is.
+        """
+        past = Q(expires_at__lte=DatabaseNow())
+        if at is not None:
+            past |= Q(expires_at__lte=at)
+        return self._move(
+            ids,
+            RETRYABLE,
+            attempts=0,
+            crashes=0,
+            result=None,
+            duration=None,
+            finished_at=None,
+            dismissed_at=None,
+            error_code="",
+            cancel_requested_at=None,
+            cancel_reason="",
+            expires_at=Case(When(past, then=None), default=F("expires_at")),
+            # Waiting begins now.
+            run_after=DatabaseNow() if at is None else at,
+            status=JobStatus.READY if at is None else JobStatus.SCHEDULED,
+        )
+
+    @repeated
+    def discard(self, ids: Collection[UUID], reason: str = "") -> Moved:
+        """Cancel jobs that wait, and no others."""
+        return self._move(
+            ids,
+            STARTABLE,
+            cancel_requested_at=DatabaseNow(),
+            cancel_reason=reason,
+            finished_at=DatabaseNow(),
+            error_code=CANCELLED,
+            status=JobStatus.CANCELLED,
+        )
+
+    @repeated
+    def dismiss(self, ids: Collection[UUID]) -> Moved:
+        """Mark failures as dealt with."""
+        return self._move(ids, DISMISSIBLE, Q(dismissed_at__isnull=True), dismissed_at=DatabaseNow())
+
+    @repeated
+    def reschedule(self, ids: Collection[UUID], at: datetime | None) -> Moved:
+        """Have jobs that wait start at another time; None for as soon as can be."""
+        return self._move(
+            ids,
+            MOVABLE,
+            run_after=DatabaseNow() if at is None else at,
+            status=JobStatus.READY if at is None else JobStatus.SCHEDULED,
+        )
+
+    @repeated
+    def run_now(self, ids: Collection[UUID]) -> Moved:
+        """Make scheduled jobs ready before their time."""
+        return self._move(ids, (JobStatus.SCHEDULED,), run_after=DatabaseNow(), status=JobStatus.READY)
+
+    @repeated
+    def change(self, /, ids: Collection[UUID], **values: Any) -> Moved:
+        """Give jobs that wait another priority, or another queue."""
+        return self._move(ids, STARTABLE, **values)
+
+    @repeated
+    def pin(self, ids: Collection[UUID]) -> Moved:
+        """Have jobs kept, whatever becomes of them."""
+        return self._move(ids, tuple(JobStatus), Q(pinned_at__isnull=True), pinned_at=DatabaseNow())
+
+    @repeated
+    def unpin(self, ids: Collection[UUID]) -> Moved:
+        """Let jobs go when their time is over."""
+        return self._move(ids, tuple(JobStatus), Q(pinned_at__isnull=False), pinned_at=None)
+
+    @repeated
+    def delete(self, ids: Collection[UUID]) -> Moved:
+        """Delete jobs that have ended, with all that is kept of them."""
+        with self.transaction():
+            jobs = Job.objects.using(self.alias).filter(id__in=ids, status__in=FINAL)
+            able = self.delete_locked(self.locked(jobs).values_list("id", flat=True))
+            return self._moved(ids, able)
+
+    def delete_locked(self, ids: Collection[UUID]) -> list[UUID]:
+        """Delete jobs that this transaction has locked. Answers which."""
+        mine = list(ids)
+        if mine:
+            for model in PARTS:
+                model._default_manager.using(self.alias).filter(job_id__in=mine).delete()
+            jobs = Job.objects.using(self.alias).filter(id__in=mine)
+            if has_foreign_parts():
+                jobs.delete()
+            else:
+                jobs._raw_delete(self.alias)  # Django would first read all rows, to find what is gone already
+        return mine
+
+    def labels(self, ids: Collection[UUID]) -> list[tuple[UUID, str, str]]:
+        """Id, queue and task of jobs."""
+        rows = Job.objects.using(self.alias).filter(id__in=ids)
+        return list(rows.values_list("id", "queue_name", "task_name"))
+
+    @repeated
+    def stop_worker(self, worker_id: UUID) -> str | None:
+        """Ask a worker to end. Answers its backend, or None if it has ended or is to end already."""
+        workers = Worker.objects.using(self.alias).filter(
+            id=worker_id,
+            stopped_at__isnull=True,
+            stop_requested_at__isnull=True,
+            lease_expires_at__gt=DatabaseNow(),
+        )
+        if not workers.update(stop_requested_at=DatabaseNow()):
+            return None
+        return Worker.objects.using(self.alias).values_list("backend", flat=True).get(id=worker_id)
+
+
+def has_foreign_parts() -> bool:
+    """Whether the project has models that refer to jobs, of whose deletion only Django knows what follows."""
+    return any(relation.related_model not in PARTS for relation in Job._meta.related_objects)

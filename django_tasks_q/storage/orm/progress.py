@@ -1,0 +1,62 @@
+"""What running attempts have to say on their way: how far they are, and what they log."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from uuid import UUID
+
+from django.conf import settings
+from django.utils import timezone
+
+from ...lifecycle.states import JobStatus
+from ...models import Job, LogLine, Progress
+from ..session import Session, repeated
+from ..values import LogNote, Note, ProgressNote
+from .clock import DatabaseNow
+
+
+class Notes(Session):
+    @repeated
+    def note(self, notes: Iterable[Note]) -> None:
+        """Store notes of attempts that were the last to own their jobs. Of a job's progress the last counts.
+
+        Others' are dropped. Nothing depends on a note, so a race that lets one through does no harm.
+        """
+        progress: dict[UUID, ProgressNote] = {}
+        lines: list[LogNote] = []
+        for note in notes:
+            if isinstance(note, ProgressNote):
+                progress[note.job_id] = note
+            else:
+                lines.append(note)
+        with self.transaction():
+            ids = {*progress, *(line.job_id for line in lines)}
+            # Whatever its state: a task with atomic=True has ended its job before its last notes are here.
+            owned = set(Job.objects.using(self.alias).filter(id__in=ids).values_list("id", "fence"))
+            LogLine.objects.using(self.alias).bulk_create(
+                _line(note) for note in lines if (note.job_id, note.fence) in owned
+            )
+            for id, note in progress.items():
+                if (id, note.fence) in owned:
+                    Progress.objects.using(self.alias).update_or_create(
+                        job_id=id, defaults={**note.shown, "fence": note.fence, "updated_at": DatabaseNow()}
+                    )
+
+    @repeated
+    def save_metadata(self, job_id: UUID, fence: int, metadata: str) -> bool:
+        """Store a job's metadata, in the caller's transaction, if the attempt still owns the job."""
+        owned = Job.objects.using(self.alias).filter(id=job_id, fence=fence, status=JobStatus.RUNNING)
+        return bool(owned.update(metadata=metadata))
+
+
+def _line(note: LogNote) -> LogLine:
+    moment = datetime.fromtimestamp(note.created, UTC)
+    return LogLine(
+        job_id=note.job_id,
+        fence=note.fence,
+        level=note.level,
+        logger=note.logger,
+        message=note.message,
+        created_at=moment if settings.USE_TZ else timezone.make_naive(moment),
+    )

@@ -1,0 +1,145 @@
+"""Verbs on the rows of queues, and what a worker reads of them."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from django.db.models import DateTimeField, F, IntegerField, Q, Value
+from django.db.models.functions import Coalesce
+
+from ...lifecycle.states import JobStatus
+from ...models import Job, Queue, Schedule, Worker
+from ..session import Session, repeated
+from ..values import Orders
+from .clock import DatabaseNow
+
+#: No limit, where a number is asked for.
+UNLIMITED = -1
+#: What stands in the place of a limit in the row of a worker that is to stop, and of a schedule.
+STOP, TICK = -2, -3
+#: Seconds within which schedules are told of: more than the time until the orders are looked at again.
+SOON = 15.0
+
+
+def _paused() -> Q:
+    return Q(paused_at__isnull=False) & (Q(paused_until__isnull=True) | Q(paused_until__gt=DatabaseNow()))
+
+
+class Queues(Session):
+    def _queue(self, backend: str, name: str) -> Any:
+        return Queue._default_manager.using(self.alias).filter(backend=backend, name=name)
+
+    @repeated
+    def pause(self, backend: str, name: str, *, by: str, reason: str, until: datetime | None) -> bool:
+        """Have nobody claim from a queue. Answers whether that was news.
+
+        A queue that is paused already stays so since then; who, why and until when are the new ones.
+        """
+        with self.transaction():
+            self._found(backend, name)
+            queue = self._queue(backend, name)
+            values = {"paused_by": by, "pause_reason": reason, "paused_until": until}
+            if queue.exclude(_paused()).update(paused_at=DatabaseNow(), **values):
+                return True
+            queue.update(**values)
+            return False
+
+    @repeated
+    def resume(self, backend: str, name: str) -> bool:
+        """Have workers claim from a queue again. Answers whether it was paused."""
+        with self.transaction():
+            was = bool(self._queue(backend, name).filter(_paused()).exists())
+            self._queue(backend, name).update(
+                paused_at=None, paused_by="", pause_reason="", paused_until=None
+            )
+            self._tidy(backend, name)
+        return was
+
+    @repeated
+    def limit(self, backend: str, name: str, max_running: int | None) -> bool:
+        """Let at most so many of a queue's jobs run at a time; None for any number. Answers if it is new."""
+        with self.transaction():
+            if max_running is not None:
+                self._found(backend, name)
+            other = ~Q(max_running__isnull=True)
+            if max_running is not None:
+                other = Q(max_running__isnull=True) | ~Q(max_running=max_running)
+            done = bool(self._queue(backend, name).filter(other).update(max_running=max_running))
+            self._tidy(backend, name)
+        return done
+
+    def _found(self, backend: str, name: str) -> None:
+        """Have a row. One statement, for two may want the same one."""
+        Queue._default_manager.using(self.alias).bulk_create(
+            [Queue(backend=backend, name=name)], ignore_conflicts=True
+        )
+
+    def _tidy(self, backend: str, name: str) -> None:
+        """A row that says nothing is none, so that workers have nothing to read."""
+        self._queue(backend, name).filter(paused_at__isnull=True, max_running__isnull=True).delete()
+
+    def orders(self, backend: str, worker_id: UUID) -> Orders:
+        """What people want of a worker, by one statement: what to leave alone, and whether to stop.
+
+        And when the first schedule is due, since people change those too.
+        """
+        number = IntegerField()
+        queues = (
+            Queue._default_manager.using(self.alias)
+            .filter(_paused() | Q(max_running__isnull=False), backend=backend)
+            .annotate(limit=Coalesce("max_running", Value(UNLIMITED), output_field=number), now=DatabaseNow())
+            .order_by()
+            .values_list("name", "limit", "paused_at", "paused_until", "now")
+        )
+        nothing = Value(None, output_field=DateTimeField())
+        stops = (
+            Worker.objects.using(self.alias)
+            .filter(id=worker_id, stop_requested_at__isnull=False)
+            .annotate(limit=Value(STOP, output_field=number), since=nothing, until=nothing)
+            .annotate(now=DatabaseNow())
+            .order_by()
+            .values_list("name", "limit", "since", "until", "now")
+        )
+        ticks = (
+            Schedule.objects.using(self.alias)
+            .active()
+            .filter(backend=backend, next_at__lte=DatabaseNow(SOON))
+            .annotate(limit=Value(TICK, output_field=number), until=nothing, now=DatabaseNow())
+            .order_by()
+            .values_list("name", "limit", "next_at", "until", "now")
+        )
+        stop, paused, limited, pauses, fires = False, set(), {}, [], []
+        for name, limit, since, until, now in queues.union(stops, ticks, all=True):
+            if limit == STOP:
+                stop = True
+            elif limit == TICK and since is not None:
+                fires.append((since - now).total_seconds())
+            elif since is not None and (until is None or until > now):
+                paused.add(name)
+                if until is not None:
+                    pauses.append((until - now).total_seconds())
+            elif limit > UNLIMITED:
+                limited[name] = limit
+        never = float("inf")
+        return Orders(stop, frozenset(paused), limited, min(pauses, default=never), min(fires, default=never))
+
+    def vacancies(self, backend: str, name: str, *, locked: bool = False) -> int:
+        """How many more jobs of a limited queue may run, and 0 if it is paused.
+
+        When ``locked``, nobody else can change that before this transaction ends: whoever claims from the
+        queue writes to its row first. To lock the row would not do, since a transaction of a higher
+        isolation level would go on to count what had been there before it waited.
+        """
+        queue = self._queue(backend, name)
+        if locked:
+            queue.update(turn=F("turn") + 1)
+        found = queue.exclude(_paused()).values_list("max_running", flat=True).first()
+        if found is None:
+            return 0
+        running = Job.objects.using(self.alias).filter(
+            status=JobStatus.RUNNING, backend=backend, queue_name=name
+        )
+        vacant: int = found - running.count()
+        return max(0, vacant)

@@ -1,0 +1,82 @@
+"""What is counted of jobs, by the minute and later by the hour."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from django.db.models import F, Min, Sum
+from django.db.models.functions import ExtractMinute
+from django.utils import timezone
+
+from ...models import Statistic, Worker
+from ...models.statistic import FIGURES, HOUR, MINUTES_KEPT
+from ..session import Session, repeated
+from .clock import DatabaseNow
+
+#: Queue and task.
+Label = tuple[str, str]
+Figures = Mapping[str, float]
+
+
+class Statistics(Session):
+    def _clock(self) -> datetime:
+        """The time by the clock of the database."""
+        # Any row will do to ask by, and a worker always has one. In a table without, the host's clock will.
+        row = Worker.objects.using(self.alias).order_by("id").annotate(now=DatabaseNow())
+        found: datetime | None = row.values_list("now", flat=True).first()
+        return timezone.now() if found is None else found
+
+    @repeated
+    def count(self, backend: str, counted: Mapping[Label, Figures]) -> None:
+        """Add figures to those of this minute."""
+        with self.transaction():
+            moment = self._clock().replace(second=0, microsecond=0)
+            # In one order everywhere, so that two workers never wait for each other.
+            for (queue, task), figures in sorted(counted.items()):
+                self._add(backend, moment, queue, task, figures)
+
+    def _add(self, backend: str, moment: datetime, queue: str, task: str, figures: Figures) -> None:
+        key = {"backend": backend, "moment": moment, "queue_name": queue, "task_name": task}
+        rows = Statistic.objects.using(self.alias)
+        changes = {name: F(name) + value for name, value in figures.items() if value}
+        if not changes or rows.filter(**key).update(**changes):
+            return
+        rows.bulk_create([Statistic(**key)], ignore_conflicts=True)
+        rows.filter(**key).update(**changes)
+
+    @repeated
+    def fold(self, backend: str) -> int:
+        """Have one row a task and queue for the first hour that is past. Answers how many rows went."""
+        rows = Statistic.objects.using(self.alias).filter(backend=backend)
+        with self.transaction():
+            last = self._clock().replace(minute=0, second=0, microsecond=0) - MINUTES_KEPT
+            # Not in the project's time zone, whose hours may begin at half past the world's.
+            minutes = rows.annotate(minute=ExtractMinute("moment", tzinfo=UTC)).filter(minute__gt=0)
+            first = minutes.filter(moment__lt=last).aggregate(first=Min("moment"))["first"]
+            if first is None:
+                return 0
+            hour = first.replace(minute=0)
+            within = rows.filter(moment__gte=hour, moment__lt=hour + HOUR)
+            if self.connection.features.has_select_for_update:
+                within = within.select_for_update()
+            ids = list(within.order_by("id").values_list("id", flat=True))
+            mine = rows.filter(id__in=ids, moment__gt=hour)
+            sums = (
+                mine.order_by()
+                .values("queue_name", "task_name")
+                .annotate(**{f"sum_{name}": Sum(name) for name in FIGURES})
+            )
+            found: Any = sums
+            for row in sorted(found, key=lambda row: (row["queue_name"], row["task_name"])):
+                figures = {name: row[f"sum_{name}"] for name in FIGURES}
+                self._add(backend, hour, row["queue_name"], row["task_name"], figures)
+            return int(mine.delete()[0])
+
+    @repeated
+    def forget_statistics(self, backend: str, older_than: float, limit: int = 1000) -> int:
+        """Delete up to ``limit`` rows of moments longer ago than that many seconds. Answers how many."""
+        old = Statistic.objects.using(self.alias).filter(backend=backend, moment__lt=DatabaseNow(-older_than))
+        ids = list(old.order_by("moment").values_list("id", flat=True)[:limit])
+        return Statistic.objects.using(self.alias).filter(id__in=ids).delete()[0] if ids else 0

@@ -1,0 +1,301 @@
+"""The process that children are forked from: everything imported, no database, no thread.
+
+The parent forks it before it opens anything itself, so the children inherit clean memory, shared
+until it is written to. It also ends the children when the parent dies, or when the parent has not
+renewed its lease in time, whatever keeps the parent from noticing.
+"""
+
+from __future__ import annotations
+
+import errno
+import gc
+import json
+import os
+import resource
+import select
+import selectors
+import signal
+import socket
+import time
+from collections.abc import Callable
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass, field
+from typing import NoReturn
+
+from ...forks import end_process, flush_streams, show_error
+from ...storage.timestamps import boot_time
+from ..system import adopt_orphans, children_of, die_with_parent, kill_descendants, kill_group, kill_process
+from . import protocol
+from .protocol import Channel
+from .shared_memory import open_memory
+
+#: File descriptors that the parent keeps for its database and the rest: no child takes the last ones.
+SPARE = 8
+#: Seconds that the fork server has to end its children and itself before it is killed, and they with it.
+STOP_PATIENCE = 10.0
+#: File descriptors that a child is given.
+PIPES = 4
+
+
+@dataclass(frozen=True)
+class Pipes:
+    """A child's ends, or the parent's: the frames' socket and both ends of the token pipe."""
+
+    sock: socket.socket
+    #: One byte a job that may start. Who reads a byte, child or parent, has the job: see ``pool``.
+    token_reader: int
+    token_writer: int
+    #: Of the board that both look at: see ``board``.
+    memory: int
+
+    def close(self) -> None:
+        """Close all but the socket, which belongs to the channel."""
+        for fd in (self.token_reader, self.token_writer, self.memory):
+            os.close(fd)
+
+
+class ServerGone(Exception):
+    """The process that children are forked from has ended."""
+
+
+ChildMain = Callable[[Pipes, dict[str, str]], None]
+
+
+class ForkServer:
+    """The parent's handle."""
+
+    def __init__(self, child_main: ChildMain) -> None:
+        ours, theirs = socket.socketpair()
+        parent = os.getpid()
+        flush_streams()
+        try:
+            self.pid = os.fork()
+        except OSError:
+            ours.close()
+            theirs.close()
+            raise
+        if self.pid == 0:
+            ours.close()
+            die_with_parent(parent)
+            _Server(theirs, child_main).serve()
+        theirs.close()
+        self.channel = Channel(ours, blocking=False)
+        self._is_stopped = False
+
+    def spawn(self, key: int, config: dict[str, str]) -> Pipes:
+        """Have a child forked, known as ``key`` from now on. Answers the parent's ends of its pipes.
+
+        Raises OSError where there are no descriptors or no memory for them, and ServerGone.
+        """
+        body = json.dumps({"key": key, "config": config}).encode()
+        frame = protocol.HEAD.pack(protocol.SPAWN, len(body)) + body
+        with ExitStack() as opened:
+            ours, theirs = socket.socketpair()
+            opened.enter_context(ours)
+            with theirs:
+                fds = [*os.pipe()]
+                for fd in fds:
+                    opened.callback(os.close, fd)
+                fds.append(open_memory())
+                opened.callback(os.close, fds[-1])
+                os.set_blocking(fds[0], False)
+                _keep_spare(max(fds))
+                self._order(frame, [theirs.fileno(), *fds])
+            opened.pop_all()
+        return Pipes(ours, *fds)
+
+    def _order(self, frame: bytes, fds: list[int]) -> None:
+        self.channel.sock.setblocking(True)
+        try:
+            self.channel.flush()  # all of what is queued, or the frame would come in the middle of it
+            socket.send_fds(self.channel.sock, [frame], fds)
+        except (BrokenPipeError, ConnectionResetError):
+            raise ServerGone from None
+        finally:
+            self.channel.sock.setblocking(False)
+
+    def renew(self, kill_at: float) -> None:
+        """Let the children live until ``kill_at`` on the boot-time clock."""
+        self.channel.send(protocol.LEASE, repr(kill_at).encode())
+
+    def stop(self) -> None:
+        """End the server and with it every child, and wait until they have ended."""
+        if self._is_stopped:
+            return
+        self._is_stopped = True
+        self.channel.close()
+        deadline = time.monotonic() + STOP_PATIENCE
+        with suppress(ChildProcessError):  # somebody else has reaped it
+            while os.waitpid(self.pid, os.WNOHANG)[0] == 0:
+                if time.monotonic() > deadline:
+                    kill_process(self.pid)
+                # time.sleep() reckons with an end in absolute time, and fails where a clock jumps meanwhile.
+                select.select((), (), (), 0.002)
+
+
+def _keep_spare(highest: int) -> None:
+    """Raise OSError if a descriptor of that number leaves too few."""
+    limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    if limit != resource.RLIM_INFINITY and highest + SPARE >= limit:
+        raise OSError(errno.EMFILE, f"{os.strerror(errno.EMFILE)} (the limit is {limit})")
+
+
+class _Unmoved:
+    """A signal handler that does nothing in this process, and the usual in those that tasks fork from it.
+
+    Programs that tasks start lose it altogether, as they would not lose an ignored signal.
+    """
+
+    def __init__(self) -> None:
+        self.pid = os.getpid()
+
+    def __call__(self, number: int, frame: object) -> None:
+        if os.getpid() != self.pid:
+            signal.signal(number, signal.SIG_DFL)
+            os.kill(os.getpid(), number)
+
+
+@dataclass
+class _Server:
+    sock: socket.socket
+    child_main: ChildMain
+    children: dict[int, int] = field(default_factory=dict)  # pid to key
+    kill_at: float = float("inf")
+    #: Children that were killed because the lease was not renewed in time.
+    lapsed: set[int] = field(default_factory=set)
+
+    def serve(self) -> NoReturn:
+        # A terminal sends Ctrl-C to the whole foreground group; only the parent decides what it means.
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT):
+            signal.signal(number, signal.SIG_IGN)
+        adopt_orphans()
+        gc.collect()
+        gc.freeze()
+        wake_reader, wake_writer = socket.socketpair()
+        wake_reader.setblocking(False)
+        wake_writer.setblocking(False)
+        signal.signal(signal.SIGCHLD, lambda *_: None)
+        signal.set_wakeup_fd(wake_writer.fileno())
+        self.wake = (wake_reader, wake_writer)
+        code = 1
+        try:
+            self._loop()
+            code = 0
+        except (EOFError, BrokenPipeError, ConnectionResetError):
+            code = 0  # the parent is gone
+        except BaseException:
+            show_error()
+        finally:
+            try:
+                for pid in self.children:
+                    kill_group(pid)
+                for pid in self.children:
+                    os.waitpid(pid, 0)
+                kill_descendants()
+            finally:
+                os._exit(code)
+
+    def _loop(self) -> None:
+        self.channel = Channel(self.sock, blocking=True)
+        selector = selectors.DefaultSelector()
+        selector.register(self.sock, selectors.EVENT_READ)
+        selector.register(self.wake[0], selectors.EVENT_READ)
+        while True:
+            remaining = self.kill_at - boot_time()
+            ready = selector.select(None if remaining == float("inf") else max(0.0, remaining))
+            for key, _ in ready:
+                if key.fileobj is self.sock:
+                    self._command()
+                else:
+                    self.wake[0].recv(4096)
+            self._reap()
+            if boot_time() >= self.kill_at:
+                self.kill_at = float("inf")
+                self.lapsed = set(self.children)
+                for pid in self.children:
+                    kill_group(pid)
+
+    def _command(self) -> None:
+        head, fds, _, _ = socket.recv_fds(self.sock, protocol.HEAD.size, PIPES)
+        if not head:
+            raise EOFError
+        while len(head) < protocol.HEAD.size:
+            head += self._exactly(protocol.HEAD.size - len(head))
+        kind, size = protocol.HEAD.unpack(head)
+        body = self._exactly(size)
+        if kind == protocol.LEASE:
+            self.kill_at = float(body)
+        elif kind == protocol.SPAWN:
+            command = json.loads(body)
+            self._fork(command["key"], command["config"], fds)
+
+    def _exactly(self, size: int) -> bytes:
+        data = b""
+        while len(data) < size:
+            piece = self.sock.recv(size - len(data))
+            if not piece:
+                raise EOFError
+            data += piece
+        return data
+
+    def _fork(self, key: int, config: dict[str, str], fds: list[int]) -> None:
+        server = os.getpid()
+        try:
+            if len(fds) < PIPES:  # the kernel leaves out those that are too many for this process
+                raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+            pid = os.fork()
+        except OSError as error:  # the parent will try again
+            for fd in fds:
+                os.close(fd)
+            self.channel.send(protocol.EXITED, json.dumps([key, 1 << 8, False, str(error)]).encode())
+            return
+        if pid == 0:
+            try:
+                self._become_child(server, config, fds)
+            finally:
+                os._exit(1)  # the server's own code is not for a child to go on with
+        for fd in fds:
+            os.close(fd)
+        self.children[pid] = key
+        self.channel.send(protocol.SPAWNED, json.dumps([key, pid]).encode())
+
+    def _become_child(self, server: int, config: dict[str, str], fds: list[int]) -> NoReturn:
+        code = 1
+        try:
+            os.setsid()
+            die_with_parent(server)
+            signal.set_wakeup_fd(-1)
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+            # A supervisor may signal every process of the service, but only the parent stops work.
+            for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+                signal.signal(number, _Unmoved())
+            self.sock.close()
+            for sock in self.wake:
+                sock.close()
+            self.child_main(Pipes(socket.socket(fileno=fds[0]), *fds[1:]), config)
+            code = 0
+        except BaseException:
+            show_error()
+        finally:
+            end_process(code)
+
+    def _reap(self) -> None:
+        while True:
+            # The zombie keeps its number from being reused while its group is swept.
+            try:
+                ended = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+            except ChildProcessError:
+                return
+            if ended is None:
+                return
+            kill_group(ended.si_pid)
+            pid, status = os.waitpid(ended.si_pid, 0)
+            key = self.children.pop(pid, None)
+            # What it had started in sessions of their own came here when it died.
+            for orphan in children_of(os.getpid()):
+                if orphan not in self.children:
+                    kill_process(orphan)
+            if key is not None:
+                told = [key, status, pid in self.lapsed]
+                self.lapsed.discard(pid)
+                self.channel.send(protocol.EXITED, json.dumps(told).encode())

@@ -1,0 +1,234 @@
+"""The pipe protocol between parent, fork server and children: frames of one kind byte and a body.
+
+No pickle: a body is JSON, or a few numbers and a text. Arguments and results travel in it as the text that
+the database holds, and the parent never decodes them.
+"""
+
+from __future__ import annotations
+
+import json
+import socket
+import struct
+import threading
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import astuple
+from typing import Any
+from uuid import UUID
+
+from ...lifecycle.outcome import AttemptOutcome, Failure, Outcome
+from ...lifecycle.states import JobStatus
+from ...storage import ClaimedJob, LogNote, Note, ProgressNote
+from ...storage.timestamps import DatabaseClock
+
+# Parent to child
+RUN = b"R"
+ENDED = b"E"
+CANCEL = b"C"
+PING = b"P"
+# Child to parent
+READY = b"r"
+SUCCESS = b"y"
+OUTCOME = b"o"
+DROPPED = b"d"
+TOLD = b"t"
+STARTED = b"b"
+PONG = b"p"
+TIRED = b"x"
+NOTE = b"n"
+# Parent to fork server
+SPAWN = b"S"
+LEASE = b"L"
+# Fork server to parent
+SPAWNED = b"s"
+EXITED = b"e"
+
+HEAD = struct.Struct("!cI")
+_CHUNK = 1 << 16
+
+
+class Channel:
+    """Frames over a socket. Blocking for who only answers, buffered and non-blocking for the parent."""
+
+    def __init__(self, sock: socket.socket, *, blocking: bool) -> None:
+        self.sock = sock
+        self._blocking = blocking
+        self._incoming = bytearray()
+        self._outgoing = bytearray()
+        self._lock = threading.Lock()
+        sock.setblocking(blocking)
+
+    def fileno(self) -> int:
+        return self.sock.fileno()
+
+    def send(self, kind: bytes, body: bytes = b"") -> None:
+        """Send a frame, or queue what the other side is too busy to take; see ``flush``."""
+        frame = HEAD.pack(kind, len(body)) + body
+        if self._blocking:
+            # Threads share the channel, and a frame goes in one piece.
+            with self._lock:
+                self.sock.sendall(frame)
+        else:
+            self._outgoing += frame
+            self.flush()
+
+    def flush(self) -> None:
+        """Send what is queued, as far as it goes. A side that is gone is noticed by who waits for it."""
+        try:
+            while self._outgoing:
+                del self._outgoing[: self.sock.send(self._outgoing)]
+        except BlockingIOError:
+            pass
+        except (BrokenPipeError, ConnectionResetError):
+            self._outgoing.clear()
+
+    @property
+    def unsent(self) -> int:
+        """Bytes that the other side has not taken yet."""
+        return len(self._outgoing)
+
+    @property
+    def has_unsent(self) -> bool:
+        return bool(self._outgoing)
+
+    def receive(self, *, wait: bool = False) -> Iterator[tuple[bytes, bytes]]:
+        """The frames that are here; with ``wait``, at least one. Raises EOFError when the other side left."""
+        flags = 0 if wait else socket.MSG_DONTWAIT
+        while True:
+            frames = self._parse()
+            yield from frames
+            if frames and wait:
+                return
+            try:
+                data = self.sock.recv(_CHUNK, flags)
+            except BlockingIOError:
+                return
+            except ConnectionResetError:
+                data = b""
+            if not data:
+                raise EOFError
+            self._incoming += data
+
+    def _parse(self) -> list[tuple[bytes, bytes]]:
+        frames, position = [], 0
+        while len(self._incoming) - position >= HEAD.size:
+            kind, size = HEAD.unpack_from(self._incoming, position)
+            body = position + HEAD.size
+            if len(self._incoming) < body + size:
+                break
+            position = body + size
+            frames.append((kind, bytes(self._incoming[body:position])))
+        del self._incoming[:position]
+        return frames
+
+    def finish(self) -> None:
+        """Send what is queued and nothing more; the other side reads on until EOFError."""
+        self.sock.setblocking(True)
+        try:
+            self.sock.sendall(self._outgoing)
+            self.sock.shutdown(socket.SHUT_WR)
+        except (BrokenPipeError, ConnectionResetError, OSError):
+            pass
+        self._outgoing.clear()
+        self.sock.setblocking(False)
+
+    def close(self) -> None:
+        self.sock.close()
+
+
+_ENCODER = json.JSONEncoder(separators=(",", ":"))
+
+
+def pack(records: Iterable[Sequence[Any]]) -> bytes:
+    """Records of JSON types."""
+    return _ENCODER.encode(list(records)).encode()
+
+
+def unpack(body: bytes) -> list[list[Any]]:
+    records: list[list[Any]] = json.loads(body)
+    return records
+
+
+def pack_jobs(jobs: Iterable[ClaimedJob], offset: int | None = None) -> bytes:
+    """Jobs, and before them what sets the clock by which they expire, if one does."""
+    records: list[tuple[Any, ...]] = [(job.id.hex, *job[1:]) for job in jobs]
+    return pack(records if offset is None else [(offset,), *records])
+
+
+def unpack_jobs(body: bytes, clock: DatabaseClock | None = None) -> Iterator[ClaimedJob]:
+    records = unpack(body)
+    if records and len(records[0]) == 1:
+        (offset,) = records.pop(0)
+        if clock is not None:
+            clock.offset = offset
+    for record in records:
+        record[0] = UUID(int=int(record[0], 16))
+        yield ClaimedJob._make(record)
+
+
+# An outcome begins with its job's id and whether receivers are to be told of it.
+_OUTCOME = struct.Struct("!16s?")
+_SUCCESS = struct.Struct("!16s?id")
+
+
+def pack_success(outcome: Outcome, told: bool) -> bytes:
+    """An attempt that returned: what nearly all of them come to."""
+    head = _SUCCESS.pack(outcome.job_id.bytes, told, outcome.fence, outcome.duration)
+    return head + (outcome.result or "").encode()
+
+
+def unpack_success(body: bytes, expected: UUID | None = None) -> tuple[Outcome, bool]:
+    """See pack_success(). The id that was ``expected`` is used again, since to make one is work."""
+    id, told, fence, duration = _SUCCESS.unpack_from(body)
+    if expected is None or expected.int != int.from_bytes(id):
+        expected = UUID(bytes=id)
+    return Outcome.successful(expected, fence, body[_SUCCESS.size :].decode(), duration), told
+
+
+_NOTES: dict[str, type[Note]] = {kind.__name__: kind for kind in (ProgressNote, LogNote)}
+
+
+def pack_note(note: Note) -> bytes:
+    """Something that an attempt tells while it runs."""
+    id, *rest = note
+    return pack([[type(note).__name__, id.hex, *rest]])
+
+
+def unpack_note(body: bytes) -> Note:
+    [[name, id, *rest]] = unpack(body)
+    return _NOTES[name](UUID(hex=id), *rest)
+
+
+def pack_outcome(outcome: Outcome, told: bool) -> bytes:
+    failure = outcome.failure
+    header = [
+        outcome.fence,
+        outcome.kind.value,
+        outcome.status.value,
+        outcome.delay,
+        outcome.duration,
+        None if failure is None else astuple(failure),
+        outcome.result,
+        outcome.is_written,
+        outcome.in_doubt,
+    ]
+    return _OUTCOME.pack(outcome.job_id.bytes, told) + json.dumps(header).encode()
+
+
+def unpack_outcome(body: bytes) -> tuple[Outcome, bool]:
+    id, told = _OUTCOME.unpack_from(body)
+    fence, kind, status, delay, duration, failure, result, is_written, in_doubt = json.loads(
+        body[_OUTCOME.size :]
+    )
+    outcome = Outcome(
+        job_id=UUID(bytes=id),
+        fence=fence,
+        kind=AttemptOutcome(kind),
+        status=JobStatus(status),
+        delay=delay,
+        duration=duration,
+        failure=None if failure is None else Failure(*failure),
+        result=result,
+        is_written=is_written,
+        in_doubt=in_doubt,
+    )
+    return outcome, told

@@ -1,0 +1,93 @@
+"""Writes outcomes so that none can stop the worker, whatever is in it."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from uuid import UUID
+
+from django.db import DatabaseError
+
+from ..exceptions import ResultUnstorable
+from ..failpoints import failpoint
+from ..lifecycle.outcome import AttemptOutcome, Failure, Outcome
+from ..lifecycle.states import JobStatus
+from ..storage import Storage
+
+logger = logging.getLogger("django_tasks_q.worker")
+
+
+Written = dict[UUID, JobStatus]
+#: Claims jobs in the transaction of the endings, if it is asked to; answers the states that were written.
+Finish = Callable[[Sequence[Outcome]], Written]
+
+
+def record(
+    storage: Storage, outcomes: Sequence[Outcome], finish: Finish | None = None
+) -> tuple[list[Outcome], Written]:
+    """Write a batch of endings. Answers them as they were written, and the states of those that count.
+
+    ``finish`` takes the place of the storage's own for the first try.
+
+    An ending that stands already, because the answer to an earlier try was lost, counts as written.
+    What the database refuses to store is written as a failure instead. Raises a database Error that is
+    not about the outcomes, as when the database does not answer.
+    """
+    done = [outcome for outcome in outcomes if outcome.is_written]
+    unwritten = [outcome for outcome in outcomes if not outcome.is_written] if done else outcomes
+    tried, written = _write(storage, unwritten, finish or storage.finish)
+    failpoint("finish.committed")
+    if len(written) < len(tried):
+        void = [outcome for outcome in tried if outcome.job_id not in written]
+        # An earlier try may have written it, or the attempt its success in its own transaction. Nothing of
+        # that is in doubt any more: the write has waited for the transaction.
+        for form in (void, [_success(outcome) for outcome in void]):
+            found = {outcome.job_id: outcome for outcome in form if outcome is not None}
+            stands = storage.stands(found.values())
+            written |= {id: found[id].status for id in stands}
+            tried = [found[outcome.job_id] if outcome.job_id in stands else outcome for outcome in tried]
+    if done:
+        written |= {outcome.job_id: outcome.status for outcome in done}
+    return [*done, *tried], written
+
+
+def _success(outcome: Outcome) -> Outcome | None:
+    """What the attempt may have written itself before it, or the answer to it, was lost."""
+    if outcome.kind in (AttemptOutcome.SUCCESSFUL, AttemptOutcome.FAILED):
+        return None
+    kind, status = AttemptOutcome.SUCCESSFUL, JobStatus.SUCCESSFUL
+    return outcome._replace(kind=kind, status=status, failure=None, is_written=True)
+
+
+def _write(storage: Storage, outcomes: Sequence[Outcome], finish: Finish) -> tuple[list[Outcome], Written]:
+    if not outcomes:
+        return [], {}
+    try:
+        return list(outcomes), finish(outcomes)
+    except DatabaseError as error:
+        if not storage.refuses(error):
+            raise
+        logger.exception("The database refused a batch of outcomes; writing them one by one")
+    tried: list[Outcome] = []
+    written: Written = {}
+    for outcome in outcomes:
+        last = outcome
+        try:
+            written |= storage.finish([last])
+        except DatabaseError as error:
+            if not storage.refuses(error):
+                raise
+            last = _unstorable(outcome, error)
+            written |= storage.finish([last])
+        tried.append(last)
+    return tried, written
+
+
+def _unstorable(outcome: Outcome, error: DatabaseError) -> Outcome:
+    return outcome._replace(
+        kind=AttemptOutcome.FAILED,
+        status=JobStatus.FAILED,
+        result=None,
+        duration=None,
+        failure=Failure.of(ResultUnstorable(f"The database refused it: {error!a}"), "RESULT_UNSTORABLE"),
+    )
