@@ -7,7 +7,7 @@ from django.core.checks import run_checks
 from django.db import connections
 
 from django_tasks_q import checks, compat
-from django_tasks_q.definition.task import registry
+from django_tasks_q.definition import registry
 
 
 @pytest.fixture
