@@ -48,7 +48,7 @@ def queue_on_postgres(settings):
     options = settings.TASKS["default"]["OPTIONS"] | {"DATABASE": "postgres"}
     settings.TASKS = {"default": settings.TASKS["default"] | {"OPTIONS": options}}
     storage = storage_for("postgres")
-    storage._hinter.sent_at.clear()
+    storage._notifier.sent_at.clear()
     # The suite's server does not wait for the disk; a project's does.
     connections["postgres"].ensure_connection()
     connections["postgres"].connection.execute("SET synchronous_commit = on")
@@ -108,8 +108,8 @@ def test_no_setting_of_the_callers_transaction_is_changed(mode, queue_on_postgre
         tasks.noop.enqueue()
         assert session_settings() == before
         tasks.noop.enqueue_many([()] * 3)
-        queue_on_postgres.hint_cancel("default")
-        queue_on_postgres.hint_orders("default")
+        queue_on_postgres.notify_cancel("default")
+        queue_on_postgres.notify_control("default")
         assert session_settings() == before
         with queue_on_postgres.reading(5.0):
             assert Job.objects.using("postgres").count() == 4
@@ -290,7 +290,7 @@ def wrapped(wrapper):
 
 
 def test_jobs_stay_in_the_schema_that_a_backend_chooses(schemas, queue_on_postgres, monkeypatch):
-    monkeypatch.setattr(queue_on_postgres._direct, "is_worker", True)
+    monkeypatch.setattr(queue_on_postgres._prepared, "is_worker", True)
     with wrapped(TenantWrapper) as connection:
         connection.schema = "one"
         for _ in range(prepared_session.WARM + 2):  # statements are prepared by then
@@ -491,4 +491,4 @@ def test_verbs_are_the_same_with_parameters_that_the_server_binds(bound_by_the_s
     assert storage.cancel([id]).done
     assert storage.retry([id]).done
     storage.hint("default")
-    storage.hint_ended("default", [id])
+    storage.notify_ended("default", [id])

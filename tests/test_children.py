@@ -14,7 +14,7 @@ from django.utils import timezone
 from django_tasks_q.maintenance.unknown_tasks import report_unknown
 from django_tasks_q.models import Attempt, Job
 from django_tasks_q.storage import Claim, storage_for
-from django_tasks_q.worker.maintenance import Duties
+from django_tasks_q.worker.maintenance import Maintenance
 
 from .conftest import on_one_database
 from .project import wait_for
@@ -420,11 +420,11 @@ def test_many_lost_jobs_are_rescued_batch_by_batch(storage_alias):
     claim = Claim(worker_id=uuid.uuid4(), backend="default", task_names=[tasks.noop.name])
     while storage.claim(claim, 100):
         pass
-    duties = Duties(storage, tasks.noop.get_backend(), [tasks.noop.name])
-    assert duties.perform(uuid.uuid4(), (), idle=False).ready
+    maintenance = Maintenance(storage, tasks.noop.get_backend(), [tasks.noop.name])
+    assert maintenance.perform(uuid.uuid4(), (), idle=False).ready
     assert Job.objects.using(storage_alias).filter(status="READY", crashes=1).count() == 500
-    assert duties.seconds_to_next < 0.2
-    wait_for(lambda: duties.perform(uuid.uuid4(), (), idle=False).ready)
+    assert maintenance.seconds_to_next < 0.2
+    wait_for(lambda: maintenance.perform(uuid.uuid4(), (), idle=False).ready)
     assert Job.objects.using(storage_alias).filter(status="READY", crashes=1).count() == 700
 
 

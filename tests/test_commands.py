@@ -21,7 +21,7 @@ from django_tasks_q.api.serializers import JobSerializer
 from django_tasks_q.definition.registry import registry
 from django_tasks_q.management import actions, reports
 from django_tasks_q.models import Job, Progress, Queue, Statistic, Worker
-from django_tasks_q.worker.heartbeat_file import Beat
+from django_tasks_q.worker.heartbeat_file import HeartbeatFile
 
 from .admin_support import make_failed, make_job, make_worker
 from .conftest import on_one_database
@@ -422,8 +422,8 @@ def test_health_by_a_file_asks_no_database(tmp_path, capsys, monkeypatch):
     path = tmp_path / "beat"
     args = ("tasks", "health", "--heartbeat-file", str(path))
     assert ended(capsys, *args)[0] == 1  # pytest-django forbids the database to this test
-    beat = Beat(str(path))
-    beat.write("w-1", 60)
+    heartbeat_file = HeartbeatFile(str(path))
+    heartbeat_file.write("w-1", 60)
     assert path.stat().st_mode & 0o777 == 0o600
     assert ended(capsys, *args)[0] == 0
     told = json.loads(path.read_text())
@@ -432,8 +432,8 @@ def test_health_by_a_file_asks_no_database(tmp_path, capsys, monkeypatch):
     for bad in ("", "{", "[]", '{"at": "x"}', '{"at": NaN, "good_for": 60}'):
         path.write_text(bad)
         assert ended(capsys, *args)[0] == 1, bad
-    beat.write("w-1", 60)
-    beat.remove()
+    heartbeat_file.write("w-1", 60)
+    heartbeat_file.remove()
     assert list(tmp_path.iterdir()) == []
 
 
@@ -442,7 +442,7 @@ def test_heartbeat_file_is_written_through_no_link(tmp_path):
     target.write_text("precious")
     (tmp_path / f".beat.{os.getpid()}").symlink_to(target)
     (tmp_path / "beat").symlink_to(target)
-    Beat(str(tmp_path / "beat")).write("w-1", 60)
+    HeartbeatFile(str(tmp_path / "beat")).write("w-1", 60)
     assert target.read_text() == "precious"
 
 

@@ -271,9 +271,9 @@ def stuck_listener(project):
 @on_postgres
 def test_a_hint_that_fails_is_no_failure_of_the_enqueue(queue_on_postgres, monkeypatch):
     monkeypatch.setattr(notifications, "channel", lambda backend: "too long" * 10)
-    queue_on_postgres._hinter.sent_at.clear()
+    queue_on_postgres._notifier.sent_at.clear()
     in_autocommit = tasks.add.enqueue(1)
-    queue_on_postgres._hinter.sent_at.clear()
+    queue_on_postgres._notifier.sent_at.clear()
     with transaction.atomic(using="postgres"):
         in_transaction = tasks.add.enqueue(2)
         Effect.objects.using("postgres").create(key="also", pid=1)

@@ -28,7 +28,7 @@ def storage(storage_alias, monkeypatch):
     storage = storage_for(storage_alias)
     connections[storage_alias].close()
     if storage_alias == "postgres":
-        monkeypatch.setattr(storage._direct, "is_worker", True)
+        monkeypatch.setattr(storage._prepared, "is_worker", True)
         storage._reached = None
     yield storage
     connections[storage_alias].close()
@@ -122,7 +122,7 @@ def postgres(storage):
 def test_an_exchange_is_one_transaction_that_nobody_waits_for(postgres):
     job, waiting = take(postgres), add(postgres)
     flying = postgres.exchange([success(job)], CLAIM, 1)
-    assert flying.is_flying
+    assert flying.is_in_flight
     assert flying.fileno() > 0
     flying.result()
     with connections["postgres"].cursor() as cursor:
@@ -150,14 +150,14 @@ def test_a_session_that_ends_under_way_leaves_nothing_half_done(postgres):
 def test_an_exchange_that_lost_to_a_concurrent_one_is_made_again(postgres, monkeypatch):
     job, _ = take(postgres), add(postgres)
     flying = postgres.exchange([success(job)], CLAIM, 1)
-    rows = flying._flight.rows
+    rows = flying._pipeline.rows
 
     def conflict():
         rows()
         Job.objects.using("postgres").update(status="RUNNING", fence=1)
         raise psycopg.errors.DeadlockDetected
 
-    monkeypatch.setattr(flying._flight, "rows", conflict)
+    monkeypatch.setattr(flying._pipeline, "rows", conflict)
     written, _ = flying.result()
     assert set(written) == {job.id}
     assert row(postgres, job).status == "SUCCESSFUL"
@@ -184,9 +184,9 @@ def test_what_is_more_urgent_waits_a_moment_and_no_longer(postgres, monkeypatch)
 
 
 def test_behind_a_pooler_nothing_stays_with_a_session(postgres, monkeypatch):
-    monkeypatch.setattr(prepared_session.Direct, "_is_direct", lambda self, raw: False)
+    monkeypatch.setattr(prepared_session.PreparedSession, "_is_direct", lambda self, raw: False)
     job, _ = take(postgres), add(postgres)
-    assert not postgres.exchange([success(job)], CLAIM, 1).is_flying
+    assert not postgres.exchange([success(job)], CLAIM, 1).is_in_flight
     with connections["postgres"].cursor() as cursor:
         cursor.execute("SELECT count(*) FROM pg_prepared_statements")
         assert cursor.fetchone() == (0,)
@@ -197,18 +197,18 @@ def test_behind_a_pooler_nothing_stays_with_a_session(postgres, monkeypatch):
 def test_a_project_can_forbid_that_anything_stays(postgres, monkeypatch):
     monkeypatch.setitem(connections["postgres"].settings_dict["OPTIONS"], "prepare_threshold", None)
     job, _ = take(postgres), add(postgres)
-    assert not postgres.exchange([success(job)], CLAIM, 1).is_flying
+    assert not postgres.exchange([success(job)], CLAIM, 1).is_in_flight
 
 
 def test_the_servers_own_session_is_known_as_such(postgres):
     connections["postgres"].ensure_connection()
-    assert postgres._direct._is_direct(connections["postgres"].connection)
+    assert postgres._prepared._is_direct(connections["postgres"].connection)
 
 
 def test_somebody_who_watches_the_connection_sees_the_statements(postgres):
     job, _ = take(postgres), add(postgres)
     with CaptureQueriesContext(connections["postgres"]) as queries:
-        assert not postgres.exchange([success(job)], CLAIM, 1).is_flying
+        assert not postgres.exchange([success(job)], CLAIM, 1).is_in_flight
         exchange(postgres, [success(job)], 1)
     assert len(queries) == 2
 
@@ -216,4 +216,4 @@ def test_somebody_who_watches_the_connection_sees_the_statements(postgres):
 def test_nothing_flies_in_a_transaction_of_the_caller(postgres):
     job = take(postgres)
     with transaction.atomic(using="postgres"):
-        assert not postgres.exchange([success(job)], CLAIM, 1).is_flying
+        assert not postgres.exchange([success(job)], CLAIM, 1).is_in_flight

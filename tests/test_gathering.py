@@ -8,9 +8,9 @@ import pytest
 from django_tasks_q.lifecycle.states import JobStatus
 from django_tasks_q.models import Job
 from django_tasks_q.worker import batching
-from django_tasks_q.worker.batching import LONGEST, Gathering
-from django_tasks_q.worker.subscribers.waiters import Doorbells
-from django_tasks_q.worker.supervisor import Parent
+from django_tasks_q.worker.batching import LONGEST, Batching
+from django_tasks_q.worker.subscribers.waiters import WaiterNotifications
+from django_tasks_q.worker.supervisor import Supervisor
 
 from .tasksapp import tasks
 from .test_pool import children, claimed, fed, pool  # noqa: F401 - fixtures
@@ -30,7 +30,7 @@ def clock(monkeypatch):
 
 
 def test_a_spell_lasts_for_half_of_what_children_have_to_do_and_never_long(clock):
-    spell = Gathering()
+    spell = Batching()
     assert spell.left == 0
     spell.begin(LONGEST)
     assert spell.left == pytest.approx(LONGEST / 2)
@@ -40,7 +40,7 @@ def test_a_spell_lasts_for_half_of_what_children_have_to_do_and_never_long(clock
 
 
 def test_a_spell_is_not_prolonged(clock):
-    spell = Gathering()
+    spell = Batching()
     spell.begin(60)
     clock.now += LONGEST / 2
     spell.begin(60)
@@ -104,8 +104,8 @@ def test_a_busy_worker_writes_several_endings_at_once(project):
 
 def test_somebody_who_waits_for_an_ending_is_known_until_it_is_told():
     rung = []
-    storage = SimpleNamespace(hint_ended=lambda backend, ids: rung.append(set(ids)))
-    bells, id = Doorbells(storage, "default"), uuid.uuid4()
+    storage = SimpleNamespace(notify_ended=lambda backend, ids: rung.append(set(ids)))
+    bells, id = WaiterNotifications(storage, "default"), uuid.uuid4()
     assert not bells.are_waited_for
     bells.remember([id], {id})
     assert bells.are_waited_for
@@ -128,8 +128,8 @@ def test_somebody_who_waits_for_an_ending_is_known_until_it_is_told():
 def test_nothing_gathers_where_somebody_is_in_want_of_it(stops, waited, limits, in_hand, may):
     parent = SimpleNamespace(
         signals=SimpleNamespace(stops=stops),
-        doorbells=SimpleNamespace(are_waited_for=waited),
-        intake=SimpleNamespace(limits=limits),
+        waiters=SimpleNamespace(are_waited_for=waited),
+        fetcher=SimpleNamespace(limits=limits),
         pool=SimpleNamespace(in_hand=in_hand),
     )
-    assert Parent._may_gather(parent) is may
+    assert Supervisor._may_gather(parent) is may

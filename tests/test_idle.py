@@ -8,7 +8,7 @@ from django.test.utils import CaptureQueriesContext
 
 from django_tasks_q.storage import storage_for
 from django_tasks_q.worker import maintenance as duties_module
-from django_tasks_q.worker.maintenance import Duties
+from django_tasks_q.worker.maintenance import Maintenance
 
 from .tasksapp import tasks
 
@@ -22,7 +22,7 @@ def test_the_duties_of_an_idle_worker_ask_every_two_seconds_at_most(storage_alia
     storage = storage_for(storage_alias)
     clock = SimpleNamespace(now=1000.0)
     monkeypatch.setattr(duties_module, "time", SimpleNamespace(monotonic=lambda: clock.now))
-    duties, worker_id = Duties(storage, tasks.noop.get_backend(), []), uuid.uuid4()
+    duties, worker_id = Maintenance(storage, tasks.noop.get_backend(), []), uuid.uuid4()
     duties.perform(worker_id, (), idle=True, pause=PAUSE)
     with CaptureQueriesContext(connections[storage_alias]) as queries:
         until = clock.now + SPELL

@@ -8,17 +8,17 @@ import pytest
 
 from django_tasks_q.lifecycle.outcome import Outcome
 from django_tasks_q.lifecycle.states import JobStatus
-from django_tasks_q.maintenance.orphans import give_back_strays
+from django_tasks_q.maintenance.orphans import release_orphans
 from django_tasks_q.models.statistic import Statistic
-from django_tasks_q.storage import Orders, storage_for
+from django_tasks_q.storage import ControlState, storage_for
 from django_tasks_q.worker.children.pool import Pool
 from django_tasks_q.worker.children.protocol import Channel
-from django_tasks_q.worker.completer import Ledger
+from django_tasks_q.worker.completer import Completer
 from django_tasks_q.worker.config import WorkerConfig
-from django_tasks_q.worker.fetcher import Intake
+from django_tasks_q.worker.fetcher import Fetcher
 from django_tasks_q.worker.subscribers.console import Report
-from django_tasks_q.worker.subscribers.metrics import Tally
-from django_tasks_q.worker.subscribers.waiters import Doorbells
+from django_tasks_q.worker.subscribers.metrics import Metrics
+from django_tasks_q.worker.subscribers.waiters import WaiterNotifications
 
 from .conftest import on_one_database
 from .tasksapp import tasks
@@ -38,13 +38,15 @@ class Desk:
             SimpleNamespace(channel=Channel(ours, blocking=False)), {"a": group_of("process")}, {}
         )
         self.lease = SimpleNamespace(id=uuid.uuid4(), may_claim=True)
-        wakeup = SimpleNamespace(pause=lambda idle, hinted: 0.0)
-        self.tally = Tally(storage, "default")
+        wakeup = SimpleNamespace(pause=lambda idle, notified: 0.0)
+        self.metrics = Metrics(storage, "default")
         config = WorkerConfig(backend="default", database=storage.alias, name="w")
-        orders = SimpleNamespace(current=Orders())
-        self.intake = Intake(storage, config, self.lease, self.pool, wakeup, orders, self.tally)
+        control = SimpleNamespace(current=ControlState())
+        self.fetcher = Fetcher(storage, config, self.lease, self.pool, wakeup, control, self.metrics)
         self.report = Report(lambda line: None, 0)
-        self.ledger = Ledger(storage, self.intake, self.pool, Doorbells(storage, "default"), self.report)
+        self.completer = Completer(
+            storage, self.fetcher, self.pool, WaiterNotifications(storage, "default"), self.report
+        )
 
     def claimed(self):
         """What was claimed and is now in hand."""
@@ -55,9 +57,9 @@ class Desk:
 
     def end(self, *endings):
         """Children say how jobs have ended; the database is told, and asked for more."""
-        self.ledger.unwritten += endings
-        self.ledger.send(hinted=True)
-        self.ledger.collect()
+        self.completer.unwritten += endings
+        self.completer.send(notified=True)
+        self.completer.collect()
 
 
 @pytest.fixture
@@ -74,40 +76,40 @@ def again(job):
 
 def test_a_job_that_is_claimed_by_the_exchange_that_writes_its_end_is_held(desk):
     add(desk.storage)
-    desk.intake.look(hinted=True)
+    desk.fetcher.look(notified=True)
     (first,) = desk.claimed()
     desk.end(again(first))
     (second,) = desk.claimed()
     assert (second.id, second.fence) == (first.id, 2)
-    assert give_back_strays(desk.storage, desk.lease.id, desk.intake.holdings) == {}
+    assert release_orphans(desk.storage, desk.lease.id, desk.fetcher.holdings) == {}
     assert row(desk.storage, second).status == "RUNNING"
     desk.end(success(second))
-    assert len(desk.intake.holdings) == 0
-    desk.tally.write(now=True)
+    assert len(desk.fetcher.holdings) == 0
+    desk.metrics.write(now=True)
     counts = Statistic.objects.using(desk.storage.alias).values_list("started", "retried", "successful")
     assert list(counts) == [(2, 1, 1)]
 
 
 def test_a_claim_whose_answer_was_lost_is_given_back_although_an_earlier_attempt_is_held(desk):
     add(desk.storage)
-    desk.intake.look(hinted=True)
+    desk.fetcher.look(notified=True)
     (first,) = desk.claimed()
     desk.storage.finish([again(first)])  # and its answer is lost, like that of the claim
-    (unheard,) = desk.storage.claim(desk.intake._terms(["a"]), 1)
-    assert give_back_strays(desk.storage, desk.lease.id, desk.intake.holdings) == {first.id: JobStatus.READY}
+    (unheard,) = desk.storage.claim(desk.fetcher._terms(["a"]), 1)
+    assert release_orphans(desk.storage, desk.lease.id, desk.fetcher.holdings) == {first.id: JobStatus.READY}
     assert row(desk.storage, unheard).attempts == 1
 
 
 def test_two_endings_of_one_job_are_told_apart(desk, caplog):
     add(desk.storage)
-    desk.intake.look(hinted=True)
+    desk.fetcher.look(notified=True)
     (first,) = desk.claimed()
     desk.end(again(first))
     (second,) = desk.claimed()
     # As after an outage in which nobody knew what became of the first.
-    desk.intake.holdings.take([first])
-    desk.ledger.unwritten += [again(first), success(second)]
-    desk.ledger.write()
+    desk.fetcher.holdings.take([first])
+    desk.completer.unwritten += [again(first), success(second)]
+    desk.completer.write()
     assert row(desk.storage, second).status == "SUCCESSFUL"
     assert (desk.report.counts["succeeded"], desk.report.counts["retried"]) == (1, 1)
     assert caplog.text.count("dropped: the job was taken from this worker") == 1
@@ -116,12 +118,12 @@ def test_two_endings_of_one_job_are_told_apart(desk, caplog):
 
 def test_jobs_that_were_given_back_are_not_among_those_that_a_worker_may_claim_in_its_life(desk):
     add(desk.storage)
-    desk.intake.look(hinted=True)
-    assert desk.intake.taken == 1
+    desk.fetcher.look(notified=True)
+    assert desk.fetcher.taken == 1
     (waiting,) = desk.pool.groups[0].backlog
-    desk.ledger.unwritten += desk.pool.cancel([waiting.id])
-    desk.ledger.write()
-    assert desk.intake.taken == 0
+    desk.completer.unwritten += desk.pool.cancel([waiting.id])
+    desk.completer.write()
+    assert desk.fetcher.taken == 0
 
 
 @on_one_database

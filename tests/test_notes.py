@@ -14,7 +14,7 @@ from django_tasks_q.models import Job, LogLine, Progress
 from django_tasks_q.storage import LogNote, ProgressNote, storage_for
 from django_tasks_q.testing import run_jobs
 from django_tasks_q.worker.subscribers import progress as progress_module
-from django_tasks_q.worker.subscribers.progress import NotePad
+from django_tasks_q.worker.subscribers.progress import ProgressBuffer
 
 from .conftest import on_one_database
 from .seedapp import tasks
@@ -200,7 +200,7 @@ def test_notes_that_are_refused_keep_nobody_up(caplog, monkeypatch):
     from django.db import IntegrityError, OperationalError
 
     monkeypatch.setattr(progress_module, "PAUSE", 60)  # longer than this test takes on the busiest machine
-    pad = NotePad()
+    pad = ProgressBuffer()
     for number in range(progress_module.BATCH + 1):
         pad.append(note(number))
     assert 0 < pad.seconds_to_next <= progress_module.PAUSE
@@ -223,7 +223,7 @@ def test_notes_that_are_refused_keep_nobody_up(caplog, monkeypatch):
 
 
 def test_the_pad_is_bounded():
-    pad = NotePad()
+    pad = ProgressBuffer()
     for number in range(progress_module.MOST + 5):
         pad.append(note(number))
     assert len(pad._notes) == progress_module.MOST

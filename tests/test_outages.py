@@ -104,7 +104,10 @@ def test_a_half_open_listener_costs_a_poll_and_is_replaced(project):
     only(project, "postgres")
     short = {f"django_tasks_q.worker.wakeup.{name}": 0.5 for name in ("VERIFY", "PROOF", "RELISTEN")}
     # By itself the worker would not look before the test is over.
-    rare = {"django_tasks_q.worker.wakeup.STREAM": 0.0, "django_tasks_q.worker.wakeup.LOST_HINT": 60.0}
+    rare = {
+        "django_tasks_q.worker.wakeup.STREAM": 0.0,
+        "django_tasks_q.worker.wakeup.LOST_NOTIFICATION": 60.0,
+    }
     hardship(project, constants=short | rare)
     with proxied(project.database_url) as proxy:
         project.env["DATABASE_URL"] = proxy.url

@@ -7,7 +7,7 @@ from types import FunctionType
 import pytest
 
 from django_tasks_q.worker import database_timeout
-from django_tasks_q.worker.database_timeout import Patience, Unanswered
+from django_tasks_q.worker.database_timeout import DatabaseTimeout, DatabaseTimeoutReached
 
 
 def wait(seconds):
@@ -24,14 +24,14 @@ ask = FunctionType(wait.__code__, {"__name__": "django_tasks_q.storage.anything"
 def short(monkeypatch):
     monkeypatch.setattr(database_timeout, "AGAIN", 0.02)
     handler = signal.getsignal(signal.SIGALRM)
-    made = Patience()
+    made = DatabaseTimeout()
     made.seconds = 0.05
     yield made
     signal.signal(signal.SIGALRM, handler)
 
 
 def test_a_call_that_takes_too_long_is_ended(short):
-    with pytest.raises(Unanswered, match=r"within 0\.05 seconds"), short:
+    with pytest.raises(DatabaseTimeoutReached, match=r"within 0\.05 seconds"), short:
         ask(10)
     ask(0.1)  # and no call behind the block
 
@@ -43,13 +43,13 @@ def test_what_cleans_up_after_it_is_ended_too(short):
         finally:
             ask(10)
 
-    with pytest.raises(Unanswered) as caught, short:
+    with pytest.raises(DatabaseTimeoutReached) as caught, short:
         call()
-    assert isinstance(caught.value.__context__, Unanswered)
+    assert isinstance(caught.value.__context__, DatabaseTimeoutReached)
 
 
 def test_what_is_between_two_calls_is_not_interrupted_and_the_next_call_is(short):
-    with pytest.raises(Unanswered), short:
+    with pytest.raises(DatabaseTimeoutReached), short:
         wait(0.1)
         done = True
         ask(10)

@@ -16,13 +16,13 @@ from django_tasks_q.storage import ClaimedJob
 from django_tasks_q.storage.timestamps import DatabaseClock, boot_time, microseconds
 from django_tasks_q.worker.children import parent_side as handle_module
 from django_tasks_q.worker.children import process_parent, protocol
-from django_tasks_q.worker.children.concurrent_parent import RESPONSE_TIMEOUT, Several
+from django_tasks_q.worker.children.concurrent_parent import RESPONSE_TIMEOUT, ConcurrentParentSide
 from django_tasks_q.worker.children.fork_server import Pipes
 from django_tasks_q.worker.children.pool import Pool
-from django_tasks_q.worker.children.process_parent import Single
+from django_tasks_q.worker.children.process_parent import ProcessParentSide
 from django_tasks_q.worker.children.protocol import Channel
 from django_tasks_q.worker.children.recycling import Recycling
-from django_tasks_q.worker.children.shared_memory import OVER, Board, open_memory
+from django_tasks_q.worker.children.shared_memory import OVER, AttemptClock, open_memory
 from django_tasks_q.worker.children.starts import MAX_FAILURES
 from django_tasks_q.worker.executor_groups import BACKLOG_BYTES, FRAME_BYTES, Group
 from django_tasks_q.worker.subscribers.finished_signals import Ending
@@ -58,9 +58,9 @@ class FakeChild:
         self.tokens, writer = os.pipe()
         os.set_blocking(self.tokens, False)
         memory = open_memory()
-        self.board = Board(memory)
+        self.attempt_clock = AttemptClock(memory)
         group = pool.groups[0]
-        kind = Single if group.kind == "process" else Several
+        kind = ProcessParentSide if group.kind == "process" else ConcurrentParentSide
         self.handle = kind(key, group, Pipes(ours, os.dup(self.tokens), writer, memory))
         self.handle.ready = True
         pool.children[key] = self.handle
@@ -82,7 +82,7 @@ class FakeChild:
 
     def close(self):
         self.channel.close()
-        self.board.close()
+        self.attempt_clock.close()
         os.close(self.tokens)
 
 
@@ -204,9 +204,9 @@ def test_what_a_dead_child_had_not_told_another_tells(pool, children):
     dead.take_token()
     dead.answer(job)
     outcomes = pool.receive()
-    pool.telling.confirm(outcomes, {job.id: JobStatus.SUCCESSFUL})
+    pool.finished_signals.confirm(outcomes, {job.id: JobStatus.SUCCESSFUL})
     pool._bury(dead.handle, KILLED)
-    pool.telling.tell()
+    pool.finished_signals.tell()
     ((kind, body),) = list(other.channel.receive())
     assert kind == protocol.ENDED
     assert protocol.unpack(body) == [[job.id.hex, True, "SUCCESSFUL"]]
@@ -405,11 +405,11 @@ def test_a_receiver_that_takes_its_process_down_does_so_twice_at_most(pool, chil
     first, second = children
     first.handle.tell([Ending("suspect", True)])
     pool._bury(first.handle, KILLED)
-    pool.telling.tell()
-    assert pool.telling.untold == []
+    pool.finished_signals.tell()
+    assert pool.finished_signals.unsent == []
     assert not caplog.text
     pool._bury(second.handle, KILLED)
-    assert pool.telling.untold == []
+    assert pool.finished_signals.unsent == []
     assert "Receivers of task_finished end their process: job id=suspect" in caplog.text
 
 
@@ -420,7 +420,7 @@ def test_what_is_told_is_not_blamed_for_the_death_of_a_job(pool, children):
     dead.take_token()
     dead.handle.tell([Ending("innocent", True, died=1)])
     pool._bury(dead.handle, KILLED)
-    assert pool.telling.untold == [Ending("innocent", True, died=1)]
+    assert pool.finished_signals.unsent == [Ending("innocent", True, died=1)]
 
 
 def test_a_receiver_that_hangs_is_killed_in_the_end(pool, children, monkeypatch):
@@ -431,7 +431,7 @@ def test_a_receiver_that_hangs_is_killed_in_the_end(pool, children, monkeypatch)
     child.handle.tell([Ending("id", True)])
     pool.receive()
     assert killed == []
-    child.handle.told_since = time.monotonic() - 2 * handle_module.HOOK_TIMEOUT
+    child.handle.sending_since = time.monotonic() - 2 * handle_module.HOOK_TIMEOUT
     pool.receive()
     assert killed == [4711]
 
@@ -445,15 +445,15 @@ def test_a_child_that_closed_its_pipe_is_waited_for_a_little(pool, children, mon
     pool.receive()
     assert child.handle.channel not in [channel for channel, _ in pool.channels()]
     assert killed == []
-    assert 1 < pool.deadline() <= handle_module.GONE_PATIENCE
-    child.handle.gone_at -= 2 * handle_module.GONE_PATIENCE
+    assert 1 < pool.deadline() <= handle_module.GONE_TIMEOUT
+    child.handle.gone_at -= 2 * handle_module.GONE_TIMEOUT
     pool.receive()
     assert killed == [4711]
 
 
 def confirm(pool, child, outcomes):
     """The endings are written, and the child has told receivers of them."""
-    pool.telling.confirm(outcomes, {outcome.job_id: outcome.status for outcome in outcomes})
+    pool.finished_signals.confirm(outcomes, {outcome.job_id: outcome.status for outcome in outcomes})
     child.channel.send(protocol.TOLD)
     assert pool.receive() == []
 
@@ -472,10 +472,10 @@ def test_only_the_time_of_user_code_counts(pool, children, monkeypatch):
     child.handle.since = late(30)  # receivers took their time
     pool.receive()
     assert killed == []
-    child.board.began = late(1.0 + pool.groups[0].settings.grace - 0.5)
+    child.attempt_clock.began = late(1.0 + pool.groups[0].settings.grace - 0.5)
     pool.receive()
     assert (killed, pool.deadline() < 1) == ([], True)
-    child.board.began = late(1.0 + pool.groups[0].settings.grace + 0.1)
+    child.attempt_clock.began = late(1.0 + pool.groups[0].settings.grace + 0.1)
     pool.receive()
     assert killed == [4711]
     (outcome,) = pool._bury(child.handle, KILLED)
@@ -503,7 +503,7 @@ def test_a_long_job_has_time_to_answer(pool, children, monkeypatch):
     child.handle.send([claimed(timeout=1.0)])
     child.take_token()
     child.handle.since = late(2 * handle_module.START_TIMEOUT)
-    child.board.began = OVER
+    child.attempt_clock.began = OVER
     pool.receive()
     assert killed == []
 
@@ -519,8 +519,8 @@ def test_a_running_job_that_is_cancelled_is_interrupted_then_killed(pool, childr
     for _ in range(2):
         assert pool.cancel([job.id]) == []
     assert signalled == [(4711, process_parent.signal.SIGALRM)]
-    assert child.board.is_cancelled(job.id, job.fence)
-    assert not child.board.is_cancelled(job.id, job.fence + 1)
+    assert child.attempt_clock.is_cancelled(job.id, job.fence)
+    assert not child.attempt_clock.is_cancelled(job.id, job.fence + 1)
     assert list(pool.groups[0].backlog) == [behind]
     child.handle.cancelled_at = late(2 * pool.groups[0].settings.grace)
     pool.receive()
@@ -669,16 +669,16 @@ def test_the_end_of_one_job_is_not_taken_for_that_of_the_next(pool, children, mo
     monkeypatch.setattr(handle_module, "kill_group", killed.append)
     child = children[0]
     child.handle.pid = 4711
-    child.board.began = OVER  # of the job before: the child has not come round to the next
+    child.attempt_clock.began = OVER  # of the job before: the child has not come round to the next
     child.handle.send([claimed()])
     child.take_token()
     pool.receive()
-    child.board.began = late(1)
+    child.attempt_clock.began = late(1)
     pool.receive()
     child.handle.since = late(2 * handle_module.START_TIMEOUT)
     if child.handle.over_at is not None:
         child.handle.over_at = late(2 * handle_module.START_TIMEOUT)
-    child.board.began = OVER
+    child.attempt_clock.began = OVER
     pool.receive()
     assert killed == []
 
@@ -704,7 +704,7 @@ def test_a_job_that_the_child_has_taken_already_is_cancelled_there(pool, childre
     for _ in range(2):  # and the answer of the first is on its way
         child.take_token()
     assert pool.cancel([second.id]) == []
-    assert child.board.is_cancelled(second.id, second.fence)
+    assert child.attempt_clock.is_cancelled(second.id, second.fence)
     assert child.handle.cancelled_at is None
 
 
@@ -727,7 +727,7 @@ def test_a_child_that_is_busy_with_receivers_keeps_no_other_from_being_started(p
     pool.children.pop(2).close()
     child = children[0]
     child.handle.tell([Ending("id", True)])
-    child.handle.told_since = late(1)
+    child.handle.sending_since = late(1)
     pool.add([claimed()])
     pool.fill(uuid.uuid4())
     assert started == [pool.groups[0]]
@@ -735,11 +735,11 @@ def test_a_child_that_is_busy_with_receivers_keeps_no_other_from_being_started(p
 
 
 def test_many_endings_are_told_in_frames_that_a_minute_is_enough_for(pool, children):
-    pool.telling.ended(uuid.uuid4() for _ in range(100))
-    pool.telling.tell()
-    told = [len(frame) for child in children for frame in child.handle.untold]
+    pool.finished_signals.ended(uuid.uuid4() for _ in range(100))
+    pool.finished_signals.tell()
+    told = [len(frame) for child in children for frame in child.handle.unsent]
     assert (sum(told), max(told)) == (100, 16)
-    assert {len(child.handle.untold) for child in children} == {3, 4}
+    assert {len(child.handle.unsent) for child in children} == {3, 4}
 
 
 def test_a_group_without_work_keeps_no_other_from_being_asked(pool):

@@ -15,8 +15,8 @@ from django_tasks_q.lifecycle.outcome import Outcome
 from django_tasks_q.lifecycle.states import JobStatus
 from django_tasks_q.models import Job, Queue, Worker
 from django_tasks_q.signals import action_performed
-from django_tasks_q.storage import Claim, Orders, storage_for
-from django_tasks_q.worker.control import EVERY, EVERY_WITH_HINTS, OrderBook
+from django_tasks_q.storage import Claim, ControlState, storage_for
+from django_tasks_q.worker.control import EVERY, EVERY_WITH_NOTIFICATIONS, Control
 
 from .tasksapp import tasks
 from .test_actions import add
@@ -36,8 +36,8 @@ def storage(storage_alias):
     return storage_for(storage_alias)
 
 
-def orders(storage, worker_id=ME):
-    return storage.orders("default", worker_id)
+def control(storage, worker_id=ME):
+    return storage.control("default", worker_id)
 
 
 def register(storage, worker_id=ME):
@@ -62,55 +62,55 @@ def test_a_pause_says_who_and_why_and_is_over_when_somebody_says_so(storage, ali
         "the server is down",
     )
     assert row.is_paused
-    assert orders(storage).paused == {"mail"}
+    assert control(storage).paused == {"mail"}
     first = row.paused_at
     assert not actions.pause("mail", by="bob", using=alias)
     row.refresh_from_db()
     assert (row.paused_by, row.pause_reason, row.paused_at) == ("bob", "", first)
     assert actions.resume("mail", using=alias)
     assert not actions.resume("mail", using=alias)
-    assert orders(storage) == Orders()
+    assert control(storage) == ControlState()
     # Nothing is left that workers would have to read.
     assert Queue.objects.using(alias).count() == 0
 
 
 def test_a_pause_may_end_by_itself(storage, alias):
     actions.pause("mail", until=HOUR, using=alias)
-    found = orders(storage)
+    found = control(storage)
     assert found.paused == {"mail"}
     assert 3500 < found.changes_in <= 3600
     Queue.objects.using(alias).update(paused_until=timezone.now() - timedelta(seconds=1))
-    assert orders(storage) == Orders()
+    assert control(storage) == ControlState()
     assert not Queue.objects.using(alias).get().is_paused
     assert not actions.resume("mail", using=alias)
     actions.limit("mail", 3, using=alias)
     actions.pause("mail", until=HOUR, using=alias)
     Queue.objects.using(alias).update(paused_until=timezone.now() - timedelta(seconds=1))
-    assert orders(storage).limited == {"mail": 3}
+    assert control(storage).limited == {"mail": 3}
     assert storage.vacancies("default", "mail") == 3
 
 
 def test_orders_are_one_statement_whatever_there_is(storage, alias, django_assert_num_queries):
     with django_assert_num_queries(1, connection=connections[alias]):
-        assert orders(storage) == Orders()
+        assert control(storage) == ControlState()
     register(storage)
     actions.pause("a", using=alias)
     actions.limit("b", 7, using=alias)
     actions.pause("c", backend="other", using=alias)
     actions.stop_worker(ME, using=alias)
     with django_assert_num_queries(1, connection=connections[alias]):
-        found = orders(storage)
+        found = control(storage)
     assert found == (True, {"a"}, {"b": 7}, float("inf"), float("inf"))
-    assert orders(storage, YOU).stop is False
+    assert control(storage, YOU).stop is False
 
 
 def test_a_paused_queue_keeps_its_limit(storage, alias):
     actions.limit("mail", 2, using=alias)
     actions.pause("mail", using=alias)
-    assert (orders(storage).paused, orders(storage).limited) == ({"mail"}, {})
+    assert (control(storage).paused, control(storage).limited) == ({"mail"}, {})
     assert storage.vacancies("default", "mail") == 0
     actions.resume("mail", using=alias)
-    assert orders(storage).limited == {"mail": 2}
+    assert control(storage).limited == {"mail": 2}
     assert actions.limit("mail", None, using=alias)
     assert not actions.limit("mail", None, using=alias)
     assert Queue.objects.using(alias).count() == 0
@@ -244,12 +244,12 @@ def test_claimers_at_once_never_exceed_a_limit(storage, alias, level):
 
 
 def test_a_worker_looks_before_it_claims_and_then_now_and_then(storage, alias, monkeypatch):
-    book = OrderBook(storage, "default")
+    book = Control(storage, "default")
     assert book.are_due(False)
     actions.pause("a", using=alias)
     assert book.look(ME, hears=True)
     assert book.current.paused == {"a"}
-    assert EVERY < book.seconds_to_next <= EVERY_WITH_HINTS
+    assert EVERY < book.seconds_to_next <= EVERY_WITH_NOTIFICATIONS
     assert not book.look(ME, hears=False)
     assert 1 < book.seconds_to_next <= EVERY
     assert not book.are_due(True)  # a moment ago is not long enough for anybody's hints
@@ -264,7 +264,7 @@ def test_a_worker_looks_before_it_claims_and_then_now_and_then(storage, alias, m
 def test_a_stop_is_asked_for_once(storage, alias):
     register(storage)
     assert actions.stop_worker(ME, using=alias).done == {ME}
-    assert orders(storage).stop
+    assert control(storage).stop
     assert actions.stop_worker(ME, using=alias).skipped == {Reason.UNCHANGED: {ME}}
     storage.unregister(ME)
     assert actions.stop_worker(ME, using=alias).skipped == {Reason.ENDED: {ME}}

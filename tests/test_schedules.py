@@ -20,10 +20,10 @@ from django_tasks_q.models.schedule import Outcome
 from django_tasks_q.scheduling import fire as duty
 from django_tasks_q.scheduling.declare import schedules
 from django_tasks_q.scheduling.fire import Firings
-from django_tasks_q.storage import Orders, storage_for
+from django_tasks_q.storage import ControlState, storage_for
 from django_tasks_q.storage.orm import schedules as verbs
 from django_tasks_q.timing import MOST_MISSED
-from django_tasks_q.worker.maintenance import Duties
+from django_tasks_q.worker.maintenance import Maintenance
 
 from .project import wait_for
 from .tasksapp import tasks
@@ -199,17 +199,17 @@ def test_without_schedules_a_look_is_one_statement(storage, django_assert_num_qu
 
 
 def test_a_worker_hears_of_schedules_with_its_orders_and_looks_for_none_else(storage):
-    assert storage.orders("default", uuid.uuid4()) == Orders()
+    assert storage.orders("default", uuid.uuid4()) == ControlState()
     declare(storage)
     Schedule.objects.using(storage.alias).update(next_at=timezone.now() + timedelta(seconds=30))
-    assert storage.orders("default", uuid.uuid4()) == Orders()
+    assert storage.orders("default", uuid.uuid4()) == ControlState()
     due(storage, timedelta(seconds=-9))
     assert 7 < storage.orders("default", uuid.uuid4()).fires_in < 9.1
     due(storage)
     assert storage.orders("default", uuid.uuid4()).fires_in < 0
     storage.disable_schedule("default", "tick", by="", reason="")
-    assert storage.orders("default", uuid.uuid4()) == Orders()
-    duties = Duties(storage, tasks.noop.get_backend(), [])
+    assert storage.orders("default", uuid.uuid4()) == ControlState()
+    duties = Maintenance(storage, tasks.noop.get_backend(), [])
     with mock.patch.object(Firings, "fire", autospec=True, return_value=(0, None)) as looks:
         for _ in range(20):
             duties.perform(uuid.uuid4(), (), idle=True)
@@ -529,7 +529,7 @@ def test_a_worker_that_hears_hints_notices_an_edit_at_once(project):
 
 def test_a_try_that_fails_is_made_again_soon(storage):
     schedule("tick", tasks.noop, every=3600)
-    duties = Duties(storage, tasks.noop.get_backend(), [])
+    duties = Maintenance(storage, tasks.noop.get_backend(), [])
     with mock.patch.object(Firings, "declare", side_effect=OperationalError):
         with pytest.raises(OperationalError):
             duties.perform(uuid.uuid4(), (), idle=False)

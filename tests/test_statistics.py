@@ -16,7 +16,7 @@ from django_tasks_q.models.statistic import BOUNDS, BUCKETS, FIGURES, percentile
 from django_tasks_q.storage import ClaimedJob, storage_for
 from django_tasks_q.storage.timestamps import microseconds
 from django_tasks_q.worker.subscribers import metrics as tally_module
-from django_tasks_q.worker.subscribers.metrics import Tally
+from django_tasks_q.worker.subscribers.metrics import Metrics
 
 from .tasksapp import tasks
 from .test_worker import finished, options
@@ -56,7 +56,7 @@ OUTCOMES = {
 
 
 def test_each_ending_is_counted_as_what_it_is(storage, rows):
-    tally = Tally(storage, "default")
+    tally = Metrics(storage, "default")
     jobs = {name: claimed(waited=2.0) for name in OUTCOMES}
     tally.claimed(jobs.values())
     outcomes = [OUTCOMES[name](job) for name, job in jobs.items()]
@@ -76,7 +76,7 @@ def test_each_ending_is_counted_as_what_it_is(storage, rows):
 
 
 def test_what_was_others_is_not_counted(storage, rows):
-    tally = Tally(storage, "default")
+    tally = Metrics(storage, "default")
     job = claimed()
     tally.claimed([job])
     tally.ended([(OUTCOMES["successful"](job), job)], {})
@@ -103,7 +103,7 @@ def test_figures_are_added_to_those_of_others(storage, rows):
 
 
 def test_nothing_is_written_before_its_time_and_everything_after(storage, rows, monkeypatch):
-    tally = Tally(storage, "default")
+    tally = Metrics(storage, "default")
     tally.write(now=True)
     tally.claimed([claimed()])
     assert 0 < tally.seconds_to_next <= tally_module.EVERY
@@ -116,14 +116,14 @@ def test_nothing_is_written_before_its_time_and_everything_after(storage, rows, 
 
 def test_figures_are_bounded_however_many_queues_there_are(storage, rows, monkeypatch):
     monkeypatch.setattr(tally_module, "MOST", 3)
-    tally = Tally(storage, "default")
+    tally = Metrics(storage, "default")
     tally.claimed([claimed(queue=f"q{number}") for number in range(10)])
     tally.write(now=True)
     assert sorted(rows.values_list("queue_name", "started")) == [("", 7), ("q0", 1), ("q1", 1), ("q2", 1)]
 
 
 def test_figures_that_the_database_refuses_stop_nobody(storage, rows, caplog):
-    tally = Tally(storage, "default")
+    tally = Metrics(storage, "default")
     if storage.alias != "postgres":
         pytest.skip("others take any length, or cut it")
     tally.claimed([claimed(queue="q" * 300)])
@@ -145,7 +145,7 @@ def test_what_expired_or_was_lost_elsewhere_is_counted(storage, rows):
         for _ in range(3)
     ]
     Job.objects.using(storage.alias).bulk_create(jobs)
-    tally = Tally(storage, "default")
+    tally = Metrics(storage, "default")
     tally.found([], {})
     tally.found([jobs[0].id], {jobs[1].id: JobStatus.READY, jobs[2].id: JobStatus.FAILED})
     tally.write(now=True)

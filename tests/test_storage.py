@@ -562,9 +562,9 @@ def test_batches_that_overlap_do_not_deadlock(storage):
     for _ in range(5):
         Job.objects.using(storage.alias).bulk_create([_bare() for _ in range(20)])
         jobs = claim(storage, 20)
-        orders = [jobs, list(reversed(jobs)), jobs[10:] + jobs[:10]]
+        control = [jobs, list(reversed(jobs)), jobs[10:] + jobs[:10]]
         wins = in_threads(
-            3, lambda number, orders=orders: storage.finish([success(job) for job in orders[number]])
+            3, lambda number, control=control: storage.finish([success(job) for job in control[number]])
         )
         assert sum(len(won) for won in wins) == 20
 

@@ -15,10 +15,10 @@ from django.db import connections, transaction
 from django_tasks_q.lifecycle.states import JobStatus
 from django_tasks_q.models import Job, Worker
 from django_tasks_q.results import waiting
-from django_tasks_q.storage import Hints, storage_for
+from django_tasks_q.storage import Notifications, storage_for
 from django_tasks_q.storage.postgresql import notifications
 from django_tasks_q.worker.subscribers import waiters
-from django_tasks_q.worker.subscribers.waiters import Doorbells
+from django_tasks_q.worker.subscribers.waiters import WaiterNotifications
 
 from .tasksapp import tasks
 from .test_outages import hardship
@@ -29,13 +29,13 @@ def listener(settings):
     options = settings.TASKS["default"]["OPTIONS"] | {"DATABASE": "postgres"}
     settings.TASKS = {"default": settings.TASKS["default"] | {"OPTIONS": options}}
     storage = storage_for("postgres")
-    storage._hinter.sent_at.clear()
+    storage._notifier.sent_at.clear()
     listener = storage.listen("default")
     yield listener
     listener.close()
 
 
-def hinted(listener, timeout=2.0):
+def notified(listener, timeout=2.0):
     ready, _, _ = select.select([listener], [], [], timeout)
     return bool(ready) and listener.drain()
 
@@ -47,8 +47,8 @@ on_postgres = pytest.mark.django_db(transaction=True, databases=["postgres"])
 def test_an_enqueue_sends_a_hint_once_it_has_committed(listener):
     with transaction.atomic(using="postgres"):
         tasks.noop.enqueue()
-        assert not hinted(listener, 0.05)
-    assert hinted(listener)
+        assert not notified(listener, 0.05)
+    assert notified(listener)
 
 
 @on_postgres
@@ -56,31 +56,31 @@ def test_an_enqueue_that_is_rolled_back_sends_none(listener):
     with pytest.raises(ZeroDivisionError), transaction.atomic(using="postgres"):
         tasks.noop.enqueue()
         raise ZeroDivisionError
-    assert not hinted(listener, 0.1)
+    assert not notified(listener, 0.1)
 
 
 @on_postgres
 def test_hints_are_few_however_many_jobs_there_are(listener, monkeypatch):
-    monkeypatch.setattr(notifications, "HINT_INTERVAL", 3600.0)
+    monkeypatch.setattr(notifications, "NOTIFY_INTERVAL", 3600.0)
     monkeypatch.setattr(notifications, "QUIET", 3600.0)
     for _ in range(20):
         tasks.noop.enqueue()
-    assert hinted(listener)
-    assert not hinted(listener, 0.05)
+    assert notified(listener)
+    assert not notified(listener, 0.05)
 
 
 @on_postgres
 def test_a_busy_database_is_given_fewer(listener, monkeypatch):
-    monkeypatch.setattr(notifications, "HINT_INTERVAL", 3600.0)
+    monkeypatch.setattr(notifications, "NOTIFY_INTERVAL", 3600.0)
     monkeypatch.setattr(notifications, "QUIET", 0.0)
     tasks.noop.enqueue()
-    assert hinted(listener)
-    monkeypatch.setattr(storage_for("postgres")._hinter, "took", 3600.0)
+    assert notified(listener)
+    monkeypatch.setattr(storage_for("postgres")._notifier, "took", 3600.0)
     tasks.noop.enqueue()
-    assert not hinted(listener, 0.05)
-    monkeypatch.setattr(notifications, "HINT_INTERVAL", 0.0)
+    assert not notified(listener, 0.05)
+    monkeypatch.setattr(notifications, "NOTIFY_INTERVAL", 0.0)
     tasks.noop.enqueue()
-    assert hinted(listener)
+    assert notified(listener)
 
 
 @on_postgres
@@ -97,7 +97,7 @@ def test_a_backend_may_do_without_hints(listener, settings):
     options = settings.TASKS["default"]["OPTIONS"] | {"NOTIFY": False}
     settings.TASKS = {"default": settings.TASKS["default"] | {"OPTIONS": options}}
     tasks.noop.enqueue()
-    assert not hinted(listener, 0.1)
+    assert not notified(listener, 0.1)
 
 
 @on_postgres
@@ -106,12 +106,12 @@ def test_a_transaction_that_is_managed_by_hand_sends_one_with_its_commit(listene
     transaction.set_autocommit(False, using="postgres")
     try:
         tasks.noop.enqueue()
-        assert not hinted(listener, 0.05)
+        assert not notified(listener, 0.05)
         connection.commit()
     finally:
         transaction.set_autocommit(True, using="postgres")
     assert Job.objects.using("postgres").count() == 1
-    assert hinted(listener).jobs
+    assert notified(listener).jobs
 
 
 def latency(project, count=10):
@@ -146,7 +146,7 @@ def test_what_was_sent_without_a_hint_is_found_soon_after(project):
     """A hint for one job stands for those that follow, and another worker may be the one to run them."""
     if project.alias != "postgres":
         pytest.skip("nobody sends hints elsewhere")
-    times = {"STREAM": 0.0, "LOST_HINT": 60.0, "VERIFY": 0.5, "PROOF": 0.5}
+    times = {"STREAM": 0.0, "LOST_NOTIFICATION": 60.0, "VERIFY": 0.5, "PROOF": 0.5}
     hardship(project, constants={f"django_tasks_q.worker.wakeup.{name}": times[name] for name in times})
     with project.worker("--queue", "first"), project.worker("--queue", "second"):
         project.wait_for(lambda: Worker.objects.count() == 2)
@@ -158,7 +158,7 @@ def test_what_was_sent_without_a_hint_is_found_soon_after(project):
             # Looked for, not waited for: who waits wakes workers as well.
             for sent in (first, second):
                 project.wait_for(lambda sent=sent: Job.objects.get(id=sent.id).is_finished)
-            time.sleep(notifications.HINT_INTERVAL)
+            time.sleep(notifications.NOTIFY_INTERVAL)
 
 
 @pytest.mark.parametrize("kind", ["listener", "worker"])
@@ -183,17 +183,17 @@ def test_a_worker_outlives_the_end_of_its_sessions(project, kind):
 
 
 @pytest.fixture
-def doorbell(listener):
+def job_waiter(listener):
     storage = storage_for("postgres")
     id = uuid.uuid4()
-    bell = storage.doorbell("default", id)
+    bell = storage.job_waiter("default", id)
     yield storage, id, bell
     bell.close()
 
 
 def ring_soon(id):
     def ring():
-        storage_for("postgres").hint_ended("default", [id])
+        storage_for("postgres").notify_ended("default", [id])
         connections.close_all()
 
     timer = threading.Timer(0.1, ring)
@@ -202,11 +202,11 @@ def ring_soon(id):
 
 
 @on_postgres
-def test_who_waits_is_heard_by_workers_and_told_of_the_end(listener, doorbell):
-    storage, id, bell = doorbell
+def test_who_waits_is_heard_by_workers_and_told_of_the_end(listener, job_waiter):
+    storage, id, bell = job_waiter
     bell.ask()
-    assert hinted(listener) == Hints(waited=frozenset({id}))  # no reason to look for jobs
-    storage.hint_ended("default", [uuid.uuid4(), id])
+    assert notified(listener) == Notifications(waited=frozenset({id}))  # no reason to look for jobs
+    storage.notify_ended("default", [uuid.uuid4(), id])
     assert select.select([bell], [], [], 2.0)[0]
     bell.drain()
     assert not select.select([bell], [], [], 0.05)[0]
@@ -243,10 +243,10 @@ def test_doorbells_ring_for_what_has_ended_here_or_is_not_here():
     rung = []
 
     class Storage:
-        def hint_ended(self, backend, ids):
+        def notify_ended(self, backend, ids):
             rung.append(set(ids))
 
-    bells = Doorbells(Storage(), "default")
+    bells = WaiterNotifications(Storage(), "default")
     mine, others, unknown = uuid.uuid4(), uuid.uuid4(), uuid.uuid4()
     bells.ended({mine: JobStatus.SUCCESSFUL})
     bells.ring()
@@ -265,7 +265,7 @@ def test_doorbells_ring_for_what_has_ended_here_or_is_not_here():
 
 def test_doorbells_forget_and_are_bounded(monkeypatch):
     monkeypatch.setattr(waiters, "REMEMBERED", -1.0)
-    bells = Doorbells(None, "default")
+    bells = WaiterNotifications(None, "default")
     old, new = uuid.uuid4(), uuid.uuid4()
     bells.remember([old], {old})
     monkeypatch.setattr(waiters, "REMEMBERED", 60.0)

@@ -36,7 +36,7 @@ def cancel(ids: Ids, *, reason: str = "", using: str | None = None, user: Any = 
     rows = Job.objects.using(alias).filter(id__in=wanted).values_list("id", "status", "backend")
     found = {id: (status, backend) for id, status, backend in rows}
     for name in sorted({found[id][1] for id in requested if id in found}):
-        storage.hint_cancel(name)
+        storage.notify_cancel(name)
     announce(alias, {id: found[id][1] for id in done if id in found})
     tell(Job, "cancel", done | requested, using=alias, user=user, reason=reason)
     others = {id: status for id, (status, _) in found.items()}

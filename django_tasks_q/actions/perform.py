@@ -19,7 +19,7 @@ from ..backends import DatabaseBackend
 from ..lifecycle.states import JobStatus
 from ..models import Job
 from ..signals import action_performed
-from ..storage import Moved, Storage, storage_for
+from ..storage import Storage, Transition, storage_for
 from ..validation import one_line
 from .done import Done, skipped
 
@@ -63,7 +63,7 @@ def backend_of(alias: str) -> DatabaseBackend | None:
     return found if isinstance(found, DatabaseBackend) else None
 
 
-def hint_jobs(storage: Storage, aliases: Collection[str]) -> None:
+def notify_jobs(storage: Storage, aliases: Collection[str]) -> None:
     """Have workers look for jobs once the transaction has committed."""
     for alias in aliases:
         backend = backend_of(alias)
@@ -74,20 +74,20 @@ def hint_jobs(storage: Storage, aliases: Collection[str]) -> None:
 def perform(
     action: str,
     ids: Ids,
-    write: Callable[[Storage, list[UUID]], Moved],
+    write: Callable[[Storage, list[UUID]], Transition],
     start: Collection[JobStatus],
     *,
     using: str | None,
     user: Any,
     reason: str = "",
     makes_ready: bool = False,
-) -> tuple[Done, Moved, str]:
+) -> tuple[Done, Transition, str]:
     """Carry out a verb on jobs. Answers what it did, in two forms, and in which database."""
     wanted, alias = uuids(ids), using or database()
     storage = storage_for(alias)
-    moved = write(storage, wanted) if wanted else Moved(set(), {}, set())
+    moved = write(storage, wanted) if wanted else Transition(set(), {}, set())
     if moved.done and makes_ready:
-        hint_jobs(storage, moved.backends)
+        notify_jobs(storage, moved.backends)
     tell(Job, action, moved.done, using=alias, user=user, reason=reason)
     rest = [id for id in wanted if id not in moved.done]
     return Done(moved.done, skipped(rest, moved.others, start)), moved, alias

@@ -34,7 +34,7 @@ def pause(
     name, alias = _name(queue), _alias(backend, using)
     storage = storage_for(alias)
     done = storage.pause(backend, name, by=text(by, "by"), reason=text(reason, "reason"), until=end)
-    storage.hint_orders(backend)
+    storage.notify_control(backend)
     tell(Queue, "pause", [name], using=alias, user=user, reason=reason)
     return done
 
@@ -52,7 +52,7 @@ def resume(
     storage = storage_for(alias)
     done = storage.resume(backend, name)
     if done:
-        storage.hint_orders(backend)
+        storage.notify_control(backend)
         tell(Queue, "resume", [name], using=alias, user=user, reason=text(reason, "reason"))
     return done
 
@@ -77,7 +77,7 @@ def limit(
     storage = storage_for(alias)
     done = storage.limit(backend, name, max_running)
     if done:
-        storage.hint_orders(backend)
+        storage.notify_control(backend)
         tell(Queue, "limit", [name], using=alias, user=user, reason=text(reason, "reason"))
     return done
 

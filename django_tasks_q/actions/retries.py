@@ -16,7 +16,7 @@ from ..models import Job
 from ..models.identifiers import uuid7_texts
 from ..payload import codec
 from ..results.mapper import new_result
-from ..storage import Send, storage_for
+from ..storage import NewJobs, storage_for
 from ..storage.orm.operations import RETRYABLE
 from . import bulk_requests
 from .done import Again, Done, Reason
@@ -106,9 +106,9 @@ def _edited(old: Job, args: Sequence[Any] | None, kwargs: Mapping[str, Any] | No
     )
 
 
-def _copy(old: Job, arguments: str) -> Send:
+def _copy(old: Job, arguments: str) -> NewJobs:
     now = timezone.now()
-    return Send(
+    return NewJobs(
         ids=uuid7_texts(1),
         arguments=[arguments],
         task_name=old.task_name,

@@ -17,7 +17,7 @@ from ..models.schedule import Kind, Origin
 from ..payload import codec
 from ..scheduling.declare import schedule_name, schedules
 from ..scheduling.fire import Firings, first_tick, task_of
-from ..storage import Send, Storage, storage_for
+from ..storage import NewJobs, Storage, storage_for
 from ..timing import Cron, Missed, Overlap, timing_of
 from ..validation import one_line
 from .done import Reason
@@ -89,7 +89,7 @@ def run_schedule(
     ours = _ours(backend)
     firings = Firings(storage, ours)
 
-    def store(send: Send) -> None:
+    def store(send: NewJobs) -> None:
         ours.store_quietly(storage.alias, send)
 
     job_id = storage.run_schedule(backend, name, firings.send, store, reason)
@@ -170,7 +170,7 @@ def _told(
     """Tell workers and receivers of what was done. Answers what it was."""
     if not news:
         return ScheduleDone(False, Reason.GONE if news is None else Reason.UNCHANGED)
-    storage.hint_orders(backend)
+    storage.notify_control(backend)
     tell(Schedule, action, [name], using=storage.alias, user=user, reason=reason)
     return ScheduleDone(True)
 

@@ -18,7 +18,7 @@ def stop_worker(id: str | UUID, *, reason: str = "", using: str | None = None, u
     storage = storage_for(alias)
     backend = storage.stop_worker(worker_id)
     if backend is not None:
-        storage.hint_orders(backend)
+        storage.notify_control(backend)
         tell(Worker, "stop_worker", {worker_id}, using=alias, user=user, reason=text(reason, "reason"))
         return Done({worker_id}, {})
     row = Worker.objects.using(alias).filter(id=worker_id).first()

@@ -14,7 +14,7 @@ from ..lifecycle.states import JobStatus
 from ..models.job import JobQuerySet
 from ..storage import storage_for
 from ..storage.orm.counting import Count
-from ..storage.orm.monitoring import INDEXED, tally
+from ..storage.orm.monitoring import INDEXED, capped_counts
 from ..storage.orm.queue_counts import QueueCounts
 from .base import sees_all
 from .choices import known_queues_of_backends
@@ -41,7 +41,7 @@ class Overview:
     @classmethod
     def of(cls, jobs: JobQuerySet) -> Overview:
         found = cls()
-        for status, task, worker, again, count in tally(database(), jobs, CAP + 1):
+        for status, task, worker, again, count in capped_counts(database(), jobs, CAP + 1):
             found._add(status, task, worker, bool(again), count)
         return found
 

@@ -147,7 +147,7 @@ class ScheduleDetail(ScheduleView):
 
 
 @dataclass(frozen=True)
-class Deed:
+class ActionView:
     """A verb of ``actions`` for schedules, at an address of its own."""
 
     name: str
@@ -157,18 +157,22 @@ class Deed:
 
 
 DEEDS = (
-    Deed("enable", _("Enable"), "Have a schedule fire again, from its next time on.", CanEnableSchedules),
-    Deed("disable", _("Disable"), "Have a schedule fire no more until it is enabled.", CanEnableSchedules),
-    Deed(
+    ActionView(
+        "enable", _("Enable"), "Have a schedule fire again, from its next time on.", CanEnableSchedules
+    ),
+    ActionView(
+        "disable", _("Disable"), "Have a schedule fire no more until it is enabled.", CanEnableSchedules
+    ),
+    ActionView(
         "run", _("Run now"), "Enqueue a job of a schedule now. Its times stay as they are.", CanRunSchedules
     ),
-    Deed(
+    ActionView(
         "skip",
         _("Skip the next run"),
         "Leave out the next time of a schedule, and no other.",
         CanRunSchedules,
     ),
-    Deed(
+    ActionView(
         "delete",
         _("Delete"),
         "Delete a schedule that no code declares, with what is on record of its times. Its jobs stay.",
@@ -182,7 +186,7 @@ class ScheduleAction(ScheduleView):
 
     throttle_classes: Any = (ActionThrottle,)
     serializer_class: Any = ReasonSerializer
-    deed: Deed
+    deed: ActionView
 
     def act(self, request: Request) -> Response:
         values, row = validated(self.serializer_class, request), self.schedule()
@@ -213,7 +217,7 @@ def refusing() -> Iterator[None]:
         raise Conflict(str(error)) from None
 
 
-def of_one(deed: Deed) -> type[ScheduleAction]:
+def of_one(deed: ActionView) -> type[ScheduleAction]:
     """The view of a verb."""
 
     class View(ScheduleAction):

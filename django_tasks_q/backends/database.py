@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from ..definition.result import TaskResult
     from ..results.mapper import Results
     from ..results.waiting import ResultWaiting
-    from ..storage import Send, Storage
+    from ..storage import NewJobs, Storage
 
 
 class DatabaseBackend(compat.BaseTaskBackend):
@@ -102,7 +102,7 @@ class DatabaseBackend(compat.BaseTaskBackend):
         self, task: compat.Task[P, R], calls: Iterable[tuple[Sequence[Any], Mapping[str, Any]]]
     ) -> Sequence[TaskResult[P, R]]:
         """Store many calls at once, all or none. Raises what ``enqueue`` raises."""
-        from .lazy import Results, Send, uuid7_texts
+        from .lazy import NewJobs, Results, uuid7_texts
 
         self.validate_task(task)
         ours: Task[P, R] = Task.adopt(task)
@@ -118,7 +118,7 @@ class DatabaseBackend(compat.BaseTaskBackend):
             if typed:
                 args, kwargs = ours.encoded(args, kwargs)  # noqa: PLW2901
             arguments.append(codec.dump_arguments(args, kwargs, limit))
-        send = Send(uuid7_texts(len(arguments)), arguments, *self._columns(ours, timezone.now()))
+        send = NewJobs(uuid7_texts(len(arguments)), arguments, *self._columns(ours, timezone.now()))
         return self._keep(Results(send), send)
 
     def enqueue_internal(
@@ -129,18 +129,18 @@ class DatabaseBackend(compat.BaseTaskBackend):
         They are in JSON types. Raises InvalidTask for a task that this backend refuses, UnstorableValue
         for arguments too large.
         """
-        from .lazy import Results, Send, uuid7_texts
+        from .lazy import NewJobs, Results, uuid7_texts
 
         self.validate_task(task)
         if self.settings.routes:
             task = task.routed(routed(task.name, self.settings.routes))
         ids = uuid7_texts(1)
         arguments = codec.dump_arguments([], call(ids[0]), self.settings.max_arguments_bytes)
-        send = Send(ids, [arguments], *self._columns(task, timezone.now()))
+        send = NewJobs(ids, [arguments], *self._columns(task, timezone.now()))
         results: Results[..., Any] = self._keep(Results(send), send)
         return results[0]
 
-    def _keep(self, results: Results[P, R], send: Send) -> Results[P, R]:
+    def _keep(self, results: Results[P, R], send: NewJobs) -> Results[P, R]:
         """Store jobs in the caller's transaction, or after it where that is on another database."""
         from .lazy import sent_in
 
@@ -154,12 +154,12 @@ class DatabaseBackend(compat.BaseTaskBackend):
             self.store(database, send, results)
         return results
 
-    def send(self, task: Task[..., Any], arguments: list[str]) -> Send:
+    def send(self, task: Task[..., Any], arguments: list[str]) -> NewJobs:
         """New jobs of calls whose arguments are encoded already, for who stores them without a result.
 
         Raises InvalidTask for a task that this backend refuses, UnstorableValue for arguments too large.
         """
-        from .lazy import Send, uuid7_texts
+        from .lazy import NewJobs, uuid7_texts
 
         self.validate_task(task)
         refuse_internal(task.name)
@@ -168,7 +168,7 @@ class DatabaseBackend(compat.BaseTaskBackend):
         limit = self.settings.max_arguments_bytes
         if any(len(text.encode()) > limit for text in arguments):
             raise UnstorableValue(f"The arguments take more than {limit:,} bytes as JSON.")
-        return Send(uuid7_texts(len(arguments)), arguments, *self._columns(task, timezone.now()))
+        return NewJobs(uuid7_texts(len(arguments)), arguments, *self._columns(task, timezone.now()))
 
     def _columns(self, task: Task[..., Any], now: datetime) -> tuple[Any, ...]:
         """The columns of a new job that are the same for all calls of one send, in their order."""
@@ -204,14 +204,14 @@ class DatabaseBackend(compat.BaseTaskBackend):
             more["parent_id"] = parent.job_id
         return more
 
-    def store(self, database: str, send: Send, results: Sequence[TaskResult[..., Any]]) -> None:
+    def store(self, database: str, send: NewJobs, results: Sequence[TaskResult[..., Any]]) -> None:
         """Store jobs in the caller's transaction, and tell who is to know of them."""
         self.store_quietly(database, send)
         if compat.is_heard(compat.task_enqueued):
             for result in results:
                 compat.task_enqueued.send_robust(type(self), task_result=result)
 
-    def store_quietly(self, database: str, send: Send) -> None:
+    def store_quietly(self, database: str, send: NewJobs) -> None:
         """The same where no receiver may be called, as in the worker."""
         from .lazy import storage_for
 

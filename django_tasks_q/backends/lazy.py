@@ -7,14 +7,14 @@ from ..models import Attempt, Job
 from ..models.identifiers import uuid7_texts
 from ..results.mapper import Results, settings_of, task_result
 from ..results.waiting import ResultWaiting, sent_in
-from ..storage import Send, storage_for
+from ..storage import NewJobs, storage_for
 
 __all__ = [
     "Attempt",
     "Job",
+    "NewJobs",
     "ResultWaiting",
     "Results",
-    "Send",
     "sent_in",
     "settings_of",
     "storage_for",

@@ -13,7 +13,7 @@ from ..storage import Storage
 logger = logging.getLogger("django_tasks_q.maintenance")
 
 
-def give_back_strays(
+def release_orphans(
     storage: Storage, worker_id: UUID, known: Container[tuple[UUID, int]]
 ) -> dict[UUID, JobStatus]:
     """Make jobs ready again that are the worker's in the table and not in its memory. Answers the states.
@@ -23,9 +23,9 @@ def give_back_strays(
     The answer to a claim can be lost with the connection although the claim stands. The lease would
     keep such a job from everybody for as long as the worker lives.
     """
-    strays = [attempt for attempt in storage.held(worker_id) if attempt not in known]
-    if not strays:
+    orphans = [attempt for attempt in storage.held(worker_id) if attempt not in known]
+    if not orphans:
         return {}
-    written = storage.finish([Outcome.released(job_id, fence) for job_id, fence in strays])
+    written = storage.finish([Outcome.released(job_id, fence) for job_id, fence in orphans])
     logger.warning("Gave back %d jobs whose claim this worker was never told of", len(written))
     return written

@@ -27,7 +27,7 @@ from ..payload import codec
 from ..payload.masking import cleaned, masked, redacted
 from ..storage import storage_for
 from ..storage.orm.clock import DatabaseNow
-from ..storage.orm.monitoring import tally
+from ..storage.orm.monitoring import capped_counts
 from ..storage.orm.queue_counts import QueueCounts
 from ..worker.heartbeat_file import read
 from .arguments import filled
@@ -211,7 +211,7 @@ def jobs(printer: Printer, options: dict[str, Any]) -> int:
 def stats(printer: Printer, options: dict[str, Any]) -> int:
     alias = database()
     counts: dict[str, int] = dict.fromkeys([status.lower() for status in JobStatus.values], 0)
-    for status, _task_name, _worker, _again, count in tally(alias, Job.objects.using(alias), CAP + 1):
+    for status, _task_name, _worker, _again, count in capped_counts(alias, Job.objects.using(alias), CAP + 1):
         counts[status.lower()] = counts.get(status.lower(), 0) + count
     paused = {(row.backend, row.name): row for row in Queue._default_manager.using(alias).all()[:1000]}
     storage = storage_for(alias)

@@ -19,7 +19,7 @@ from ..lifecycle.retry import class_path
 from ..lifecycle.states import JobStatus
 from ..models import Attempt, Job
 from ..payload import codec
-from ..storage import Send
+from ..storage import NewJobs
 from . import return_values
 
 Status = compat.TaskResultStatus
@@ -70,7 +70,7 @@ def task_result(job: Job, attempts: Sequence[Attempt] = ()) -> TaskResult[..., A
     return result
 
 
-def task_of(stored: Job | Send, more: Mapping[str, Any]) -> Task[..., Any]:
+def task_of(stored: Job | NewJobs, more: Mapping[str, Any]) -> Task[..., Any]:
     """The task of a job, under the options that the job was sent with.
 
     ``more`` has the columns that most jobs leave empty. An option that the task, or the settings, would
@@ -143,7 +143,7 @@ def _stored(text: str) -> Any:
         return None
 
 
-def new_result(send: Send, index: int) -> TaskResult[..., Any]:
+def new_result(send: NewJobs, index: int) -> TaskResult[..., Any]:
     """The result of a job that was stored this moment. All but its id is made when asked for."""
 
     def make() -> TaskResult[..., Any]:
@@ -169,7 +169,7 @@ def new_result(send: Send, index: int) -> TaskResult[..., Any]:
 class Results(Sequence[TaskResult[P, R]]):
     """The results of many calls, in their order. Each is made when it is first asked for, and kept."""
 
-    def __init__(self, send: Send) -> None:
+    def __init__(self, send: NewJobs) -> None:
         self._send = send
         #: The database and the transaction in which the jobs are stored, or after which.
         self.sent_in: tuple[str, Any] | None = None

@@ -21,7 +21,7 @@ from django.db import Error, connections
 from ..current import running
 from ..definition.result import TaskResult
 from ..exceptions import WouldNeverReturn
-from ..storage import REMEMBERED, Doorbell, Storage
+from ..storage import REMEMBERED, JobWaiter, Storage
 
 #: Seconds of looking before it is worth the trouble to be told.
 LOOKING = 0.1
@@ -79,7 +79,7 @@ class Waiting:
         self._backend, self._job_id = backend, job_id
         self._began = time.monotonic()
         self._deadline = None if timeout is None else self._began + timeout
-        self._bell: Doorbell | None = None
+        self._bell: JobWaiter | None = None
         self._asked_at = float("-inf")
         self._looks = 0
 
@@ -140,7 +140,7 @@ class Waiting:
         self._asked_at = time.monotonic()
         try:
             if self._bell is None:
-                self._bell = self._storage.doorbell(self._backend, UUID(self._job_id))
+                self._bell = self._storage.job_waiter(self._backend, UUID(self._job_id))
             if self._bell is not None:
                 self._bell.ask()
         except Error:

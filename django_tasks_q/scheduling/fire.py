@@ -16,7 +16,7 @@ from ..definition.task import Task
 from ..exceptions import TaskNotRegistered
 from ..models import Schedule
 from ..models.schedule import Origin, Outcome
-from ..storage import Decision, Declared, KnownSchedules, Planned, Send, Storage, aware
+from ..storage import Decision, Declared, KnownSchedules, NewJobs, Planned, Storage, aware
 from ..timing import Cron, Missed, Overlap, plan
 from .declare import DeclaredSchedule, schedules
 
@@ -148,7 +148,7 @@ class Firings:
                 has_job = True
         return Decision(firings, found.next_at)
 
-    def send(self, row: Schedule) -> Send:
+    def send(self, row: Schedule) -> NewJobs:
         """A job of a schedule. Raises one of UNUSABLE."""
         if row.origin == Origin.CODE:
             if row.name not in self.declared:
@@ -158,7 +158,7 @@ class Firings:
             return self.backend.send(task, [declared.arguments])
         return self.backend.send(task_of(row), [row.arguments])
 
-    def _store(self, send: Send) -> None:
+    def _store(self, send: NewJobs) -> None:
         self.backend.store_quietly(self.storage.alias, send)
 
 

@@ -8,23 +8,23 @@ from django.db import connections
 
 from .orm.clock import aware, storable
 from .orm.storage import Storage
-from .session import REMEMBERED, Doorbell, Exchange, Listener, TookTooLong
+from .session import REMEMBERED, JobWaiter, Listener, RoundTrip, TookTooLong
 from .values import (
     Cancelled,
     Claim,
     ClaimedJob,
+    ControlState,
     Decision,
     Declared,
-    Hints,
     KnownSchedules,
     LogNote,
     LostJob,
-    Moved,
+    NewJobs,
     Note,
-    Orders,
+    Notifications,
     Planned,
     ProgressNote,
-    Send,
+    Transition,
 )
 
 __all__ = [
@@ -32,23 +32,23 @@ __all__ = [
     "Cancelled",
     "Claim",
     "ClaimedJob",
+    "ControlState",
     "Decision",
     "Declared",
-    "Doorbell",
-    "Exchange",
-    "Hints",
+    "JobWaiter",
     "KnownSchedules",
     "Listener",
     "LogNote",
     "LostJob",
-    "Moved",
+    "NewJobs",
     "Note",
-    "Orders",
+    "Notifications",
     "Planned",
     "ProgressNote",
-    "Send",
+    "RoundTrip",
     "Storage",
     "TookTooLong",
+    "Transition",
     "aware",
     "before_fork",
     "storable",

@@ -25,7 +25,7 @@ from django.db.migrations.recorder import MigrationRecorder
 from ..lifecycle.states import JobStatus
 from ..models import Job
 from ..models.job import JobQuerySet
-from .values import Advice, ClaimedJob, Hints
+from .values import Advice, ClaimedJob, Notifications
 
 if TYPE_CHECKING:
     from django.db.backends.base.base import BaseDatabaseWrapper
@@ -35,7 +35,7 @@ R = TypeVar("R")
 S = TypeVar("S", bound="Session")
 
 #: What ``finish`` and ``claim`` answer.
-Exchanged = tuple[dict[UUID, JobStatus], list[ClaimedJob]]
+RoundTripResult = tuple[dict[UUID, JobStatus], list[ClaimedJob]]
 
 #: Seconds for which workers remember that somebody waits for a job.
 REMEMBERED = 60.0
@@ -94,9 +94,9 @@ class Session:
     #: Seconds between two looks of a worker that hears no hints: after there was something, and at most.
     shortest_pause, longest_pause = 0.02, 1.0
     #: Whether workers can be woken by hints, unless the settings say otherwise.
-    sends_hints = False
+    sends_notifications = False
     #: Seconds for which a hint stands for the jobs that its sender stores after it.
-    hint_interval = 0.0
+    notify_interval = 0.0
 
     def __init__(self, alias: str) -> None:
         self.alias = alias
@@ -189,13 +189,13 @@ class Session:
         return jobs.order_by("id")
 
 
-class Exchange:
+class RoundTrip:
     """Endings that are written while up to ``limit`` jobs are claimed, when the result is asked for."""
 
     #: Whether the database is at work on it already.
-    is_flying = False
+    is_in_flight = False
 
-    def __init__(self, limit: int, work: Callable[[], Exchanged]) -> None:
+    def __init__(self, limit: int, work: Callable[[], RoundTripResult]) -> None:
         self.limit = limit
         self._work = work
 
@@ -207,7 +207,7 @@ class Exchange:
         """Whether there is nothing to wait for."""
         return True
 
-    def result(self) -> Exchanged:
+    def result(self) -> RoundTripResult:
         """The states that were written, and the jobs. Raises a database Error."""
         return self._work()
 
@@ -221,7 +221,7 @@ class Listener:
     def fileno(self) -> int:
         raise NotImplementedError
 
-    def drain(self) -> Hints:
+    def drain(self) -> Notifications:
         """Take the hints that have come. Raises a database Error when no more can come."""
         raise NotImplementedError
 
@@ -236,7 +236,7 @@ class Listener:
         raise NotImplementedError
 
 
-class Doorbell:
+class JobWaiter:
     """Rings when a worker says that a job may have ended. One that never rings is as good, but slower."""
 
     def fileno(self) -> int:

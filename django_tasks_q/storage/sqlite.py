@@ -16,7 +16,7 @@ from ..models import Job
 from .orm.clock import DatabaseNow
 from .orm.queue_counts import QueueKey
 from .orm.storage import Storage, has_just_succeeded
-from .session import Exchanged
+from .session import RoundTripResult
 from .timestamps import microseconds
 from .values import Advice, Claim, ClaimedJob
 
@@ -129,7 +129,7 @@ class SQLiteStorage(Storage):
         cursor.execute(*first.values("id", "fence").query.sql_with_params())
         return set(cursor.fetchall())
 
-    def finish_and_claim(self, outcomes: Collection[Outcome], claim: Claim, limit: int) -> Exchanged:
+    def finish_and_claim(self, outcomes: Collection[Outcome], claim: Claim, limit: int) -> RoundTripResult:
         with self.transaction():  # one wait for the disk
             return super().finish_and_claim(outcomes, claim, limit)
 

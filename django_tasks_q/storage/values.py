@@ -12,7 +12,7 @@ from uuid import UUID
 from .timestamps import microseconds, moment
 
 
-class Send(NamedTuple):
+class NewJobs(NamedTuple):
     """Calls of one task under the same options: an id and arguments for each, the rest for all."""
 
     ids: list[str]
@@ -43,7 +43,7 @@ class Send(NamedTuple):
 
 
 #: The columns that every send fills.
-SENT_COLUMNS = ("id", *Send._fields[1:-1])
+SENT_COLUMNS = ("id", *NewJobs._fields[1:-1])
 
 
 class ClaimedJob(NamedTuple):
@@ -103,7 +103,7 @@ class LostJob(NamedTuple):
     options: str
 
 
-class Hints(NamedTuple):
+class Notifications(NamedTuple):
     """What a worker was told to look for."""
 
     jobs: bool = False
@@ -111,18 +111,18 @@ class Hints(NamedTuple):
     #: Jobs whose end somebody waits for.
     waited: frozenset[UUID] = frozenset()
     #: What people want of queues and workers.
-    orders: bool = False
+    control: bool = False
 
-    def __or__(self, other: Hints) -> Hints:
-        return Hints(
+    def __or__(self, other: Notifications) -> Notifications:
+        return Notifications(
             self.jobs or other.jobs,
             self.cancels or other.cancels,
             self.waited | other.waited,
-            self.orders or other.orders,
+            self.control or other.control,
         )
 
 
-class Orders(NamedTuple):
+class ControlState(NamedTuple):
     """What people want of a worker."""
 
     #: Whether it is to end.
@@ -137,7 +137,7 @@ class Orders(NamedTuple):
     fires_in: float = float("inf")
 
 
-class Moved(NamedTuple):
+class Transition(NamedTuple):
     """What a verb has done to jobs."""
 
     done: set[UUID]
@@ -230,7 +230,7 @@ class Planned(NamedTuple):
     tick: datetime
     outcome: str
     #: The job, if it is to have one.
-    send: Send | None
+    send: NewJobs | None
     reason: str = ""
 
 

@@ -8,7 +8,7 @@ import time
 LONGEST = 0.01
 
 
-class Gathering:
+class Batching:
     """A spell in which the children are left alone, since each of them has enough to do.
 
     What they answer in it is read at its end, and written by one statement. Where a child is about to run

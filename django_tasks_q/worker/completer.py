@@ -8,33 +8,33 @@ from collections.abc import Sequence
 from ..failpoints import failpoint
 from ..lifecycle.outcome import AttemptOutcome, Outcome
 from ..lifecycle.states import JobStatus
-from ..storage import ClaimedJob, Exchange, Storage
+from ..storage import ClaimedJob, RoundTrip, Storage
 from ..storage.timestamps import boot_time
 from .children.pool import Pool
-from .fetcher import Intake
+from .fetcher import Fetcher
 from .held_jobs import first_of_each_job
 from .outcome_writer import Written, record
 from .subscribers.console import Report
-from .subscribers.waiters import Doorbells
+from .subscribers.waiters import WaiterNotifications
 
 #: Seconds after which what was sent is waited for, and nothing else is done.
-LONG_FLIGHT = 1.0
+LONG_PIPELINE = 1.0
 
 
-class Ledger:
+class Completer:
     """Keeps every ending until it is known to be written, and then says so."""
 
     def __init__(
-        self, storage: Storage, intake: Intake, pool: Pool, doorbells: Doorbells, report: Report
+        self, storage: Storage, fetcher: Fetcher, pool: Pool, waiters: WaiterNotifications, report: Report
     ) -> None:
         self.storage = storage
-        self.intake = intake
+        self.fetcher = fetcher
         self.pool = pool
-        self.doorbells = doorbells
+        self.waiters = waiters
         self.report = report
         self.unwritten: list[Outcome] = []
         #: What is being written, and since when.
-        self.exchange: Exchange | None = None
+        self.exchange: RoundTrip | None = None
         self._writing: list[Outcome] = []
         self._sent_at = self._asked_at = 0.0
         #: A job was given back that may have expired.
@@ -46,35 +46,35 @@ class Ledger:
             failpoint("release.sending")
             self.unwritten += [Outcome.released(job.id, job.fence) for job in jobs]
 
-    def send(self, hinted: bool) -> None:
+    def send(self, notified: bool) -> None:
         """Have endings written and jobs claimed, while this process sees to its children."""
         writing, later = first_of_each_job(self.unwritten)
         unwritten = [outcome for outcome in writing if not outcome.is_written]
-        if not unwritten or len(self.pool.groups) > 1 or self.intake.limits:
+        if not unwritten or len(self.pool.groups) > 1 or self.fetcher.limits:
             self.write()
-            self.intake.look(hinted)
+            self.fetcher.look(notified)
             return
-        claim, limit = self.intake.wish(hinted)
+        claim, limit = self.fetcher.wish(notified)
         failpoint("finish.sending")
         self._asked_at = boot_time()
         self.exchange = self.storage.exchange(unwritten, claim, limit)
         self._sent_at = time.monotonic()
         self._writing, self.unwritten = list(writing), later
-        if not self.exchange.is_flying:
+        if not self.exchange.is_in_flight:
             self.collect()
-            self.intake.look(hinted=False)
+            self.fetcher.look(notified=False)
 
     @property
     def may_collect(self) -> bool:
         """Whether nothing is on its way, or the answer has come, or it is time to wait for it."""
         if self.exchange is None or self.exchange.has_landed():
             return True
-        return time.monotonic() > self._sent_at + LONG_FLIGHT
+        return time.monotonic() > self._sent_at + LONG_PIPELINE
 
     @property
     def seconds_to_collect(self) -> float:
         """Seconds until the answer to what was sent is waited for."""
-        return max(0.0, self._sent_at + LONG_FLIGHT - time.monotonic())
+        return max(0.0, self._sent_at + LONG_PIPELINE - time.monotonic())
 
     def collect(self) -> None:
         """Wait for what was sent, and take it in."""
@@ -87,7 +87,7 @@ class Ledger:
         def finish(_: Sequence[Outcome]) -> Written:
             written, jobs = exchange.result()
             if exchange.limit:
-                self.intake.granted(jobs, exchange.limit, self._asked_at)
+                self.fetcher.granted(jobs, exchange.limit, self._asked_at)
             return written
 
         recorded = record(self.storage, outcomes, finish)
@@ -105,16 +105,16 @@ class Ledger:
             self._confirm(*recorded)
 
     def _confirm(self, outcomes: list[Outcome], written: Written) -> None:
-        if JobStatus.READY in written.values() or not self.pool.held or self.intake.limits:
-            self.intake.look_soon()
+        if JobStatus.READY in written.values() or not self.pool.held or self.fetcher.limits:
+            self.fetcher.look_soon()
         released = sum(outcome.kind is AttemptOutcome.RELEASED for outcome in outcomes)
-        self.intake.taken -= released
-        self.pool.telling.confirm(outcomes, written)
-        self.doorbells.ended(written)
-        endings = list(zip(outcomes, self.intake.holdings.settle(outcomes), strict=True))
+        self.fetcher.taken -= released
+        self.pool.finished_signals.confirm(outcomes, written)
+        self.waiters.ended(written)
+        endings = list(zip(outcomes, self.fetcher.holdings.settle(outcomes), strict=True))
         if released:
             self.may_have_expired |= any(job is not None and job.expires_at is not None for _, job in endings)
-        self.intake.tally.ended(endings, written)
+        self.fetcher.metrics.ended(endings, written)
         self.report.ended(endings, written)
 
     def forget(self) -> None:

@@ -20,11 +20,11 @@ LONGEST, SHORTEST, SHARE = 15.0, 2.0, 1 / 5
 _STORAGE = Storage.__module__.rpartition(".")[0]
 
 
-class Unanswered(OperationalError):
+class DatabaseTimeoutReached(OperationalError):
     """The database was asked and did not answer in time."""
 
 
-class Patience:
+class DatabaseTimeout:
     """In its ``with`` block a database call raises Unanswered when ``seconds`` of the block have passed.
 
     Without a lease to be renewed, it is the longest time.
@@ -56,7 +56,7 @@ class Patience:
             signal.setitimer(signal.ITIMER_REAL, AGAIN)
         # Only a call to the database is interrupted, never the bookkeeping between two of them.
         if self._armed and _calls_storage(frame):
-            raise Unanswered(f"No answer within {plain(self.seconds)} seconds")
+            raise DatabaseTimeoutReached(f"No answer within {plain(self.seconds)} seconds")
 
 
 def _calls_storage(frame: FrameType | None) -> bool:

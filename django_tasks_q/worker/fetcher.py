@@ -10,17 +10,17 @@ from ..storage import Claim, ClaimedJob, Storage
 from ..storage.timestamps import boot_time
 from .children.pool import Pool
 from .config import WorkerConfig
-from .control import OrderBook
+from .control import WorkerControl
 from .held_jobs import Holdings
 from .lease import Lease
-from .subscribers.metrics import Tally
+from .subscribers.metrics import Metrics
 from .wakeup import Wakeup
 
 #: Most jobs claimed by one statement. Beyond 200 the planner takes the whole table for a shorter way.
 BATCH = 200
 
 
-class Intake:
+class Fetcher:
     """Claims as much as the children will soon get round to, and no more than the worker may."""
 
     def __init__(
@@ -30,8 +30,8 @@ class Intake:
         lease: Lease,
         pool: Pool,
         wakeup: Wakeup,
-        orders: OrderBook,
-        tally: Tally,
+        control: WorkerControl,
+        metrics: Metrics,
     ) -> None:
         self.storage = storage
         self.config = config
@@ -39,15 +39,15 @@ class Intake:
         self.lease = lease
         self.pool = pool
         self.wakeup = wakeup
-        self.orders = orders
-        self.tally = tally
+        self.control = control
+        self.metrics = metrics
         self.holdings = Holdings()
         #: Jobs claimed so far, less those that were given back.
         self.taken = 0
         self._drained = False
         self._limited_first = False
         #: When there last was something to claim, and when somebody last said so.
-        self._found_at = self._hinted_at = 0.0
+        self._found_at = self._notified_at = 0.0
         self._look_at = 0.0
 
     # When
@@ -70,10 +70,10 @@ class Intake:
         """Something has changed: look at the next opportunity."""
         self._look_at = 0.0
 
-    def _is_due(self, hinted: bool) -> bool:
-        if hinted:
-            self._hinted_at = time.monotonic()
-        return self.can_claim and (hinted or not self.seconds_to_next)
+    def _is_due(self, notified: bool) -> bool:
+        if notified:
+            self._notified_at = time.monotonic()
+        return self.can_claim and (notified or not self.seconds_to_next)
 
     def _look_again(self, found: int, *, full: bool) -> None:
         """Settle when to look for jobs the next time."""
@@ -84,13 +84,13 @@ class Intake:
             self._look_at = 0.0
         else:
             # The longer nothing has come, the less often.
-            self._look_at = now + self.wakeup.pause(now - self._found_at, now - self._hinted_at)
+            self._look_at = now + self.wakeup.pause(now - self._found_at, now - self._notified_at)
 
     # What
 
-    def look(self, hinted: bool) -> None:
+    def look(self, notified: bool) -> None:
         """Claim jobs, if it is time to."""
-        if not self._is_due(hinted):
+        if not self._is_due(notified):
             return
         looks = [self._look_at_all]
         if self.limits:
@@ -105,7 +105,7 @@ class Intake:
         if self.config.batch and not found and not self.pool.held:
             # What is paused may stay so for ever. What is limited has its turn.
             # And what no child can be had for may have to wait for another worker.
-            terms = self._terms(self.pool.task_names, self.orders.current.paused)
+            terms = self._terms(self.pool.task_names, self.control.current.paused)
             self._drained = not self.storage.has_work(terms)
         self._look_again(found, full=full)
 
@@ -140,9 +140,9 @@ class Intake:
                 full |= len(jobs) == limit
         return found, full
 
-    def wish(self, hinted: bool) -> tuple[Claim, int]:
+    def wish(self, notified: bool) -> tuple[Claim, int]:
         """A claim to be sent along with endings, and its limit, which is 0 if it is not time to claim."""
-        if not self._is_due(hinted):
+        if not self._is_due(notified):
             return self._terms([]), 0
         names, limit = self._common_wish()
         failpoint("claim.sending")
@@ -171,7 +171,7 @@ class Intake:
             self.pool.clock.set(max(job.last_attempted_at for job in jobs), asked_at)
         self.taken += len(jobs)
         self.holdings.take(jobs)
-        self.tally.claimed(jobs)
+        self.metrics.claimed(jobs)
         self.pool.add(jobs)
 
     def _common_wish(self) -> tuple[list[str], int]:
@@ -186,7 +186,7 @@ class Intake:
     @property
     def limits(self) -> list[str]:
         """The queues of this worker of which only so many jobs may run at a time."""
-        if not (limited := self.orders.current.limited):
+        if not (limited := self.control.current.limited):
             return []
         return sorted(
             queue
@@ -198,8 +198,8 @@ class Intake:
     def _terms(self, names: list[str], closed: Collection[str] | None = None) -> Claim:
         """A claim of jobs from all queues of the worker, but those that are paused or limited."""
         if closed is None:
-            orders = self.orders.current
-            closed = orders.paused.union(orders.limited)
+            control = self.control.current
+            closed = control.paused.union(control.limited)
         return Claim(
             worker_id=self.lease.id,
             backend=self.config.backend,

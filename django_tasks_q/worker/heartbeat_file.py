@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 
-class Beat:
+class HeartbeatFile:
     """The file of one worker, written with each renewal of its lease and gone when it has ended."""
 
     def __init__(self, path: str | None) -> None:

@@ -12,7 +12,7 @@ from ..payload import codec
 from ..storage import Storage
 from ..storage.timestamps import boot_time
 from .config import WorkerConfig
-from .heartbeat_file import Beat
+from .heartbeat_file import HeartbeatFile
 from .identity import host_name
 
 #: Shares of the lease: how often it is renewed, when claiming stops for want of a renewal, and when the
@@ -27,7 +27,7 @@ class Lease:
         self.storage = storage
         self.config = config
         self.seconds = seconds
-        self.beat = Beat(config.heartbeat_file)
+        self.heartbeat_file = HeartbeatFile(config.heartbeat_file)
         self.id = uuid.uuid4()
         self.renewed_at = float("-inf")
 
@@ -53,7 +53,7 @@ class Lease:
             self.seconds,
         )
         self.renewed_at = asked_at
-        self.beat.write(self.config.name, self.seconds)
+        self.heartbeat_file.write(self.config.name, self.seconds)
 
     def renew(self, *, running_jobs: int = 0, memory: int | None = None) -> bool:
         """Prolong the lease. False means that it is over, and the jobs are others' now.
@@ -66,13 +66,13 @@ class Lease:
         if not self.storage.heartbeat(self.id, self.seconds, running_jobs=running_jobs, memory=memory):
             return False
         self.renewed_at = asked_at
-        self.beat.write(self.config.name, self.seconds)
+        self.heartbeat_file.write(self.config.name, self.seconds)
         return True
 
     def give_up(self) -> None:
         """End the lease; what the worker still holds can be rescued at once."""
         self.storage.unregister(self.id)
-        self.beat.remove()
+        self.heartbeat_file.remove()
 
     @property
     def is_taken(self) -> bool:

@@ -12,7 +12,7 @@ from ..backends import DatabaseBackend
 from ..lifecycle.states import FINAL, JobStatus
 from ..maintenance.expire import BATCH as EXPIRED_AT_ONCE
 from ..maintenance.expire import expire
-from ..maintenance.orphans import give_back_strays
+from ..maintenance.orphans import release_orphans
 from ..maintenance.promote import promote
 from ..maintenance.prune import SLICE, forget, prune
 from ..maintenance.rescue import BATCH, rescue
@@ -24,7 +24,7 @@ from ..storage import Storage
 #: Seconds between two rounds of each duty, less up to a fifth, so that workers do not march in step.
 RESCUE, EXPIRE, PRUNE, REPORT = 15.0, 15.0, 60.0, 60.0
 #: The same where a lost answer has the worker look at once, so that little is left to be found.
-STRAYS = 60.0
+ORPHANS = 60.0
 #: The same for what little happens to in a minute: statistics, and rows that are kept for a day at least.
 CONDENSE, FORGET = 600.0, 600.0
 #: Seconds between two looks for schedules, where nothing has been heard of one that is due before.
@@ -52,7 +52,7 @@ class Found(NamedTuple):
     rescued: dict[UUID, JobStatus]
 
 
-class Duties:
+class Maintenance:
     """The maintenance that every worker shares in; two at once do no harm."""
 
     def __init__(self, storage: Storage, backend: DatabaseBackend, known_tasks: Collection[str]) -> None:
@@ -69,8 +69,8 @@ class Duties:
         self._rescued: dict[UUID, JobStatus] = {}
         # Jobs in nobody's hands are looked for more often where leases are short.
         self._rescue_every = min(RESCUE, settings.lease / 4)
-        self._strays_every = min(STRAYS, settings.lease * 2)
-        self._promote_at = self._rescue_at = self._strays_at = self._expire_at = self._fire_at = 0.0
+        self._orphans_every = min(ORPHANS, settings.lease * 2)
+        self._promote_at = self._rescue_at = self._orphans_at = self._expire_at = self._fire_at = 0.0
         self._prune_at = self._report_at = time.monotonic() + PRUNE
         self._condense_at = time.monotonic() + _jittered(CONDENSE)
         self._forget_at = time.monotonic() + _jittered(FORGET)
@@ -95,9 +95,9 @@ class Duties:
             ready += self._promote(now, pause)
         if now >= self._rescue_at:
             ready += self._rescue(now)
-        if now >= self._strays_at:
-            self._strays_at = now + _jittered(self._strays_every)
-            ready += self._given_back(give_back_strays(self.storage, worker_id, known))
+        if now >= self._orphans_at:
+            self._orphans_at = now + _jittered(self._orphans_every)
+            ready += self._given_back(release_orphans(self.storage, worker_id, known))
         if now >= self._expire_at:
             self._expire(now)
         self._tidy(now)
@@ -177,9 +177,9 @@ class Duties:
         self._ended += [id for id, status in found.items() if status in FINAL]
         return len(found)
 
-    def look_for_strays(self) -> None:
+    def find_orphans(self) -> None:
         """At the next round: an answer may have been lost just now."""
-        self._strays_at = 0.0
+        self._orphans_at = 0.0
 
     @property
     def seconds_to_next(self) -> float:
@@ -188,7 +188,7 @@ class Duties:
             self._fire_at,
             self._promote_at,
             self._rescue_at,
-            self._strays_at,
+            self._orphans_at,
             self._expire_at,
             self._prune_at,
             self._report_at,

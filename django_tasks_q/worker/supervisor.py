@@ -17,27 +17,27 @@ from django.db import Error, connections
 from ..backends import DatabaseBackend
 from ..definition.registry import registry
 from ..maintenance.expire import expire
-from ..maintenance.orphans import give_back_strays
-from ..storage import Hints, before_fork, storage_for
+from ..maintenance.orphans import release_orphans
+from ..storage import Notifications, before_fork, storage_for
 from ..validation import plain
-from .batching import Gathering
+from .batching import Batching
 from .cancellations import Cancellations
 from .children import main as child_main
 from .children.fork_server import ForkServer
 from .children.pool import Pool, PoolBroken
 from .children.starts import MAX_FAILURES
-from .completer import Ledger
+from .completer import Completer
 from .config import WorkerConfig
-from .control import OrderBook
-from .database_timeout import Patience
+from .control import WorkerControl
+from .database_timeout import DatabaseTimeout
 from .executor_groups import groups_of
-from .fetcher import Intake
+from .fetcher import Fetcher
 from .lease import Lease
-from .maintenance import Duties
+from .maintenance import Maintenance
 from .outage import Outage
 from .subscribers.console import Report
-from .subscribers.metrics import Tally
-from .subscribers.waiters import Doorbells
+from .subscribers.metrics import Metrics
+from .subscribers.waiters import WaiterNotifications
 from .system import resident_memory
 from .wakeup import Signals, Wakeup
 
@@ -50,7 +50,7 @@ logger = logging.getLogger("django_tasks_q.worker")
 FAREWELL = 5.0
 
 
-class Parent:
+class Supervisor:
     """One worker, from its start to its end."""
 
     def __init__(self, config: WorkerConfig, backend: DatabaseBackend, report: Report) -> None:
@@ -64,26 +64,26 @@ class Parent:
             logger.warning("Threads were started before the worker's processes: %s", threading.enumerate())
         self.server = ForkServer(child_main)
         self.signals = Signals()
-        self.patience = Patience(self.settings.lease)
-        self.storage.prepare_worker(self.patience.seconds)
+        self.database_timeout = DatabaseTimeout(self.settings.lease)
+        self.storage.prepare_worker(self.database_timeout.seconds)
         child_config = {"backend": config.backend, "database": config.database}
         groups = groups_of(registry, config, self.settings)
         self.pool = Pool(self.server, groups, child_config)
         self.lease = Lease(self.storage, config, self.settings.lease)
-        self.duties = Duties(self.storage, backend, registry.names())
+        self.maintenance = Maintenance(self.storage, backend, registry.names())
         self.wakeup = Wakeup(self.storage, config.backend, self.signals, listen=self.settings.notify)
         self.cancellations = Cancellations(self.storage, listens=self.settings.notify)
-        self.orders = OrderBook(self.storage, config.backend)
-        self.tally = Tally(self.storage, config.backend)
-        self.intake = Intake(
-            self.storage, config, self.lease, self.pool, self.wakeup, self.orders, self.tally
+        self.control = WorkerControl(self.storage, config.backend)
+        self.metrics = Metrics(self.storage, config.backend)
+        self.fetcher = Fetcher(
+            self.storage, config, self.lease, self.pool, self.wakeup, self.control, self.metrics
         )
-        self.doorbells = Doorbells(self.storage, config.backend)
-        self.ledger = Ledger(self.storage, self.intake, self.pool, self.doorbells, report)
-        self.gathering = Gathering()
+        self.waiters = WaiterNotifications(self.storage, config.backend)
+        self.completer = Completer(self.storage, self.fetcher, self.pool, self.waiters, report)
+        self.batching = Batching()
         self.outage = Outage()
         #: Hints that came while the database was busy.
-        self._heard = Hints()
+        self._heard = Notifications()
 
     def run(self) -> None:
         """Work until told to stop. Raises PoolBroken, and a database Error when the start fails."""
@@ -110,7 +110,7 @@ class Parent:
             )
 
     def _take_first_lease(self) -> None:
-        patience = Patience()
+        patience = DatabaseTimeout()
         while not self.lease.is_taken:
             try:
                 with patience:
@@ -118,118 +118,119 @@ class Parent:
             except Error as error:
                 if self.signals.stops or not self.storage.is_busy(error):
                     raise
-        self.patience = Patience(self.settings.lease)  # from now on there is something to lose
+        self.database_timeout = DatabaseTimeout(self.settings.lease)  # from now on there is something to lose
         self.server.renew(self.lease.kill_at)
 
     def _is_done(self) -> bool:
         if self.signals.stops:
             return True
-        if self.pool.held or self.ledger.unwritten or self.ledger.exchange is not None:
+        if self.pool.held or self.completer.unwritten or self.completer.exchange is not None:
             return False
-        return self.intake.is_over
+        return self.fetcher.is_over
 
     def _step(self) -> None:
-        hints = self.wakeup.wait(self._sources(), self._sleep())
-        self._heard |= hints
+        notifications = self.wakeup.wait(self._sources(), self._sleep())
+        self._heard |= notifications
         # Asked before anything else: after a freeze, whatever the children say comes too late.
         if self.lease.is_over and self.lease.is_taken:
             self._lose_lease()
-        self.ledger.unwritten += self.pool.receive()
+        self.completer.unwritten += self.pool.receive()
         if self.pool.has_recovered:
             self.pool.has_recovered = False
-            self.intake.look_soon()
+            self.fetcher.look_soon()
         if not self._may_gather():
-            self.gathering.end()
+            self.batching.end()
         if self._may_ask():
-            hints, self._heard = self._heard, Hints()
+            notifications, self._heard = self._heard, Notifications()
             try:
-                with self.patience:
-                    self._ask(hints)
+                with self.database_timeout:
+                    self._ask(notifications)
                 self.outage.over()
             except Error as error:  # nothing of the database ends the worker once it runs
                 self._outage(error)
         if self.lease.is_taken:
             self.pool.fill(self.lease.id)
-            self.pool.telling.tell()
-            self.ledger.release(self.pool.feed())
+            self.pool.finished_signals.tell()
+            self.completer.release(self.pool.feed())
         if self._may_gather():
-            self.gathering.begin(self.pool.in_hand)
+            self.batching.begin(self.pool.in_hand)
         self.report.progress()
 
     def _may_gather(self) -> bool:
         """Whether nobody is in want of endings, nor of jobs."""
-        if self.signals.stops or self.doorbells.are_waited_for or self.intake.limits:
+        if self.signals.stops or self.waiters.are_waited_for or self.fetcher.limits:
             return False
         return self.pool.in_hand > 0
 
     def _sleep(self) -> float:
         now = time.monotonic()
         due = self.pool.deadline()
-        if gathers := self.gathering.left:
+        if gathers := self.batching.left:
             due = min(due, gathers)
         if now < self.outage.retry_at:
             return min(due, self.outage.retry_at - now)
         due = min(due, self.lease.seconds_to_renewal)
-        if self.ledger.exchange is not None:
-            return min(due, self.ledger.seconds_to_collect)
+        if self.completer.exchange is not None:
+            return min(due, self.completer.seconds_to_collect)
         if gathers:
             return due
-        if self.ledger.unwritten:
+        if self.completer.unwritten:
             return 0.0
-        due = min(due, self.duties.seconds_to_next, self.pool.notes.seconds_to_next)
-        due = min(due, self.orders.seconds_to_next, self.tally.seconds_to_next)
+        due = min(due, self.maintenance.seconds_to_next, self.pool.notes.seconds_to_next)
+        due = min(due, self.control.seconds_to_next, self.metrics.seconds_to_next)
         if self.pool.held:
             due = min(due, self.cancellations.seconds_to_next)
-        if self.intake.can_claim:
-            due = min(due, self.intake.seconds_to_next)
+        if self.fetcher.can_claim:
+            due = min(due, self.fetcher.seconds_to_next)
         return due
 
     def _sources(self) -> Iterator[tuple[HasFileno, bool]]:
-        yield from self.pool.channels(quiet=self.gathering.left > 0)
-        if self.ledger.exchange is not None:
-            yield self.ledger.exchange, False
+        yield from self.pool.channels(quiet=self.batching.left > 0)
+        if self.completer.exchange is not None:
+            yield self.completer.exchange, False
 
     def _may_ask(self) -> bool:
         """Whether the database can be asked something: it does one thing at a time."""
         if time.monotonic() < self.outage.retry_at:
             return False
-        return self.ledger.may_collect or self.lease.is_due
+        return self.completer.may_collect or self.lease.is_due
 
-    def _ask(self, hints: Hints) -> None:
+    def _ask(self, notifications: Notifications) -> None:
         """What a step does with the database."""
-        self.ledger.collect()
+        self.completer.collect()
         self._keep_lease()
-        self._heed(hints.orders)
-        if hints.waited:
-            self.doorbells.remember(hints.waited, self.intake.holdings.ids)
-        self.doorbells.ring()
+        self._heed(notifications.control)
+        if notifications.waited:
+            self.waiters.remember(notifications.waited, self.fetcher.holdings.ids)
+        self.waiters.ring()
         # What an attempt has told comes before its end.
-        self.pool.notes.write(self.storage, now=bool(self.ledger.unwritten))
-        found = self.duties.perform(
+        self.pool.notes.write(self.storage, now=bool(self.completer.unwritten))
+        found = self.maintenance.perform(
             self.lease.id,
-            self.intake.holdings,
-            idle=self.pool.has_room and not (self.intake.seconds_to_next or hints.jobs or self.pool.held),
+            self.fetcher.holdings,
+            idle=self.pool.has_room
+            and not (self.fetcher.seconds_to_next or notifications.jobs or self.pool.held),
             pause=1.0 if self.pool.held else self.wakeup.longest_pause,
         )
-        self.pool.telling.ended(found.ended)
-        self.tally.found(found.expired, found.rescued)
-        self.tally.write()
+        self.pool.finished_signals.ended(found.ended)
+        self.metrics.found(found.expired, found.rescued)
+        self.metrics.write()
         self.wakeup.listen()
-        self._cancel(hints.cancels)
-        hinted = hints.jobs or found.ready
-        if hinted or self.doorbells.are_waited_for or not self.gathering.left:
-            self.ledger.send(hinted)
-        if self.ledger.may_have_expired:
-            self.ledger.may_have_expired = False
+        self._cancel(notifications.cancels)
+        notified = notifications.jobs or found.ready
+        if notified or self.waiters.are_waited_for or not self.batching.left:
+            self.completer.send(notified)
+        if self.completer.may_have_expired:
+            self.completer.may_have_expired = False
             self._expire()
-        if self.ledger.exchange is None:
-            self.doorbells.ring()
+        if self.completer.exchange is None:
+            self.waiters.ring()
 
     def _expire(self) -> None:
         """Jobs expired in hand, and are ready once more: end them as those are that nobody has claimed."""
         expired = expire(self.storage, self.config.backend)
-        self.pool.telling.ended(expired)
-        self.tally.found(expired, {})
+        self.pool.finished_signals.ended(expired)
+        self.metrics.found(expired, {})
 
     def _keep_lease(self) -> None:
         if not self.lease.is_taken:
@@ -247,21 +248,21 @@ class Parent:
         memory = sum(map(resident_memory, [os.getpid(), self.server.pid, *children]))
         return self.lease.renew(running_jobs=self.pool.held, memory=memory or None)
 
-    def _heed(self, hinted: bool) -> None:
+    def _heed(self, notified: bool) -> None:
         """Know which queues to leave alone, and whether to stop."""
-        if not self.orders.are_due(hinted):
+        if not self.control.are_due(notified):
             return
-        if self.orders.look(self.lease.id, hears=self.wakeup.hears):
-            self.intake.look_soon()
-            if self.orders.current.stop:
+        if self.control.look(self.lease.id, hears=self.wakeup.hears):
+            self.fetcher.look_soon()
+            if self.control.current.stop:
                 self.report.line("Somebody has asked this worker to stop.")
                 self.signals.stops += 1
-        self.duties.fires_in(self.orders.current.fires_in)
+        self.maintenance.fires_in(self.control.current.fires_in)
 
-    def _cancel(self, hinted: bool) -> None:
+    def _cancel(self, notified: bool) -> None:
         """End what somebody wants cancelled."""
-        if self.cancellations.are_due(hinted, self.pool.held):
-            self.ledger.unwritten += self.pool.cancel(self.cancellations.look(self.lease.id))
+        if self.cancellations.are_due(notified, self.pool.held):
+            self.completer.unwritten += self.pool.cancel(self.cancellations.look(self.lease.id))
 
     # When things go wrong
 
@@ -271,38 +272,38 @@ class Parent:
         self.outage.met(error, busy=busy and self.lease.may_claim)
         if not busy:
             self.storage.disconnect()
-            self.duties.look_for_strays()
+            self.maintenance.find_orphans()
 
     def _lose_lease(self) -> None:
         """Others may run these jobs by now: kill the children, write nothing more, and be a new worker."""
         logger.error(
             "Worker %s has lost its lease; its %d jobs are left to others.", self.lease.id, self.pool.held
         )
-        self.intake.forget()
-        self.orders.forget()
+        self.fetcher.forget()
+        self.control.forget()
         self.pool.abandon()
-        self.ledger.forget()
+        self.completer.forget()
         self.pool.notes.forget()
         self.server.renew(float("inf"))
-        self.lease = self.intake.lease = Lease(self.storage, self.config, self.settings.lease)
+        self.lease = self.fetcher.lease = Lease(self.storage, self.config, self.settings.lease)
 
     def _break_off(self) -> None:
         """Whatever has happened: no child runs on, and what they held is given back uncounted."""
         self.pool.kill()
         self.server.stop()
         try:
-            self.ledger.unwritten += self.pool.settle()
-            self.ledger.release(self.pool.withdraw())
+            self.completer.unwritten += self.pool.settle()
+            self.completer.release(self.pool.withdraw())
         except Exception:
             logger.exception("Not all jobs can be given back; the others return when the lease ends")
         if not self.lease.is_taken or self.lease.is_over:
             return
         for _ in range(2):  # on another connection, if it is the first that has failed
             try:
-                with self.patience:
-                    self.ledger.write()
-                    give_back_strays(self.storage, self.lease.id, self.intake.holdings)
-                    self.tally.write(now=True)
+                with self.database_timeout:
+                    self.completer.write()
+                    release_orphans(self.storage, self.lease.id, self.fetcher.holdings)
+                    self.metrics.write(now=True)
                 return
             except Exception as error:
                 logger.error("Jobs could not be given back: %s", error)
@@ -320,15 +321,15 @@ class Parent:
             )
         killed = False
         while True:
-            self.ledger.release(self.pool.withdraw())
+            self.completer.release(self.pool.withdraw())
             try:
-                with self.patience:
-                    self.ledger.collect()
-                    self.ledger.release(self.pool.withdraw())
+                with self.database_timeout:
+                    self.completer.collect()
+                    self.completer.release(self.pool.withdraw())
                     self.pool.notes.write(self.storage, now=True)
-                    self.ledger.write()
-                    self.tally.write(now=True)
-                    self.doorbells.ring()
+                    self.completer.write()
+                    self.metrics.write(now=True)
+                    self.waiters.ring()
                     if self.lease.is_due and not self._renew():
                         break
                 self.server.renew(self.lease.kill_at)
@@ -338,23 +339,23 @@ class Parent:
                 if killed or time.monotonic() > deadline:
                     logger.error("Jobs could not be given back; they return when the lease ends.")
                     break
-            if not self.pool.held and not self.ledger.unwritten:
+            if not self.pool.held and not self.completer.unwritten:
                 break
             if not killed and (time.monotonic() >= deadline or self.signals.stops > max(1, stops)):
                 self.pool.kill()
                 killed = True
             remaining = 1.0 if killed else max(0.0, min(1.0, deadline - time.monotonic()))
             self.wakeup.wait(self.pool.channels(), remaining)
-            self.ledger.unwritten += self.pool.receive()
+            self.completer.unwritten += self.pool.receive()
         self._dismiss_children()
 
     def _dismiss_children(self) -> None:
         """Give the receivers of the last signals time to be called."""
         stops, deadline = self.signals.stops, time.monotonic() + FAREWELL
         while self.signals.stops == stops and time.monotonic() < deadline:
-            if self.pool.telling.untold:
+            if self.pool.finished_signals.unsent:
                 self.pool.fill(self.lease.id)
-                self.pool.telling.tell()
+                self.pool.finished_signals.tell()
             else:
                 self.pool.dismiss()
             if not self.pool.children:
@@ -366,10 +367,10 @@ class Parent:
         """With the children dead, whatever they still held can be rescued at once."""
         if self.lease.is_taken:
             try:
-                with self.patience:
+                with self.database_timeout:
                     self.lease.give_up()
             except Error as error:
                 logger.error("The worker's lease could not be ended: %s", error)
 
 
-__all__ = ["Parent", "PoolBroken"]
+__all__ = ["PoolBroken", "Supervisor"]

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from django.db import Error
 
-from ..storage import Hints, Listener, Storage
+from ..storage import Listener, Notifications, Storage
 from .signal_handlers import STOPS
 from .streams import dump_stack_on_quit
 
@@ -27,12 +27,12 @@ VERIFY, PROOF = 15.0, 3.0
 #: Seconds before another try to listen; each further one waits twice as long, up to the longest.
 RELISTEN, LONGEST_RELISTEN = 5.0, 60.0
 #: Seconds after which a job is found whose hint was lost, where hints are known to come through.
-LOST_HINT = 5.0
+LOST_NOTIFICATION = 5.0
 #: Seconds after a job during which more may come without a hint each: senders of many are sparing with them.
 STREAM = 0.5
 #: Seconds between two hints that are acted upon: whoever may send them cannot make the worker ask the
 #: database more often.
-HINT_PAUSE = 0.02
+NOTIFICATION_PAUSE = 0.02
 
 
 class Signals:
@@ -93,29 +93,31 @@ class Wakeup:
     @property
     def longest_pause(self) -> float:
         """Seconds after which an idle worker looks for jobs although no hint came: some may be lost."""
-        return LOST_HINT if self._hears else self.storage.longest_pause
+        return LOST_NOTIFICATION if self._hears else self.storage.longest_pause
 
-    def pause(self, idle: float, hinted: float) -> float:
+    def pause(self, idle: float, notified: float) -> float:
         """Seconds until the next look for jobs, where none has come for ``idle`` seconds.
 
-        The last hint is ``hinted`` seconds old. It stands for the jobs that its sender stored soon after,
+        The last hint is ``notified`` seconds old. It stands for the jobs that its sender stored soon after,
         and the first may have gone to another worker.
         """
         if self._hears and idle > STREAM:
-            silence = self.storage.hint_interval + HINT_PAUSE - hinted
-            return min(silence, max(2 * HINT_PAUSE, hinted)) if silence > 0 else LOST_HINT
+            silence = self.storage.notify_interval + NOTIFICATION_PAUSE - notified
+            return min(silence, max(2 * NOTIFICATION_PAUSE, notified)) if silence > 0 else LOST_NOTIFICATION
         return min(max(self.storage.shortest_pause, idle / 8), self.storage.longest_pause)
 
-    def wait(self, channels: Iterable[tuple[HasFileno, bool]], timeout: float) -> Hints:
+    def wait(self, channels: Iterable[tuple[HasFileno, bool]], timeout: float) -> Notifications:
         """Sleep until one of ``channels`` has something, or takes something if that is said of it.
 
         At most ``timeout`` seconds. Answers the hints that have come."""
         listener = self._listener
         if self._missed:
             self._missed, timeout = False, 0.0
-            missed = Hints(jobs=True, cancels=True, orders=True)  # whatever was missed is found by looking
+            missed = Notifications(
+                jobs=True, cancels=True, control=True
+            )  # whatever was missed is found by looking
         else:
-            missed = Hints()
+            missed = Notifications()
         if (deaf := self._deaf_until - time.monotonic()) > 0:
             listener, timeout = None, min(timeout, deaf)
         # Made anew each time: who is to be waited for changes at every step.
@@ -133,15 +135,15 @@ class Wakeup:
             return missed | self._drained(listener)
         return missed
 
-    def _drained(self, listener: Listener) -> Hints:
+    def _drained(self, listener: Listener) -> Notifications:
         try:
-            hints = listener.drain()
+            notifications = listener.drain()
         except Error:
             self._lose_listener()
-            return Hints()
-        if any(hints):
-            self._deaf_until = time.monotonic() + HINT_PAUSE
-        return hints
+            return Notifications()
+        if any(notifications):
+            self._deaf_until = time.monotonic() + NOTIFICATION_PAUSE
+        return notifications
 
     def listen(self) -> None:
         """Have a listener, and prove from time to time that hints reach it.

@@ -84,8 +84,8 @@ class Fork:
 class Nursery:
     """The handle of a nursery process."""
 
-    def __init__(self, orders: IO[str], answers: IO[str], folder: Path) -> None:
-        self.orders, self.answers = orders, answers
+    def __init__(self, control: IO[str], answers: IO[str], folder: Path) -> None:
+        self.control, self.answers = control, answers
         self.folder = folder
         self.forks: list[Fork] = []
 
@@ -93,8 +93,8 @@ class Nursery:
         """Call a function, named as ``module:function``, in a process of its own."""
         log = self.folder / f"fork-{len(self.forks)}.log"
         order = {"target": target, "arguments": arguments, "env": dict(env or {}), "log": str(log)}
-        self.orders.write(json.dumps(order) + "\n")
-        self.orders.flush()
+        self.control.write(json.dumps(order) + "\n")
+        self.control.flush()
         log.touch()
         fork = Fork.of(int(self.answers.readline()), log)
         self.forks.append(fork)
@@ -107,13 +107,13 @@ class Nursery:
 @contextmanager
 def nursery(env: Mapping[str, str], folder: Path) -> Iterator[Nursery]:
     """A nursery for processes with these settings. When the block is left, nothing of them is."""
-    (its_orders, orders), (answers, its_answers) = os.pipe(), os.pipe()
+    (its_orders, control), (answers, its_answers) = os.pipe(), os.pipe()
     process = warm.starter().start(
         ["-m", "tests.faults.nursery"], env=env, cwd=ROOT, stdin=its_orders, stdout=its_answers, stderr=2
     )
     for fd in (its_orders, its_answers):
         os.close(fd)
-    with os.fdopen(answers) as answering, os.fdopen(orders, "w") as ordering:
+    with os.fdopen(answers) as answering, os.fdopen(control, "w") as ordering:
         opened = Nursery(ordering, answering, folder)
         try:
             yield opened

@@ -281,7 +281,7 @@ def test_a_claim_under_a_limit_reads_what_runs_and_its_queue(storage, full):
 def test_orders_and_statistics_do_not_look_at_jobs(storage, full):
     Queue.objects.using(ALIAS).create(backend="default", name="q", max_running=1)
     with explained(full) as plans:
-        storage.orders("default", uuid.uuid4())
+        storage.control("default", uuid.uuid4())
         storage.count("default", {("q", "t"): {"started": 1}})
         storage.fold("default")
         storage.forget_statistics("default", 60.0)

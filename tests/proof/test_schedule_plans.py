@@ -79,7 +79,7 @@ def test_a_firing_reads_what_is_due(storage, full):
 
 def test_orders_tell_when_the_next_is_due_from_the_index(storage, full):
     with explained(full) as plans:
-        assert storage.orders("default", uuid.uuid4()).fires_in < 0
+        assert storage.control("default", uuid.uuid4()).fires_in < 0
     assert "dtq_schedule_next" in indexes(plans)
     assert dear(plans) == []
 

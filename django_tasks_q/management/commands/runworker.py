@@ -22,11 +22,11 @@ from ...storage import storage_for
 from ...validation import one_line, suggestion
 from ...worker.children.recycling import Recycling
 from ...worker.config import WorkerConfig
-from ...worker.database_timeout import Patience
+from ...worker.database_timeout import DatabaseTimeout
 from ...worker.identity import MAX_NAME, default_name
 from ...worker.signal_handlers import borrowed_signals
 from ...worker.subscribers.console import Report
-from ...worker.supervisor import Parent, PoolBroken
+from ...worker.supervisor import PoolBroken, Supervisor
 from ..arguments import add_capacity, add_choice, add_ends
 from ..backends import stored
 from ..job_filters import declared_queues, refuse_several
@@ -65,9 +65,9 @@ class Command(BaseCommand):
 
     def _work(self, config: WorkerConfig, backend: DatabaseBackend, report: Report) -> None:
         try:
-            with Patience():
+            with DatabaseTimeout():
                 _check_tables(config.database)
-            Parent(config, backend, report).run()
+            Supervisor(config, backend, report).run()
         except PoolBroken as error:
             raise CommandError(str(error)) from error
         except Error as error:

@@ -38,7 +38,7 @@ INDEXED = {
 BY_ID = ("id",)
 
 
-def tally(alias: str, jobs: JobQuerySet, cap: int) -> list[tuple[Any, ...]]:
+def capped_counts(alias: str, jobs: JobQuerySet, cap: int) -> list[tuple[Any, ...]]:
     """State, task, worker, whether it is to be retried, and number of jobs of each kind: one statement.
 
     Of each state with an index, at most ``cap`` jobs are read, in the order of the index; of the others

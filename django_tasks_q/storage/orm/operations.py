@@ -13,7 +13,7 @@ from ...lifecycle.outcome import CANCELLED
 from ...lifecycle.states import FINAL, STARTABLE, JobStatus
 from ...models import Attempt, Job, LogLine, Progress, Worker
 from ..session import Session, repeated
-from ..values import Moved
+from ..values import Transition
 from .clock import DatabaseNow
 
 #: States from which a person may have a job run once more.
@@ -29,7 +29,9 @@ PARTS = (Attempt, Progress, LogLine)
 class Operations(Session):
     """Each in the caller's transaction. They answer the jobs that were changed, and what the others are."""
 
-    def _move(self, ids: Collection[UUID], start: Collection[JobStatus], *more: Q, **changes: Any) -> Moved:
+    def _move(
+        self, ids: Collection[UUID], start: Collection[JobStatus], *more: Q, **changes: Any
+    ) -> Transition:
         """Change those of the jobs that are in a state of ``start`` and fit ``more``."""
         with self.transaction():
             jobs = Job.objects.using(self.alias).filter(id__in=ids)
@@ -39,7 +41,7 @@ class Operations(Session):
                 Job.objects.using(self.alias).filter(*more, id__in=able, status__in=start).update(**changes)
             return self._moved(ids, able)
 
-    def _moved(self, ids: Collection[UUID], able: Collection[UUID]) -> Moved:
+    def _moved(self, ids: Collection[UUID], able: Collection[UUID]) -> Transition:
         rows = Job.objects.using(self.alias).filter(id__in=ids).values_list("id", "status", "backend")
         done, others, backends = set(able), {}, set()
         for id, status, backend in rows:
@@ -47,10 +49,10 @@ class Operations(Session):
                 backends.add(backend)
             else:
                 others[id] = status
-        return Moved(done, others, backends)
+        return Transition(done, others, backends)
 
     @repeated
-    def retry(self, ids: Collection[UUID], at: datetime | None = None) -> Moved:
+    def retry(self, ids: Collection[UUID], at: datetime | None = None) -> Transition:
         """Have jobs run once more that did not succeed, as if they had never been started.
 
         Their attempts stay on record, and their fence goes on from where it is.
@@ -77,7 +79,7 @@ class Operations(Session):
         )
 
     @repeated
-    def discard(self, ids: Collection[UUID], reason: str = "") -> Moved:
+    def discard(self, ids: Collection[UUID], reason: str = "") -> Transition:
         """Cancel jobs that wait, and no others."""
         return self._move(
             ids,
@@ -90,12 +92,12 @@ class Operations(Session):
         )
 
     @repeated
-    def dismiss(self, ids: Collection[UUID]) -> Moved:
+    def dismiss(self, ids: Collection[UUID]) -> Transition:
         """Mark failures as dealt with."""
         return self._move(ids, DISMISSIBLE, Q(dismissed_at__isnull=True), dismissed_at=DatabaseNow())
 
     @repeated
-    def reschedule(self, ids: Collection[UUID], at: datetime | None) -> Moved:
+    def reschedule(self, ids: Collection[UUID], at: datetime | None) -> Transition:
         """Have jobs that wait start at another time; None for as soon as can be."""
         return self._move(
             ids,
@@ -105,27 +107,27 @@ class Operations(Session):
         )
 
     @repeated
-    def run_now(self, ids: Collection[UUID]) -> Moved:
+    def run_now(self, ids: Collection[UUID]) -> Transition:
         """Make scheduled jobs ready before their time."""
         return self._move(ids, (JobStatus.SCHEDULED,), run_after=DatabaseNow(), status=JobStatus.READY)
 
     @repeated
-    def change(self, /, ids: Collection[UUID], **values: Any) -> Moved:
+    def change(self, /, ids: Collection[UUID], **values: Any) -> Transition:
         """Give jobs that wait another priority, or another queue."""
         return self._move(ids, STARTABLE, **values)
 
     @repeated
-    def pin(self, ids: Collection[UUID]) -> Moved:
+    def pin(self, ids: Collection[UUID]) -> Transition:
         """Have jobs kept, whatever becomes of them."""
         return self._move(ids, tuple(JobStatus), Q(pinned_at__isnull=True), pinned_at=DatabaseNow())
 
     @repeated
-    def unpin(self, ids: Collection[UUID]) -> Moved:
+    def unpin(self, ids: Collection[UUID]) -> Transition:
         """Let jobs go when their time is over."""
         return self._move(ids, tuple(JobStatus), Q(pinned_at__isnull=False), pinned_at=None)
 
     @repeated
-    def delete(self, ids: Collection[UUID]) -> Moved:
+    def delete(self, ids: Collection[UUID]) -> Transition:
         """Delete jobs that have ended, with all that is kept of them."""
         with self.transaction():
             jobs = Job.objects.using(self.alias).filter(id__in=ids, status__in=FINAL)

@@ -12,7 +12,7 @@ from django.db.models.functions import Coalesce
 from ...lifecycle.states import JobStatus
 from ...models import Job, Queue, Schedule, Worker
 from ..session import Session, repeated
-from ..values import Orders
+from ..values import ControlState
 from .clock import DatabaseNow
 
 #: No limit, where a number is asked for.
@@ -80,7 +80,7 @@ class Queues(Session):
         """A row that says nothing is none, so that workers have nothing to read."""
         self._queue(backend, name).filter(paused_at__isnull=True, max_running__isnull=True).delete()
 
-    def orders(self, backend: str, worker_id: UUID) -> Orders:
+    def control(self, backend: str, worker_id: UUID) -> ControlState:
         """What people want of a worker, by one statement: what to leave alone, and whether to stop.
 
         And when the first schedule is due, since people change those too.
@@ -123,7 +123,9 @@ class Queues(Session):
             elif limit > UNLIMITED:
                 limited[name] = limit
         never = float("inf")
-        return Orders(stop, frozenset(paused), limited, min(pauses, default=never), min(fires, default=never))
+        return ControlState(
+            stop, frozenset(paused), limited, min(pauses, default=never), min(fires, default=never)
+        )
 
     def vacancies(self, backend: str, name: str, *, locked: bool = False) -> int:
         """How many more jobs of a limited queue may run, and 0 if it is paused.

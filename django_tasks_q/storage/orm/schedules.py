@@ -14,7 +14,7 @@ from ...failpoints import failpoint
 from ...models import Firing, Job, Schedule, Worker
 from ...models.schedule import Origin, Outcome, OverlapPolicy, ScheduleQuerySet
 from ..session import Session, repeated
-from ..values import Decision, Declared, KnownSchedules, Planned, ScheduleChange, Send
+from ..values import Decision, Declared, KnownSchedules, NewJobs, Planned, ScheduleChange
 from .clock import DatabaseNow, aware, storable
 
 #: The first tick after a moment that a schedule has; both moments are aware.
@@ -67,7 +67,7 @@ class Schedules(Session):
         backend: str,
         known: KnownSchedules,
         decide: Decide,
-        store: Callable[[Send], None],
+        store: Callable[[NewJobs], None],
         limit: int = 20,
     ) -> list[tuple[Schedule, Planned]]:
         """Do with schedules that are due what ``decide`` says, all of it in one transaction.
@@ -106,7 +106,7 @@ class Schedules(Session):
             changes["last_at"] = storable(fired[-1])
         return bool(same.update(**changes))
 
-    def _write(self, row: Schedule, planned: Planned, store: Callable[[Send], None]) -> bool:
+    def _write(self, row: Schedule, planned: Planned, store: Callable[[NewJobs], None]) -> bool:
         send = planned.send
         firing = Firing(
             schedule_id=row.pk,
@@ -250,8 +250,8 @@ class Schedules(Session):
         self,
         backend: str,
         name: str,
-        send_for: Callable[[Schedule], Send],
-        store: Callable[[Send], None],
+        send_for: Callable[[Schedule], NewJobs],
+        store: Callable[[NewJobs], None],
         reason: str,
     ) -> UUID | None:
         """Enqueue a job of it now, and leave its ticks as they are. Answers the job's id."""

@@ -15,8 +15,8 @@ from ...lifecycle.outcome import CANCELLED, AttemptOutcome, Outcome
 from ...lifecycle.states import STARTABLE, JobStatus
 from ...models import Attempt, Job
 from ...models.job import JobQuerySet
-from ..session import Doorbell, Exchange, Exchanged, Listener, repeated
-from ..values import Cancelled, Claim, ClaimedJob, Send
+from ..session import JobWaiter, Listener, RoundTrip, RoundTripResult, repeated
+from ..values import Cancelled, Claim, ClaimedJob, NewJobs
 from .clock import DatabaseNow
 from .maintenance import Upkeep
 from .progress import Notes
@@ -35,7 +35,7 @@ class Storage(Upkeep, Leases, Notes, Queues, QueueFigures, Schedules, Statistics
 
     # Coming in
 
-    def enqueue(self, send: Send) -> None:
+    def enqueue(self, send: NewJobs) -> None:
         """Insert jobs in the caller's transaction, all or none."""
         rows = [
             Job(**dict(zip(send.columns, (*call, *send.shared), strict=True)))
@@ -53,10 +53,10 @@ class Storage(Upkeep, Leases, Notes, Queues, QueueFigures, Schedules, Statistics
         """A listener for hints, or None where the database sends none."""
         return None
 
-    def hint_ended(self, backend: str, ids: Collection[UUID]) -> None:
+    def notify_ended(self, backend: str, ids: Collection[UUID]) -> None:
         """Ring the doorbells of those who wait for these jobs."""
 
-    def doorbell(self, backend: str, id: UUID) -> Doorbell | None:
+    def job_waiter(self, backend: str, id: UUID) -> JobWaiter | None:
         """A doorbell for the end of a job, or None where there is none. Raises a database Error."""
         return None
 
@@ -158,16 +158,16 @@ class Storage(Upkeep, Leases, Notes, Queues, QueueFigures, Schedules, Statistics
                 Attempt.objects.using(self.alias).bulk_create(attempts)
         return written
 
-    def finish_and_claim(self, outcomes: Collection[Outcome], claim: Claim, limit: int) -> Exchanged:
+    def finish_and_claim(self, outcomes: Collection[Outcome], claim: Claim, limit: int) -> RoundTripResult:
         """``finish`` and then ``claim``, in one transaction where the database gains by that."""
         return self.finish(outcomes), self.claim(claim, limit) if limit else []
 
-    def exchange(self, outcomes: Sequence[Outcome], claim: Claim, limit: int) -> Exchange:
+    def exchange(self, outcomes: Sequence[Outcome], claim: Claim, limit: int) -> RoundTrip:
         """The same for who has something else to do while the database is at work.
 
         Until its result is there, nothing else may be asked of this process's connection.
         """
-        return Exchange(limit, partial(self.finish_and_claim, outcomes, claim, limit))
+        return RoundTrip(limit, partial(self.finish_and_claim, outcomes, claim, limit))
 
     def stands(self, outcomes: Collection[Outcome]) -> set[UUID]:
         """Of endings that ``finish`` did not write, the ids of those that an earlier try had written.
@@ -222,10 +222,10 @@ class Storage(Upkeep, Leases, Notes, Queues, QueueFigures, Schedules, Statistics
         )
         return set(rows.values_list("id", flat=True))
 
-    def hint_cancel(self, backend: str) -> None:
+    def notify_cancel(self, backend: str) -> None:
         """Have workers look for cancellations once the caller's transaction has committed."""
 
-    def hint_orders(self, backend: str) -> None:
+    def notify_control(self, backend: str) -> None:
         """Have workers look what is wanted of queues and of them, once the transaction has committed."""
 
 

@@ -14,8 +14,8 @@ from psycopg import Error as PsycopgError
 from psycopg.pq import TransactionStatus
 
 from ...failpoints import failpoint
-from ..session import Doorbell, Listener, is_managed_by_hand
-from ..values import Hints
+from ..session import JobWaiter, Listener, is_managed_by_hand
+from ..values import Notifications
 
 #: What a hint says when it is not about new jobs. Anybody may send it: it only makes workers look.
 CANCEL = "cancel"
@@ -32,7 +32,7 @@ QUIET = 0.04
 #: once, each hint costs as much as a job, and each job takes so long that the next one would look like news.
 BUSY = 20
 #: Seconds between two hints, at most, whatever is spared. Workers count on that.
-HINT_INTERVAL = 0.5
+NOTIFY_INTERVAL = 0.5
 
 NOTIFY = "SELECT pg_notify(%s, payload) FROM unnest(%s::text[]) AS payload"
 #: For a transaction that consists of this statement. A notification makes its transaction one that writes,
@@ -40,7 +40,7 @@ NOTIFY = "SELECT pg_notify(%s, payload) FROM unnest(%s::text[]) AS payload"
 NOTIFY_ALONE = NOTIFY.replace("SELECT", "SELECT set_config('synchronous_commit', 'off', true),", 1)
 
 
-class Hinter:
+class Notifier:
     """Sends hints to the workers of one database."""
 
     def __init__(self, alias: str) -> None:
@@ -74,7 +74,7 @@ class Hinter:
             quiet = now - self.asked_at.get(backend, long_ago)
             spared = now - self.sent_at.get(backend, long_ago)
             self.asked_at[backend] = now
-            if spared < HINT_INTERVAL and (quiet < QUIET or spared < BUSY * self.took):
+            if spared < NOTIFY_INTERVAL and (quiet < QUIET or spared < BUSY * self.took):
                 return
             self.sent_at[backend] = now
         connection = connections[self._alias]
@@ -105,7 +105,7 @@ class PostgreSQLListener(Listener):
     def fileno(self) -> int:
         return int(self._connection.fileno())
 
-    def drain(self) -> Hints:
+    def drain(self) -> Notifications:
         try:
             heard = {(note.channel, note.payload) for note in self._connection.notifies(timeout=0)}
         except PsycopgError as error:
@@ -114,7 +114,7 @@ class PostgreSQLListener(Listener):
         payloads = {payload for channel, payload in heard if channel == self._channel}
         waits = {payload for payload in payloads if payload.startswith(WAIT)}
         waited = frozenset(id for id in map(_id, waits) if id is not None)
-        return Hints(
+        return Notifications(
             bool(payloads - {CANCEL, ORDERS} - waits), CANCEL in payloads, waited, ORDERS in payloads
         )
 
@@ -128,7 +128,7 @@ class PostgreSQLListener(Listener):
         self._connection.close()
 
 
-class PostgreSQLDoorbell(Doorbell):
+class PostgreSQLJobWaiter(JobWaiter):
     """On a connection of its own, which also does the asking: the caller may be in a transaction."""
 
     def __init__(self, alias: str, backend: str, id: UUID) -> None:

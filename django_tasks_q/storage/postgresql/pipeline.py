@@ -24,7 +24,7 @@ _BINARY = Format.BINARY
 _numbers = count()
 
 
-class Flight:
+class Pipeline:
     """A pipeline on one session, from its sending to its answers."""
 
     def __init__(self, cursor: Any, prepared: dict[str, bytes]) -> None:

@@ -19,7 +19,7 @@ from django.db.backends.utils import CursorWrapper
 from psycopg import Connection, Cursor
 from psycopg.types.numeric import Int8BinaryLoader
 
-from .pipeline import Flight
+from .pipeline import Pipeline
 
 if TYPE_CHECKING:
     from django.db.backends.base.base import BaseDatabaseWrapper
@@ -52,7 +52,7 @@ class _Session:
     is_direct: bool | None = None
 
 
-class Direct:
+class PreparedSession:
     """The sessions of one database alias."""
 
     def __init__(self, alias: str) -> None:
@@ -85,9 +85,9 @@ class Direct:
         else:
             cursor.execute(statement, values)
 
-    def flight(self, raw: Any) -> Flight:
+    def pipeline(self, raw: Any) -> Pipeline:
         session = self._session(raw)
-        return Flight(_by_number(raw), session.prepared)
+        return Pipeline(_by_number(raw), session.prepared)
 
     def prepares(self, raw: Any) -> bool:
         """Whether statements may stay with a session. To be asked once for each of them."""

@@ -21,21 +21,29 @@ from ...lifecycle.states import FINAL, JobStatus
 from ...models import Attempt, Job
 from ..orm.operations import PARTS, has_foreign_parts
 from ..orm.storage import Storage, has_just_succeeded
-from ..session import Doorbell, Exchange, Exchanged, Listener, TookTooLong, is_in_transaction, repeated
-from ..values import Claim, ClaimedJob, Send
+from ..session import (
+    JobWaiter,
+    Listener,
+    RoundTrip,
+    RoundTripResult,
+    TookTooLong,
+    is_in_transaction,
+    repeated,
+)
+from ..values import Claim, ClaimedJob, NewJobs
 from . import statements
 from .arrays import array, endings, quoted, successes
 from .notifications import (
     CANCEL,
-    HINT_INTERVAL,
+    NOTIFY_INTERVAL,
     ORDERS,
-    Hinter,
-    PostgreSQLDoorbell,
+    Notifier,
+    PostgreSQLJobWaiter,
     PostgreSQLListener,
     channel,
 )
-from .pipeline import Flight
-from .prepared_session import Direct, is_watched
+from .pipeline import Pipeline
+from .prepared_session import PreparedSession, is_watched
 
 #: Seconds for which claims go on behind the last one. A job that comes in before it, because it is more
 #: urgent or has been given back, may wait that long while there is a backlog.
@@ -59,8 +67,8 @@ class _Reached(NamedTuple):
 
 
 class PostgreSQLStorage(Storage):
-    sends_hints = True
-    hint_interval = HINT_INTERVAL
+    sends_notifications = True
+    notify_interval = NOTIFY_INTERVAL
     queue_source = "SELECT * FROM unnest(%s::text[], %s::text[])"
 
     def __init__(self, alias: str) -> None:
@@ -85,9 +93,9 @@ class PostgreSQLStorage(Storage):
         )
         #: Statements that store jobs, by the kind and by the columns that a send fills.
         self._storing: dict[tuple[str, tuple[str, ...]], str] = {}
-        self._direct = Direct(alias)
+        self._prepared = PreparedSession(alias)
         self._reached: _Reached | None = None
-        self._hinter = Hinter(alias)
+        self._notifier = Notifier(alias)
 
     def may_repeat(self, error: OperationalError) -> bool:
         return getattr(error.__cause__, "sqlstate", None) in REPEATABLE
@@ -99,11 +107,11 @@ class PostgreSQLStorage(Storage):
 
     # Coming in
 
-    def enqueue(self, send: Send) -> None:
-        with self._direct.cursor() as cursor:
+    def enqueue(self, send: NewJobs) -> None:
+        with self._prepared.cursor() as cursor:
             if len(send.ids) == 1:
                 values = (*send.ids, *send.arguments, *send.shared)
-                self._direct.execute(cursor, self._stores("INSERT", send), values)
+                self._prepared.execute(cursor, self._stores("INSERT", send), values)
             elif isinstance(cursor, Cursor):
                 with cursor.copy(self._stores("COPY", send)) as copy:
                     for block in _blocks(send):
@@ -111,7 +119,7 @@ class PostgreSQLStorage(Storage):
             else:
                 super().enqueue(send)
 
-    def _stores(self, kind: str, send: Send) -> str:
+    def _stores(self, kind: str, send: NewJobs) -> str:
         """The statement that stores a send, with its columns."""
         columns = send.columns
         if (statement := self._storing.get((kind, columns))) is None:
@@ -125,9 +133,9 @@ class PostgreSQLStorage(Storage):
 
     @repeated
     def claim(self, claim: Claim, limit: int) -> list[ClaimedJob]:
-        with self._direct.cursor(by_number=True) as cursor:
+        with self._prepared.cursor(by_number=True) as cursor:
             statement, values = self._claiming(claim, limit)
-            self._direct.execute(cursor, statement, values)
+            self._prepared.execute(cursor, statement, values)
             return self._claimed(cursor.fetchall(), statement, claim, limit)
 
     def _claiming(self, claim: Claim, limit: int) -> tuple[str, dict[str, Any]]:
@@ -177,36 +185,36 @@ class PostgreSQLStorage(Storage):
         outcomes = sorted(outcomes, key=_job_id)
         succeeded = list(filter(has_just_succeeded, outcomes))
         written: dict[UUID, JobStatus] = {}
-        with self._direct.cursor() as cursor:
+        with self._prepared.cursor() as cursor:
             if succeeded:
-                self._direct.execute(cursor, self._sql["SUCCEED"], successes(succeeded))
+                self._prepared.execute(cursor, self._sql["SUCCEED"], successes(succeeded))
                 written = _succeeded(cursor.fetchall(), succeeded)
             if len(succeeded) < len(outcomes):
                 others = [outcome for outcome in outcomes if not has_just_succeeded(outcome)]
                 rescues = any(outcome.kind is AttemptOutcome.LOST for outcome in others)
                 statement = self._sql["RESCUE" if rescues else "FINISH"]
-                self._direct.execute(cursor, statement, endings(others))
+                self._prepared.execute(cursor, statement, endings(others))
                 written |= {id: JobStatus(status) for id, status in cursor.fetchall()}
         return written
 
-    def exchange(self, outcomes: Sequence[Outcome], claim: Claim, limit: int) -> Exchange:
-        if not outcomes or not all(map(has_just_succeeded, outcomes)) or not self._may_fly():
+    def exchange(self, outcomes: Sequence[Outcome], claim: Claim, limit: int) -> RoundTrip:
+        if not outcomes or not all(map(has_just_succeeded, outcomes)) or not self._may_pipeline():
             return super().exchange(outcomes, claim, limit)
         statements = [(self._sql["SUCCEED"], successes(sorted(outcomes, key=_job_id)))]
         if limit:
             statements.append(self._claiming(claim, limit))
         raw = self.connection.connection
         with self.connection.wrap_database_errors:
-            flight = self._direct.flight(raw)
-            flight.send(statements)
-        return _Flying(self, outcomes, claim, limit, flight, statements[-1][0])
+            pipeline = self._prepared.pipeline(raw)
+            pipeline.send(statements)
+        return _InFlight(self, outcomes, claim, limit, pipeline, statements[-1][0])
 
-    def _may_fly(self) -> bool:
+    def _may_pipeline(self) -> bool:
         connection = self.connection
         raw = connection.connection
         if raw is None or is_in_transaction(connection) or is_watched(connection):
             return False
-        return capabilities.has_pipeline() and self._direct.prepares(raw)
+        return capabilities.has_pipeline() and self._prepared.prepares(raw)
 
     @repeated
     def promote(self, backend: str, limit: int = 1000) -> int:
@@ -233,26 +241,26 @@ class PostgreSQLStorage(Storage):
 
     def _pruned(self, name: str, **values: Any) -> int:
         failpoint("prune.selected")
-        with self._direct.cursor() as cursor:
-            self._direct.execute(cursor, self._sql[name], values)
+        with self._prepared.cursor() as cursor:
+            self._prepared.execute(cursor, self._sql[name], values)
             return int(cursor.rowcount)
 
     # Hints
 
     def hint(self, backend: str) -> None:
-        self._hinter.after_commit(backend)
+        self._notifier.after_commit(backend)
 
-    def hint_cancel(self, backend: str) -> None:
-        self._hinter.after_commit(backend, CANCEL)
+    def notify_cancel(self, backend: str) -> None:
+        self._notifier.after_commit(backend, CANCEL)
 
-    def hint_orders(self, backend: str) -> None:
-        self._hinter.after_commit(backend, ORDERS)
+    def notify_control(self, backend: str) -> None:
+        self._notifier.after_commit(backend, ORDERS)
 
-    def hint_ended(self, backend: str, ids: Collection[UUID]) -> None:
-        self._hinter.ended(backend, ids)
+    def notify_ended(self, backend: str, ids: Collection[UUID]) -> None:
+        self._notifier.ended(backend, ids)
 
-    def doorbell(self, backend: str, id: UUID) -> Doorbell | None:
-        return PostgreSQLDoorbell(self.alias, backend, id)
+    def job_waiter(self, backend: str, id: UUID) -> JobWaiter | None:
+        return PostgreSQLJobWaiter(self.alias, backend, id)
 
     def listen(self, backend: str) -> Listener | None:
         return PostgreSQLListener(self.alias, channel(backend))
@@ -274,13 +282,13 @@ class PostgreSQLStorage(Storage):
 
     def prepare_worker(self, seconds: float) -> None:
         super().prepare_worker(seconds)
-        self._direct.is_worker = True
+        self._prepared.is_worker = True
         options = self.connection.settings_dict["OPTIONS"]
         options.setdefault("connect_timeout", max(2, math.ceil(seconds)))
 
     def leave_worker(self) -> None:
         super().leave_worker()
-        self._direct.is_worker = False
+        self._prepared.is_worker = False
 
     def before_fork(self) -> None:
         super().before_fork()
@@ -294,10 +302,10 @@ class PostgreSQLStorage(Storage):
         options["pool"] = {**pool, "min_size": 0, "max_size": max(1, largest)}
 
 
-class _Flying(Exchange):
+class _InFlight(RoundTrip):
     """Endings and a claim that are on their way to the server and back."""
 
-    is_flying = True
+    is_in_flight = True
 
     def __init__(
         self,
@@ -305,26 +313,26 @@ class _Flying(Exchange):
         outcomes: Sequence[Outcome],
         claim: Claim,
         limit: int,
-        flight: Flight,
+        pipeline: Pipeline,
         statement: str,
     ) -> None:
         super().__init__(limit, partial(storage.finish_and_claim, outcomes, claim, limit))
         self._storage, self._outcomes, self._claim = storage, outcomes, claim
-        self._flight, self._statement = flight, statement
+        self._pipeline, self._statement = pipeline, statement
 
     def fileno(self) -> int:
-        return self._flight.fileno()
+        return self._pipeline.fileno()
 
     def has_landed(self) -> bool:
         with suppress(PsycopgError):  # the result tells
-            return self._flight.has_landed()
+            return self._pipeline.has_landed()
         return True
 
-    def result(self) -> Exchanged:
+    def result(self) -> RoundTripResult:
         storage = self._storage
         try:
             with storage.connection.wrap_database_errors:
-                void, *claimed = self._flight.rows()
+                void, *claimed = self._pipeline.rows()
         except OperationalError as error:
             if not storage.may_repeat(error):
                 raise
@@ -335,7 +343,7 @@ class _Flying(Exchange):
         return _succeeded(void, self._outcomes), jobs
 
 
-def _blocks(send: Send, rows: int = 1000) -> Iterator[str]:
+def _blocks(send: NewJobs, rows: int = 1000) -> Iterator[str]:
     """Jobs in the text format of COPY, some at a time: the server takes them in while more are made."""
     end = "\t" + "\t".join(map(_copied, send.shared)) + "\t0\t0\t0\t\n"
     for start in range(0, len(send.ids), rows):

@@ -18,7 +18,7 @@ from ...storage import ClaimedJob
 from ..executor_groups import Group
 from . import protocol
 from .fork_server import Pipes
-from .parent_side import HOOK_TIMEOUT, START_TIMEOUT, Handle
+from .parent_side import HOOK_TIMEOUT, START_TIMEOUT, ParentSide
 
 #: Seconds a child may take to answer that it is at work at all.
 RESPONSE_TIMEOUT = 2.0
@@ -34,7 +34,7 @@ class Slot:
     cancelled_at: float | None = None
 
 
-class Several(Handle):
+class ConcurrentParentSide(ParentSide):
     def __init__(self, key: int, group: Group, pipes: Pipes) -> None:
         super().__init__(key, group, pipes)
         self.slots: dict[UUID, Slot] = {}
@@ -90,7 +90,7 @@ class Several(Handle):
         self.asked_at, self.alive_at = None, now
 
     def enforce_jobs(self, now: float) -> list[Outcome]:
-        if self._hangs_telling(now):
+        if self._hangs_sending(now):
             self.retire()
         if self.asked_at is not None:
             if now - self.asked_at > RESPONSE_TIMEOUT:
@@ -136,8 +136,8 @@ class Several(Handle):
         if self.asked_at is not None:
             return RESPONSE_TIMEOUT - (now - self.asked_at)
         due = min((self._due(slot, now) for slot in self.slots.values()), default=float("inf"))
-        if self.untold and not self.is_retiring:
-            due = min(due, HOOK_TIMEOUT - (now - self.told_since))
+        if self.unsent and not self.is_retiring:
+            due = min(due, HOOK_TIMEOUT - (now - self.sending_since))
         return due
 
     def settle(self, status: int) -> list[Outcome]:

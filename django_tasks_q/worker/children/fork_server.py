@@ -32,7 +32,7 @@ from .shared_memory import open_memory
 #: File descriptors that the parent keeps for its database and the rest: no child takes the last ones.
 SPARE = 8
 #: Seconds that the fork server has to end its children and itself before it is killed, and they with it.
-STOP_PATIENCE = 10.0
+STOP_TIMEOUT = 10.0
 #: File descriptors that a child is given.
 PIPES = 4
 
@@ -45,7 +45,7 @@ class Pipes:
     #: One byte a job that may start. Who reads a byte, child or parent, has the job: see ``pool``.
     token_reader: int
     token_writer: int
-    #: Of the board that both look at: see ``board``.
+    #: Of the board that both look at: see ``attempt_clock``.
     memory: int
 
     def close(self) -> None:
@@ -124,7 +124,7 @@ class ForkServer:
             return
         self._is_stopped = True
         self.channel.close()
-        deadline = time.monotonic() + STOP_PATIENCE
+        deadline = time.monotonic() + STOP_TIMEOUT
         with suppress(ChildProcessError):  # somebody else has reaped it
             while os.waitpid(self.pid, os.WNOHANG)[0] == 0:
                 if time.monotonic() > deadline:

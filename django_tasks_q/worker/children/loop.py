@@ -18,7 +18,7 @@ from .child_side import IDLE, Child
 from .fork_server import Pipes
 
 #: Seconds that a blocking call may go on after its attempt was cancelled, before another child takes over.
-HANG_PATIENCE = 10.0
+HANG_TIMEOUT = 10.0
 
 
 class _Selector(selectors.DefaultSelector):
@@ -105,11 +105,11 @@ class LoopChild(Child):
         while True:
             for announce in self.announcements(await self.ended.get()):
                 await self.runner.atell(self.threads, announce)
-            self.send(protocol.TOLD)
+            self.send(protocol.SENT)
 
     async def _rest(self) -> None:
         while True:
             await asyncio.sleep(IDLE)
             self.threads.rest()
-            if asyncio.get_running_loop().time() - self.threads.hanging_since > HANG_PATIENCE:
+            if asyncio.get_running_loop().time() - self.threads.hanging_since > HANG_TIMEOUT:
                 self.send(protocol.TIRED)

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from ..subscribers.finished_signals import Ending
 
 #: Seconds between a child's end of its pipe and its exit.
-GONE_PATIENCE = 2.0
+GONE_TIMEOUT = 2.0
 #: Seconds a child may take from its fork to its first answer.
 BOOT_TIMEOUT = 60.0
 #: Seconds between a job's turn and the start of its code; receivers of ``task_started`` come in between.
@@ -31,7 +31,7 @@ START_TIMEOUT = 60.0
 HOOK_TIMEOUT = 60.0
 
 
-class Handle:
+class ParentSide:
     """A child: what it was given, and since when it owes what."""
 
     def __init__(self, key: int, group: Group, pipes: Pipes) -> None:
@@ -53,10 +53,10 @@ class Handle:
         #: Why this child is being killed.
         self.verdict = ""
         #: Frames about ended jobs that the child has not dealt with, oldest first.
-        self.untold: deque[list[Ending]] = deque()
+        self.unsent: deque[list[Ending]] = deque()
         #: Attempts it has ended whose endings are being written.
         self.unconfirmed = 0
-        self.told_since = 0.0
+        self.sending_since = 0.0
 
     # Jobs
 
@@ -129,15 +129,15 @@ class Handle:
                 self.condemn("boot")
         elif self.gone_at is not None:
             # It lives on without its end of the pipe, as after a task that closed all files.
-            if now - self.gone_at > GONE_PATIENCE:
+            if now - self.gone_at > GONE_TIMEOUT:
                 self.condemn("gone")
         elif self.dismissed_at is not None:
-            if now - self.dismissed_at > GONE_PATIENCE:
+            if now - self.dismissed_at > GONE_TIMEOUT:
                 self.condemn("dismissed")
         elif self.is_retiring and not self.held and not self.unconfirmed:
-            if not self.untold:
+            if not self.unsent:
                 self.dismiss(now)
-            elif self._hangs_telling(now):
+            elif self._hangs_sending(now):
                 self.condemn("hook")
         else:
             return self.enforce_jobs(now)
@@ -155,15 +155,15 @@ class Handle:
             return BOOT_TIMEOUT - (now - self.born)
         for moment in (self.gone_at, self.dismissed_at):
             if moment is not None:
-                return GONE_PATIENCE - (now - moment)
+                return GONE_TIMEOUT - (now - moment)
         if self.is_retiring and not self.held:
             if self.unconfirmed:
                 return float("inf")
-            return HOOK_TIMEOUT - (now - self.told_since) if self.untold else 0.0
+            return HOOK_TIMEOUT - (now - self.sending_since) if self.unsent else 0.0
         return self.jobs_due(now)
 
-    def _hangs_telling(self, now: float) -> bool:
-        return bool(self.untold) and now - self.told_since > HOOK_TIMEOUT
+    def _hangs_sending(self, now: float) -> bool:
+        return bool(self.unsent) and now - self.sending_since > HOOK_TIMEOUT
 
     def jobs_due(self, now: float) -> float:
         """The same for its jobs."""
@@ -203,17 +203,17 @@ class Handle:
 
     def tell(self, frame: list[Ending]) -> None:
         """Have it call the receivers of ``task_finished`` for jobs that have ended."""
-        if not self.untold:
-            self.told_since = time.monotonic()
-        self.untold.append(frame)
+        if not self.unsent:
+            self.sending_since = time.monotonic()
+        self.unsent.append(frame)
         records = ((ending.job_id, ending.won, ending.status) for ending in frame)
         self.channel.send(protocol.ENDED, protocol.pack(records))
 
-    def has_told(self) -> None:
+    def has_sent(self) -> None:
         """It has called them for the oldest frame."""
-        if self.untold:
-            self.untold.popleft()
-        self.told_since = time.monotonic()
+        if self.unsent:
+            self.unsent.popleft()
+        self.sending_since = time.monotonic()
 
     def close(self) -> None:
         self.channel.close()

@@ -12,19 +12,19 @@ from ...lifecycle.outcome import Outcome
 from ...storage import ClaimedJob
 from ...storage.timestamps import DatabaseClock
 from ..executor_groups import MAX_RETIRING, Group
-from ..subscribers.finished_signals import Telling
-from ..subscribers.progress import NotePad
+from ..subscribers.finished_signals import FinishedSignals
+from ..subscribers.progress import ProgressBuffer
 from ..system import describe_exit
 from . import protocol
-from .concurrent_parent import Several
+from .concurrent_parent import ConcurrentParentSide
 from .fork_server import ForkServer, ServerGone
-from .parent_side import Handle
-from .process_parent import Single
+from .parent_side import ParentSide
+from .process_parent import ProcessParentSide
 from .protocol import Channel
 from .starts import MAX_FAILURES
 
 #: Seconds a job may wait in the parent for a child before others may have it.
-BACKLOG_PATIENCE = 1.0
+BACKLOG_TIMEOUT = 1.0
 
 
 class PoolBroken(Exception):
@@ -47,9 +47,9 @@ class Pool:
         self.clock = DatabaseClock()
         for group in self.groups:
             group.clock = self.clock
-        self.children: dict[int, Handle] = {}
-        self.telling = Telling(self.children)
-        self.notes = NotePad()
+        self.children: dict[int, ParentSide] = {}
+        self.finished_signals = FinishedSignals(self.children)
+        self.notes = ProgressBuffer()
         #: Groups that were broken and are not any more, since somebody last asked.
         self.has_recovered = False
         self._keys = 0
@@ -71,7 +71,7 @@ class Pool:
                 for _ in range(min(wanted, self._vacancies(group))):
                     if not self._start(group, worker_id):
                         break
-        if self.telling.untold and not self.children:
+        if self.finished_signals.unsent and not self.children:
             for group in self.groups:
                 if (
                     not group.starts.is_broken
@@ -89,7 +89,7 @@ class Pool:
         """A child of a group could not be started. The next is tried after a pause."""
         group.starts.failed(reason, is_alone=not any(child.ready for child in self._of(group)))
 
-    def _will_take(self, child: Handle) -> bool:
+    def _will_take(self, child: ParentSide) -> bool:
         """Whether a child is about to come for jobs that wait."""
         if child.held or child.is_retiring:
             return False
@@ -102,7 +102,7 @@ class Pool:
         retiring = sum(child.is_retiring for child in mine)
         return group.size - (len(mine) - min(retiring, MAX_RETIRING))
 
-    def _of(self, group: Group) -> Iterator[Handle]:
+    def _of(self, group: Group) -> Iterator[ParentSide]:
         return (child for child in self.children.values() if child.group is group)
 
     def _start(self, group: Group, worker_id: UUID) -> bool:
@@ -114,7 +114,7 @@ class Pool:
             "executor": group.executor,
             "capacity": str(group.capacity),
         }
-        kind = Single if group.kind == "process" else Several
+        kind = ProcessParentSide if group.kind == "process" else ConcurrentParentSide
         try:
             pipes = self.server.spawn(self._keys, config)
             try:
@@ -213,7 +213,7 @@ class Pool:
                 group.waiting_since = None
             elif group.waiting_since is None:
                 group.waiting_since = now
-            elif now - group.waiting_since > BACKLOG_PATIENCE:
+            elif now - group.waiting_since > BACKLOG_TIMEOUT:
                 overdue += group.backlog
                 group.backlog.clear()
                 group.waiting_since = None
@@ -280,7 +280,7 @@ class Pool:
         except EOFError:
             raise PoolBroken("The process that starts children is gone.") from None
 
-    def _answers(self, child: Handle) -> list[Outcome]:
+    def _answers(self, child: ParentSide) -> list[Outcome]:
         outcomes: list[Outcome] = []
         try:
             for kind, body in child.channel.receive():
@@ -297,13 +297,13 @@ class Pool:
                     child.ready = True
                     child.since = time.monotonic()
                     self.has_recovered |= child.group.starts.succeeded()
-                elif kind == protocol.TOLD:
-                    child.has_told()
+                elif kind == protocol.SENT:
+                    child.has_sent()
                 elif kind == protocol.TIRED:
                     child.retire()
-                elif kind == protocol.DROPPED and isinstance(child, Single):
+                elif kind == protocol.DROPPED and isinstance(child, ProcessParentSide):
                     child.dropping = False
-                elif kind == protocol.PONG and isinstance(child, Several):
+                elif kind == protocol.PONG and isinstance(child, ConcurrentParentSide):
                     child.responds(time.monotonic())
         except EOFError:
             if child.gone_at is None:
@@ -311,7 +311,7 @@ class Pool:
         return outcomes
 
     def _answered(
-        self, child: Handle, outcome: Outcome, told: bool, size: int, outcomes: list[Outcome]
+        self, child: ParentSide, outcome: Outcome, told: bool, size: int, outcomes: list[Outcome]
     ) -> None:
         if not child.answered(outcome):
             return
@@ -319,14 +319,14 @@ class Pool:
         child.group.learn(outcome.duration or 0.0, size)
         if child.group.recycling.is_due(child):
             child.retire()
-        self.telling.ran(outcome, child, told)
+        self.finished_signals.ran(outcome, child, told)
         outcomes.append(outcome)
 
-    def _bury(self, child: Handle, status: int, reason: str = "") -> list[Outcome]:
+    def _bury(self, child: ParentSide, status: int, reason: str = "") -> list[Outcome]:
         """A child has exited: settle the jobs it was running, keep the ones it had not started."""
         outcomes = self._answers(child)
         settled = child.settle(status)
-        self.telling.inherit(child, was_running=bool(settled))
+        self.finished_signals.inherit(child, was_running=bool(settled))
         child.close()
         del self.children[child.key]
         if child.ready:
@@ -362,7 +362,7 @@ class Pool:
 
     def abandon(self) -> None:
         """Kill every child and forget their jobs: this worker's claim on them is over."""
-        self.telling.forget()
+        self.finished_signals.forget()
         for group in self.groups:
             group.backlog.clear()
         for child in self.children.values():
@@ -373,7 +373,7 @@ class Pool:
         """Let every child leave that has nothing left to do."""
         now = time.monotonic()
         for child in self.children.values():
-            if not child.untold and child.dismissed_at is None:
+            if not child.unsent and child.dismissed_at is None:
                 child.dismiss(now)
 
     def deadline(self) -> float:
@@ -382,7 +382,7 @@ class Pool:
         due = min((child.due(now) for child in self.children.values()), default=3600.0)
         for group in self.groups:
             if group.waiting_since is not None:
-                due = min(due, group.waiting_since + BACKLOG_PATIENCE - now)
+                due = min(due, group.waiting_since + BACKLOG_TIMEOUT - now)
             if (group.backlog or group.starts.is_broken) and (pause := group.starts.seconds_to_next):
                 due = min(due, pause)
         return max(0.0, min(due, 3600.0))

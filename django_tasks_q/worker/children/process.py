@@ -18,10 +18,10 @@ from ..system import adopt_orphans, kill_descendants
 from . import protocol
 from .child_side import IDLE, Child
 from .fork_server import Pipes
-from .shared_memory import OVER, WAITING, Board
+from .shared_memory import OVER, WAITING, AttemptClock
 
 #: Seconds between two looks for messages while there are jobs at hand.
-LOOK = 0.002
+POLL = 0.002
 
 
 class ProcessChild(Child):
@@ -30,7 +30,7 @@ class ProcessChild(Child):
     def __init__(self, pipes: Pipes, runner: Runner) -> None:
         super().__init__(pipes, runner)
         self.tokens = pipes.token_reader
-        self.board = Board(pipes.memory)
+        self.attempt_clock = AttemptClock(pipes.memory)
         self.alarm = Alarm()
         self.hooks = ReceiverAlarmControl(self.alarm, HOOK_LIMIT)
         self.queue: deque[ClaimedJob] = deque()
@@ -52,7 +52,7 @@ class ProcessChild(Child):
     def _receive(self) -> None:
         now = time.monotonic()
         if self.queue:
-            if now - self.looked_at < LOOK:
+            if now - self.looked_at < POLL:
                 return
         elif not select.select([self.channel], [], [], IDLE)[0]:
             close_old_connections()
@@ -63,10 +63,10 @@ class ProcessChild(Child):
             elif kind == protocol.ENDED:
                 for announce in self.announcements(body):
                     self.runner.tell(self.hooks, announce)
-                self.send(protocol.TOLD)
+                self.send(protocol.SENT)
 
     def _next(self) -> None:
-        self.board.began = WAITING
+        self.attempt_clock.began = WAITING
         try:
             os.read(self.tokens, 1)
         except BlockingIOError:
@@ -79,10 +79,10 @@ class ProcessChild(Child):
             self.alarm,
             job.timeout,
             begun=self._begun,
-            is_cancelled=lambda: self.board.is_cancelled(job.id, job.fence),
+            is_cancelled=lambda: self.attempt_clock.is_cancelled(job.id, job.fence),
         )
         outcome = self.runner.run(job, control, self.hooks)
-        self.board.began = OVER
+        self.attempt_clock.began = OVER
         kill_descendants()
         self.answer(job, outcome)
         # What was interrupted may have left anything behind: connections, locks, half-made objects.
@@ -100,4 +100,4 @@ class ProcessChild(Child):
             signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGALRM})
 
     def _begun(self) -> None:
-        self.board.began = time.monotonic()
+        self.attempt_clock.began = time.monotonic()

@@ -20,8 +20,8 @@ from ...lifecycle.outcome import Outcome
 from ...storage import ClaimedJob
 from ..executor_groups import Group
 from .fork_server import Pipes
-from .parent_side import HOOK_TIMEOUT, START_TIMEOUT, Handle
-from .shared_memory import OVER, WAITING, Board
+from .parent_side import HOOK_TIMEOUT, START_TIMEOUT, ParentSide
+from .shared_memory import OVER, WAITING, AttemptClock
 
 #: The most jobs a child may hold.
 MAX_AHEAD = 200
@@ -30,13 +30,13 @@ PIPE = 1 << 16
 #: Seconds after which the jobs behind a running one are taken back.
 PATIENCE = 0.02
 #: The same for a child that was handed jobs and began none of them, at the most: it is doubled each time.
-LONGEST_PATIENCE = 5.0
+LONGEST_TAKE_BACK = 5.0
 
 
-class Single(Handle):
+class ProcessParentSide(ParentSide):
     def __init__(self, key: int, group: Group, pipes: Pipes) -> None:
         super().__init__(key, group, pipes)
-        self.board = Board(pipes.memory)
+        self.attempt_clock = AttemptClock(pipes.memory)
         #: Handed over and not answered, oldest first.
         self.sent: deque[ClaimedJob] = deque()
         #: Whether the oldest of them is known to have been taken by the child.
@@ -70,7 +70,7 @@ class Single(Handle):
     def room(self, now: float) -> int:
         if not self.accepts or self.dropping or self.channel.has_unsent:
             return 0
-        if self.untold and now - self.told_since > PATIENCE:
+        if self.unsent and now - self.sending_since > PATIENCE:
             return 0  # receivers take their time
         if self.sent and now - self.since > PATIENCE:
             return 0  # what is handed to it now would only have to be taken back
@@ -104,8 +104,8 @@ class Single(Handle):
         self._begin()
         return True
 
-    def has_told(self) -> None:
-        super().has_told()
+    def has_sent(self) -> None:
+        super().has_sent()
         self._begin()
 
     def take_back(self) -> list[ClaimedJob]:
@@ -132,7 +132,7 @@ class Single(Handle):
         if self.cancelled_at is None and self.pid is not None:
             if job is self.sent[0]:
                 self.cancelled_at = time.monotonic()
-            self.board.cancel(job_id, job.fence)
+            self.attempt_clock.cancel(job_id, job.fence)
             with suppress(ProcessLookupError):
                 os.kill(self.pid, signal.SIGALRM)
         return True
@@ -140,7 +140,7 @@ class Single(Handle):
     @property
     def _patience(self) -> float:
         """Seconds until the jobs that wait for it are taken back."""
-        return PATIENCE if self.board.began > 0 or self.untold else self.patience
+        return PATIENCE if self.attempt_clock.began > 0 or self.unsent else self.patience
 
     @property
     def _waits(self) -> bool:
@@ -154,21 +154,21 @@ class Single(Handle):
         if self._waits and (now - self.since > self._patience or self.is_retiring):
             self.group.backlog.extendleft(reversed(self.take_back()))
             self.taken = bool(self.sent)  # of that one the child has the token
-            if not self.sent and not self.untold:
+            if not self.sent and not self.unsent:
                 # It may have been reading, or waiting for a processor. Handed the same again and again, it
                 # would never come to any of them.
-                self.patience = min(LONGEST_PATIENCE, 2 * self.patience)
+                self.patience = min(LONGEST_TAKE_BACK, 2 * self.patience)
         if self.sent:
             if (verdict := self._verdict(now)) is not None:
                 self.condemn(verdict)
-        elif self._hangs_telling(now):
+        elif self._hangs_sending(now):
             self.condemn("hook")
         return []
 
     def _verdict(self, now: float) -> str | None:
         if self.cancelled_at is not None and now - self.cancelled_at > self.group.settings.grace:
             return "cancel"
-        job, began = self.sent[0], self.board.began
+        job, began = self.sent[0], self.attempt_clock.began
         if began != OVER:
             self.over_at = None  # what was seen before was the end of the job before
         if began == OVER:
@@ -189,7 +189,7 @@ class Single(Handle):
         if self.sent:
             if self.cancelled_at is not None:
                 due = min(due, self.group.settings.grace - (now - self.cancelled_at))
-            began = self.board.began
+            began = self.attempt_clock.began
             if began > 0:
                 due = min(due, self._limit(self.sent[0]) - (now - began))
             elif began == OVER:
@@ -197,15 +197,15 @@ class Single(Handle):
             else:
                 # Its code may begin any moment, and nobody will say so.
                 due = min(due, START_TIMEOUT - (now - self.since), self._limit(self.sent[0]))
-        elif self.untold:
-            due = min(due, HOOK_TIMEOUT - (now - self.told_since))
+        elif self.unsent:
+            due = min(due, HOOK_TIMEOUT - (now - self.sending_since))
         return due
 
     def settle(self, status: int) -> list[Outcome]:
         self.group.backlog.extendleft(reversed(self.take_back()))
         outcomes = []
         for job in self.sent:
-            began = self.board.began
+            began = self.attempt_clock.began
             duration = time.monotonic() - (began if began > 0 else self.since)
             match self.verdict:
                 case "timeout":
@@ -224,4 +224,4 @@ class Single(Handle):
 
     def close(self) -> None:
         super().close()
-        self.board.close()
+        self.attempt_clock.close()

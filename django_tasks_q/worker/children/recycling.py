@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from ..system import resident_memory
 
 if TYPE_CHECKING:
-    from .parent_side import Handle
+    from .parent_side import ParentSide
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class Recycling:
     #: Seconds.
     age: float | None = None
 
-    def is_due(self, child: Handle) -> bool:
+    def is_due(self, child: ParentSide) -> bool:
         if self.jobs is not None and child.done >= self.jobs:
             return True
         if self.age is not None and time.monotonic() - child.born >= self.age:

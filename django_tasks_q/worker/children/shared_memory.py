@@ -36,7 +36,7 @@ def open_memory() -> int:
     return fd
 
 
-class Board:
+class AttemptClock:
     """One side's view of it."""
 
     def __init__(self, fd: int) -> None:

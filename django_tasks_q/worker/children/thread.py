@@ -108,7 +108,7 @@ class ThreadChild(Child):
             finally:
                 self.hooks.discard(hooks)
             self._note(hooks)
-        self.send(protocol.TOLD)
+        self.send(protocol.SENT)
 
 
 def _work(source: queue.SimpleQueue[Work]) -> None:

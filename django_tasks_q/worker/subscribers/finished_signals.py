@@ -9,7 +9,7 @@ from uuid import UUID
 
 from ...lifecycle.outcome import Outcome
 from ...lifecycle.states import FINAL, JobStatus
-from ..children.parent_side import Handle
+from ..children.parent_side import ParentSide
 
 logger = logging.getLogger("django_tasks_q.worker")
 
@@ -33,17 +33,17 @@ class Ending(NamedTuple):
     died: int = 0
 
 
-class Telling:
+class FinishedSignals:
     """Sees to it that every final ending is told once: by the child that ran the job, or by another."""
 
-    def __init__(self, children: Mapping[int, Handle]) -> None:
+    def __init__(self, children: Mapping[int, ParentSide]) -> None:
         self.children = children
         #: Ended jobs whose own child is gone and that no other has been told of.
-        self.untold: list[Ending] = []
+        self.unsent: list[Ending] = []
         #: Which child ran an attempt that is being written, by job and fence.
         self._ran_by: dict[tuple[UUID, int], int] = {}
 
-    def ran(self, outcome: Outcome, child: Handle, told: bool) -> None:
+    def ran(self, outcome: Outcome, child: ParentSide, told: bool) -> None:
         """A child has ended an attempt, which is to be written now; ``told`` if receivers wait for it."""
         if told:
             self._ran_by[outcome.job_id, outcome.fence] = child.key
@@ -67,7 +67,7 @@ class Telling:
             if key is not None and key in self.children:
                 frames.setdefault(key, []).append(ending)
             elif ending.won:
-                self.untold.append(ending)
+                self.unsent.append(ending)
         for key, frame in frames.items():
             for start in range(0, len(frame), FRAME):
                 self.children[key].tell(frame[start : start + FRAME])
@@ -75,23 +75,23 @@ class Telling:
 
     def ended(self, ids: Iterable[UUID]) -> None:
         """Jobs have ended without an attempt of this worker."""
-        self.untold += [Ending(id.hex, True) for id in ids]
+        self.unsent += [Ending(id.hex, True) for id in ids]
 
     def tell(self) -> None:
         """Have a child tell of the jobs whose own child is gone."""
         able = [child for child in self.children.values() if child.accepts]
-        while self.untold and able:
-            frame, self.untold = self.untold[:FRAME], self.untold[FRAME:]
-            min(able, key=lambda child: (len(child.untold), child.held)).tell(frame)
+        while self.unsent and able:
+            frame, self.unsent = self.unsent[:FRAME], self.unsent[FRAME:]
+            min(able, key=lambda child: (len(child.unsent), child.held)).tell(frame)
 
-    def inherit(self, child: Handle, *, was_running: bool) -> None:
+    def inherit(self, child: ParentSide, *, was_running: bool) -> None:
         """What a dead child may not have told, another will, unless that is what children die of."""
-        suspect = child.untold[0] if child.untold and not was_running else []
-        for frame in child.untold:
+        suspect = child.unsent[0] if child.unsent and not was_running else []
+        for frame in child.unsent:
             for ending in frame:
                 died = ending.died + (frame is suspect)
                 if died < 2:
-                    self.untold.append(ending._replace(died=died))
+                    self.unsent.append(ending._replace(died=died))
                 else:
                     logger.error("Receivers of task_finished end their process: job id=%s", ending.job_id)
 

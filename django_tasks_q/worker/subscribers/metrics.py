@@ -34,7 +34,7 @@ _ENDED = {
 }
 
 
-class Tally:
+class Metrics:
     """Nothing here asks the database for a job, except for those that this worker did not run."""
 
     def __init__(self, storage: Storage, backend: str) -> None:

@@ -20,7 +20,7 @@ BATCH = 500
 MOST = 10_000
 
 
-class NotePad:
+class ProgressBuffer:
     """Notes on their way to the database, in their order."""
 
     def __init__(self) -> None:

@@ -13,7 +13,7 @@ from ...storage import REMEMBERED, Storage
 MOST = 10_000
 
 
-class Doorbells:
+class WaiterNotifications:
     """Who wants to be told of which job's end."""
 
     def __init__(self, storage: Storage, backend: str) -> None:
@@ -47,7 +47,7 @@ class Doorbells:
     def ring(self) -> None:
         """Tell those who wait. Raises a database Error."""
         if self._due:
-            self._storage.hint_ended(self._backend, self._due)
+            self._storage.notify_ended(self._backend, self._due)
             for id in self._due:
                 self._waited.pop(id, None)
             self._due.clear()
