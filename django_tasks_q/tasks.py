@@ -129,7 +129,7 @@ def bulk(
     report = Report.restored(context.metadata.get(KEPT))
     walk = actions.Walk(selection, jobs, report.position)
     total = report.seen + walk.count()
-    context.set_progress(report.seen, total, report.told())
+    context.set_progress(report.seen, total, report.summary())
     while not walk.is_over:
         ids = walk.ids(SLICE)
         if not ids:  # nothing here, and more to look at
@@ -142,10 +142,10 @@ def bulk(
             report.add(done)
             report.position = walk.stored()
             context.metadata[KEPT] = report.stored()
-            _record(context, person, f"{named.label}: {report.told()}.", reason)
+            _record(context, person, f"{named.label}: {report.summary()}.", reason)
             # Raises if another attempt has the job, and takes this slice back.
             context.save_metadata()
-        context.set_progress(report.seen, total, report.told())
+        context.set_progress(report.seen, total, report.summary())
         context.sleep(0)  # raises if somebody has cancelled it
     return report.numbers
 

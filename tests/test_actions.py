@@ -445,7 +445,7 @@ def test_workers_are_told_of_jobs_to_run(settings, verb, monkeypatch):
     options = settings.TASKS["default"]["OPTIONS"] | {"DATABASE": "postgres"}
     settings.TASKS = {"default": settings.TASKS["default"] | {"OPTIONS": options}}
     storage = storage_for("postgres")
-    monkeypatch.setattr(storage._hinter, "sent_at", {})
+    monkeypatch.setattr(storage._notifier, "sent_at", {})
     listener = storage.listen("default")
     perform, start, _ = VERBS[verb]
     job = add("postgres", JobStatus(sorted(start)[-1]))
@@ -500,3 +500,18 @@ def test_rows_of_the_release_before_are_taken(alias):
             cursor.execute(f"INSERT INTO {row_._meta.db_table} ({columns}) VALUES ({marks})", values)
     assert Worker.objects.using(alias).get().running_jobs == 0
     assert Job.objects.using(alias).get().pinned_at is None
+
+
+@pytest.mark.django_db(transaction=True, databases=["default", "postgres"])
+def test_actions_are_for_projects_that_commit_themselves(alias, heard):
+    """Django has no hook for after the commit there."""
+    job = add(alias)
+    transaction.set_autocommit(False, using=alias)
+    try:
+        done = actions.cancel(job.id, using=alias)
+        transaction.commit(using=alias)
+    finally:
+        transaction.set_autocommit(True, using=alias)
+    assert done.done == {job.id}
+    assert Job.objects.using(alias).get(id=job.id).status == JobStatus.CANCELLED
+    assert [action for _, action, *_ in heard] == ["cancel"]

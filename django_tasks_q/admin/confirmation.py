@@ -70,10 +70,10 @@ def chosen(request: HttpRequest, verb: Verb) -> Chosen:
 
 def _found(request: HttpRequest, verb: Verb, filters: Filters) -> Chosen:
     jobs, selection = jobs_of(request), filters.selection(verb.states)
-    found = actions.gathered(selection, jobs, COUNTED, actions.BUDGET)
+    found = actions.collected(selection, jobs, COUNTED, actions.BUDGET)
     if found.more and len(found.ids) < CAP and not tasks.can_bulk(request):
         # It goes on step by step, and no step is empty while there is one more job.
-        found = actions.gathered(selection, jobs, CAP)
+        found = actions.collected(selection, jobs, CAP)
     return Chosen(_rows(jobs, found.ids[:CAP]), filters, len(found.ids), found.more)
 
 
@@ -209,7 +209,7 @@ def _perform(request: HttpRequest, verb: Verb, jobs: Chosen, form: forms.Form) -
                 access.refuse_outside(request, changed, database())
             names = [(id, f"{jobs.rows[id][1]} ({id})") for id in sorted(changed) if id in jobs.rows]
             flag = DELETION if verb.name == "delete" else CHANGE
-            audit.record(request, Job, names, actions.told(verb.label, values), flag)
+            audit.record(request, Job, names, actions.change_message(verb.label, values), flag)
     except (TypeError, ValueError) as error:
         form.add_error(None, str(error))
         return None
@@ -222,4 +222,4 @@ def _perform(request: HttpRequest, verb: Verb, jobs: Chosen, form: forms.Form) -
 
 def summary(label: Any, done: Any) -> str:
     """ "n done, m skipped because …", in the user's language."""
-    return f"{label}: {actions.Report.of(done).told()}."
+    return f"{label}: {actions.Report.of(done).summary()}."

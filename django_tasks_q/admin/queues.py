@@ -146,9 +146,9 @@ class QueueScreens(Screens):
     def _waiting(self, request: HttpRequest, backend: str, queue: str) -> Waiting:
         selection = actions.Selection(states=CLEARED, backend=backend, queue=queue)
         jobs, can_bulk = jobs_of(request), tasks.can_bulk(request)
-        found = actions.gathered(selection, jobs, COUNTED, actions.BUDGET)
+        found = actions.collected(selection, jobs, COUNTED, actions.BUDGET)
         if found.more and not can_bulk:
-            found = actions.gathered(selection, jobs, CAP)
+            found = actions.collected(selection, jobs, CAP)
         is_many = found.more or len(found.ids) > CAP
         return Waiting(selection, found.ids, found.more, is_many, is_many and can_bulk)
 

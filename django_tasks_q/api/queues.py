@@ -154,7 +154,7 @@ def record(
     flag: int = actions.CHANGE,
 ) -> None:
     """Keep who did something in the log that Django's admin keeps, within the transaction that does it."""
-    told = actions.told(_("%(verb)s (REST API)") % {"verb": label}, values)
+    told = actions.change_message(_("%(verb)s (REST API)") % {"verb": label}, values)
     actions.record(request.user, model, rows, told, flag)
 
 

@@ -345,7 +345,7 @@ class BulkAction(TasksView, GenericAPIView):
         if not (dry_run := values.pop("dry_run")) and background:
             return self.ask(request, selection_of(given), values)
         with self.reading():
-            found = actions.gathered(selection_of(given), jobs, CAP)
+            found = actions.collected(selection_of(given), jobs, CAP)
         done: Any = None
         if not dry_run and found.ids:
             done = acting(request, self.verb, names_of(found.ids), values)

@@ -114,7 +114,7 @@ def _ids(options: dict[str, Any]) -> tuple[list[UUID], bool]:
         raise CommandError("Name the jobs: ids, or filters such as --status failed --task NAME.")
     if options["limit"] < 1:
         raise CommandError(f"--limit must be at least 1, not {options['limit']}.")
-    return actions.gathered(_selection(options), Job.objects.using(database()), options["limit"])
+    return actions.collected(_selection(options), Job.objects.using(database()), options["limit"])
 
 
 def _selection(options: dict[str, Any]) -> actions.Selection:

@@ -8,7 +8,7 @@ from typing import Self
 
 from django.db import OperationalError
 
-from ..storage import Storage
+from .. import storage
 from ..validation import plain
 
 #: Seconds between two interruptions: what cleans up after the first may itself wait for an answer.
@@ -17,7 +17,7 @@ AGAIN = 1.0
 #: a call that hangs leaves time to renew the lease on another connection.
 LONGEST, SHORTEST, SHARE = 15.0, 2.0, 1 / 5
 
-_STORAGE = Storage.__module__.rpartition(".")[0]
+_STORAGE = storage.__name__
 
 
 class DatabaseTimeoutReached(OperationalError):
