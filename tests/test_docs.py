@@ -198,14 +198,18 @@ def test_examples_are_python_and_links_lead_somewhere(page):
 def test_every_promise_names_the_tests_that_prove_it():
     sources = [path.read_text() for path in (ROOT / "tests").rglob("test_*.py")]
     known = {name for source in sources for name in re.findall(r"^def (test_\w+)\(", source, re.M)}
-    proofs_of_all = section("explanation/guarantees.md", "## What proves it").partition("\n### ")[0]
-    table = list(rows(proofs_of_all))
+    guarantees = section("explanation/guarantees.md", "## What is guaranteed").split("\n### ")[1:]
+    assert len(guarantees) > 10
+    for guarantee in guarantees:
+        assert set(re.findall(r"`(test_\w+)`", guarantee.rpartition("Proved by")[2])), guarantee
+    table = list(rows(section("explanation/guarantees.md", "## Tests of the guarantees")))
     assert len(table) > 30
     for fault, promise, proofs in table:
         named = code(proofs)
         assert named, fault
         assert promise
         assert set(named) <= known, fault
+    assert set(re.findall(r"`(test_\w+)`", text("explanation/guarantees.md"))) <= known
 
 
 def test_every_flag_of_prune_tasks_is_there():
