@@ -25,6 +25,7 @@ from .project import ROOT
 pytestmark = pytest.mark.once  # files beside files
 
 NAME = f"django_tasks_q-{__version__}"
+WHEEL = f"{NAME}-py3-none-any.whl"
 
 #: Paths of the machine that a release was made on.
 LOCAL_PATH = re.compile(rb"(?:^|[^\w.>})/*-])/(?:home|root|Users|work|workspace|builds|mnt|opt)/", re.M)
@@ -45,15 +46,11 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return target
 
 
-def read_wheel(folder: Path) -> dict[str, bytes]:
-    with zipfile.ZipFile(folder / f"{NAME}-py3-none-any.whl") as archive:
-        return {name: archive.read(name) for name in archive.namelist()}
-
-
 @pytest.fixture(scope="module")
 def wheel(folder: Path) -> dict[str, bytes]:
     """The files in the wheel."""
-    return read_wheel(folder)
+    with zipfile.ZipFile(folder / WHEEL) as archive:
+        return {name: archive.read(name) for name in archive.namelist()}
 
 
 @pytest.fixture(scope="module")
@@ -106,9 +103,11 @@ def test_scripts_of_the_sdist_can_be_run(unpacked):
         assert os.access(unpacked / script, os.X_OK), script
 
 
-def test_the_sdist_makes_the_same_wheel(unpacked, wheel, tmp_path):
-    build(unpacked, tmp_path, "-t", "wheel")
-    assert read_wheel(tmp_path) == wheel
+def test_the_sdist_makes_the_same_files(unpacked, folder, tmp_path):
+    """Byte by byte, wherever and whenever: so anyone can check what was published."""
+    build(unpacked, tmp_path)
+    for name in (WHEEL, f"{NAME}.tar.gz"):
+        assert (tmp_path / name).read_bytes() == (folder / name).read_bytes(), name
 
 
 def test_no_file_names_a_path_of_the_machine_that_made_it(unpacked, wheel):
