@@ -28,7 +28,7 @@ NAME = f"django_tasks_q-{__version__}"
 WHEEL = f"{NAME}-py3-none-any.whl"
 
 #: Paths of the machine that a release was made on.
-LOCAL_PATH = re.compile(rb"(?:^|[^\w.>})/*-])/(?:home|root|Users|work|workspace|builds|mnt|opt)/", re.M)
+LOCAL_PATH = re.compile(rb"(?:^|[^\w.>})/*-])/(?:home|root|Users|work|workspace|builds)/", re.M)
 
 
 def build(source: Path, target: Path, *arguments: str) -> None:
