@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 #: Names of the package's own tasks begin so. They act in somebody's name, whose rights others may not have.
-INTERNAL = f"{__package__}.tasks."
+INTERNAL = "django_tasks_q.tasks."
 
 
 def is_internal(name: str) -> bool:
