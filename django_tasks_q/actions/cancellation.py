@@ -9,7 +9,7 @@ from uuid import UUID
 from django.db import transaction
 
 from ..access import database
-from ..execution.task_signals import Announcer
+from ..execution.task_signals import TaskSignals
 from ..lifecycle.states import STARTABLE
 from ..models import Job
 from ..storage import storage_for
@@ -79,5 +79,5 @@ def announce(alias: str, ended: dict[UUID, str]) -> None:
     """Receivers of ``task_finished`` hear of every job that has ended; these are given by their backends."""
     for id, name in sorted(ended.items()):
         if (backend := backend_of(name)) is not None:
-            finished = Announcer(backend, "", alias).finished_elsewhere
+            finished = TaskSignals(backend, "", alias).finished_by_id
             transaction.on_commit(partial(finished, str(id)), using=alias, robust=True)

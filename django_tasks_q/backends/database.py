@@ -207,7 +207,7 @@ class DatabaseBackend(compat.BaseTaskBackend):
     def store(self, database: str, send: NewJobs, results: Sequence[TaskResult[..., Any]]) -> None:
         """Store jobs in the caller's transaction, and tell who is to know of them."""
         self.store_quietly(database, send)
-        if compat.is_heard(compat.task_enqueued):
+        if compat.is_observed(compat.task_enqueued):
             for result in results:
                 compat.task_enqueued.send_robust(type(self), task_result=result)
 
