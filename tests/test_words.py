@@ -114,7 +114,7 @@ PHRASES_LEFT: dict[str, int] = {
     "dependencies": 8,
     "docs": 3,
     "docs/adr": 24,
-    "docs/explanation": 35,
+    "docs/explanation": 14,
     "docs/how-to": 32,
     "docs/reference": 100,
     "exceptions.py": 2,
