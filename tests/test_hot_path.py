@@ -68,7 +68,7 @@ def claimed():
 def nobody_listens(caplog):
     # Where Django logs each job, as it does from 6.0 on unless told otherwise, that costs more than the rest.
     caplog.set_level("WARNING", logger=compat._signals.logger.name)
-    assert not any(map(compat.is_heard, (compat.task_enqueued, compat.task_started, compat.task_finished)))
+    assert not any(map(compat.is_observed, (compat.task_enqueued, compat.task_started, compat.task_finished)))
 
 
 def test_a_child_runs_a_job(monkeypatch):

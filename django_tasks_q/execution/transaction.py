@@ -61,7 +61,7 @@ def completed_in_transaction(storage: Storage, attempt: Attempt, call: Callable[
     except _Undone:
         return _repeated(storage, attempt, state.outcome)
     except BaseException as error:
-        if attempt.runner.ends_with(error):
+        if attempt.environment.ends_with(error):
             raise
         return _broken(storage, attempt, state, error)
     failpoint("finish.committed")

@@ -63,16 +63,16 @@ class Firings:
         """
         rows = [row for row, _ in self.declared.values()]
         done = self.storage.declare(self.backend.alias, rows, first_tick, worker_id)
-        self._tell(done)
+        self._report(done)
         return bool(done.changes)
 
     def declare_one(self, name: str) -> None:
         """Have a row for one schedule of the code of this process, before any worker has seen to it."""
         if name in self.declared:
             row, _task = self.declared[name]
-            self._tell(self.storage.declare(self.backend.alias, [row], first_tick, may_retire=False))
+            self._report(self.storage.declare(self.backend.alias, [row], first_tick, may_retire=False))
 
-    def _tell(self, declared: Declared) -> None:
+    def _report(self, declared: Declared) -> None:
         for name in declared.clashes:
             self._say_once(
                 logging.ERROR,
@@ -87,11 +87,11 @@ class Firings:
                 )
                 continue
             # Arguments may be nobody's business.
-            told = [
+            shown = [
                 column if column == "arguments" else f"{column} {old!r} → {new!r}"
                 for column, (old, new) in columns.items()
             ]
-            logger.info("Schedule %r is %s in the code. %s", name, kind, ", ".join(told))
+            logger.info("Schedule %r is %s in the code. %s", name, kind, ", ".join(shown))
 
     def _say_once(self, level: int, name: str, text: str, *values: Any) -> None:
         if (name, text % (name, *values)) not in self._said:

@@ -28,7 +28,7 @@ class Child:
         self.pid = os.getpid()
         self.channel = Channel(pipes.sock, blocking=True)
         self.runner = runner
-        runner.note = self.note
+        runner.environment.send_update = self.note
         self.streams = Streams()
         #: Outcomes to tell receivers of, whose guarded write has not been confirmed yet.
         self.unconfirmed: dict[str, tuple[ClaimedJob, Outcome]] = {}
@@ -77,4 +77,4 @@ class Child:
             if known is not None and known[1].status == status:
                 yield lambda known=known: self.runner.finished(*known)  # type: ignore[misc]
             else:
-                yield lambda job_id=job_id: self.runner.finished_elsewhere(job_id)  # type: ignore[misc]
+                yield lambda job_id=job_id: self.runner.finished_by_id(job_id)  # type: ignore[misc]

@@ -104,7 +104,7 @@ class LoopChild(Child):
     async def _tell(self) -> None:
         while True:
             for announce in self.announcements(await self.ended.get()):
-                await self.runner.atell(self.threads, announce)
+                await self.runner.acall_receivers(self.threads, announce)
             self.send(protocol.SENT)
 
     async def _rest(self) -> None:

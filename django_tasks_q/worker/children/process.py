@@ -62,7 +62,7 @@ class ProcessChild(Child):
                 self.queue.extend(self.handed(body))
             elif kind == protocol.ENDED:
                 for announce in self.announcements(body):
-                    self.runner.tell(self.hooks, announce)
+                    self.runner.call_receivers(self.hooks, announce)
                 self.send(protocol.SENT)
 
     def _next(self) -> None:

@@ -104,7 +104,7 @@ class ThreadChild(Child):
             hooks = ReceiverThreadControl(HOOK_LIMIT)
             self.hooks.add(hooks)
             try:
-                self.runner.tell(hooks, announce)
+                self.runner.call_receivers(hooks, announce)
             finally:
                 self.hooks.discard(hooks)
             self._note(hooks)

@@ -8,7 +8,7 @@ from django.db import connections, transaction
 
 from django_tasks_q import compat, task
 from django_tasks_q.exceptions import WouldNeverReturn
-from django_tasks_q.results import waiting
+from django_tasks_q.results import waiter
 from django_tasks_q.testing import run_jobs
 
 from .tasksapp import tasks
@@ -84,7 +84,7 @@ def waits_within():
 
 
 def test_a_task_that_waits_for_a_job_is_warned_of_once(storage_alias, caplog, monkeypatch):
-    monkeypatch.setattr(waiting, "_warned", set())
+    monkeypatch.setattr(waiter, "_warned", set())
     with caplog.at_level(logging.WARNING, "django_tasks_q.results"):
         results = [waits.enqueue("") for _ in range(2)]
         run_jobs()

@@ -109,21 +109,21 @@ SIGNALS = (compat.task_started, compat.task_finished)
 
 def test_no_signal_of_a_job_is_put_together_for_records_that_nobody_gets(default_logging, settings):
     default_logging()
-    assert not any(map(compat.is_heard, SIGNALS))
+    assert not any(map(compat.is_observed, SIGNALS))
     settings.DEBUG = True
-    assert all(map(compat.is_heard, SIGNALS))
+    assert all(map(compat.is_observed, SIGNALS))
 
 
 def test_handlers_that_come_later_hear_of_jobs(default_logging):
     found = default_logging()
-    assert not compat.is_heard(compat.task_started)
+    assert not compat.is_observed(compat.task_started)
     with TestCase().assertLogs(found, "INFO") as logs:
-        assert compat.is_heard(compat.task_started)
+        assert compat.is_observed(compat.task_started)
         found.info("x")
     assert len(logs.records) == 1
-    assert not compat.is_heard(compat.task_started)
+    assert not compat.is_observed(compat.task_started)
     found.addHandler(Kept(logging.INFO))
-    assert compat.is_heard(compat.task_started)
+    assert compat.is_observed(compat.task_started)
 
 
 @pytest.mark.django_db
