@@ -11,10 +11,10 @@ from django.db import connections
 from django.db.migrations.recorder import MigrationRecorder
 from django.utils import timezone
 
+from django_tasks_q.maintenance.loop import Maintenance
 from django_tasks_q.maintenance.unknown_tasks import report_unknown
 from django_tasks_q.models import Attempt, Job
 from django_tasks_q.storage import Claim, storage_for
-from django_tasks_q.worker.maintenance import Maintenance
 
 from .conftest import on_one_database
 from .project import wait_for

@@ -131,7 +131,7 @@ def test_an_attempt_that_begins_as_the_last_one_ends_is_the_workers_own(project,
     """Nobody gives it back as one that the worker was never told of, however often it looks."""
     project.env |= {
         "EXTRA_APPS": '["tests.hardship"]',
-        "HARDSHIP": '{"constants": {"django_tasks_q.worker.maintenance.STRAYS": 0.0}, "executor": "process"}',
+        "HARDSHIP": '{"intervals": {"orphans": 0.0}, "executor": "process"}',
     }
     go = tmp_path / "go"
     marks = [tmp_path / f"mark{number}" for number in range(2)]

@@ -17,6 +17,7 @@ from django.db import Error, connections
 from ..backends import DatabaseBackend
 from ..definition.registry import registry
 from ..maintenance.expire import expire
+from ..maintenance.loop import Maintenance
 from ..maintenance.orphans import release_orphans
 from ..storage import Notifications, before_fork, storage_for
 from ..validation import plain
@@ -33,7 +34,6 @@ from .database_timeout import DatabaseTimeout
 from .executor_groups import groups_of
 from .fetcher import Fetcher
 from .lease import Lease
-from .maintenance import Maintenance
 from .outage import Outage
 from .subscribers.console import Report
 from .subscribers.metrics import Metrics
@@ -210,14 +210,14 @@ class Supervisor:
             self.fetcher.holdings,
             idle=self.pool.has_room
             and not (self.fetcher.seconds_to_next or notifications.jobs or self.pool.held),
-            pause=1.0 if self.pool.held else self.wakeup.longest_pause,
+            poll_interval=1.0 if self.pool.held else self.wakeup.longest_pause,
         )
         self.pool.finished_signals.ended(found.ended)
         self.metrics.found(found.expired, found.rescued)
         self.metrics.write()
         self.wakeup.listen()
         self._cancel(notifications.cancels)
-        notified = notifications.jobs or found.ready
+        notified = notifications.jobs or found.ready > 0
         if notified or self.waiters.are_waited_for or not self.batching.left:
             self.completer.send(notified)
         if self.completer.may_have_expired:
@@ -272,7 +272,7 @@ class Supervisor:
         self.outage.met(error, busy=busy and self.lease.may_claim)
         if not busy:
             self.storage.disconnect()
-            self.maintenance.find_orphans()
+            self.maintenance.run_soon("orphans")  # a reply to a claim may have been lost
 
     def _lose_lease(self) -> None:
         """Others may run these jobs by now: kill the children, write nothing more, and be a new worker."""

@@ -13,9 +13,9 @@ class Faults(AppConfig):
 def equip() -> None:
     """Do to this process what its environment says."""
     from django_tasks_q import failpoints
-    from django_tasks_q.worker import maintenance
     from django_tasks_q.worker.children import process_parent
 
+    from ..hardship.intervals import set_intervals
     from .mutations import remove
     from .points import Points
 
@@ -25,4 +25,5 @@ def equip() -> None:
     if text := os.environ.pop("WITHOUT", ""):
         remove(*text.split(","))
     process_parent.START_TIMEOUT = float(os.environ.get("START_TIMEOUT", process_parent.START_TIMEOUT))
-    maintenance.PRUNE = float(os.environ.get("PRUNE_EVERY", maintenance.PRUNE))
+    if seconds := os.environ.get("PRUNE_EVERY"):
+        set_intervals({"prune": float(seconds)})
