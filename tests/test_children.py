@@ -316,7 +316,7 @@ def test_children_that_cannot_start_end_a_batch_and_cost_no_job(project, task):
         project,
         **{
             "django_tasks_q.worker.children.parent_side.BOOT_TIMEOUT": 0.2,
-            "django_tasks_q.worker.children.starts.PAUSE": 0.01,
+            "django_tasks_q.worker.starts.PAUSE": 0.01,
         },
     )
     result, other = getattr(tasks, task).enqueue(), tasks.noop.enqueue()

@@ -139,7 +139,7 @@ def test_a_name_that_people_have_taken_is_left_to_them(storage, caplog):
     )
     found = declare(storage, cron="0 2 * * *")
     assert (found.origin, found.expression) == ("database", "0 1 * * *")
-    assert "somebody has made another one of that name" in caplog.text
+    assert "the table has another schedule of that name" in caplog.text
 
 
 @pytest.mark.parametrize(
@@ -692,4 +692,4 @@ def test_a_clash_is_told_once(storage, caplog):
     )
     look = worker_of(storage, "tick")
     look()
-    assert caplog.text.count("somebody has made another one of that name") == 1
+    assert caplog.text.count("the table has another schedule of that name") == 1

@@ -43,7 +43,7 @@ class Maintenance:
         """Run the entries that are due, and return what they did.
 
         ``held`` are the attempts that the worker holds, each by job and fence. Scheduled jobs that are due
-        are looked for every ``poll_interval`` seconds at least, and at once if the worker is ``idle``.
+        are queried every ``poll_interval`` seconds at least, and at once if the worker is ``idle``.
         Raises a database Error; the entries before the one that failed are reported by the next call.
         """
         if worker_id != self._worker_id:

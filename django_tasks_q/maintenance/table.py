@@ -11,7 +11,7 @@ from typing import NamedTuple
 from uuid import UUID
 
 from ..conf import Options
-from ..lifecycle.states import FINAL, JobStatus
+from ..lifecycle.states import JobStatus
 from ..scheduling.fire import Firings
 from ..storage import Storage
 from .expire import BATCH as EXPIRED_AT_ONCE
@@ -75,12 +75,6 @@ class MaintenanceReport(NamedTuple):
             {**self.rescued, **other.rescued},
             {**self.released, **other.released},
         )
-
-    @property
-    def ended(self) -> list[UUID]:
-        """The jobs that reached a final state."""
-        states = (*self.rescued.items(), *self.released.items())
-        return [*self.expired, *(id for id, status in states if status in FINAL)]
 
 
 class Entry(NamedTuple):
