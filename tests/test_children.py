@@ -11,10 +11,10 @@ from django.db import connections
 from django.db.migrations.recorder import MigrationRecorder
 from django.utils import timezone
 
+from django_tasks_q.maintenance.loop import Maintenance
 from django_tasks_q.maintenance.unknown_tasks import report_unknown
 from django_tasks_q.models import Attempt, Job
 from django_tasks_q.storage import Claim, storage_for
-from django_tasks_q.worker.maintenance import Maintenance
 
 from .conftest import on_one_database
 from .project import wait_for
@@ -316,7 +316,7 @@ def test_children_that_cannot_start_end_a_batch_and_cost_no_job(project, task):
         project,
         **{
             "django_tasks_q.worker.children.parent_side.BOOT_TIMEOUT": 0.2,
-            "django_tasks_q.worker.children.starts.PAUSE": 0.01,
+            "django_tasks_q.worker.starts.PAUSE": 0.01,
         },
     )
     result, other = getattr(tasks, task).enqueue(), tasks.noop.enqueue()

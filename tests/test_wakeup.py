@@ -239,42 +239,42 @@ def test_a_bell_that_breaks_costs_nothing_but_time(listener, monkeypatch):
         wait.sleep(0.01)
 
 
-def test_doorbells_ring_for_what_has_ended_here_or_is_not_here():
+def test_waiters_are_notified_of_what_has_ended_here_or_is_not_here():
     notified = []
 
     class Storage:
         def notify_ended(self, backend, ids):
             notified.append(set(ids))
 
-    bells = WaiterNotifications(Storage(), "default")
+    notifications = WaiterNotifications(Storage(), "default")
     mine, others, unknown = uuid.uuid4(), uuid.uuid4(), uuid.uuid4()
-    bells.ended({mine: JobStatus.SUCCESSFUL})
-    bells.ring()
+    notifications.written({mine: JobStatus.SUCCESSFUL})
+    notifications.notify()
     assert notified == []  # nobody waits
-    bells.remember([mine, others, unknown], {mine, others})
-    bells.ring()
+    notifications.remember([mine, others, unknown], {mine, others})
+    notifications.notify()
     assert notified == [{unknown}]  # who waits for it had better look
-    bells.ended({mine: JobStatus.SUCCESSFUL, others: JobStatus.SCHEDULED})
-    bells.ring()
-    bells.ring()
+    notifications.written({mine: JobStatus.SUCCESSFUL, others: JobStatus.SCHEDULED})
+    notifications.notify()
+    notifications.notify()
     assert notified == [{unknown}, {mine}]
-    bells.ended({others: JobStatus.FAILED})
-    bells.ring()
+    notifications.written({others: JobStatus.FAILED})
+    notifications.notify()
     assert notified[-1] == {others}
 
 
-def test_doorbells_forget_and_are_bounded(monkeypatch):
+def test_waiters_are_forgotten_and_bounded(monkeypatch):
     monkeypatch.setattr(waiters, "REMEMBERED", -1.0)
-    bells = WaiterNotifications(None, "default")
+    notifications = WaiterNotifications(None, "default")
     old, new = uuid.uuid4(), uuid.uuid4()
-    bells.remember([old], {old})
+    notifications.remember([old], {old})
     monkeypatch.setattr(waiters, "REMEMBERED", 60.0)
-    monkeypatch.setattr(waiters, "MOST", 2)
+    monkeypatch.setattr(waiters, "MAX_WAITED", 2)
     for _ in range(2):
-        bells.remember([new], {new})
-        bells.remember([uuid.uuid4()], {new})
-    assert old not in bells._waited
-    assert len(bells._waited) == 2
+        notifications.remember([new], {new})
+        notifications.remember([uuid.uuid4()], {new})
+    assert old not in notifications._waited
+    assert len(notifications._waited) == 2
 
 
 def test_the_end_of_a_job_is_told_at_once_to_who_waits(project, tmp_path, monkeypatch):

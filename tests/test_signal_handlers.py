@@ -14,11 +14,11 @@ from django.db import connections, transaction
 from django_tasks_q.forks import flush_streams
 from django_tasks_q.models import Job
 from django_tasks_q.worker.streams import dump_stack_on_quit
-from django_tasks_q.worker.subscribers.console import Report
+from django_tasks_q.worker.subscribers.console import Console
 
 from .conftest import on_one_database
 from .tasksapp import tasks
-from .test_breakage import hardship
+from .test_starts import hardship
 from .test_worker import job
 
 USED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGALRM, signal.SIGCHLD, signal.SIGUSR1)
@@ -122,7 +122,7 @@ def test_streams_that_are_gone_are_no_reason_to_stop(monkeypatch, is_closed):
     flush_streams()
     dump_stack_on_quit()
     faulthandler.unregister(signal.SIGQUIT)
-    report = Report(lambda text: stream.write(text), 1)
+    report = Console(lambda text: stream.write(text), 1)
     report.line("into nothing")
 
 

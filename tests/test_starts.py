@@ -17,7 +17,7 @@ from .conftest import on_one_database
 from .tasksapp import tasks
 from .test_worker import finished, job, outcomes
 
-STARTS = "django_tasks_q.worker.children.starts"
+STARTS = "django_tasks_q.worker.starts"
 
 
 def hardship(project, *apps, **wanted):

@@ -1,4 +1,4 @@
-"""The duties that workers share, by many at once, and while the sessions are lost that they are done by."""
+"""The maintenance that workers share, by many at once, and while the database ends their sessions."""
 
 import json
 import random
@@ -149,8 +149,8 @@ def fatal(project):
 
 def test_a_session_that_the_server_ends_in_the_middle_of_a_write_costs_nothing(project, fatal):
     project.env["EXTRA_APPS"] = '["tests.faults", "tests.hardship"]'
-    every = {f"django_tasks_q.worker.maintenance.{name}": 0.3 for name in ("EXPIRE", "RESCUE")}
-    project.env |= {"PRUNE_EVERY": "0.3", "HARDSHIP": json.dumps({"constants": every})}
+    intervals = dict.fromkeys(("expire", "rescue", "prune"), 0.3)
+    project.env["HARDSHIP"] = json.dumps({"intervals": intervals})
     project.env["TASKS_OPTIONS"] = json.dumps({"LEASE": 6})
     with audited("postgres"):
         for _ in range(20):

@@ -1,4 +1,4 @@
-"""When a busy worker lets endings gather, and that it does."""
+"""When a busy worker collects endings to write them in a batch, and that it does."""
 
 import uuid
 from types import SimpleNamespace
@@ -29,28 +29,28 @@ def clock(monkeypatch):
     return clock
 
 
-def test_a_spell_lasts_for_half_of_what_children_have_to_do_and_never_long(clock):
-    spell = Batching()
-    assert spell.left == 0
-    spell.begin(LONGEST)
-    assert spell.left == pytest.approx(LONGEST / 2)
-    spell.end()
-    spell.begin(60)
-    assert spell.left == pytest.approx(LONGEST)
+def test_a_pause_lasts_for_half_of_what_children_have_to_do_and_never_long(clock):
+    pause = Batching()
+    assert pause.left == 0
+    pause.begin(LONGEST)
+    assert pause.left == pytest.approx(LONGEST / 2)
+    pause.end()
+    pause.begin(60)
+    assert pause.left == pytest.approx(LONGEST)
 
 
-def test_a_spell_is_not_prolonged(clock):
-    spell = Batching()
-    spell.begin(60)
+def test_a_pause_is_not_prolonged(clock):
+    pause = Batching()
+    pause.begin(60)
     clock.now += LONGEST / 2
-    spell.begin(60)
-    assert spell.left == pytest.approx(LONGEST / 2)
+    pause.begin(60)
+    assert pause.left == pytest.approx(LONGEST / 2)
     clock.now += LONGEST
-    assert spell.left == 0
+    assert pause.left == 0
 
 
 def hand_out(pool, count):  # noqa: F811
-    pool.groups[0].usual = 0.001
+    pool.groups[0].usual_duration = 0.001
     pool.groups[0].backlog.extend(claimed() for _ in range(count))
     return fed(pool)
 
@@ -62,33 +62,33 @@ def waited_for(pool):  # noqa: F811
 
 def test_children_are_left_alone_for_as_long_as_the_first_of_them_has_jobs(pool, children):  # noqa: F811
     assert hand_out(pool, 9) == 9
-    assert pool.in_hand == pytest.approx(0.003)  # four and five, of which one runs
+    assert pool.seconds_of_work == pytest.approx(0.003)  # four and five, of which one runs
     assert waited_for(pool) == []
 
 
 def test_one_that_has_nothing_is_not_kept_waiting(pool, children):  # noqa: F811
-    assert pool.in_hand == 0
+    assert pool.seconds_of_work == 0
     pool.children[2].ready = False
     hand_out(pool, 5)
-    assert pool.in_hand > 0  # it cannot take anything yet
+    assert pool.seconds_of_work > 0  # it cannot take anything yet
     assert waited_for(pool) == [2]
     pool.children[2].ready = True
-    assert pool.in_hand == 0
+    assert pool.seconds_of_work == 0
 
 
 def test_one_with_a_job_and_none_behind_it_is_listened_to(pool, children):  # noqa: F811
     hand_out(pool, 2)
-    assert pool.in_hand == 0
+    assert pool.seconds_of_work == 0
     pool.children[2].is_retiring = True
     hand_out(pool, 4)
-    assert pool.in_hand > 0
+    assert pool.seconds_of_work > 0
     assert waited_for(pool) == [2]
 
 
 def test_large_answers_are_read_before_they_fill_the_pipe(pool, children):  # noqa: F811
     hand_out(pool, 10)
     pool.groups[0].learn(0.001, 300_000)
-    assert pool.in_hand < 0.0005
+    assert pool.seconds_of_work < 0.0005
 
 
 def test_a_busy_worker_writes_several_endings_at_once(project):
@@ -102,21 +102,21 @@ def test_a_busy_worker_writes_several_endings_at_once(project):
     assert len(set(ended)) < 120
 
 
-def test_somebody_who_waits_for_an_ending_is_known_until_it_is_told():
-    rung = []
-    storage = SimpleNamespace(notify_ended=lambda backend, ids: rung.append(set(ids)))
-    bells, id = WaiterNotifications(storage, "default"), uuid.uuid4()
-    assert not bells.are_waited_for
-    bells.remember([id], {id})
-    assert bells.are_waited_for
-    bells.ended({id: JobStatus.SUCCESSFUL})
-    bells.ring()
-    assert rung == [{id}]
-    assert not bells.are_waited_for
+def test_a_waiter_is_remembered_until_it_is_notified():
+    notified = []
+    storage = SimpleNamespace(notify_ended=lambda backend, ids: notified.append(set(ids)))
+    waiters, id = WaiterNotifications(storage, "default"), uuid.uuid4()
+    assert not waiters.are_waited_for
+    waiters.remember([id], {id})
+    assert waiters.are_waited_for
+    waiters.written({id: JobStatus.SUCCESSFUL})
+    waiters.notify()
+    assert notified == [{id}]
+    assert not waiters.are_waited_for
 
 
 @pytest.mark.parametrize(
-    ("stops", "waited", "limits", "in_hand", "may"),
+    ("stops", "waited", "limits", "work", "may"),
     [
         (0, False, [], 0.01, True),
         (1, False, [], 0.01, False),
@@ -125,11 +125,11 @@ def test_somebody_who_waits_for_an_ending_is_known_until_it_is_told():
         (0, False, [], 0.0, False),
     ],
 )
-def test_nothing_gathers_where_somebody_is_in_want_of_it(stops, waited, limits, in_hand, may):
-    parent = SimpleNamespace(
+def test_nothing_is_collected_where_it_is_needed_at_once(stops, waited, limits, work, may):
+    supervisor = SimpleNamespace(
         signals=SimpleNamespace(stops=stops),
         waiters=SimpleNamespace(are_waited_for=waited),
         fetcher=SimpleNamespace(limits=limits),
-        pool=SimpleNamespace(in_hand=in_hand),
+        pool=SimpleNamespace(seconds_of_work=work),
     )
-    assert Supervisor._may_gather(parent) is may
+    assert Supervisor._may_batch(supervisor) is may

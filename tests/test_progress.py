@@ -175,7 +175,7 @@ def test_a_pruned_job_takes_its_notes_along(storage):
     assert not Progress.objects.using(storage.alias).exists()
 
 
-# The worker's pad
+# The worker's buffer
 
 
 class Refusing:
@@ -196,35 +196,36 @@ def note(number):
     return LogNote(uuid.UUID(int=number), 1, 20, "a", "b", 0.0)
 
 
-def test_notes_that_are_refused_keep_nobody_up(caplog, monkeypatch):
+def test_updates_that_are_refused_stop_no_others(caplog, monkeypatch):
     from django.db import IntegrityError, OperationalError
 
     monkeypatch.setattr(progress_module, "PAUSE", 60)  # longer than this test takes on the busiest machine
-    pad = ProgressBuffer()
-    for number in range(progress_module.BATCH + 1):
-        pad.append(note(number))
-    assert 0 < pad.seconds_to_next <= progress_module.PAUSE
     storage = Refusing(IntegrityError("gone"))
-    pad.write(storage, now=False)
+    buffer = ProgressBuffer(storage)
+    for number in range(progress_module.BATCH + 1):
+        buffer.append(note(number))
+    assert 0 < buffer.seconds_to_next <= progress_module.PAUSE
+    buffer.write(now=False)
     assert storage.batches == []  # there may be more to write with them
-    pad.write(storage, now=True)
+    buffer.write(now=True)
     assert storage.batches == [progress_module.BATCH, 1]
-    assert pad.seconds_to_next == float("inf")
+    assert buffer.seconds_to_next == float("inf")
     assert "refused" in caplog.text
 
-    pad.append(note(1))
     storage = Refusing(OperationalError("away"))
+    buffer = ProgressBuffer(storage)
+    buffer.append(note(1))
     storage.refuses = lambda error: False
     with pytest.raises(OperationalError):
-        pad.write(storage, now=True)
-    assert pad.seconds_to_next < float("inf")  # it is kept
-    pad.forget()
-    assert pad.seconds_to_next == float("inf")
+        buffer.write(now=True)
+    assert buffer.seconds_to_next < float("inf")  # it is kept
+    buffer.forget()
+    assert buffer.seconds_to_next == float("inf")
 
 
-def test_the_pad_is_bounded():
-    pad = ProgressBuffer()
-    for number in range(progress_module.MOST + 5):
-        pad.append(note(number))
-    assert len(pad._notes) == progress_module.MOST
-    assert pad._notes[0].job_id.int == 5
+def test_the_buffer_is_bounded():
+    buffer = ProgressBuffer(None)
+    for number in range(progress_module.MAX_UPDATES + 5):
+        buffer.append(note(number))
+    assert len(buffer._updates) == progress_module.MAX_UPDATES
+    assert buffer._updates[0].job_id.int == 5

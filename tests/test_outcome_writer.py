@@ -10,7 +10,7 @@ from django_tasks_q.lifecycle.outcome import AttemptOutcome, Failure, Outcome
 from django_tasks_q.lifecycle.states import JobStatus
 from django_tasks_q.models import Attempt, Job
 from django_tasks_q.storage import Claim, storage_for
-from django_tasks_q.worker.outcome_writer import record
+from django_tasks_q.worker.outcome_writer import write_outcomes
 
 from .tasksapp import tasks
 
@@ -29,7 +29,7 @@ def test_one_bad_outcome_spoils_no_other(claimed):
     outcomes = [
         Outcome.successful(job.id, job.fence, result, 0.1) for job, result in zip(jobs, results, strict=True)
     ]
-    written, won = record(storage, outcomes)
+    written, won = write_outcomes(storage, outcomes)
     assert set(won) == {job.id for job in jobs}
     rows = [Job.objects.using(storage.alias).get(id=job.id) for job in jobs]
     assert [row.status for row in (rows[0], rows[2])] == ["SUCCESSFUL", "SUCCESSFUL"]
@@ -47,10 +47,10 @@ def test_an_ending_that_was_written_before_counts_as_written(claimed):
         Outcome.successful(done.id, done.fence, "1", 0.1),
         Outcome.failed(failed.id, failed.fence, failure, None, 0.1),
     ]
-    record(storage, outcomes)  # and its answer is lost
+    write_outcomes(storage, outcomes)  # and its answer is lost
     zombie = Outcome.successful(lost.id, lost.fence, "1", 0.1)
     storage.finish([Outcome.crashed(lost.id, lost.fence, WorkerLost("silent"), again=True, poison=True)])
-    _, won = record(storage, [*outcomes, zombie])
+    _, won = write_outcomes(storage, [*outcomes, zombie])
     assert set(won) == {done.id, failed.id}
     row = Job.objects.using(storage.alias).get(id=lost.id)
     assert (row.status, row.error_code) == ("FAILED", "POISON")
@@ -64,7 +64,7 @@ def test_a_database_that_does_not_answer_is_the_callers_to_wait_for(claimed, mon
 
     monkeypatch.setattr(storage, "finish", gone)
     with pytest.raises(OperationalError):
-        record(storage, [Outcome.successful(jobs[0].id, 1, "1", 0.1)])
+        write_outcomes(storage, [Outcome.successful(jobs[0].id, 1, "1", 0.1)])
 
 
 def test_a_success_that_its_attempt_has_written_outweighs_what_became_of_its_process(claimed):
@@ -74,7 +74,7 @@ def test_a_success_that_its_attempt_has_written_outweighs_what_became_of_its_pro
     killed, stopped, late = jobs
     error = AttemptCrashed("gone")
     failure = Failure("TASK_TIMEOUT", "a.B", "late", "")
-    told, written = record(
+    told, written = write_outcomes(
         storage,
         [
             Outcome.crashed(killed.id, killed.fence, error, again=True, poison=False),

@@ -1,4 +1,4 @@
-"""What the worker's parent holds, from the claim to the ending that is written, on every database."""
+"""The jobs that a supervisor holds, from the claim to the ending that is written, on every database."""
 
 import socket
 import uuid
@@ -6,6 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from django_tasks_q.events import EndingsWritten, Events, JobsClaimed
 from django_tasks_q.lifecycle.outcome import Outcome
 from django_tasks_q.lifecycle.states import JobStatus
 from django_tasks_q.maintenance.orphans import release_orphans
@@ -16,9 +17,9 @@ from django_tasks_q.worker.children.protocol import Channel
 from django_tasks_q.worker.completer import Completer
 from django_tasks_q.worker.config import WorkerConfig
 from django_tasks_q.worker.fetcher import Fetcher
-from django_tasks_q.worker.subscribers.console import Report
+from django_tasks_q.worker.held_jobs import HeldJobs
+from django_tasks_q.worker.subscribers.console import Console
 from django_tasks_q.worker.subscribers.metrics import Metrics
-from django_tasks_q.worker.subscribers.waiters import WaiterNotifications
 
 from .conftest import on_one_database
 from .tasksapp import tasks
@@ -28,36 +29,45 @@ from .test_worker import finished, job, outcomes
 
 
 class Desk:
-    """A parent's books, and no children: the tests say what these would."""
+    """A supervisor's bookkeeping, without children: the tests say what these would."""
 
     def __init__(self, storage):
         ours, theirs = socket.socketpair()
         self.sockets = (ours, theirs)
         self.storage = storage
+        self.events = Events()
         self.pool = Pool(
-            SimpleNamespace(channel=Channel(ours, blocking=False)), {"a": group_of("process")}, {}
+            SimpleNamespace(channel=Channel(ours, blocking=False)),
+            {"a": group_of("process")},
+            {},
+            self.events,
         )
+        self.held_jobs = HeldJobs()
         self.lease = SimpleNamespace(id=uuid.uuid4(), may_claim=True)
         wakeup = SimpleNamespace(pause=lambda idle, notified: 0.0)
         self.metrics = Metrics(storage, "default")
         config = WorkerConfig(backend="default", database=storage.alias, name="w")
         control = SimpleNamespace(current=ControlState())
-        self.fetcher = Fetcher(storage, config, self.lease, self.pool, wakeup, control, self.metrics)
-        self.report = Report(lambda line: None, 0)
-        self.completer = Completer(
-            storage, self.fetcher, self.pool, WaiterNotifications(storage, "default"), self.report
+        self.fetcher = Fetcher(
+            storage, config, self.lease, self.pool, self.held_jobs, wakeup, control, self.events
         )
+        self.console = Console(lambda line: None, 0)
+        self.completer = Completer(storage, self.fetcher, self.pool, self.held_jobs, self.events)
+        on = self.events.subscribe
+        on(JobsClaimed, lambda event: self.metrics.claimed(event.jobs))
+        on(EndingsWritten, lambda event: self.metrics.written(event.endings, event.written))
+        on(EndingsWritten, lambda event: self.console.written(event.endings, event.written))
 
     def claimed(self):
-        """What was claimed and is now in hand."""
+        """The jobs that were claimed and wait for children."""
         (group,) = self.pool.groups
         jobs = list(group.backlog)
         group.backlog.clear()
         return jobs
 
     def end(self, *endings):
-        """Children say how jobs have ended; the database is told, and asked for more."""
-        self.completer.unwritten += endings
+        """Children report how jobs have ended; it is written, and more is claimed."""
+        self.completer.add(endings)
         self.completer.send(notified=True)
         self.completer.collect()
 
@@ -76,15 +86,15 @@ def again(job):
 
 def test_a_job_that_is_claimed_by_the_exchange_that_writes_its_end_is_held(desk):
     add(desk.storage)
-    desk.fetcher.look(notified=True)
+    desk.fetcher.claim(notified=True)
     (first,) = desk.claimed()
     desk.end(again(first))
     (second,) = desk.claimed()
     assert (second.id, second.fence) == (first.id, 2)
-    assert release_orphans(desk.storage, desk.lease.id, desk.fetcher.holdings) == {}
+    assert release_orphans(desk.storage, desk.lease.id, desk.held_jobs) == {}
     assert row(desk.storage, second).status == "RUNNING"
     desk.end(success(second))
-    assert len(desk.fetcher.holdings) == 0
+    assert len(desk.held_jobs) == 0
     desk.metrics.write(now=True)
     counts = Statistic.objects.using(desk.storage.alias).values_list("started", "retried", "successful")
     assert list(counts) == [(2, 1, 1)]
@@ -92,46 +102,46 @@ def test_a_job_that_is_claimed_by_the_exchange_that_writes_its_end_is_held(desk)
 
 def test_a_claim_whose_answer_was_lost_is_given_back_although_an_earlier_attempt_is_held(desk):
     add(desk.storage)
-    desk.fetcher.look(notified=True)
+    desk.fetcher.claim(notified=True)
     (first,) = desk.claimed()
     desk.storage.finish([again(first)])  # and its answer is lost, like that of the claim
     (unheard,) = desk.storage.claim(desk.fetcher._terms(["a"]), 1)
-    assert release_orphans(desk.storage, desk.lease.id, desk.fetcher.holdings) == {first.id: JobStatus.READY}
+    assert release_orphans(desk.storage, desk.lease.id, desk.held_jobs) == {first.id: JobStatus.READY}
     assert row(desk.storage, unheard).attempts == 1
 
 
 def test_two_endings_of_one_job_are_told_apart(desk, caplog):
     add(desk.storage)
-    desk.fetcher.look(notified=True)
+    desk.fetcher.claim(notified=True)
     (first,) = desk.claimed()
     desk.end(again(first))
     (second,) = desk.claimed()
     # As after an outage in which nobody knew what became of the first.
-    desk.fetcher.holdings.take([first])
-    desk.completer.unwritten += [again(first), success(second)]
+    desk.held_jobs.add([first])
+    desk.completer.add([again(first), success(second)])
     desk.completer.write()
     assert row(desk.storage, second).status == "SUCCESSFUL"
-    assert (desk.report.counts["succeeded"], desk.report.counts["retried"]) == (1, 1)
+    assert (desk.console.counts["succeeded"], desk.console.counts["retried"]) == (1, 1)
     assert caplog.text.count("dropped: the job was taken from this worker") == 1
     assert [attempt.outcome for attempt in attempts(desk.storage, second)] == ["failed", "successful"]
 
 
 def test_jobs_that_were_given_back_are_not_among_those_that_a_worker_may_claim_in_its_life(desk):
     add(desk.storage)
-    desk.fetcher.look(notified=True)
-    assert desk.fetcher.taken == 1
+    desk.fetcher.claim(notified=True)
+    assert desk.fetcher.total == 1
     (waiting,) = desk.pool.groups[0].backlog
-    desk.completer.unwritten += desk.pool.cancel([waiting.id])
+    desk.completer.add(desk.pool.cancel([waiting.id]))
     desk.completer.write()
-    assert desk.fetcher.taken == 0
+    assert desk.fetcher.total == 0
 
 
 @on_one_database
 def test_an_attempt_that_begins_as_the_last_one_ends_is_the_workers_own(project, tmp_path):
-    """Nobody gives it back as one that the worker was never told of, however often it looks."""
+    """Nobody gives it back as one that the worker was did not know of, however often it looks."""
     project.env |= {
         "EXTRA_APPS": '["tests.hardship"]',
-        "HARDSHIP": '{"constants": {"django_tasks_q.worker.maintenance.STRAYS": 0.0}, "executor": "process"}',
+        "HARDSHIP": '{"intervals": {"orphans": 0.0}, "executor": "process"}',
     }
     go = tmp_path / "go"
     marks = [tmp_path / f"mark{number}" for number in range(2)]
@@ -143,6 +153,6 @@ def test_an_attempt_that_begins_as_the_last_one_ends_is_the_workers_own(project,
         assert [job(result).status for result in results] == ["RUNNING", "RUNNING"]
         go.touch()
         finished(project, *results)
-        assert "never told of" not in worker.output
+        assert "did not know of" not in worker.output
     assert [outcomes(result) for result in results] == [["failed", "successful"]] * 2
     assert [job(result).fence for result in results] == [2, 2]

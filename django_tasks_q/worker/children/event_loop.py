@@ -1,10 +1,10 @@
-"""An async child: runs coroutines, as many at a time as the parent hands it, on one event loop."""
+"""Async children, which run coroutines on one event loop, as many at a time as they are sent: both ends."""
 
 from __future__ import annotations
 
 import asyncio
 import selectors
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any
 from uuid import UUID
 
@@ -14,11 +14,18 @@ from ...execution.sync_threads import SyncThreads
 from ...forks import leave_if_copy
 from ...storage import ClaimedJob
 from . import protocol
-from .child_side import IDLE, Child
+from .child_side import IDLE, ChildSide
+from .concurrent import ConcurrentParentSide
 from .fork_server import Pipes
 
 #: Seconds that a blocking call may go on after its attempt was cancelled, before another child takes over.
 HANG_TIMEOUT = 10.0
+
+
+class AsyncParentSide(ConcurrentParentSide):
+    """The supervisor's end of the pipe. A coroutine that ignores its cancellation is given up."""
+
+    gives_up_cancelled = True
 
 
 class _Selector(selectors.DefaultSelector):
@@ -33,31 +40,31 @@ class _Selector(selectors.DefaultSelector):
         return super().select(timeout)
 
 
-class LoopChild(Child):
-    """The event loop of an async child."""
+class AsyncChildSide(ChildSide):
+    """The child's end of the pipe, on its event loop."""
 
-    def __init__(self, pipes: Pipes, runner: Runner) -> None:
-        super().__init__(pipes, runner)
+    def __init__(self, pipes: Pipes, make_runner: Callable[..., Runner], capacity: int) -> None:
+        super().__init__(pipes, make_runner, capacity)
         self.threads = SyncThreads()
         self.running: dict[UUID, Control] = {}
-        #: Kept, since the loop itself keeps no task from being collected.
+        #: Kept here, since the loop itself does not keep tasks from being collected.
         self.tasks: set[asyncio.Task[None]] = set()
 
     def run(self) -> None:
         loop = asyncio.new_event_loop()
-        if type(loop) is asyncio.SelectorEventLoop:  # else it is of the project's own choice
+        if type(loop) is asyncio.SelectorEventLoop:  # else the project has chosen another
             loop.close()
             loop = asyncio.SelectorEventLoop(_Selector(self.pid))
         asyncio.set_event_loop(loop)
-        # Not asyncio.run(): that would wait for coroutines which do not let themselves be cancelled.
+        # Not asyncio.run(): that would wait for coroutines that ignore their cancellation.
         loop.run_until_complete(self._main())
 
     async def _main(self) -> None:
         loop = asyncio.get_running_loop()
         self.gone = loop.create_future()
-        self.runner.resolver.loop = loop
-        self.ended: asyncio.Queue[bytes] = asyncio.Queue()
-        self._keep(self._tell())
+        self.runner.resolver.use_loop(loop)
+        self.finished: asyncio.Queue[bytes] = asyncio.Queue()
+        self._keep(self._call_receivers())
         self._keep(self._rest())
         loop.add_reader(self.channel, self._receive)
         self.send(protocol.READY)
@@ -74,16 +81,16 @@ class LoopChild(Child):
         try:
             for kind, body in self.channel.receive():
                 if kind == protocol.RUN:
-                    for job in self.handed(body):
+                    for job in self.jobs_in(body):
                         self._start(job)
-                elif kind == protocol.ENDED:
-                    self.ended.put_nowait(body)
+                elif kind == protocol.FINISHED:
+                    self.finished.put_nowait(body)
                 elif kind == protocol.CANCEL and (control := self.running.get(UUID(bytes=body))):
                     control.cancel()
                 elif kind == protocol.PING:
                     self.send(protocol.PONG)
         except (EOFError, BrokenPipeError, ConnectionResetError):
-            # The parent is gone, and with it the claim on these jobs.
+            # The supervisor is gone, and with it the claim on these jobs.
             if not self.gone.done():
                 self.gone.set_result(None)
 
@@ -98,12 +105,12 @@ class LoopChild(Child):
         finally:
             self.running.pop(job.id, None)
         if self.streams.are_closed:
-            self.send(protocol.TIRED)  # before the answer, so that no other job comes behind it
-        self.answer(job, outcome)
+            self.send(protocol.RETIRE)  # before the outcome, so that no other job follows
+        self.send_outcome(job, outcome)
 
-    async def _tell(self) -> None:
+    async def _call_receivers(self) -> None:
         while True:
-            for announce in self.announcements(await self.ended.get()):
+            for announce in self.announcements(await self.finished.get()):
                 await self.runner.acall_receivers(self.threads, announce)
             self.send(protocol.SENT)
 
@@ -112,4 +119,4 @@ class LoopChild(Child):
             await asyncio.sleep(IDLE)
             self.threads.rest()
             if asyncio.get_running_loop().time() - self.threads.hanging_since > HANG_TIMEOUT:
-                self.send(protocol.TIRED)
+                self.send(protocol.RETIRE)

@@ -1,4 +1,4 @@
-"""Whether children of an executor can be started, and when the next is tried after one that could not be."""
+"""The starts of an executor's children: whether they succeed, and when to try again after a failure."""
 
 from __future__ import annotations
 
@@ -7,24 +7,24 @@ import time
 
 logger = logging.getLogger("django_tasks_q.worker")
 
-#: Children in a row that may die before their first answer, until their group is left alone.
+#: Children in a row that may die before they are ready, until their executor counts as broken.
 MAX_FAILURES = 5
 #: Seconds until the next try, twice as long each time, up to the longest.
 PAUSE, LONGEST_PAUSE = 0.1, 60.0
-#: Seconds between two lines in the log about children of one group that could not be started.
-SAY_AGAIN = 600.0
+#: Seconds between two warnings about children of one executor that could not be started.
+WARN_AGAIN = 600.0
 
 
 class Starts:
-    """How starts of children have gone lately."""
+    """The recent starts of children of one executor."""
 
     def __init__(self, executor: str) -> None:
         self.executor = executor
-        #: No child can be had for now. Jobs of the executor are left to others until one can.
+        #: Whether no child can be started for now. Jobs of the executor are left to other workers meanwhile.
         self.is_broken = False
-        #: Children in a row that could not be started, or died before their first answer.
+        #: Children in a row that could not be started, or died before they were ready.
         self._failures = 0
-        self._next_at = self._say_at = 0.0
+        self._next_at = self._warn_at = 0.0
 
     @property
     def seconds_to_next(self) -> float:
@@ -32,18 +32,18 @@ class Starts:
         return max(0.0, self._next_at - time.monotonic())
 
     def failed(self, reason: str, *, is_alone: bool) -> None:
-        """A child could not be started; ``is_alone`` if no other of its executor is at work."""
+        """Count a failed start. ``is_alone`` says that no other child of the executor is ready."""
         self._failures += 1
         now = time.monotonic()
         self._next_at = now + min(LONGEST_PAUSE, PAUSE * 2**self._failures)
-        if now >= self._say_at:
-            self._say_at = now + SAY_AGAIN
+        if now >= self._warn_at:
+            self._warn_at = now + WARN_AGAIN
             logger.warning(
                 "A child process of executor %r could not be started, and will be tried again: %s",
                 self.executor,
                 reason,
             )
-        # With others at work it is one child fewer.
+        # With other children ready, it is one child fewer.
         if is_alone and self._failures >= MAX_FAILURES and not self.is_broken:
             self.is_broken = True
             logger.error(
@@ -55,12 +55,12 @@ class Starts:
             )
 
     def succeeded(self) -> bool:
-        """A child has given its first answer. Answers whether none could be had before."""
+        """Count a child that is ready. Return whether the executor was broken before."""
         was_broken, self.is_broken, self._failures = self.is_broken, False, 0
         if was_broken:
             logger.warning("Child processes of executor %r can be started again", self.executor)
         return was_broken
 
     def try_now(self) -> None:
-        """Something has become free for another child."""
+        """Allow the next start at once, since resources have become free."""
         self._next_at = 0.0

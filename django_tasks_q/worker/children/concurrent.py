@@ -1,8 +1,8 @@
-"""A thread or async child: several jobs at a time.
+"""The supervisor's end of the pipe to a child that runs several jobs at a time.
 
-It cannot be killed for one of them without harm to the others. So who outlives the timeout is given up:
-the attempt is recorded as ended, the fence keeps it from writing, and the child goes when its other jobs
-are done. Only a child that does not answer any more is killed at once.
+Such a child cannot be killed for one of its jobs without harm to the others. So an attempt that outlives its
+timeout is given up: it is recorded as ended, the fence keeps it from writing, and the child exits when its
+other jobs are done. Only a child that does not reply any more is killed at once.
 """
 
 from __future__ import annotations
@@ -20,29 +20,45 @@ from . import protocol
 from .fork_server import Pipes
 from .parent_side import HOOK_TIMEOUT, START_TIMEOUT, ParentSide
 
-#: Seconds a child may take to answer that it is at work at all.
+#: Seconds that a child may take to reply to a ping.
 RESPONSE_TIMEOUT = 2.0
 
 
 @dataclass
 class Slot:
-    """A job that the child was given."""
+    """A job that the child was sent."""
 
     job: ClaimedJob
     sent_at: float
     began_at: float | None = None
     cancelled_at: float | None = None
 
+    def begins(self) -> None:
+        """Its code begins."""
+        self.began_at = time.monotonic()
+
+    def cancel(self) -> bool:
+        """Note that it is cancelled. Return False if it was before."""
+        if self.cancelled_at is not None:
+            return False
+        self.cancelled_at = time.monotonic()
+        return True
+
 
 class ConcurrentParentSide(ParentSide):
+    """The supervisor's end of the pipe to a thread or async child."""
+
+    #: Whether code that ignores its cancellation is given up after the grace period.
+    gives_up_cancelled = False
+
     def __init__(self, key: int, group: Group, pipes: Pipes) -> None:
         super().__init__(key, group, pipes)
         self.slots: dict[UUID, Slot] = {}
-        #: When it was asked whether it is at work, while it has not answered.
+        #: When the child was sent a ping that it has not replied to.
         self.asked_at: float | None = None
-        #: When it last answered.
+        #: When it last replied.
         self.alive_at = 0.0
-        #: The job it was asked for.
+        #: The job because of which it was sent a ping.
         self.suspect: UUID | None = None
 
     @property
@@ -58,47 +74,45 @@ class ConcurrentParentSide(ParentSide):
         now = time.monotonic()
         for job in jobs:
             self.slots[job.id] = Slot(job, now)
-        self.hand_over(jobs)
+        self.send_frame(jobs)
 
     def started(self, job_id: UUID) -> None:
         if (slot := self.slots.get(job_id)) is not None:
-            slot.began_at = time.monotonic()
+            slot.begins()
 
-    def answered(self, outcome: Outcome) -> bool:
+    def remove(self, outcome: Outcome) -> bool:
         slot = self.slots.get(outcome.job_id)
         if slot is None or slot.job.fence != outcome.fence:
             return False
         del self.slots[outcome.job_id]
         return True
 
-    def abandon(self) -> None:
+    def forget(self) -> None:
         self.slots.clear()
 
     def cancel(self, job_id: UUID) -> bool:
         slot = self.slots.get(job_id)
         if slot is None:
             return False
-        if slot.cancelled_at is None:
-            slot.cancelled_at = time.monotonic()
+        if slot.cancel():
             self.channel.send(protocol.CANCEL, job_id.bytes)
         return True
 
-    # Time
+    # Deadlines
 
-    def responds(self, now: float) -> None:
-        """It has answered that it is at work."""
-        self.asked_at, self.alive_at = None, now
+    def responded(self) -> None:
+        self.asked_at, self.alive_at = None, time.monotonic()
 
     def enforce_jobs(self, now: float) -> list[Outcome]:
         if self._hangs_sending(now):
             self.retire()
         if self.asked_at is not None:
             if now - self.asked_at > RESPONSE_TIMEOUT:
-                self.condemn("stuck")
+                self.kill("stuck")
             return []
         overdue = list(self._overdue(now))
         if overdue and now - self.alive_at > RESPONSE_TIMEOUT:
-            # Whoever holds up the whole child is not to make its siblings look late.
+            # A job that holds up the whole child must not make its siblings look late.
             self.asked_at = now
             self.suspect = min(overdue, key=lambda slot: self._due(slot, now)).job.id
             self.channel.send(protocol.PING)
@@ -112,10 +126,10 @@ class ConcurrentParentSide(ParentSide):
         return (slot for slot in self.slots.values() if self._due(slot, now) <= 0)
 
     def _due(self, slot: Slot, now: float) -> float:
-        """Seconds until a job is given up."""
+        """Return the seconds until a job is given up."""
         grace, job = self.group.settings.grace, slot.job
         due = float("inf")
-        if slot.cancelled_at is not None and self.group.kind == "async":
+        if slot.cancelled_at is not None and self.gives_up_cancelled:
             due = slot.cancelled_at + grace - now
         if slot.began_at is None:
             return min(due, slot.sent_at + START_TIMEOUT - now)
@@ -126,7 +140,7 @@ class ConcurrentParentSide(ParentSide):
     def _given_up(self, slot: Slot, now: float) -> Outcome:
         job, settings = slot.job, self.group.settings
         if slot.began_at is None:
-            return self.unbegun(job)
+            return self.not_started(job)
         duration = now - slot.began_at
         if job.timeout is not None and duration > job.timeout:
             return endings.by_timeout(job, settings, duration)
@@ -140,19 +154,21 @@ class ConcurrentParentSide(ParentSide):
             due = min(due, HOOK_TIMEOUT - (now - self.sending_since))
         return due
 
-    def settle(self, status: int) -> list[Outcome]:
+    def end_attempts(self, status: int) -> list[Outcome]:
         now = time.monotonic()
         outcomes = []
-        # Where user code had begun, that is to blame for the end of the process, and no job that only waited.
+        # User code that had begun is the cause of the exit, and not a job that only waited.
         has_begun = any(slot.began_at is not None for slot in self.slots.values())
         for slot in self.slots.values():
             job = slot.job
             duration = None if slot.began_at is None else now - slot.began_at
-            if self.verdict == "stuck" and job.id == self.suspect:
+            if self.kill_reason == "stuck" and job.id == self.suspect:
                 outcome = self._given_up(slot, now)
-            elif self.verdict in ("stuck", "release"):
-                unbegun = slot.began_at is None
-                outcome = Outcome.released(job.id, job.fence) if unbegun else endings.by_stop(job, duration)
+            elif self.kill_reason in ("stuck", "release"):
+                is_unbegun = slot.began_at is None
+                outcome = (
+                    Outcome.released(job.id, job.fence) if is_unbegun else endings.by_stop(job, duration)
+                )
             elif has_begun and slot.began_at is None:
                 outcome = Outcome.released(job.id, job.fence)
             else:
