@@ -13,6 +13,7 @@ from django.db import OperationalError, transaction
 from ..lifecycle.outcome import Outcome
 from ..lifecycle.states import JobStatus
 from ..models import Job
+from .claimable import place
 from .orm.clock import DatabaseNow
 from .orm.queue_counts import QueueKey
 from .orm.storage import Storage, has_just_succeeded
@@ -87,13 +88,13 @@ class SQLiteStorage(Storage):
             return super().claim(claim, limit)
         with self.transaction(), self.connection.cursor() as cursor:
             # Only one transaction writes at a time, so what it finds is what it gets.
-            first = self._ready(claim).order_by("-priority", "id").values("id")[:limit]
+            first = self._ready(claim).in_claim_order().values("id")[:limit]
             candidates, values = first.query.sql_with_params()
             now = self._now()
             statement = self._statement(CLAIM, candidates=candidates)
             cursor.execute(statement, [claim.worker_id.hex, now, now, *values])
             jobs = list(map(self._claimed, cursor.fetchall()))
-        jobs.sort(key=lambda job: (-job.priority, job.id.int))  # RETURNING promises no order
+        jobs.sort(key=place)  # RETURNING promises no order
         return jobs
 
     def finish(self, outcomes: Collection[Outcome]) -> dict[UUID, JobStatus]:

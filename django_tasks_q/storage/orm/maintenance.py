@@ -70,7 +70,7 @@ class Upkeep(Operations):
         first = (
             Job.objects.using(self.alias)
             .filter(status=JobStatus.READY, backend=backend)
-            .order_by("-priority", "id")
+            .in_claim_order()
             .annotate(waited=LessThanOrEqual(F("enqueued_at"), DatabaseNow(-older_than)))
             .values_list("task_name", "waited")[:limit]
         )

@@ -15,6 +15,7 @@ from ...lifecycle.outcome import CANCELLED, AttemptOutcome, Outcome
 from ...lifecycle.states import STARTABLE, JobStatus
 from ...models import Attempt, Job
 from ...models.job import JobQuerySet
+from ..claimable import condition
 from ..session import JobWaiter, Listener, RoundTrip, RoundTripResult, repeated
 from ..values import Cancelled, Claim, ClaimedJob, NewJobs
 from .clock import DatabaseNow
@@ -75,7 +76,7 @@ class Storage(Upkeep, Leases, Notes, Queues, QueueFigures, Schedules, Statistics
             ready = self._ready(claim)
             if features.has_select_for_update:
                 ready = ready.select_for_update(skip_locked=features.has_select_for_update_skip_locked)
-            ids = list(ready.order_by("-priority", "id").values_list("id", flat=True)[:limit])
+            ids = list(ready.in_claim_order().values_list("id", flat=True)[:limit])
             if not ids:
                 return []
             now = DatabaseNow()
@@ -90,7 +91,7 @@ class Storage(Upkeep, Leases, Notes, Queues, QueueFigures, Schedules, Statistics
             )
             # A candidate was ready a moment ago: if it is this worker's now, it came by this update.
             won = candidates.filter(status=JobStatus.RUNNING, worker_id=claim.worker_id)
-            return list(map(ClaimedJob.of, won.order_by("-priority", "id").values_list(*ClaimedJob._fields)))
+            return list(map(ClaimedJob.of, won.in_claim_order().values_list(*ClaimedJob._fields)))
 
     @repeated
     def claim_limited(self, claim: Claim, queue: str, limit: int) -> list[ClaimedJob]:
@@ -116,16 +117,7 @@ class Storage(Upkeep, Leases, Notes, Queues, QueueFigures, Schedules, Statistics
         return self._takeable(claim).filter(Q(status=JobStatus.READY) | due).exists()
 
     def _takeable(self, claim: Claim) -> JobQuerySet:
-        jobs = Job.objects.using(self.alias).filter(
-            Q(expires_at__isnull=True) | Q(expires_at__gt=DatabaseNow()),
-            backend=claim.backend,
-            task_name__in=claim.task_names,
-        )
-        if claim.queues:
-            jobs = jobs.filter(queue_name__in=claim.queues)
-        if claim.exclude_queues:
-            jobs = jobs.exclude(queue_name__in=claim.exclude_queues)
-        return jobs
+        return Job.objects.using(self.alias).filter(condition(claim, DatabaseNow()))
 
     @repeated
     def finish(self, outcomes: Collection[Outcome]) -> dict[UUID, JobStatus]:

@@ -7,15 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-# What every claim asks of a row. The rest is where it looks, and in which order.
-_READY = """status = 'READY' AND backend = %(backend)s AND task_name = ANY(%(names)s::text[])
-          AND (expires_at IS NULL OR expires_at > STATEMENT_TIMESTAMP())"""
+from .. import claimable
 
 # In the index's own order, so that a claim reads what it takes and no more.
 _FIRST = """
     SELECT id FROM {job}
-    WHERE <ready><also>
-    ORDER BY priority DESC, id
+    WHERE <condition><also>
+    ORDER BY <order>
     LIMIT %(limit)s
     FOR NO KEY UPDATE SKIP LOCKED"""
 
@@ -26,8 +24,8 @@ _OF_QUEUE = " AND queue_name BETWEEN <queue> AND <queue>"
 
 _FIRST_OF_QUEUE = """
     SELECT id FROM {job}
-    WHERE <ready><of_queue>
-    ORDER BY queue_name, priority DESC, id
+    WHERE <condition><of_queue>
+    ORDER BY queue_name, <order>
     LIMIT %(limit)s
     FOR NO KEY UPDATE SKIP LOCKED""".replace("<of_queue>", _OF_QUEUE.replace("<queue>", "%(queue)s"))
 
@@ -36,12 +34,12 @@ _FIRST_OF_QUEUES = """
     SELECT job.id
     FROM queue CROSS JOIN LATERAL (
         SELECT id, priority FROM {job}
-        WHERE <ready><of_queue>
-        ORDER BY queue_name, priority DESC, id
+        WHERE <condition><of_queue>
+        ORDER BY queue_name, <order>
         LIMIT 2 * %(limit)s
     ) AS top
     JOIN {job} AS job ON job.id = top.id
-    ORDER BY top.priority DESC, top.id
+    ORDER BY <order_of_top>
     LIMIT %(limit)s
     FOR NO KEY UPDATE OF job SKIP LOCKED""".replace("<of_queue>", _OF_QUEUE.replace("<queue>", "queue.name"))
 
@@ -83,7 +81,9 @@ RETURNING {columns}
 
 def _claim(candidates: str, *, also: str = "", before: str = "") -> str:
     text = _CLAIM.replace("<candidates>", candidates).replace("<before>", before)
-    return text.replace("<ready>", _READY).replace("<also>", also)
+    text = text.replace("<condition>", claimable.CONDITION)
+    text = text.replace("<order>", claimable.ORDER).replace("<order_of_top>", claimable.order_of("top"))
+    return text.replace("<also>", also)
 
 
 CLAIM = _claim(_FIRST)

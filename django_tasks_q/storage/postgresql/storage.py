@@ -19,6 +19,7 @@ from ...failpoints import failpoint
 from ...lifecycle.outcome import AttemptOutcome, Outcome
 from ...lifecycle.states import FINAL, JobStatus
 from ...models import Attempt, Job
+from ..claimable import place
 from ..orm.operations import PARTS, has_foreign_parts
 from ..orm.storage import Storage, has_just_succeeded
 from ..session import (
@@ -168,7 +169,7 @@ class PostgreSQLStorage(Storage):
         rows = list(rows)
         by_django = rows and isinstance(rows[0][_ENQUEUED_AT], datetime)
         jobs = list(map(ClaimedJob.of if by_django else ClaimedJob._make, rows))
-        jobs.sort(key=lambda job: (-job.priority, job.id.int))  # RETURNING promises no order
+        jobs.sort(key=place)  # RETURNING promises no order
         if len(jobs) == limit:
             reached = self._reached
             until = reached.until if reached else time.monotonic() + KEEP_ON
