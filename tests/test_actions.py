@@ -445,7 +445,7 @@ def test_workers_are_told_of_jobs_to_run(settings, verb, monkeypatch):
     options = settings.TASKS["default"]["OPTIONS"] | {"DATABASE": "postgres"}
     settings.TASKS = {"default": settings.TASKS["default"] | {"OPTIONS": options}}
     storage = storage_for("postgres")
-    monkeypatch.setattr(storage._hinter, "sent_at", {})
+    monkeypatch.setattr(storage._notifier, "sent_at", {})
     listener = storage.listen("default")
     perform, start, _ = VERBS[verb]
     job = add("postgres", JobStatus(sorted(start)[-1]))

@@ -26,7 +26,7 @@ from ..definition.routing import routed
 from ..definition.task import P, R, Task
 from ..exceptions import UnstorableValue
 from ..failpoints import failpoint
-from ..lifecycle.states import JobStatus
+from ..lifecycle.admission import admit
 from ..payload import codec
 from ..payload.signature import Parameters
 from ..validation import suggestion
@@ -173,17 +173,17 @@ class DatabaseBackend(compat.BaseTaskBackend):
     def _columns(self, task: Task[..., Any], now: datetime) -> tuple[Any, ...]:
         """The columns of a new job that are the same for all calls of one send, in their order."""
         options = task.stored_options()
-        later = task.run_after is not None and task.run_after > now
+        admission = admit(task.run_after, now=now)
         return (
             task.name,
             task.queue_name,
             self.alias,
             task.priority if task.gives("priority") else self.settings.priority,
-            (JobStatus.SCHEDULED if later else JobStatus.READY).value,
+            admission.status.value,
             codec.dumps(options, what="options") if options else "",
             task.max_attempts or self.settings.max_attempts,
             self.settings.timeout if task.timeout is DEFAULT else task.timeout,
-            task.run_after,
+            admission.at,
             task.expires_at or (now + timedelta(seconds=task.expires) if task.expires else None),
             now,
             self._more(task),

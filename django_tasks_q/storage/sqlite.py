@@ -11,7 +11,7 @@ from uuid import UUID
 from django.db import OperationalError, transaction
 
 from ..lifecycle.outcome import Outcome
-from ..lifecycle.states import JobStatus
+from ..lifecycle.states import JobStatus, require
 from ..models import Job
 from .claimable import place
 from .orm.clock import DatabaseNow
@@ -21,6 +21,10 @@ from .session import RoundTripResult
 from .timestamps import microseconds
 from .values import Advice, Claim, ClaimedJob
 
+# The transitions that the statements have in their texts.
+require(JobStatus.READY, JobStatus.RUNNING)
+require(JobStatus.RUNNING, JobStatus.SUCCESSFUL)
+
 CLAIM = """
 UPDATE {job}
 SET status = 'RUNNING', fence = fence + 1, attempts = attempts + 1, worker_id = %s,
@@ -28,6 +32,7 @@ SET status = 'RUNNING', fence = fence + 1, attempts = attempts + 1, worker_id = 
 WHERE id IN ({candidates})
 RETURNING {columns}
 """
+
 
 SUCCEED = """
 UPDATE {job}

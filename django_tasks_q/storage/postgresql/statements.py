@@ -7,7 +7,18 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from ...lifecycle.admission import admit
+from ...lifecycle.states import JobStatus, require
 from .. import claimable
+
+#: The state to which a scheduled job is admitted once it is due.
+ADMITTED = admit(keeps_place=True).status
+
+# The transitions that the statements have in their texts.
+require(JobStatus.READY, JobStatus.RUNNING)
+require(JobStatus.RUNNING, JobStatus.SUCCESSFUL)
+require(JobStatus.RUNNING, JobStatus.CANCELLED)
+require(JobStatus.SCHEDULED, ADMITTED)
 
 # In the index's own order, so that a claim reads what it takes and no more.
 _FIRST = """
@@ -123,7 +134,7 @@ WITH ending AS MATERIALIZED (
         crashes = job.crashes + ending.crashed::int,
         finished_at = CASE WHEN ending.final OR job.cancel_requested_at IS NOT NULL
                            THEN STATEMENT_TIMESTAMP() END,
-        run_after = CASE WHEN ending.status = 'SCHEDULED'
+        run_after = CASE WHEN ending.delay IS NOT NULL AND job.cancel_requested_at IS NULL
                          THEN STATEMENT_TIMESTAMP() + ending.delay * INTERVAL '1 second'
                          ELSE job.run_after END
     FROM ending{of_owned}
@@ -184,7 +195,7 @@ COPY {job} ({inserted}, fence, attempts, crashes, error_code) FROM STDIN
 """
 
 PROMOTE = """
-UPDATE {job} SET status = 'READY'
+UPDATE {job} SET status = '<admitted>'
 WHERE status = 'SCHEDULED' AND id = ANY(ARRAY(
     SELECT id FROM {job}
     WHERE status = 'SCHEDULED' AND backend = %(backend)s AND run_after <= STATEMENT_TIMESTAMP()
@@ -192,7 +203,7 @@ WHERE status = 'SCHEDULED' AND id = ANY(ARRAY(
     LIMIT %(limit)s
     FOR UPDATE SKIP LOCKED
 ))
-"""
+""".replace("<admitted>", ADMITTED.value)
 
 # A shorter limit of the project's own stays.
 LIMIT_TIME = """

@@ -21,7 +21,7 @@ from ...lifecycle.states import FINAL, JobStatus
 from ...models import Attempt, Job
 from ..claimable import place
 from ..orm.operations import PARTS, has_foreign_parts
-from ..orm.storage import Storage, has_just_succeeded
+from ..orm.storage import Storage, has_just_succeeded, legal
 from ..session import (
     JobWaiter,
     Listener,
@@ -87,7 +87,7 @@ class PostgreSQLStorage(Storage):
         self._sql = {
             name: text.format(**names, owned="", of_owned="")
             for name, text in vars(statements).items()
-            if name.isupper() and not name.startswith("_")
+            if name.isupper() and not name.startswith("_") and type(text) is str
         }
         self._sql["RESCUE"] = statements.FINISH.format(
             **names, owned=statements.OWNED.format(**names), of_owned=" JOIN owned USING (id)"
@@ -190,8 +190,7 @@ class PostgreSQLStorage(Storage):
             if succeeded:
                 self._prepared.execute(cursor, self._sql["SUCCEED"], successes(succeeded))
                 written = _succeeded(cursor.fetchall(), succeeded)
-            if len(succeeded) < len(outcomes):
-                others = [outcome for outcome in outcomes if not has_just_succeeded(outcome)]
+            if len(succeeded) < len(outcomes) and (others := _others(outcomes)):
                 rescues = any(outcome.kind is AttemptOutcome.LOST for outcome in others)
                 statement = self._sql["RESCUE" if rescues else "FINISH"]
                 self._prepared.execute(cursor, statement, endings(others))
@@ -364,6 +363,10 @@ def _copied(value: Any) -> str:
 
 def _job_id(outcome: Outcome) -> int:
     return outcome.job_id.int
+
+
+def _others(outcomes: Iterable[Outcome]) -> list[Outcome]:
+    return legal([outcome for outcome in outcomes if not has_just_succeeded(outcome)])
 
 
 def _succeeded(void: Iterable[Sequence[UUID]], outcomes: Collection[Outcome]) -> dict[UUID, JobStatus]:
