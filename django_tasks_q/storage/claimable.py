@@ -25,7 +25,7 @@ def order_of(table: str) -> str:
     return ", ".join(f"{table}.{term}" for term in ORDER.split(", "))
 
 
-def place(job: ClaimedJob) -> tuple[int, int]:
+def sort_key(job: ClaimedJob) -> tuple[int, int]:
     """Return the sort key that puts claimed jobs in the order of a claim."""
     return -job.priority, job.id.int
 

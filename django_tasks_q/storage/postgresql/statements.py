@@ -185,14 +185,17 @@ WITH ending AS MATERIALIZED (
 SELECT ending.id FROM ending LEFT JOIN ended USING (id) WHERE ended.id IS NULL
 """
 
+#: What a new job has in the columns that have no default in the database.
+STARTS_WITH: dict[str, int | str] = {"fence": 0, "attempts": 0, "crashes": 0, "error_code": ""}
+
 INSERT = """
-INSERT INTO {job} ({inserted}, fence, attempts, crashes, error_code)
-VALUES ({values}, 0, 0, 0, '')
-"""
+INSERT INTO {job} ({inserted}, <names>)
+VALUES ({values}, <starts>)
+""".replace("<names>", ", ".join(STARTS_WITH)).replace("<starts>", ", ".join(map(repr, STARTS_WITH.values())))
 
 COPY = """
-COPY {job} ({inserted}, fence, attempts, crashes, error_code) FROM STDIN
-"""
+COPY {job} ({inserted}, <names>) FROM STDIN
+""".replace("<names>", ", ".join(STARTS_WITH))
 
 PROMOTE = """
 UPDATE {job} SET status = '<admitted>'
