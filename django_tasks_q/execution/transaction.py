@@ -97,4 +97,4 @@ def _conflict(attempt: Attempt, error: BaseException) -> Outcome:
     failure = Failure.of(error, SERIALIZATION_FAILURE, formatted(error))
     released = Outcome.released(attempt.job.id, attempt.job.fence, attempt.duration, failure)
     pause = random.uniform(0.01, CONFLICT_PAUSE)  # noqa: S311 - spreads load, hides nothing
-    return released._replace(status=JobStatus.SCHEDULED, delay=pause)
+    return released.again_in(pause)

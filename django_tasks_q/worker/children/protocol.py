@@ -19,6 +19,7 @@ from ...lifecycle.outcome import AttemptOutcome, Failure, Outcome
 from ...lifecycle.states import JobStatus
 from ...storage import ClaimedJob, LogNote, Note, ProgressNote
 from ...storage.timestamps import DatabaseClock
+from ...storage.values import IDS
 
 # Supervisor to child
 RUN = b"R"
@@ -150,20 +151,27 @@ def unpack(body: bytes) -> list[list[Any]]:
 
 
 def pack_jobs(jobs: Iterable[ClaimedJob], offset: int | None = None) -> bytes:
-    """Return jobs as a body, after the offset of the clock by which they expire, if one does."""
-    records: list[tuple[Any, ...]] = [(job.id.hex, *job[1:]) for job in jobs]
-    return pack(records if offset is None else [(offset,), *records])
+    """Pack jobs, and before them what sets the clock by which they expire, if one does.
+
+    A record has the fields of ClaimedJob in their order, with its ids as hexadecimal text.
+    """
+    records: list[list[Any]] = [[*job] for job in jobs]
+    for record in records:
+        for place in IDS:
+            record[place] = record[place].hex
+    return pack(records if offset is None else [[offset], *records])
 
 
 def unpack_jobs(body: bytes, clock: DatabaseClock | None = None) -> Iterator[ClaimedJob]:
-    """Return the jobs of such a body, and set ``clock``."""
+    """Yield the jobs that ``pack_jobs()`` has packed. Set the clock if its offset is among them."""
     records = unpack(body)
     if records and len(records[0]) == 1:
         (offset,) = records.pop(0)
         if clock is not None:
             clock.use_offset(offset)
     for record in records:
-        record[0] = UUID(int=int(record[0], 16))
+        for place in IDS:
+            record[place] = UUID(int=int(record[place], 16))
         yield ClaimedJob._make(record)
 
 
