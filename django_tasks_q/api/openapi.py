@@ -90,13 +90,9 @@ def typed(type_: Any) -> Callable[[Decorated], Decorated]:
 
 
 def only_ours(endpoints: list[tuple[str, str, str, Any]], **kwargs: Any) -> list[tuple[str, str, str, Any]]:
-    """A preprocessing hook: of a whole project, the versioned endpoints of this API."""
+    """Preprocessing hook: return the endpoints of this API, out of those of the whole project."""
     package = __name__.rpartition(".")[0] + "."
-    return [
-        endpoint
-        for endpoint in endpoints
-        if endpoint[3].cls.__module__.startswith(package) and "/v1/" in endpoint[0]
-    ]
+    return [endpoint for endpoint in endpoints if endpoint[3].cls.__module__.startswith(package)]
 
 
 def closed(result: Any, **kwargs: Any) -> Any:
