@@ -487,3 +487,29 @@ def test_receivers_have_time_for_the_last_job_and_hear_of_it_once(project, task)
     project.run("runworker", "--batch", "--max-jobs-per-child", "1")
     assert finished(project, result).return_value == 3
     assert len(heard.read_text().splitlines()) == 1
+
+
+#: The main function of a child whose supervisor has gone before the child is ready.
+ALONE = """
+import os, socket
+from django_tasks_q.worker.children.fork_server import Pipes
+from django_tasks_q.worker.children.main import main
+
+ours, theirs = socket.socketpair()
+ours.close()
+reader, writer = os.pipe()
+memory = os.memfd_create("test")
+os.truncate(memory, 4096)
+config = {{"backend": "default", "database": "default", "worker_id": "w", "capacity": "1", "executor": "{}"}}
+main(Pipes(theirs, reader, writer, memory), config)
+print("ended quietly", flush=True)
+os._exit(0)
+"""
+
+
+@on_one_database
+@pytest.mark.parametrize("executor", ["process", "thread", "async"])
+def test_a_child_ends_quietly_where_its_supervisor_is_gone_before_it_is_ready(project, executor):
+    done = project.run("shell", "--command", ALONE.format(executor))
+    assert "ended quietly" in done.stdout
+    assert "Traceback" not in done.stderr

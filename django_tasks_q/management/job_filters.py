@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from argparse import ArgumentParser
-from collections.abc import Collection, Iterable
+from collections.abc import Collection
 from datetime import timedelta
 from typing import Any
 from uuid import UUID
@@ -52,7 +52,7 @@ def filtered(options: dict[str, Any]) -> JobQuerySet:
     return selected(options).of(Job.objects.using(database()))
 
 
-def selected(options: dict[str, Any], states: Iterable[str] = ()) -> Selection:
+def selected(options: dict[str, Any], states: Collection[str] = ()) -> Selection:
     """What the filters choose. Raises CommandError.
 
     ``states`` are those that matter where the filters name none.

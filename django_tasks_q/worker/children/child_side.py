@@ -35,7 +35,7 @@ class ChildSide:
         self._failed: deque[str] = deque()
 
     def run(self) -> None:
-        """Run jobs until the supervisor closes the pipe."""
+        """Run jobs. Raise EOFError or another OSError of the pipe once the supervisor is gone."""
         raise NotImplementedError
 
     def send(self, kind: bytes, body: bytes = b"") -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from functools import partial
 
 from ... import compat
@@ -39,6 +40,8 @@ def main(pipes: Pipes, config: dict[str, str]) -> None:
     )
     child = CHILD_SIDES[executor.kind](pipes, make_runner, int(config["capacity"]))
     try:
-        child.run()
+        # Without the supervisor its claim on these jobs is gone too, and with it all that the child is for.
+        with suppress(EOFError, BrokenPipeError, ConnectionResetError):
+            child.run()
     finally:
         child.runner.resolver.close()

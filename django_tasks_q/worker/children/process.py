@@ -260,13 +260,10 @@ class ProcessChildSide(ChildSide):
 
     def run(self) -> None:
         self.send(protocol.READY)
-        try:
-            while not self.retired:
-                self._receive()
-                if self.queue:
-                    self._run_next()
-        except (EOFError, BrokenPipeError, ConnectionResetError):
-            pass  # the supervisor is gone, and with it the claim on these jobs
+        while not self.retired:
+            self._receive()
+            if self.queue:
+                self._run_next()
 
     def _receive(self) -> None:
         now = time.monotonic()

@@ -47,19 +47,16 @@ class ThreadChildSide(ChildSide):
     def run(self) -> None:
         self.send(protocol.READY)
         sources: list[Any] = [self.channel, self._wake_reader]
-        try:
-            while True:
-                due = min((control.remaining for control in self._clocks()), default=IDLE)
-                ready = select.select(sources, [], [], min(due, IDLE))[0]
-                if self._wake_reader in ready:
-                    self._wake_reader.recv(4096)
-                if self.channel in ready:
-                    self._receive()
-                for control in self._clocks():
-                    if not control.remaining:
-                        control.interrupt()
-        except (EOFError, BrokenPipeError, ConnectionResetError):
-            pass  # the supervisor is gone, and with it the claim on these jobs
+        while True:
+            due = min((control.remaining for control in self._clocks()), default=IDLE)
+            ready = select.select(sources, [], [], min(due, IDLE))[0]
+            if self._wake_reader in ready:
+                self._wake_reader.recv(4096)
+            if self.channel in ready:
+                self._receive()
+            for control in self._clocks():
+                if not control.remaining:
+                    control.interrupt()
 
     def _clocks(self) -> list[ThreadControl]:
         clocks = [*self.running.copy().values(), *self.hooks.copy()]
