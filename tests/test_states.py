@@ -2,7 +2,7 @@
 
 import itertools
 import uuid
-from datetime import timedelta
+from datetime import UTC, datetime
 
 import pytest
 from django.utils import timezone
@@ -18,7 +18,8 @@ from django_tasks_q.storage import Claim, storage_for
 PAIRS = list(itertools.product(JobStatus, JobStatus))
 ILLEGAL = [pair for pair in PAIRS if pair[1] not in TRANSITIONS[pair[0]]]
 FENCE = 3
-PAST, LATER = timezone.now() - timedelta(hours=1), timezone.now() + timedelta(hours=1)
+#: Without the time of this run in them, so that every test runner collects the same parameters.
+PAST, NOW, LATER = (datetime(year, 1, 1, tzinfo=UTC) for year in (2020, 2026, 2100))
 FAILURE = Failure("CODE", "builtins.ValueError", "message", "traceback")
 
 
@@ -156,8 +157,8 @@ def test_a_verb_makes_the_transitions_that_the_table_says_it_makes(storage, verb
         ({"delay": 5.0, "keeps_place": True}, Admission(JobStatus.SCHEDULED, delay=5.0)),
         ({"at": PAST}, Admission(JobStatus.SCHEDULED, at=PAST)),
         ({"at": LATER}, Admission(JobStatus.SCHEDULED, at=LATER)),
-        ({"at": PAST, "now": timezone.now()}, Admission(JobStatus.READY, at=PAST)),
-        ({"at": LATER, "now": timezone.now()}, Admission(JobStatus.SCHEDULED, at=LATER)),
+        ({"at": PAST, "now": NOW}, Admission(JobStatus.READY, at=PAST)),
+        ({"at": LATER, "now": NOW}, Admission(JobStatus.SCHEDULED, at=LATER)),
     ],
     ids=str,
 )
