@@ -2,14 +2,14 @@
 
 import itertools
 import uuid
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from django.utils import timezone
 
 from django_tasks_q.lifecycle import states
 from django_tasks_q.lifecycle.admission import Admission, admit
-from django_tasks_q.lifecycle.outcome import AttemptOutcome, Failure, Outcome
+from django_tasks_q.lifecycle.outcome import AttemptOutcome, Outcome
 from django_tasks_q.lifecycle.states import TRANSITIONS, IllegalTransition, JobStatus
 from django_tasks_q.models import Job
 from django_tasks_q.models.identifiers import uuid7
@@ -18,9 +18,10 @@ from django_tasks_q.storage import Claim, storage_for
 PAIRS = list(itertools.product(JobStatus, JobStatus))
 ILLEGAL = [pair for pair in PAIRS if pair[1] not in TRANSITIONS[pair[0]]]
 FENCE = 3
-#: Without the time of this run in them, so that every test runner collects the same parameters.
-PAST, NOW, LATER = (datetime(year, 1, 1, tzinfo=UTC) for year in (2020, 2026, 2100))
+PAST, LATER = timezone.now() - timedelta(hours=1), timezone.now() + timedelta(hours=1)
 FAILURE = Failure("CODE", "builtins.ValueError", "message", "traceback")
+#: Of parameters, without the time of this run in them, so that every test runner collects the same.
+EARLY, NOW, LATE = (datetime(year, 1, 1, tzinfo=UTC) for year in (2020, 2026, 2100))
 
 
 @pytest.fixture
@@ -155,10 +156,10 @@ def test_a_verb_makes_the_transitions_that_the_table_says_it_makes(storage, verb
         ({"delay": 0.0, "keeps_place": True}, Admission(JobStatus.READY)),
         ({"delay": 5.0}, Admission(JobStatus.SCHEDULED, delay=5.0)),
         ({"delay": 5.0, "keeps_place": True}, Admission(JobStatus.SCHEDULED, delay=5.0)),
-        ({"at": PAST}, Admission(JobStatus.SCHEDULED, at=PAST)),
-        ({"at": LATER}, Admission(JobStatus.SCHEDULED, at=LATER)),
-        ({"at": PAST, "now": NOW}, Admission(JobStatus.READY, at=PAST)),
-        ({"at": LATER, "now": NOW}, Admission(JobStatus.SCHEDULED, at=LATER)),
+        ({"at": EARLY}, Admission(JobStatus.SCHEDULED, at=EARLY)),
+        ({"at": LATE}, Admission(JobStatus.SCHEDULED, at=LATE)),
+        ({"at": EARLY, "now": NOW}, Admission(JobStatus.READY, at=EARLY)),
+        ({"at": LATE, "now": NOW}, Admission(JobStatus.SCHEDULED, at=LATE)),
     ],
     ids=str,
 )
