@@ -9,7 +9,7 @@ from django.utils import timezone
 
 from django_tasks_q.lifecycle import states
 from django_tasks_q.lifecycle.admission import Admission, admit
-from django_tasks_q.lifecycle.outcome import AttemptOutcome, Outcome
+from django_tasks_q.lifecycle.outcome import AttemptOutcome, Failure, Outcome
 from django_tasks_q.lifecycle.states import TRANSITIONS, IllegalTransition, JobStatus
 from django_tasks_q.models import Job
 from django_tasks_q.models.identifiers import uuid7
