@@ -65,7 +65,7 @@ def make_everything(text: str) -> tuple[Job, Worker]:
     """A job with all that can hang on one, and more rows, with that text wherever it fits."""
     import json
 
-    told = json.dumps([text])
+    as_json = json.dumps([text])
     job = make_failed(
         task_name=text,
         queue_name=text,
@@ -73,7 +73,7 @@ def make_everything(text: str) -> tuple[Job, Worker]:
         error_code=text,
         arguments=json.dumps([[text], {text: text}]),
         result=json.dumps(text),
-        tags=told,
+        tags=as_json,
         metadata=json.dumps({text: text}),
         cancel_reason=text,
         cancel_requested_at=timezone.now(),
@@ -86,7 +86,7 @@ def make_everything(text: str) -> tuple[Job, Worker]:
         exception_class=text,
         message=text,
         traceback=text,
-        data=told,
+        data=as_json,
     )
     Progress.objects.create(job=job, fence=2, current=1, total=2, message=text, updated_at=timezone.now())
     LogLine.objects.create(job=job, fence=2, level=20, logger=text, message=text, created_at=timezone.now())
@@ -106,8 +106,8 @@ def make_everything(text: str) -> tuple[Job, Worker]:
     Statistic.objects.create(
         backend="default", moment=moment, queue_name=text, task_name=text, failed=3, took_3=3
     )
-    worker = make_worker(name=text, hostname=text, backend=text, queues=told, version="<i>{{7*7}}")
-    make_worker(name=text, hostname=text, backend=text, exclude_queues=told, version="2")
+    worker = make_worker(name=text, hostname=text, backend=text, queues=as_json, version="<i>{{7*7}}")
+    make_worker(name=text, hostname=text, backend=text, exclude_queues=as_json, version="2")
     return job, worker
 
 

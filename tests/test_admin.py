@@ -60,7 +60,7 @@ def own_queries(queries: CaptureQueriesContext) -> list[str]:
     ]
 
 
-# Who may look
+# Who may view
 
 
 def test_anonymous_is_sent_to_login(client: Client) -> None:
@@ -93,7 +93,7 @@ def test_each_screen_has_its_permission(codename: str, opens: set[str]) -> None:
     assert {url for url in SCREENS if client.get(url).status_code == 200} == opens
 
 
-def test_nobody_adds_edits_or_deletes_rows_by_forms(admin_client: Client) -> None:
+def test_rows_are_not_added_edited_or_deleted_by_forms(admin_client: Client) -> None:
     job = make_failed()
     before = Job.objects.values().get()
     for name in ("job", "queue", "worker"):
@@ -342,7 +342,7 @@ def test_bad_page_token_gives_the_first_page_with_a_message(token: str, tab: str
     make_job()
     response = viewer.get(JOBS, {"after": token, "status": tab})
     assert response.status_code == 200
-    assert "cannot be found" in response.content.decode()
+    assert "This page does not exist" in response.content.decode()
     assert tab not in ("", "failed") or str(job.pk) in rows(response)
 
 
@@ -376,7 +376,7 @@ def test_bad_filter_gives_a_page_with_a_message(query: str, viewer: Client) -> N
     make_job(status="SUCCESSFUL")
     response = viewer.get(f"{JOBS}?{query}")
     assert response.status_code == 200
-    assert query.startswith("status=ready%20") or "was left out" in response.content.decode()
+    assert query.startswith("status=ready%20") or "was ignored" in response.content.decode()
     for url in (DASHBOARD, FAILED, TASKS, QUEUES, WORKERS):
         assert viewer.get(f"{url}?{query}&span={query}").status_code == 200
 
@@ -426,7 +426,7 @@ def test_search_stops_and_says_so(viewer: Client, monkeypatch: pytest.MonkeyPatc
         make_job(status="SUCCESSFUL")
     first = viewer.get(f"{JOBS}?task=rare")
     assert rows(first) == []
-    assert "Searched back to" in first.content.decode()
+    assert "The next page searches older jobs." in first.content.decode()
     second = viewer.get(JOBS + first.context_data["next_url"])
     assert rows(second) == [str(wanted.pk)]
 
@@ -453,7 +453,7 @@ def test_fragment_is_the_changing_part_alone(viewer: Client) -> None:
 # One job
 
 
-def test_job_tells_its_story(viewer: Client) -> None:
+def test_page_of_a_job_shows_its_history(viewer: Client) -> None:
     now = timezone.now()
     worker = make_worker(name="worker-of-the-story")
     job = make_failed(
@@ -524,7 +524,7 @@ def test_healthy_dashboard_says_so(viewer: Client) -> None:
     make_worker()
     shown = Page(viewer.get(DASHBOARD)).text
     assert "Workers are running and nothing is stuck." in shown
-    assert "Nothing has ended in the last 60 minutes." in shown
+    assert "No attempt has ended in the last 60 minutes." in shown
 
 
 def test_dashboard_names_what_needs_attention(viewer: Client) -> None:
@@ -541,11 +541,11 @@ def test_dashboard_names_what_needs_attention(viewer: Client) -> None:
     for part in (
         "No worker serves the queue “unserved”",
         "--queue unserved",
-        "“nobody.knows”, which nobody here knows",
-        "running on a worker that is gone",
+        "“nobody.knows”, which is not registered",
+        "assigned to a worker that no longer runs",
         "because of Anna",
         "has been ready in the queue “default” for 20 min",
-        "stopped to report: gone-1",
+        "stopped sending heartbeats: gone-1",
         "1.0, 2.0",
     ):
         assert part in shown, part
@@ -580,7 +580,7 @@ def test_dashboard_counts_the_failures_of_a_day(viewer: Client, settings: Settin
 
     assert failed() == ("Failed in 24 h", "0", FAILED, "")
     make_failed()
-    # What the statistics tell, of whatever span the chart is, and also of jobs that are gone by now.
+    # The statistics decide, whatever the span of the chart is. They also count jobs that were deleted.
     for hours, count in ((1, 1000), (23, 234), (25, 5)):
         Statistic.objects.create(
             backend="default",
@@ -647,7 +647,7 @@ def test_worker_has_a_state(fields: dict[str, Any], label: str, viewer: Client) 
         ("[]", None, "all", True),
         ('["a"]', None, "a", True),
         ('["b","c"]', None, "b, c", False),
-        ("[]", '["a"]', "all but a", False),
+        ("[]", '["a"]', "all except a", False),
         ("{", None, "{", True),
     ],
 )

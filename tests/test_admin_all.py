@@ -22,7 +22,7 @@ pytestmark = pytest.mark.django_db
 
 @pytest.fixture(autouse=True)
 def short_searches(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As on a large table: what is looked for lies behind more rows than one look goes along."""
+    """As on a large table: the jobs that match lie behind more rows than one search reads."""
     for name in ("REACH", "REACH_OF_FAILED"):
         monkeypatch.setattr(job_list, name, 4)
     monkeypatch.setattr(import_module("django_tasks_q.actions.matching"), "REACH", 3, raising=False)
@@ -79,7 +79,7 @@ def test_all_is_all_however_rare_the_jobs_are(query: str, fields: dict[str, Any]
     wanted = scattered(**fields)
     asked = ask(client, "retry", f"status=failed&{query}")
     assert "Retry 5 jobs?" in shown(asked)
-    assert "These are all that the filters find." in shown(asked)
+    assert "These are all jobs that match the filters." in shown(asked)
     confirmed(client, "retry", asked)
     assert set(Job.objects.filter(status="READY").values_list("pk", flat=True)) == wanted
 
@@ -121,7 +121,7 @@ def test_a_count_that_stops_says_at_least(client: Client, monkeypatch: pytest.Mo
     monkeypatch.setattr(actions, "BUDGET", 8)
     wanted = scattered(task_name="rare")
     asked = ask(client, "retry", "status=failed&task=rare")
-    assert "Retry: all jobs that the filters find, at least 1?" in shown(asked)
+    assert "Retry: all jobs that match the filters, at least 1?" in shown(asked)
     assert "all at least 1, in the background" in shown(asked)
     confirmed(client, "retry", asked)
     run_jobs(limit=1)
@@ -191,7 +191,7 @@ def test_a_walk_goes_on_where_another_one_was() -> None:
 
 
 def test_a_rare_job_is_found_within_a_few_pages(client: Client) -> None:
-    """A page that found too little has the next one look further."""
+    """After a page that found too few jobs the next page searches more rows."""
     wanted = make_job(task_name="rare", status="SUCCESSFUL")
     for _ in range(200):
         make_job(status="SUCCESSFUL")
@@ -201,7 +201,7 @@ def test_a_rare_job_is_found_within_a_few_pages(client: Client) -> None:
         pages += 1
         if response.context_data["rows"]:
             break
-        assert "Searched back to" in response.content.decode()
+        assert "The next page searches older jobs." in response.content.decode()
         url = response.context_data["next_url"]
     assert [row["job"].pk for row in response.context_data["rows"]] == [wanted.pk]
     assert pages <= 5
@@ -245,13 +245,13 @@ def many_failures(monkeypatch: pytest.MonkeyPatch) -> list[uuid.UUID]:
     return found
 
 
-def test_failures_that_were_not_looked_at_are_told_of(client: Client, many_failures: list[uuid.UUID]) -> None:
+def test_failures_that_were_not_read_are_mentioned(client: Client, many_failures: list[uuid.UUID]) -> None:
     text = shown(failed_page(client))
-    assert "7 failures that nobody has dealt with." in text
-    assert "Grouped here are the 5 enqueued last, since" in text
+    assert "7 open failures." in text
+    assert "This page groups the 5 that were enqueued last, since" in text
     assert "at least 4" in text
     # The job that has failed last was enqueued first, and is not among these.
-    assert "Of these the last 1 h ago, the first 1 h ago" in text
+    assert "On this page: last 1 h ago, first 1 h ago" in text
     assert "last 5 min ago" in text
 
 
@@ -264,7 +264,7 @@ def test_older_failures_can_be_reached(client: Client, many_failures: list[uuid.
         url = context["older_url"]
     assert seen == {"a", "b", "oldest"}
     bad = client.get(f"{FAILED}?before=x")
-    assert (bad.status_code, "cannot be found" in shown(bad)) == (200, True)
+    assert (bad.status_code, "This page does not exist" in shown(bad)) == (200, True)
 
 
 def test_buttons_of_a_group_are_for_all_of_it(client: Client, many_failures: list[uuid.UUID]) -> None:

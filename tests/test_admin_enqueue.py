@@ -173,7 +173,7 @@ def scope_of_tests(request: Any, jobs: Any) -> Any:
     return jobs.filter(queue_name=request.user.username)
 
 
-def test_nobody_enqueues_what_they_may_not_see(settings: Settings) -> None:
+def test_a_job_outside_of_the_users_scope_is_not_enqueued(settings: Settings) -> None:
     options = {"SCOPE_JOBS": "tests.test_admin_enqueue.scope_of_tests"}
     settings.TASKS = {"default": {**settings.TASKS["default"], "OPTIONS": options}}
     tenant = staff("view_job", "enqueue_job", name="tenant")
@@ -212,7 +212,7 @@ def test_fields_are_as_the_annotations_say(clerk: Client) -> None:
     assert "[&quot;a&quot;]" in html
     assert "list[str], as JSON" in html
     assert form.fields["argument-number"].help_text == "int. Required"
-    assert form.fields["argument-ident"].help_text == "UUID | None. Empty for none"
+    assert form.fields["argument-ident"].help_text == "UUID | None. Leave empty for no value"
     assert 'name="queue_name" value="admin"' in html
     required = [name for name in kinds if form.fields[name].widget.attrs.get("required")]
     assert required == ["argument-text", "argument-number"]
@@ -298,7 +298,7 @@ def test_values_arrive_as_enqueue_would_store_them(clerk: Client) -> None:
 
 
 @pytest.mark.parametrize(
-    "name, value, told",
+    "name, value, message",
     [
         ("text", "", "This field is required."),
         ("number", "", "This field is required."),
@@ -323,13 +323,13 @@ def test_values_arrive_as_enqueue_would_store_them(clerk: Client) -> None:
         ("text", "a\x00b", "Null characters are not allowed."),
     ],
 )
-def test_errors_stand_beside_their_field(clerk: Client, name: str, value: str, told: str) -> None:
+def test_errors_stand_beside_their_field(clerk: Client, name: str, value: str, message: str) -> None:
     sent = arguments(text="t", number="1") | arguments(**{name: value})
     response = clerk.post(form_url(), sent)
     assert response.status_code == 400
     errors = response.context_data["form"].errors
     assert list(errors) == [f"argument-{name}"]
-    assert told in errors[f"argument-{name}"][0]
+    assert message in errors[f"argument-{name}"][0]
     assert f'id="id_argument-{name}_error"' in response.content.decode()
     assert not Job.objects.exists()
     assert not LogEntry.objects.exists()
@@ -408,7 +408,7 @@ def test_defaults_that_no_field_can_hold_are_left_to_the_function(clerk: Client)
     form = clerk.get(url).context_data["form"]
     shown = {field.html_name: field.value() for field in form if "-" in field.html_name}
     assert shown == arguments(raw="AP8=", lines=None, thing="", day=None, user=None, pin=True)
-    assert "Empty for its default" in form.fields["argument-lines"].help_text
+    assert "Leave empty for the default" in form.fields["argument-lines"].help_text
     assert clerk.post(url, arguments(raw="AP8=")).status_code == 302
     assert stored(Job.objects.get()) == [[], {"raw": "AP8=", "user": None, "pin": False}]
 
@@ -438,7 +438,7 @@ def test_secrets_are_typed_hidden_and_masked_afterwards(clerk: Client) -> None:
 def test_secret_that_does_not_fit_is_not_named(clerk: Client) -> None:
     url = form_url("admin.list_of_secrets")
     response = clerk.post(url, arguments(values='["canary"]'))
-    assert response.context_data["form"].errors == {"argument-values": ["This value cannot be used."]}
+    assert response.context_data["form"].errors == {"argument-values": ["This value is invalid."]}
     assert "canary" not in response.content.decode()
 
 

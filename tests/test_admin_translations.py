@@ -30,7 +30,7 @@ def test_translations_are_shipped(
 
 
 def test_names_of_models_and_fields_wait_for_the_reader_s_language() -> None:
-    """Marked lazily; the primary keys are Django's, and the columns of the histogram are shown to nobody."""
+    """Names are marked lazily. Primary keys are Django's, and columns of the histogram are not shown."""
     app = apps.get_app_config("django_tasks_q")
     assert isinstance(app.verbose_name, Promise)
     for model in app.get_models():

@@ -52,7 +52,7 @@ print(json.dumps(found))
 """
 
 
-def look(directory: Path, *arguments: str) -> dict[str, Any]:
+def run_in_project(directory: Path, *arguments: str) -> dict[str, Any]:
     env = os.environ | {
         "DJANGO_SETTINGS_MODULE": "tests.themed.settings",
         "DATABASE_URL": f"sqlite:///{directory / 'themed.sqlite3'}",
@@ -73,7 +73,7 @@ def look(directory: Path, *arguments: str) -> dict[str, Any]:
 
 @pytest.mark.parametrize("arguments", [(), ("plain",)], ids=["its admin class", "django's admin class"])
 def test_every_screen_stands_in_the_theme(tmp_path: Path, arguments: tuple[str, ...]) -> None:
-    found = look(tmp_path, *arguments)
+    found = run_in_project(tmp_path, *arguments)
     assert any(module.startswith("unfold") for module in found.pop("base")) is not bool(arguments)
     for url, (status, content) in found.items():
         if url.startswith("POST") and url.endswith("/change/") and status == 405:
