@@ -51,7 +51,7 @@ def viewer() -> Client:
 
 
 def own_queries(queries: CaptureQueriesContext) -> list[str]:
-    """Without those by which Django finds out who asks."""
+    """Return the queries without those of Django's authentication."""
     who = ("django_session", "auth_", "SAVEPOINT", "django_content_type")
     return [
         query["sql"]
@@ -63,7 +63,7 @@ def own_queries(queries: CaptureQueriesContext) -> list[str]:
 # Who may view
 
 
-def test_anonymous_is_sent_to_login(client: Client) -> None:
+def test_anonymous_user_is_redirected_to_login(client: Client) -> None:
     job, worker = make_failed(), make_worker()
     for url in (*SCREENS, page(job), page(worker), f"{JOBS}actions/retry/", f"{JOBS}{job.pk}/again/"):
         response = client.get(url)
@@ -223,7 +223,7 @@ def test_unregistered_names_are_shown_and_not_imported(viewer: Client) -> None:
 
 
 @pytest.mark.parametrize("url", SCREENS)
-def test_screen_costs_the_same_for_any_number_of_rows(url: str, viewer: Client) -> None:
+def test_queries_of_a_screen_do_not_depend_on_the_number_of_rows(url: str, viewer: Client) -> None:
     viewer.get(url)
     counts = []
     for more in (1, 29):
@@ -235,11 +235,11 @@ def test_screen_costs_the_same_for_any_number_of_rows(url: str, viewer: Client) 
             assert viewer.get(url).status_code == 200
         counts.append(len(own_queries(queries)))
     assert counts[0] == counts[1]
-    # Queues are looked for in each state and backend.
+    # Queues are read by state and backend.
     assert counts[1] <= (16 if url in (DASHBOARD, QUEUES) else 6)
 
 
-def test_job_costs_the_same_whatever_hangs_on_it(viewer: Client) -> None:
+def test_queries_of_a_job_do_not_depend_on_its_related_rows(viewer: Client) -> None:
     parent = make_job()
     job = make_failed(parent_id=parent.pk, worker_id=make_worker().pk)
     Progress.objects.create(job=job, fence=1, updated_at=timezone.now())
@@ -264,13 +264,13 @@ def test_nothing_is_counted_without_bound(viewer: Client) -> None:
         with CaptureQueriesContext(connection) as queries:
             viewer.get(url)
         for sql in own_queries(queries):
-            # One that is small, and the same on every page, is a bound of what is read.
+            # A small one that is the same on every page is the bound of a search.
             assert all(int(offset) < job_list.REACH for offset in re.findall(r"OFFSET (\d+)", sql)), sql
             assert "DISTINCT" not in sql
             assert "COUNT(" not in sql or sql.count("LIMIT") >= sql.count("COUNT("), sql
 
 
-def test_list_leaves_long_payload_in_the_database(viewer: Client) -> None:
+def test_list_does_not_read_long_payload(viewer: Client) -> None:
     make_job(arguments=json.dumps([["needle" + "x" * 3000], {}]), result='"needle"')
     with CaptureQueriesContext(connection) as queries:
         assert "needle" not in viewer.get(JOBS).content.decode()
@@ -296,7 +296,7 @@ def rows(response: Any) -> list[str]:
 
 
 @pytest.mark.parametrize("status", ["", "ready", "scheduled"])
-def test_pages_go_on_behind_the_last_row(status: str, viewer: Client) -> None:
+def test_pages_continue_after_the_last_row(status: str, viewer: Client) -> None:
     now = timezone.now()
     for number in range(120):
         make_job(
@@ -315,7 +315,7 @@ def test_pages_go_on_behind_the_last_row(status: str, viewer: Client) -> None:
     assert len(seen) == len(set(seen)) == 120
 
 
-def test_ready_jobs_are_listed_in_the_order_they_are_taken(viewer: Client) -> None:
+def test_ready_jobs_are_listed_in_the_order_of_claims(viewer: Client) -> None:
     low, high = make_job(priority=1), make_job(priority=9)
     assert rows(viewer.get(f"{JOBS}?status=ready")) == [str(high.pk), str(low.pk)]
 
@@ -384,7 +384,7 @@ def test_bad_filter_gives_a_page_with_a_message(query: str, viewer: Client) -> N
 @pytest.mark.parametrize(
     "bad", ["x", "0", "..", "{{7*7}}", "a" * 3000, str(uuid.UUID(int=7)), "_00", "é", "%00"]
 )
-def test_malformed_or_unknown_id_leads_back_with_a_message(bad: str, viewer: Client) -> None:
+def test_malformed_or_unknown_id_redirects_with_a_message(bad: str, viewer: Client) -> None:
     for model in ("job", "worker"):
         for view in ("change", "history"):
             response = viewer.get(f"{BASE}{model}/{bad}/{view}/")
@@ -419,7 +419,7 @@ def test_filters_find(viewer: Client) -> None:
     assert rows(viewer.get(f"{JOBS}?window=all&until={day}")) == [str(old.pk)]
 
 
-def test_search_stops_and_says_so(viewer: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_bounded_search_says_where_it_stopped(viewer: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(job_list, "REACH", 10)
     wanted = make_job(task_name="rare", status="SUCCESSFUL")
     for _ in range(15):
@@ -440,7 +440,7 @@ def test_export_is_the_page_and_no_formula(viewer: Client) -> None:
     assert ",'=cmd(),'@x," in lines[1]
 
 
-def test_fragment_is_the_changing_part_alone(viewer: Client) -> None:
+def test_fragment_is_only_the_refreshed_part(viewer: Client) -> None:
     job = make_job()
     for url in (DASHBOARD, JOBS, FAILED, QUEUES, WORKERS, page(job)):
         whole = viewer.get(url).content.decode()
@@ -512,7 +512,7 @@ def test_unreadable_payload_breaks_no_page(stored: str, viewer: Client) -> None:
     assert viewer.get(JOBS).status_code == 200
 
 
-def test_history_of_django_leads_to_ours(viewer: Client) -> None:
+def test_history_view_of_django_redirects(viewer: Client) -> None:
     job = make_job()
     assert viewer.get(f"{JOBS}{job.pk}/history/").url == f"{page(job)}#history"
 
@@ -697,7 +697,7 @@ def test_roughly(seconds: float, shown: str) -> None:
     assert formatting.roughly(seconds) == shown
 
 
-def test_ids_and_times_belong_together() -> None:
+def test_an_id_contains_its_time() -> None:
     moment = timezone.now().replace(microsecond=0)
     assert job_list.enqueued_at_of(job_list.id_of(moment)) == moment
 
@@ -719,6 +719,6 @@ def test_screens_are_a_mixin_for_any_admin_class(rf: Any) -> None:
     assert len(ours.changelist_view(request).context_data["rows"]) == 7
 
 
-def test_app_page_leads_to_the_screens(viewer: Client) -> None:
+def test_app_page_links_to_the_screens(viewer: Client) -> None:
     content = viewer.get(BASE).content.decode()
     assert reverse("admin:django_tasks_q_dashboard") in content

@@ -1,4 +1,4 @@
-"""What people do in the admin: who may, what is asked, what is done, and what is on record."""
+"""Actions in the admin: permissions, confirmations, effects and log entries."""
 
 import json
 import threading
@@ -37,7 +37,7 @@ from .admin_support import (
 pytestmark = pytest.mark.django_db
 
 VIEWS = ("view_job", "view_queue", "view_worker", "view_payload_job")
-#: Each thing to do, the permission for it, and the state of a job that it fits.
+#: Each action, its permission, and a state of a job in which it is possible.
 DEEDS = {name: (verb.codename, next(iter(sorted(verb.states)))) for name, verb in VERBS.items()}
 FILLED_IN = {"reschedule": {"moment": "2099-01-01T10:00"}, "change": {"priority": "7"}}
 
@@ -121,7 +121,7 @@ def test_a_reader_sees_no_button_and_is_refused() -> None:
     assert (Job.objects.get().status, LogEntry.objects.count(), Queue.objects.count()) == ("FAILED", 0, 0)
 
 
-def test_forms_need_their_token() -> None:
+def test_forms_need_a_csrf_token() -> None:
     client = Client(enforce_csrf_checks=True)
     client.force_login(User.objects.create_superuser("root"))
     job, worker = make_failed(), make_worker()
@@ -239,7 +239,7 @@ def test_bad_choice_changes_nothing(data: dict[str, Any], message: str, admin_cl
         ("cancel", {"reason": "a\x1b[31m"}),
     ],
 )
-def test_bad_form_is_asked_again(name: str, data: dict[str, str], admin_client: Client) -> None:
+def test_bad_form_is_shown_again(name: str, data: dict[str, str], admin_client: Client) -> None:
     job = job_for(name)
     before = Job.objects.values().get()
     response = do(admin_client, name, ids=str(job.pk), **data)
@@ -321,7 +321,7 @@ def test_new_job_keeps_the_secrets_of_the_old_one_unless_something_else_changes(
 
 
 @pytest.mark.parametrize("name", ["again.add", "tests.tasksapp.tasks.add"])
-def test_other_arguments_are_for_who_may_enqueue_the_task(name: str) -> None:
+def test_other_arguments_need_the_permission_to_enqueue_the_task(name: str) -> None:
     job = make_failed(task_name=name, arguments='[[1],{"b":2}]')
     url, same = f"{JOBS}{job.pk}/again/", {"args": "[1]", "kwargs": '{"b": 2}'}
     clients = [staff(*VIEWS, "add_job")]
@@ -376,7 +376,7 @@ def act(client: Client, name: str, **data: Any) -> Any:
     )
 
 
-def test_queue_is_paused_with_who_why_and_until_and_resumed() -> None:
+def test_queue_is_paused_with_user_reason_and_end_and_resumed() -> None:
     client = staff("view_queue", "pause_queue")
     make_job()
     asked = client.post(f"{QUEUES}actions/pause/", {"backend": "default", "queue": "default"})
@@ -429,7 +429,7 @@ def test_queue_is_cleared_when_its_name_is_typed() -> None:
         ("clear", {"typed": ""}),
     ],
 )
-def test_bad_form_of_a_queue_is_asked_again(name: str, data: dict[str, str], admin_client: Client) -> None:
+def test_bad_form_of_a_queue_is_shown_again(name: str, data: dict[str, str], admin_client: Client) -> None:
     assert act(admin_client, name, **data).status_code == 400
     assert not Queue.objects.exists()
 
@@ -457,8 +457,8 @@ def test_worker_is_asked_to_stop() -> None:
 # Beside workers
 
 
-def test_people_and_workers_at_once_leave_every_job_whole(storage_alias: str) -> None:
-    """Workers claim and finish while people cancel, retry, discard and delete the same jobs."""
+def test_concurrent_users_and_workers_keep_every_job_consistent(storage_alias: str) -> None:
+    """Workers claim and finish jobs while users cancel, retry, discard and delete them."""
     jobs = [make_job_on(storage_alias) for _ in range(40)]
     user = User.objects.db_manager(storage_alias).create_superuser("root")
     storage = storage_for(storage_alias)
@@ -478,7 +478,7 @@ def test_people_and_workers_at_once_leave_every_job_whole(storage_alias: str) ->
         finally:
             connections[storage_alias].close()
 
-    def meddle(verb: Any) -> None:
+    def act_on_jobs(verb: Any) -> None:
         try:
             for _ in range(8):
                 verb([job.pk for job in jobs], using=storage_alias, user=user)
@@ -489,7 +489,8 @@ def test_people_and_workers_at_once_leave_every_job_whole(storage_alias: str) ->
 
     worker_thread = threading.Thread(target=work)
     people = [
-        threading.Thread(target=meddle, args=[verb]) for verb in (actions.cancel, actions.retry, actions.pin)
+        threading.Thread(target=act_on_jobs, args=[verb])
+        for verb in (actions.cancel, actions.retry, actions.pin)
     ]
     worker_thread.start()
     for person in people:
@@ -534,7 +535,7 @@ def make_worker_on(alias: str) -> uuid.UUID:
     return worker.pk
 
 
-def test_a_job_that_changed_since_the_question_is_skipped(admin_client: Client) -> None:
+def test_a_job_that_changed_since_the_confirmation_is_skipped(admin_client: Client) -> None:
     job = make_job()
     asked = do(admin_client, "discard", confirmed=False, ids=str(job.pk))
     assert "Discard 1 job?" in asked.context_data["question"]
@@ -571,7 +572,7 @@ def test_a_pause_of_another_user_is_not_overwritten_silently() -> None:
     assert LogEntry.objects.get().change_message == "Pause. Previous pause: anna, mail is down. mine"
 
 
-def test_a_changed_limit_is_logged_from_what_to_what() -> None:
+def test_a_changed_limit_is_logged_with_both_values() -> None:
     client = staff(*VIEWS, "change_queue")
     for value in ("5", "3", ""):
         client.post(

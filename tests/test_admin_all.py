@@ -1,4 +1,4 @@
-"""What the admin does to all jobs that a filter finds: all, however far apart they lie."""
+"""Actions on all jobs that match a filter, however few they are among others."""
 
 import uuid
 from datetime import timedelta
@@ -44,7 +44,7 @@ def shown(response: Any) -> str:
 
 
 def confirmed(client: Client, verb: str, asked: Any) -> Any:
-    """Press the button of the confirmation, with the fields that its form has."""
+    """Submit the form of the confirmation."""
     context = asked.context_data
     form = {"ids": context["ids"], "confirmed": "1"}
     if context.get("is_many"):
@@ -53,7 +53,7 @@ def confirmed(client: Client, verb: str, asked: Any) -> Any:
 
 
 def scattered(**fields: Any) -> set[uuid.UUID]:
-    """Five jobs, each behind six others that are older."""
+    """Create five jobs, each followed by six others."""
     found = set()
     for _ in range(5):
         for _ in range(6):
@@ -96,7 +96,7 @@ def test_all_of_a_schedule_are_all(client: Client) -> None:
 
 
 @pytest.mark.parametrize("verb", ["retry", "delete", "dismiss", "pin"])
-def test_above_the_cap_a_worker_does_it_to_all(
+def test_above_the_cap_a_background_job_changes_all(
     verb: str, client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(confirmation, "CAP", 3)
@@ -128,7 +128,7 @@ def test_a_count_that_stops_says_at_least(client: Client, monkeypatch: pytest.Mo
     assert set(Job.objects.filter(status="READY").values_list("pk", flat=True)) == wanted
 
 
-def test_of_jobs_in_any_state_those_are_counted_to_which_something_is_done(client: Client) -> None:
+def test_only_jobs_that_the_action_can_change_are_counted(client: Client) -> None:
     now = timezone.now()
     wanted = {make_job(status="READY").pk, make_job(status="SCHEDULED", run_after=now).pk}
     wanted |= {make_job(status="WAITING").pk}
@@ -141,7 +141,7 @@ def test_of_jobs_in_any_state_those_are_counted_to_which_something_is_done(clien
     assert set(changed.values_list("pk", flat=True)) == wanted
 
 
-def test_a_step_is_never_empty_where_no_worker_can_do_it(
+def test_a_step_is_never_empty_without_a_background_job(
     client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(actions, "BUDGET", 3)
@@ -233,7 +233,7 @@ def failed_page(client: Client, url: str = FAILED) -> Any:
 
 @pytest.fixture
 def many_failures(monkeypatch: pytest.MonkeyPatch) -> list[uuid.UUID]:
-    """More than one page groups: of one task seven, of which the oldest has failed once more just now."""
+    """More failures than a page groups: seven of one task, the oldest of which has failed again just now."""
     monkeypatch.setattr("django_tasks_q.admin.failed.REACH", 5)
     now = timezone.now()
     found = [
@@ -267,7 +267,7 @@ def test_older_failures_can_be_reached(client: Client, many_failures: list[uuid.
     assert (bad.status_code, "This page does not exist" in shown(bad)) == (200, True)
 
 
-def test_buttons_of_a_group_are_for_all_of_it(client: Client, many_failures: list[uuid.UUID]) -> None:
+def test_buttons_of_a_group_change_all_of_it(client: Client, many_failures: list[uuid.UUID]) -> None:
     group = next(row for row in failed_page(client).context_data["groups"] if row["group"].task == "a")
     asked = ask(client, "retry", group["matching"])
     assert "Retry 6 jobs?" in shown(asked)
@@ -275,7 +275,7 @@ def test_buttons_of_a_group_are_for_all_of_it(client: Client, many_failures: lis
     assert set(Job.objects.filter(status="READY").values_list("pk", flat=True)) == set(many_failures[:6])
 
 
-def test_a_group_without_an_exception_is_one_of_its_own(client: Client) -> None:
+def test_failures_without_an_exception_form_a_group(client: Client) -> None:
     with_one = make_failed(task_name="a", error_code="TASK_TIMEOUT")
     without = make_job(task_name="a", error_code="TASK_TIMEOUT", status="FAILED", finished_at=timezone.now())
     other = make_failed(task_name="a", error_code="")

@@ -168,7 +168,7 @@ def test_many_tasks_are_listed_in_pages_and_found(many_tasks: Any, viewer: Clien
     assert {each.name for each in many_tasks} <= set(seen)
     found = viewer.get(f"{TASKS}?q=task0123").context_data["rows"]
     assert [row["facts"]["name"] for row in found] == ["many.task0123"]
-    # A list of all names would make most of the page of jobs, which is fetched every few seconds.
+    # A list of all names would be most of the page of jobs, which is refreshed every few seconds.
     assert "many.task0123" not in viewer.get(JOBS).content.decode()
 
 
@@ -276,14 +276,14 @@ def test_a_user_with_a_scope_gets_the_failures_within_it(viewer: Client, setting
 WORKER_FACTS = ("lost-1", "several versions", "Workers", "alive", "Workers are running")
 
 
-def make_fleet() -> None:
+def make_workers() -> None:
     make_worker(version="1")
     make_worker(version="2")
     make_worker(name="lost-1", lease_expires_at=timezone.now() - timedelta(minutes=1))
 
 
 def test_workers_are_hidden_without_the_permission_to_view_them(viewer: Client, settings: Any) -> None:
-    make_fleet()
+    make_workers()
     plain = staff("view_job", name="plain")
     text = shown(viewer, DASHBOARD)
     assert all(fact in text for fact in WORKER_FACTS[:-1])
@@ -292,7 +292,7 @@ def test_workers_are_hidden_without_the_permission_to_view_them(viewer: Client, 
     assert "Nothing is stuck." in text
     options = {"SCOPE_JOBS": "tests.test_admin_dashboard.only_theirs"}
     settings.TASKS = {"default": {**settings.TASKS["default"], "OPTIONS": options}}
-    # The permissions for queues and workers do not count for whom jobs are hidden from.
+    # The permissions for queues and workers have no effect for users with a scope.
     for url in (DASHBOARD, BASE):
         response = viewer.get(url)
         text = " ".join(Page(response).text.split())
@@ -322,7 +322,7 @@ def test_a_paused_queue_names_how_many_wait(viewer: Client) -> None:
     assert "“resting” is paused, and 1 job waits in it." in shown(viewer, DASHBOARD)
 
 
-# Figures and words
+# Numbers and words
 
 
 def test_percentiles_say_that_they_are_bounds(viewer: Client) -> None:
@@ -340,7 +340,7 @@ def test_percentiles_say_that_they_are_bounds(viewer: Client) -> None:
     assert (row.p50, row.p95) == ("≤ 1 min 17 s", "≤ 1 min 17 s")
 
 
-def test_clocks_that_disagree_make_no_length_of_time(viewer: Client) -> None:
+def test_a_negative_duration_is_not_shown(viewer: Client) -> None:
     from django_tasks_q.admin.formatting import duration
 
     assert duration(-5.0) == "–"
@@ -348,7 +348,7 @@ def test_clocks_that_disagree_make_no_length_of_time(viewer: Client) -> None:
     assert "-5" not in shown(viewer, f"{JOBS}{job.pk}/change/")
 
 
-def test_one_is_not_many(viewer: Client) -> None:
+def test_singular_and_plural(viewer: Client) -> None:
     make_worker()
     make_job(task_name="nobody.knows")
     count(1, failed=1)

@@ -132,7 +132,7 @@ def stored(job: Job) -> Any:
 
 
 def test_form_is_for_those_with_its_permission_and_for_tasks_that_are_open(clerk: Client) -> None:
-    # A name that is unknown, and one that is not open, are answered alike.
+    # An unknown name and a task that is not open get the same response.
     for name in ("admin.closed", "admin.unknown", "", "os.system", "\x00"):
         for response in (clerk.get(form_url(name)), clerk.post(form_url(name))):
             assert response.status_code == 404, name
@@ -185,7 +185,7 @@ def test_a_job_outside_of_the_users_scope_is_not_enqueued(settings: Settings) ->
     assert Job.objects.get().queue_name == "tenant"
 
 
-# What is asked
+# Fields
 
 
 def test_fields_are_as_the_annotations_say(clerk: Client) -> None:
@@ -218,7 +218,7 @@ def test_fields_are_as_the_annotations_say(clerk: Client) -> None:
     assert required == ["argument-text", "argument-number"]
 
 
-def test_form_as_it_comes_enqueues_the_defaults(clerk: Client) -> None:
+def test_unchanged_form_enqueues_the_defaults(clerk: Client) -> None:
     form = clerk.get(form_url()).context_data["form"]
     given = {field.html_name: field.value() for field in form}
     sent = {name: value for name, value in given.items() if value not in (None, False)}
@@ -323,7 +323,7 @@ def test_values_arrive_as_enqueue_would_store_them(clerk: Client) -> None:
         ("text", "a\x00b", "Null characters are not allowed."),
     ],
 )
-def test_errors_stand_beside_their_field(clerk: Client, name: str, value: str, message: str) -> None:
+def test_errors_are_shown_at_their_field(clerk: Client, name: str, value: str, message: str) -> None:
     sent = arguments(text="t", number="1") | arguments(**{name: value})
     response = clerk.post(form_url(), sent)
     assert response.status_code == 400
@@ -345,7 +345,7 @@ def test_errors_stand_beside_their_field(clerk: Client, name: str, value: str, m
         ({"at": "never"}, "at"),
     ],
 )
-def test_errors_of_options_stand_beside_them(clerk: Client, sent: dict[str, str], field: str) -> None:
+def test_errors_of_options_are_shown_at_their_field(clerk: Client, sent: dict[str, str], field: str) -> None:
     response = clerk.post(form_url("admin.bare"), sent)
     assert response.status_code == 400
     assert list(response.context_data["form"].errors) == [field]
@@ -422,14 +422,14 @@ def test_secrets_are_typed_hidden_and_masked_afterwards(clerk: Client) -> None:
     for name in ("pin", "api_token"):
         assert f'<input type="password" name="argument-{name}"' in shown
     assert "from the settings" not in shown.partition("<form")[2]
-    # What was typed does not come back with an error, and is not named by it.
+    # After an error the typed secret is neither in the form nor in the message.
     response = clerk.post(url, arguments(user="", pin="271828", api_token="canary"))
     assert "271828" not in response.content.decode()
     assert "canary" not in response.content.decode()
     assert list(response.context_data["form"].errors) == ["argument-user"]
     assert clerk.post(url, arguments(user="u", pin="271828", api_token="")).status_code == 302
     job = Job.objects.get()
-    # Left empty, a default that is not shown is left to the function.
+    # An empty field without a shown default leaves the default to the function.
     assert stored(job) == [[], {"user": "u", "pin": 271828}]
     assert "271828" not in clerk.get(page(job)).content.decode()
     assert "271828" not in LogEntry.objects.get().change_message

@@ -134,7 +134,7 @@ def test_forms_of_all_kinds(root: Client) -> None:
     @quick
     @given(st.sampled_from([*VERBS]), st.dictionaries(fields, words), words)
     def send(verb: str, values: dict[str, str], matching: str) -> None:
-        # Without a confirmation, or to jobs that a filter does not name, nothing happens.
+        # Without a confirmation, or for jobs that the filter does not match, nothing changes.
         before = state()
         for data in ({"ids": str(job.pk)}, {"matching": f"task={quote(matching)}.none", "confirmed": "1"}):
             response = root.post(f"{JOBS}actions/{verb}/", {**values, **data})
@@ -163,7 +163,7 @@ def test_arguments_of_all_kinds(root: Client) -> None:
         data |= {f"argument-{name}": value for name, value in arguments.items()}
         response = root.post(form_url(), data | options)
         assert response.status_code in (302, 400), (arguments, options)
-        # Either there is one job more, whose page can be opened, or an error that says why there is none.
+        # Either a job is enqueued, whose page can be opened, or the form shows an error.
         assert Job.objects.count() - before == (response.status_code == 302)
         if response.status_code == 302:
             assert root.get(response["Location"]).status_code == 200

@@ -1,4 +1,4 @@
-"""The admin's screens about schedules: who sees and does what, what is asked, and what is on record."""
+"""The admin's screens about schedules: permissions, actions, forms and log entries."""
 
 import json
 from datetime import timedelta
@@ -70,7 +70,7 @@ def messages_of(response: Any) -> str:
     return " ".join(str(message) for message in response.context["messages"])
 
 
-def test_the_list_shows_when_and_what_became_of_it() -> None:
+def test_the_list_shows_times_and_outcomes() -> None:
     schedule = make_schedule()
     done, failed = make_job(status="SUCCESSFUL"), make_job(status="FAILED")
     make_firing(schedule, 3, job_id=done.pk)
@@ -91,7 +91,7 @@ def test_the_page_shows_the_next_times_by_the_zone_and_where_clocks_change() -> 
     schedule = make_schedule(next_at=first)
     content = staff(*VIEWS).get(f"{SCHEDULES}{schedule.pk}/change/").content.decode()
     assert content.count("03:00:00") >= 5
-    # From summer to winter between the first and the second: one mark, or two where it is summer today.
+    # One change from summer to winter time in between: one mark, or two if it is summer today.
     assert 1 <= content.count("after the clocks change") <= 2
     assert content.count("CEST") == 1
     assert content.count("CET") == 4
@@ -202,7 +202,7 @@ def test_a_get_changes_nothing_and_a_form_without_token_is_refused() -> None:
     assert Schedule.objects.get().enabled
 
 
-def test_what_cannot_run_says_why() -> None:
+def test_a_schedule_that_cannot_run_gives_the_reason() -> None:
     schedule = make_schedule(task_name="of.nobody")
     response = act(staff(*VIEWS, "run_schedule"), "run", schedule)
     assert "No task is named" in messages_of(response)
@@ -311,7 +311,7 @@ def test_hostile_text_stays_text() -> None:
         assert "{{7*7}}" in shown.text
 
 
-def test_they_cost_the_same_for_any_number_of_rows() -> None:
+def test_queries_do_not_depend_on_the_number_of_rows() -> None:
     client = staff(*VIEWS)
     client.get(SCHEDULES)
     counts = []
@@ -330,7 +330,7 @@ def test_they_cost_the_same_for_any_number_of_rows() -> None:
 
 
 @pytest.mark.parametrize("id", ["x", "0", "999999999999999999999", "-1", "%00"])
-def test_ids_that_are_none_lead_back_to_the_list(id: str) -> None:
+def test_invalid_ids_redirect_to_the_list(id: str) -> None:
     client = staff(*VIEWS, "run_schedule")
     response = client.get(f"{SCHEDULES}{id}/change/", follow=True)
     assert response.redirect_chain[-1][0] == SCHEDULES
