@@ -160,14 +160,14 @@ def _person(key: str, codename: str) -> Any:
     return found
 
 
-def _record(context: TaskContext, person: Any, told: str, reason: str) -> None:
-    """One entry in the admin's log, which tells more with every slice."""
+def _record(context: TaskContext, person: Any, summary: str, reason: str) -> None:
+    """Write one entry to the admin's log, and update it after every slice."""
     if not apps.is_installed("django.contrib.admin"):
         return
     from django.contrib.admin.models import CHANGE, LogEntry
     from django.contrib.contenttypes.models import ContentType
 
-    message = " ".join(filter(None, [told, reason]))
+    message = " ".join(filter(None, [summary, reason]))
     known = context.metadata.get("entry")
     if known and LogEntry.objects.filter(pk=known).update(change_message=message):
         return

@@ -22,7 +22,7 @@ from django_tasks_q.api.permissions import CanViewJobs
 from django_tasks_q.lifecycle.states import JobStatus
 from django_tasks_q.models import Attempt, Job, LogLine, Progress
 from django_tasks_q.payload.masking import MASK
-from django_tasks_q.results.waiting import Waiting
+from django_tasks_q.results.waiter import Waiter
 
 from .api_support import JOBS, login, make_attempt, make_job
 
@@ -251,10 +251,11 @@ def test_detail_costs_the_same_for_any_number_of_attempts(viewer: Client) -> Non
     assert counts[1] <= 6
 
 
-def test_old_addresses_still_answer(viewer: Client) -> None:
+def test_all_addresses_have_the_version(viewer: Client) -> None:
     job = make_job()
-    assert viewer.get("/api/tasks/jobs/").json()["results"][0]["id"] == str(job.id)
-    assert viewer.get(f"/api/tasks/jobs/{job.id}/").json()["id"] == str(job.id)
+    for path in ("jobs/", f"jobs/{job.id}/"):
+        assert viewer.get(f"/api/tasks/v1/{path}").status_code == 200
+        assert viewer.get(f"/api/tasks/{path}").status_code == 404
 
 
 def test_without_permission_for_it_payload_is_null() -> None:
@@ -369,13 +370,13 @@ def test_long_poll_is_bounded_and_ends_with_the_job(viewer: Client, monkeypatch:
     assert viewer.get(f"{JOBS}{job.id}/?wait=1000").status_code == 200
     assert time.monotonic() - began < 2
     monkeypatch.setattr(jobs, "MAX_WAIT", 20)
-    sleep = Waiting.sleep
+    sleep = Waiter.sleep
 
-    def finish(waiting: Waiting, seconds: float) -> None:
+    def finish(waiting: Waiter, seconds: float) -> None:
         Job.objects.filter(id=job.id).update(status="SUCCESSFUL")
         sleep(waiting, seconds)
 
-    monkeypatch.setattr(Waiting, "sleep", finish)
+    monkeypatch.setattr(Waiter, "sleep", finish)
     began = time.monotonic()
     assert viewer.get(f"{JOBS}{job.id}/?wait=20").json()["status"] == "SUCCESSFUL"
     assert time.monotonic() - began < 5

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, fields, replace
 from datetime import datetime
 from typing import Any, Self
@@ -105,6 +105,12 @@ class Selection:
     def is_direct(self) -> bool:
         """Whether the selection has an index that contains no other jobs."""
         return bool(self.parent or self.schedule)
+
+    def limited_to(self, states: Collection[str]) -> Self:
+        """Return the same selection without jobs in other states, unless it names a state itself."""
+        if self.status or set(states) >= set(JobStatus):
+            return self
+        return replace(self, states=tuple(sorted(states)))
 
     def until_now(self) -> Self:
         """Return the same selection without jobs that are enqueued or end from now on."""

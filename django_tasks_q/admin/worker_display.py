@@ -15,6 +15,7 @@ from django.utils.translation import gettext as _
 from ..access import database
 from ..models import Worker
 from ..models.worker import names_in
+from ..storage import claimable
 from ..storage.orm.clock import DatabaseNow
 from . import formatting
 
@@ -69,9 +70,9 @@ def queues_text(worker: Worker) -> str:
 
 
 def serves(worker: Worker, backend: str, queue: str) -> bool:
-    served = names_in(worker.queues) or []
-    left_out = names_in(worker.exclude_queues) or []
-    return worker.backend == backend and (queue in served if served else queue not in left_out)
+    """Return whether a worker claims from a queue of a backend."""
+    served, left_out = names_in(worker.queues) or (), names_in(worker.exclude_queues) or ()
+    return worker.backend == backend and claimable.serves(queue, served, left_out)
 
 
 def capacity(worker: Worker) -> int:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from django.utils.translation import gettext_lazy as _
+from rest_framework import serializers
 
 Decorated = TypeVar("Decorated")
 
@@ -24,6 +25,15 @@ if TYPE_CHECKING or HAS_SCHEMA:
         extend_schema,
         extend_schema_field,
     )
+
+
+class ErrorSerializer(serializers.Serializer[Any]):
+    """What all errors but those of fields look like."""
+
+    detail = serializers.CharField(help_text=_("A sentence for people."))
+    code = serializers.CharField(help_text=_("A stable code for programs."))
+    status = serializers.CharField(required=False, help_text=_("With a conflict: the present state."))
+
 
 #: What goes wrong at every path; what one path adds is named there.
 COMMON_ERRORS = (400, 401, 403, 404, 406, 429)
@@ -46,8 +56,6 @@ def described(
     """Describe a view's method in the schema. ``parameters`` are name, type, place, and what it is."""
     if not HAS_SCHEMA:
         return lambda method: method
-    from .serializers import ErrorSerializer
-
     error = OpenApiResponse(ErrorSerializer, description=_("What went wrong, under a stable code."))
     answers: dict[Any, Any] = dict.fromkeys((*COMMON_ERRORS, *errors), error)
     answers[400] = OpenApiResponse(
@@ -82,13 +90,9 @@ def typed(type_: Any) -> Callable[[Decorated], Decorated]:
 
 
 def only_ours(endpoints: list[tuple[str, str, str, Any]], **kwargs: Any) -> list[tuple[str, str, str, Any]]:
-    """A preprocessing hook: of a whole project, the versioned endpoints of this API."""
+    """Preprocessing hook: return the endpoints of this API, out of those of the whole project."""
     package = __name__.rpartition(".")[0] + "."
-    return [
-        endpoint
-        for endpoint in endpoints
-        if endpoint[3].cls.__module__.startswith(package) and "/v1/" in endpoint[0]
-    ]
+    return [endpoint for endpoint in endpoints if endpoint[3].cls.__module__.startswith(package)]
 
 
 def closed(result: Any, **kwargs: Any) -> Any:

@@ -70,9 +70,4 @@ if openapi.HAS_SCHEMA:
 
     _v1.append(path("schema/", SchemaView.as_view(), name="schema"))
 
-urlpatterns = [
-    # The first addresses of these two, which are not in the schema.
-    path("jobs/", jobs.JobList.as_view(schema=None), name="job-list"),
-    path("jobs/<str:pk>/", jobs.JobDetail.as_view(schema=None), name="job-detail"),
-    path("v1/", include(_v1)),  # last: it is this one that names are reversed to
-]
+urlpatterns = [path("v1/", include(_v1))]

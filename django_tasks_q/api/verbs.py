@@ -343,9 +343,9 @@ class BulkAction(TasksView, GenericAPIView):
         given, background = values.pop("filter"), values.pop("background")
         jobs = self.chosen(request, given)
         if not (dry_run := values.pop("dry_run")) and background:
-            return self.ask(request, selection_of(given), values)
+            return self.ask(request, self.selection(given), values)
         with self.reading():
-            found = actions.collected(selection_of(given), jobs, CAP)
+            found = actions.collected(self.selection(given), jobs, CAP)
         done: Any = None
         if not dry_run and found.ids:
             done = acting(request, self.verb, names_of(found.ids), values)
@@ -356,6 +356,10 @@ class BulkAction(TasksView, GenericAPIView):
             **(actions.Report.of(done) if done else actions.Report()).numbers,
         }
         return Response(BulkDoneSerializer(data).data)
+
+    def selection(self, given: dict[str, str]) -> actions.Selection:
+        """Return what the filters select: without a status, jobs in the states that the verb can change."""
+        return selection_of(given).limited_to(actions.NAMED[self.verb.name].states)
 
     def ask(self, request: Request, selection: actions.Selection, values: Mapping[str, Any]) -> Response:
         try:

@@ -14,10 +14,9 @@ from .. import actions, compat
 from ..access import database
 from ..maintenance import prune as pruning
 from ..models import Job
-from ..validation import suggestion
 from .arguments import filled
 from .backends import chosen, stored
-from .job_filters import add_filters, has_jobs, is_filtered, known_queues, selected, uuid, when
+from .job_filters import add_filters, check_queue, is_filtered, selected, uuid, when
 from .output import Printer
 
 #: Verbs on jobs: what they do, and whether they take a time.
@@ -157,12 +156,7 @@ def pause(printer: Printer, options: dict[str, Any]) -> int:
 def _queue(options: dict[str, Any]) -> tuple[str, str]:
     """A queue that something knows of, and the alias of its backend. Raises CommandError."""
     queue, backend = options["queue"], stored(options["backend"])
-    known = known_queues(backend)
-    if not (options["force"] or queue in known or has_jobs(queue, backend)):
-        raise CommandError(
-            f"No task, job or setting of backend {backend.alias!r} knows a queue {queue!r:.140}."
-            f"{suggestion(queue, known)} Repeat the command with --force to go on all the same."
-        )
+    check_queue(queue, [backend], force=options["force"])
     return queue, backend.alias
 
 

@@ -11,6 +11,7 @@ from .. import compat
 from ..access import database
 from ..backends import DatabaseBackend
 from ..storage import storage_for
+from ..validation import suggestion
 
 
 def chosen(alias: str | None) -> list[DatabaseBackend]:
@@ -29,8 +30,10 @@ def chosen(alias: str | None) -> list[DatabaseBackend]:
 
 
 def stored(alias: str) -> DatabaseBackend:
-    """The backend of that alias, with usable OPTIONS. Raises CommandError."""
+    """Return the backend of that alias, with usable OPTIONS. Raise CommandError."""
     try:
+        if alias not in compat.task_backends:
+            raise CommandError(f"TASKS has no backend {alias!r}.{suggestion(alias, compat.task_backends)}")
         backend = compat.task_backends[alias]
         if isinstance(backend, DatabaseBackend):
             backend.settings  # noqa: B018 - raises for unusable OPTIONS

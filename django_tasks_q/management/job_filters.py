@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from argparse import ArgumentParser
-from collections.abc import Collection, Iterable
+from collections.abc import Collection
 from datetime import timedelta
 from typing import Any
 from uuid import UUID
@@ -20,6 +20,7 @@ from ..lifecycle.states import JobStatus
 from ..models import Job, Queue
 from ..models.job import JobQuerySet
 from ..storage.timestamps import native
+from ..validation import suggestion
 from .arguments import filled
 from .backends import chosen
 
@@ -51,7 +52,7 @@ def filtered(options: dict[str, Any]) -> JobQuerySet:
     return selected(options).of(Job.objects.using(database()))
 
 
-def selected(options: dict[str, Any], states: Iterable[str] = ()) -> Selection:
+def selected(options: dict[str, Any], states: Collection[str] = ()) -> Selection:
     """What the filters choose. Raises CommandError.
 
     ``states`` are those that matter where the filters name none.
@@ -63,11 +64,10 @@ def selected(options: dict[str, Any], states: Iterable[str] = ()) -> Selection:
     try:
         return Selection(
             status=status.upper() if status else "",
-            states=() if status else tuple(sorted(states)),
             # Ids begin with the time, and have an index.
             first=first_id(when(since, past=True)) if since else None,
             **texts,
-        )
+        ).limited_to(states)
     except ValueError as error:
         raise CommandError(str(error)) from error
 
@@ -76,6 +76,22 @@ def refuse_several(queue: str, known: Collection[str]) -> None:
     """Raises CommandError for what looks like the names of several queues, unless one is named just so."""
     if "," in queue and queue not in known:
         raise CommandError(f"There is no queue {queue!r}: name one queue, not several with commas between.")
+
+
+def check_queue(queue: str, backends: Collection[DatabaseBackend], *, force: bool) -> None:
+    """Raise CommandError for a queue that nothing in these backends knows, unless ``force`` is true."""
+    if force:
+        return
+    known = set().union(*map(known_queues, backends))
+    if queue in known or any(has_jobs(queue, backend) for backend in backends):
+        return
+    refuse_several(queue, known)
+    of = "backend" if len(backends) == 1 else "backends"
+    aliases = ", ".join(repr(backend.alias) for backend in backends)
+    raise CommandError(
+        f"No task, job or setting of {of} {aliases} knows a queue {queue!r:.140}.{suggestion(queue, known)} "
+        "Repeat the command with --force to go on all the same."
+    )
 
 
 def declared_queues(backend: DatabaseBackend) -> set[str]:

@@ -25,13 +25,14 @@ from ..models.worker import names_in
 from ..monitoring.descriptions import described, line
 from ..payload import codec
 from ..payload.masking import cleaned, masked, redacted
-from ..storage import storage_for
+from ..storage import claimable, storage_for
 from ..storage.orm.clock import DatabaseNow
-from ..storage.orm.monitoring import capped_counts
+from ..storage.orm.monitoring import INDEXED, capped_counts
 from ..storage.orm.queue_counts import QueueCounts
 from ..worker.heartbeat_file import read
 from .arguments import filled
-from .job_filters import add_filters, filtered
+from .backends import chosen
+from .job_filters import add_filters, check_queue, filtered
 from .output import Printer
 
 #: Most jobs of a state that are counted.
@@ -45,7 +46,9 @@ def add_looks(commands: Any) -> Iterator[ArgumentParser]:
     show = commands.add_parser("show", help="one task by its name, or one job by its id")
     show.add_argument("name", help="a name that jobs are stored under, or the id of a job")
     yield show
-    jobs = commands.add_parser("jobs", help="the newest jobs")
+    jobs = commands.add_parser(
+        "jobs", help="jobs, the newest first; ready jobs in the order in which workers claim them"
+    )
     add_filters(jobs)
     jobs.add_argument("--limit", type=int, default=50, metavar="N", help="at most so many (default: 50)")
     yield jobs
@@ -58,6 +61,7 @@ def add_looks(commands: Any) -> Iterator[ArgumentParser]:
         "--heartbeat-file", type=filled, metavar="PATH", help="ask this file of a worker, and no database"
     )
     health.add_argument("--queue", type=filled, metavar="NAME", help="this queue must be served")
+    health.add_argument("--force", action="store_true", help="also where nothing knows of such a queue")
     health.add_argument(
         "--backend", type=filled, metavar="ALIAS", help="workers of this backend count, and no others"
     )
@@ -190,7 +194,8 @@ def jobs(printer: Printer, options: dict[str, Any]) -> int:
     limit = options["limit"]
     if not 1 <= limit <= 10_000:
         raise CommandError("--limit must be between 1 and 10000.")
-    rows = list(filtered(options).with_reasons().order_by("-id")[:limit])
+    order = INDEXED[JobStatus.READY] if options["status"] == "ready" else ("-id",)
+    rows = list(filtered(options).with_reasons().order_by(*order)[:limit])
     titles = ("ID", "STATUS", "TASK", "QUEUE", "ATTEMPTS", "ENQUEUED", "ERROR")
     lines = [
         (
@@ -316,28 +321,51 @@ def workers(printer: Printer, options: dict[str, Any]) -> int:
 
 
 def health(printer: Printer, options: dict[str, Any]) -> int:
+    """Return 0 if all is well, 1 if not, and 2 if the database cannot be used."""
     if options["heartbeat_file"]:
-        is_well, why, told = read(options["heartbeat_file"])
-        printer.line(f"{'well' if is_well else 'ill'}: {why}", {"well": is_well, "why": [why], **told})
+        _check_flags(options)
+        is_well, why, content = read(options["heartbeat_file"])
+        printer.line(f"{'well' if is_well else 'ill'}: {why}", {"well": is_well, "why": [why], **content})
         return 0 if is_well else 1
     try:
-        troubles = list(_troubles(options))
+        alive = _alive(options)
+        problems = list(_problems(options, alive))
+    except CommandError as error:
+        # As for flags that argparse refuses: status 1 would say that the workers are ill.
+        raise CommandError(str(error), returncode=2) from error
     except Error as error:
         reason = str(error).strip().partition("\n")[0]
         printer.line(f"unknown: {reason}", {"well": None, "why": [reason]})
         return 2
-    why = "; ".join(troubles) or "workers are alive"
-    printer.line(f"{'ill' if troubles else 'well'}: {why}", {"well": not troubles, "why": troubles})
-    return 1 if troubles else 0
+    why = "; ".join(problems) or "workers are alive"
+    printer.line(f"{'ill' if problems else 'well'}: {why}", {"well": not problems, "why": problems})
+    return 1 if problems else 0
 
 
-def _troubles(options: dict[str, Any]) -> Iterator[str]:
+def _check_flags(options: dict[str, Any]) -> None:
+    """Raise CommandError for a flag that is about the database, which ``--heartbeat-file`` leaves alone."""
+    for name in ("queue", "backend", "max_age"):
+        if options[name] is not None:
+            flag = f"--{name.replace('_', '-')}"
+            raise CommandError(
+                f"--heartbeat-file reads that file and no database, by which {flag} cannot be checked: "
+                "give one of the two.",
+                returncode=2,
+            )
+
+
+def _alive(options: dict[str, Any]) -> list[Any]:
+    """Return the workers that are alive. Raise CommandError for an unknown backend or queue."""
+    backends, queue = chosen(options["backend"]), options["queue"]
+    workers = [worker for worker in _workers() if options["backend"] in (None, worker.backend)]
+    # A worker may serve a queue by its name before there are jobs.
+    if queue is not None and not any(queue in (names_in(worker.queues) or ()) for worker in workers):
+        check_queue(queue, backends, force=options["force"])
+    return [worker for worker in workers if _state(worker) in ("alive", "stopping")]
+
+
+def _problems(options: dict[str, Any], alive: list[Any]) -> Iterator[str]:
     backend, queue = options["backend"], options["queue"]
-    alive = [
-        worker
-        for worker in _workers()
-        if _state(worker) in ("alive", "stopping") and backend in (None, worker.backend)
-    ]
     if not alive:
         yield "no worker is alive"
     elif queue is not None and not any(_serves(worker, queue) for worker in alive):
@@ -345,7 +373,7 @@ def _troubles(options: dict[str, Any]) -> Iterator[str]:
     if options["max_age"] is not None:
         jobs = filtered({"status": "ready", "queue": queue, "backend": backend})
         # The next ones in the order of a claim: what waits longest for its turn is among them.
-        rows = jobs.order_by("backend", "-priority", "id").annotate(now=DatabaseNow())
+        rows = jobs.in_claim_order("backend").annotate(now=DatabaseNow())
         ages = [
             (now - max(filter(None, (enqueued, run_after)))).total_seconds()
             for enqueued, run_after, now in rows.values_list("enqueued_at", "run_after", "now")[:1000]
@@ -355,8 +383,8 @@ def _troubles(options: dict[str, Any]) -> Iterator[str]:
 
 
 def _serves(worker: Worker, queue: str) -> bool:
-    served, left_out = names_in(worker.queues), names_in(worker.exclude_queues)
-    return queue in served if served else queue not in (left_out or ())
+    served, left_out = names_in(worker.queues) or (), names_in(worker.exclude_queues) or ()
+    return claimable.serves(queue, served, left_out)
 
 
 LOOKS = {
