@@ -88,7 +88,7 @@ PHRASES = re.compile(
 #: none. A number only goes down; a room without findings leaves the table.
 NAMES_LEFT: dict[str, int] = {
     "actions": 41,
-    "admin": 83,
+    "admin": 2,
     "api": 67,
     "demo": 2,
     "execution": 14,
@@ -105,7 +105,6 @@ PHRASES_LEFT: dict[str, int] = {
     "__main__.py": 1,
     "access.py": 6,
     "actions": 23,
-    "admin": 48,
     "api": 54,
     "checks.py": 3,
     "conf.py": 1,
