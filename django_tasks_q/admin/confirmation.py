@@ -183,7 +183,7 @@ def _ask_worker(request: HttpRequest, verb: Verb, filters: Filters, form: forms.
     try:
         with transaction.atomic(using=database()):
             selection = filters.selection(verb.states)
-            id = UUID(tasks.ask(request, verb.name, selection, **values_of(form)).id)
+            id = UUID(tasks.enqueue_bulk(request, verb.name, selection, **values_of(form)).id)
     except (TypeError, ValueError) as error:
         form.add_error(None, str(error))
         return None
