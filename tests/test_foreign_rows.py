@@ -209,7 +209,7 @@ def test_a_terminal_is_told_nothing_by_stored_text() -> None:
 
 
 def test_schedules_say_that_there_are_more(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(api_schedules, "MOST", 2)
+    monkeypatch.setattr(api_schedules, "MAX_SCHEDULES", 2)
     for name in ("a&b", "c", "d"):
         make_schedule(name=name, kind="cron")
     first = client.get(f"{API}schedules/")

@@ -185,7 +185,7 @@ def _start_in_background(request: HttpRequest, verb: Verb, filters: Filters, for
     try:
         with transaction.atomic(using=database()):
             selection = filters.selection(verb.states)
-            id = UUID(tasks.ask(request, verb.name, selection, **values_of(form)).id)
+            id = UUID(tasks.enqueue_bulk(request, verb.name, selection, **values_of(form)).id)
     except (TypeError, ValueError) as error:
         form.add_error(None, str(error))
         return None

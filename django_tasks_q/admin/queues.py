@@ -234,7 +234,7 @@ def _perform(
             return _("The limit of “%(queue)s” is changed.") % {"queue": queue}
     assert waiting is not None  # noqa: S101 - what is left is to clear
     if waiting.in_background:
-        id = tasks.ask(request, "discard", waiting.selection, reason=reason).id
+        id = tasks.enqueue_bulk(request, "discard", waiting.selection, reason=reason).id
         message = _("%(label)s: this runs in the background, as job %(id)s.")
         return message % {"label": VERBS[name][0], "id": id}
     done = actions.discard(waiting.ids[:CAP], reason=reason, user=request.user)

@@ -35,36 +35,39 @@ from .backends import chosen
 from .job_filters import add_filters, check_queue, filtered
 from .output import Printer
 
-#: Most jobs of a state that are counted.
+#: Up to how many jobs of a state are counted.
 CAP = 10_000
 
 
-def add_looks(commands: Any) -> Iterator[ArgumentParser]:
-    listing = commands.add_parser("list", help="all tasks, with where and how they run")
+def add_reports(commands: Any) -> Iterator[ArgumentParser]:
+    listing = commands.add_parser("list", help="all tasks, with their queues and options")
     listing.add_argument("--tag", help="only tasks with this tag")
     yield listing
-    show = commands.add_parser("show", help="one task by its name, or one job by its id")
-    show.add_argument("name", help="a name that jobs are stored under, or the id of a job")
+    show = commands.add_parser("show", help="a task by its name, or a job by its id")
+    show.add_argument("name", help="name of a task, or id of a job")
     yield show
     jobs = commands.add_parser(
         "jobs", help="jobs, the newest first; ready jobs in the order in which workers claim them"
     )
     add_filters(jobs)
-    jobs.add_argument("--limit", type=int, default=50, metavar="N", help="at most so many (default: 50)")
+    jobs.add_argument("--limit", type=int, default=50, metavar="N", help="at most this many (default: 50)")
     yield jobs
-    yield commands.add_parser("stats", help="how many jobs there are, and what the last hour was like")
-    yield commands.add_parser("workers", help="the workers, and whether they are alive")
+    yield commands.add_parser("stats", help="numbers of jobs, and statistics of the last hour")
+    yield commands.add_parser("workers", help="workers, and whether they are alive")
     health = commands.add_parser(
-        "health", help="for probes: ends with 0 if all is well, 1 if not, 2 if that cannot be told"
+        "health", help="for probes: exit status 0 if all is well, 1 if not, 2 if that is unknown"
     )
     health.add_argument(
-        "--heartbeat-file", type=filled, metavar="PATH", help="ask this file of a worker, and no database"
+        "--heartbeat-file",
+        type=filled,
+        metavar="PATH",
+        help="read this file of a worker, and ask no database",
     )
-    health.add_argument("--queue", type=filled, metavar="NAME", help="this queue must be served")
-    health.add_argument("--force", action="store_true", help="also where nothing knows of such a queue")
+    health.add_argument("--queue", type=filled, metavar="NAME", help="a worker must serve this queue")
     health.add_argument(
-        "--backend", type=filled, metavar="ALIAS", help="workers of this backend count, and no others"
+        "--force", action="store_true", help="accept a queue that no task, job or setting names"
     )
+    health.add_argument("--backend", type=filled, metavar="ALIAS", help="only workers of this backend count")
     health.add_argument(
         "--max-age", type=float, metavar="SECONDS", help="no job may have been ready for longer than this"
     )
@@ -122,7 +125,7 @@ def _data(job: Job) -> dict[str, Any]:
         "kwargs": kwargs,
         "result": shown(job.result),
         "metadata": shown(job.metadata),
-        # Columns whose text cannot be read, and how long it is: in that no secret could be masked.
+        # Columns that cannot be read, with their lengths. Secrets in their text could not be masked.
         "unreadable": job.unreadable(),
         "progress": _progress(job, shown, secrets),
         "attempt_records": [
@@ -161,7 +164,7 @@ def _tags(job: Job) -> Any:
 
 
 def job_facts(job: Job) -> dict[str, Any]:
-    """What there is to tell of a job beside its data."""
+    """Return the columns of a job without its data."""
     return {
         "id": str(job.pk),
         "task": job.task_name,
@@ -255,7 +258,7 @@ def stats(printer: Printer, options: dict[str, Any]) -> int:
 
 
 def _queue(counts: QueueCounts) -> dict[str, Any]:
-    """What is in a queue. Of a state that is named in ``at_least`` there is more."""
+    """Return the numbers of jobs in a queue. States named in ``at_least`` have more than were counted."""
     states = {"ready": counts.ready, "running": counts.running, "scheduled": counts.scheduled}
     since = counts.ready_since
     age = None if since is None else round(max(0.0, (timezone.now() - since).total_seconds()), 1)
@@ -387,7 +390,7 @@ def _serves(worker: Worker, queue: str) -> bool:
     return claimable.serves(queue, served, left_out)
 
 
-LOOKS = {
+REPORTS = {
     "list": list_tasks,
     "show": show,
     "jobs": jobs,

@@ -33,15 +33,15 @@ from ..backends import stored
 from ..job_filters import declared_queues, refuse_several
 from ..output import on_terminal
 
-#: What the system may run out of: descriptors, memory, processes, room on a disk.
+#: Errors of the system when a resource is used up: descriptors, memory, processes, disk space.
 SCARCE = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN, errno.ENOSPC)
-#: Set in the environment of the worker that a reloader has started.
+#: The variable in the environment of the worker that marks it as started by a reloader.
 RELOADED = "DJANGO_TASKS_Q_RELOADED"
 
 
 class Command(BaseCommand):
-    help = "Run the jobs that tasks were enqueued as."
-    # Not all: checking URLs would import every view into a process that serves none.
+    help = "Run jobs until it is stopped."
+    # Not all checks: that of URLs would import every view.
     requires_system_checks = ("tasks",)
 
     def add_arguments(self, parser: ArgumentParser) -> None:
@@ -76,7 +76,7 @@ class Command(BaseCommand):
         except OSError as error:
             if error.errno not in SCARCE:
                 raise
-            raise CommandError(f"The system has too little for this worker: {error}") from error
+            raise CommandError(f"The system has too few resources for this worker: {error}") from error
 
     def _config(self, options: dict[str, Any], backend: DatabaseBackend) -> WorkerConfig:
         database = options["database"] or backend.database
@@ -118,16 +118,16 @@ class Command(BaseCommand):
 
 
 def _check_caller() -> None:
-    """Raises CommandError where a program calls the command in a way that a worker cannot work in."""
+    """Raise CommandError if the command is called outside of the main thread or within a transaction."""
     if threading.current_thread() is not threading.main_thread():
         raise CommandError(
-            "runworker has to be called in the main thread of a process, where signals arrive."
+            "runworker has to be called in the main thread of a process, since only that can handle signals."
         )
     for connection in connections.all(initialized_only=True):
         if connection.in_atomic_block:
             raise CommandError(
                 "runworker cannot be called within a transaction, as in a TestCase: its processes would not "
-                "see what was enqueued in it. Use django_tasks_q.testing.run_jobs() or a TransactionTestCase."
+                "see its jobs. Use django_tasks_q.testing.run_jobs() or a TransactionTestCase."
             )
 
 
@@ -149,7 +149,7 @@ def _check_heartbeat_file(path: str | None) -> None:
 
 
 def _check_tables(database: str) -> None:
-    """Raises CommandError when the tables are those of an earlier release. Later ones are welcome."""
+    """Raise CommandError if migrations are missing. Tables of a later release are accepted."""
     path = settings.MIGRATION_MODULES.get("django_tasks_q", migrations.__name__)
     if path is None:
         return
@@ -175,7 +175,7 @@ def _explained(error: Exception, database: str) -> str:
 def _banner(config: WorkerConfig) -> str:
     queues = ", ".join(config.queues) or "all"
     if config.exclude_queues:
-        queues += f" but {', '.join(config.exclude_queues)}"
+        queues += f" except {', '.join(config.exclude_queues)}"
     return (
         f"Worker {config.name}: {len(registry)} tasks, queues {queues}, {config.processes} processes, "
         f"backend {config.backend!r}, database {config.database!r}."
@@ -183,10 +183,10 @@ def _banner(config: WorkerConfig) -> str:
 
 
 def _run_reloaded() -> None:
-    # The reloader owns this process's main thread, where signals arrive, so the worker gets its own
-    # process. It is told to stop when the reloader leaves to be started anew.
+    # The worker needs the main thread, where signals arrive. That of this process belongs to the reloader,
+    # so the worker has its own process, which is stopped when the reloader exits for a restart.
     command = autoreload.get_child_arguments()
     worker = subprocess.Popen(command, env=os.environ | {RELOADED: "1"})  # noqa: S603 - this very command
-    # Not by ``finally``: the reloader leaves without waiting for this thread.
+    # A ``finally`` would not run, since the reloader exits without waiting for this thread.
     atexit.register(worker.terminate)
     worker.wait()

@@ -26,8 +26,8 @@ NEW = "searched_to"
 @pytest.fixture(autouse=True)
 def short(monkeypatch: pytest.MonkeyPatch) -> None:
     cache.clear()
-    monkeypatch.setattr(search_limit, "REACH", 10)
-    monkeypatch.setattr(search_limit, "SCATTERED", 10)
+    monkeypatch.setattr(search_limit, "SEARCH_LIMIT", 10)
+    monkeypatch.setattr(search_limit, "SCATTERED_LIMIT", 10)
 
 
 @pytest.fixture
@@ -105,7 +105,7 @@ def test_few_open_jobs_are_found_wherever_they_are(status: str, count: int, view
     found, pages = walk(viewer, f"{JOBS}?status={status}&page_size=4")
     assert found == wanted
     # Where there are too many to be put in order, they are looked for among all.
-    assert all(page[NEW] is None for page in pages) == (count <= search_limit.REACH)
+    assert all(page[NEW] is None for page in pages) == (count <= search_limit.SEARCH_LIMIT)
     back, _ = walk(viewer, pages[-1]["previous"], "previous")
     assert back + [job["task"] for job in pages[-1]["results"]] == wanted
 
@@ -139,7 +139,7 @@ def only_rare(request: Any, jobs: JobQuerySet) -> JobQuerySet:
 
 @pytest.mark.django_db
 def test_a_scope_is_a_filter_like_any_other(settings: Any) -> None:
-    set_scope(settings, "tests.test_api_reach.only_rare")
+    set_scope(settings, "tests.test_api_search_limit.only_rare")
     names = some()
     found, pages = walk(login("view_job"), JOBS)
     assert found == [name for name in names if int(name[1:]) % 5 == 0]
@@ -169,7 +169,7 @@ on_postgres = pytest.mark.django_db(transaction=True, databases=[ALIAS])
 def postgres(settings: Any) -> str:
     settings.DATABASE_ROUTERS = [Router(ALIAS)]
     default = settings.TASKS["default"]
-    options = default["OPTIONS"] | {"DATABASE": ALIAS, "SCOPE_JOBS": "tests.test_api_reach.slow"}
+    options = default["OPTIONS"] | {"DATABASE": ALIAS, "SCOPE_JOBS": "tests.test_api_search_limit.slow"}
     settings.TASKS = {"default": default | {"OPTIONS": options}}
     return ALIAS
 
