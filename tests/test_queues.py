@@ -16,7 +16,7 @@ from django_tasks_q.lifecycle.states import JobStatus
 from django_tasks_q.models import Job, Queue, Worker
 from django_tasks_q.signals import action_performed
 from django_tasks_q.storage import Claim, ControlState, storage_for
-from django_tasks_q.worker.control import EVERY, EVERY_WITH_NOTIFICATIONS, Control
+from django_tasks_q.worker.control import EVERY, EVERY_WITH_NOTIFICATIONS, WorkerControl
 
 from .tasksapp import tasks
 from .test_actions import add
@@ -244,7 +244,7 @@ def test_claimers_at_once_never_exceed_a_limit(storage, alias, level):
 
 
 def test_a_worker_looks_before_it_claims_and_then_now_and_then(storage, alias, monkeypatch):
-    book = Control(storage, "default")
+    book = WorkerControl(storage, "default")
     assert book.are_due(False)
     actions.pause("a", using=alias)
     assert book.look(ME, hears=True)
