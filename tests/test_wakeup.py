@@ -7,6 +7,7 @@ import statistics
 import threading
 import time
 import uuid
+from types import SimpleNamespace
 
 import pytest
 from asgiref.sync import async_to_sync
@@ -242,11 +243,11 @@ def test_a_bell_that_breaks_costs_nothing_but_time(listener, monkeypatch):
 def test_waiters_are_notified_of_what_has_ended_here_or_is_not_here():
     notified = []
 
-    class Storage:
+    class Sender:
         def notify_ended(self, backend, ids):
             notified.append(set(ids))
 
-    notifications = WaiterNotifications(Storage(), "default")
+    notifications = WaiterNotifications(SimpleNamespace(notifications=Sender()), "default")
     mine, others, unknown = uuid.uuid4(), uuid.uuid4(), uuid.uuid4()
     notifications.written({mine: JobStatus.SUCCESSFUL})
     notifications.notify()
