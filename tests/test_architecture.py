@@ -36,6 +36,10 @@ OTHER_TIMEOUTS = {
     "results/waiter.py",
     "storage/postgresql/notifications.py",
     "tasks.py",
+    "events.py",
+    "worker/subscribers/console.py",
+    "worker/supervisor.py",
+    "worker/system.py",
     "worker/wakeup.py",
 }
 
