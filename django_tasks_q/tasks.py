@@ -1,4 +1,4 @@
-"""The package's own tasks: verbs on more jobs than anybody would wait for."""
+"""The package's own tasks: verbs on more jobs than one request can change."""
 
 from __future__ import annotations
 
@@ -36,12 +36,12 @@ KEPT = "bulk"
 
 
 def can_bulk(request: HttpRequest) -> bool:
-    """Whether what a request asks for can be done later, in its user's name."""
+    """Return whether what a request asks for can be done later, in its user's name."""
     return not obstacle(request)
 
 
 def obstacle(request: HttpRequest) -> str:
-    """Why what a request asks for cannot be done later; empty where it can."""
+    """Return why what a request asks for cannot be done later; empty where it can."""
     if home() is None or BULK not in registry:
         return _("There is no backend whose workers could do this.")
     user: Any = request.user
@@ -72,14 +72,14 @@ def ask(request: HttpRequest, verb: str, selection: Selection, **values: Any) ->
 
 
 def _queue(backend: DatabaseBackend) -> dict[str, Any]:
-    """The first queue by name where the settings leave the default one out. Else none: routes may apply."""
+    """Return the first queue by name where the settings lack the default one, else none."""
     if not backend.queues or compat.DEFAULT_TASK_QUEUE_NAME in backend.queues:
         return {}
     return {"queue_name": min(backend.queues)}
 
 
 def _declare(function: Any) -> Any:
-    """A task, where there is a backend of ours: others may refuse it, or never run it."""
+    """Return a task, where there is a backend of ours: others may refuse it, or never run it."""
     try:
         backend = home()
     except compat.InvalidTaskBackend:  # a check says so
@@ -114,11 +114,11 @@ def bulk(
     reason: str = "",
     signature: str = "",
 ) -> dict[str, Any]:
-    """Apply a verb to all jobs that matched when somebody asked for it."""
+    """Apply a verb to all jobs that matched when it was requested."""
     if not bulk_requests.is_signed(context.job_id, context.job.kwargs):
-        # Whoever wrote it may have other rights than the one it names.
+        # The author of a copy or an edit may have other rights than the user it names.
         raise PermissionDenied(
-            "This is not what was asked for: a copy or an edit does nothing. Ask for it anew."
+            "This job is a copy or was edited, so it does nothing. Make the bulk request again."
         )
     named = NAMED[verb]
     person = _person(user, named.codename)
@@ -146,17 +146,17 @@ def bulk(
             # Raises if another attempt has the job, and takes this slice back.
             context.save_metadata()
         context.set_progress(report.seen, total, report.told())
-        context.sleep(0)  # raises if somebody has cancelled it
+        context.sleep(0)  # raises if the job was cancelled
     return report.numbers
 
 
 def _person(key: str, codename: str) -> Any:
-    """Who asked. Raises PermissionDenied for who may not any more."""
+    """Return the user of a bulk request. Raises PermissionDenied for one who may not make it any more."""
     model = get_user_model()
     found: Any = model._default_manager.filter(pk=key).first()
     needed = [f"django_tasks_q.{each}" for each in ("view_job", codename)]
     if found is None or not found.is_active or not found.has_perms(needed):
-        raise PermissionDenied("Who asked for this may not do it any more.")
+        raise PermissionDenied(f"The user {key} who made this bulk request may not make it any more.")
     return found
 
 

@@ -1338,7 +1338,7 @@ class UnmarkedClass:
 @pytest.mark.parametrize(
     ("factory", "words"),
     [
-        (lambda get_value: None, "must answer a function"),
+        (lambda get_value: None, "must return a function"),
         (unmarked, "async_only_middleware"),
         (UnmarkedClass, "async_only_middleware"),
     ],

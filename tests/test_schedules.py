@@ -139,7 +139,7 @@ def test_a_name_that_people_have_taken_is_left_to_them(storage, caplog):
     )
     found = declare(storage, cron="0 2 * * *")
     assert (found.origin, found.expression) == ("database", "0 1 * * *")
-    assert "somebody has made another one of that name" in caplog.text
+    assert "another one of that name was made" in caplog.text
 
 
 @pytest.mark.parametrize(
@@ -148,7 +148,7 @@ def test_a_name_that_people_have_taken_is_left_to_them(storage, caplog):
         (tasks.add, {"every": 5}, "missing a required argument: 'a'"),
         (tasks.noop, {"every": 5, "missed": "some"}, "missed must be"),
         (len, {"every": 5}, "task.bind"),
-        (tasks.noop.using(run_after=HOUR), {"every": 5}, "run_after belongs to one send"),
+        (tasks.noop.using(run_after=HOUR), {"every": 5}, "run_after belongs to one job"),
         (tasks.noop, {}, "either cron= or every="),
         (tasks.noop, {"cron": "x"}, "no cron expression"),
     ],
@@ -691,4 +691,4 @@ def test_a_clash_is_told_once(storage, caplog):
     )
     look = worker_of(storage, "tick")
     look()
-    assert caplog.text.count("somebody has made another one of that name") == 1
+    assert caplog.text.count("another one of that name was made") == 1

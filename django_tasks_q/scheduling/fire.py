@@ -59,7 +59,7 @@ class Firings:
         """Have the table say what the code of this process does, which is that of a worker if one is named.
 
         To be repeated: what no live worker declares is retired, and others take over from workers that end.
-        Answers whether that has changed any schedule.
+        Returns whether any schedule was changed.
         """
         rows = [row for row, _ in self.declared.values()]
         done = self.storage.declare(self.backend.alias, rows, first_tick, worker_id)
@@ -77,7 +77,7 @@ class Firings:
             self._say_once(
                 logging.ERROR,
                 name,
-                "The code's schedule %r does not fire: somebody has made another one of that name. Delete "
+                "The code's schedule %r does not fire: another one of that name was made. Delete "
                 "that one, or rename this.",
             )
         for name, kind, columns in declared.changes:
@@ -86,7 +86,7 @@ class Firings:
                     "Schedule %r does not fire any more: no live worker of this backend declares it.", name
                 )
                 continue
-            # Arguments may be nobody's business.
+            # Arguments may be secret.
             shown = [
                 column if column == "arguments" else f"{column} {old!r} → {new!r}"
                 for column, (old, new) in columns.items()
@@ -101,7 +101,7 @@ class Firings:
     def fire(self) -> tuple[int, float | None]:
         """Fire a batch of what is due.
 
-        Answers how many jobs came of it, and in how many seconds the next tick is due, None without one.
+        Returns how many jobs were enqueued, and the seconds until the next tick, None without one.
         """
         due = self.storage.next_tick(self.backend.alias, self.known)
         if due is None or due > 0:
@@ -153,7 +153,7 @@ class Firings:
         if row.origin == Origin.CODE:
             if row.name not in self.declared:
                 raise TaskNotRegistered(f"The code of this process has no schedule named {row.name!r}.")
-            # Of its own release, whichever one has written the row.
+            # By the code of this process, whichever release has written the row.
             declared, task = self.declared[row.name]
             return self.backend.send(task, [declared.arguments])
         return self.backend.send(task_of(row), [row.arguments])
