@@ -99,7 +99,7 @@ DEFERRED = """
 from __future__ import annotations
 from typing import TYPE_CHECKING, Annotated, Optional
 from django_tasks_q.dependencies.declaration import Depends
-from django_tasks_q import depends
+from django_tasks_q.dependencies import declaration as depends
 if TYPE_CHECKING:
     from shop import Client, types, Limit
 
