@@ -1,4 +1,4 @@
-"""The package's own tasks: verbs on more jobs than one request can change."""
+"""The task of the package itself: actions on more jobs than a request can wait for."""
 
 from __future__ import annotations
 
@@ -27,62 +27,67 @@ if TYPE_CHECKING:
     from .execution.context import TaskContext
 
 BULK = "django_tasks_q.tasks.bulk"
-#: Jobs that are changed by one transaction.
+#: How many jobs one transaction changes.
 SLICE = 500
-#: Before all that waits, which it may be about.
+#: Before all other jobs, since those may be the ones to act on.
 PRIORITY = 100
-#: Where the report of what was done so far is kept in the job's metadata.
-KEPT = "bulk"
+#: The key of the report in the metadata of the job.
+REPORT_KEY = "bulk"
 
 
 def can_bulk(request: HttpRequest) -> bool:
-    """Return whether what a request asks for can be done later, in its user's name."""
+    """Return whether a job can act in the name of the user of a request."""
     return not obstacle(request)
 
 
 def obstacle(request: HttpRequest) -> str:
-    """Return why what a request asks for cannot be done later; empty where it can."""
+    """Return why a job cannot act in the name of the user of a request, or an empty string if it can."""
     if home() is None or BULK not in registry:
         return _("There is no backend whose workers could do this.")
     user: Any = request.user
     if not isinstance(user, get_user_model()) or user.pk is None:
-        return _("Only for users that are known to the database.")
+        return _("Only for users in the database.")
     if not is_users_own(request):
         return _("Which jobs you may see depends on more than who you are: do this in smaller steps.")
     return ""
 
 
-def ask(request: HttpRequest, verb: str, selection: Selection, **values: Any) -> TaskResult[..., Any]:
-    """Enqueue a verb on all jobs that match now and that the user may see, in the caller's transaction.
+def enqueue_bulk(
+    request: HttpRequest, verb: str, selection: Selection, **values: Any
+) -> TaskResult[..., Any]:
+    """Enqueue a job that does an action on all jobs that match now and that the user may see.
 
-    The door has checked the permission, and ``values`` are what the verb takes. Raises TypeError or
-    ValueError for those that it cannot take, and for a request whose work cannot be done later.
+    The caller has checked the permission. ``values`` are the arguments of the action. The job is enqueued in
+    the transaction of the caller. Raise TypeError or ValueError for wrong arguments, and ValueError if a job
+    cannot act in the name of the user.
     """
     backend, named = home(), NAMED[verb]
     if problem := obstacle(request):
         raise ValueError(problem)
-    assert backend is not None  # noqa: S101 - that would be an obstacle
+    assert backend is not None  # noqa: S101 - None would be an obstacle
     named.function([], using=backend.database, **values)
     user = str(request.user.pk)
-    sent = registry.get(BULK).using(backend=backend.alias, **_queue(backend), tags=[verb, f"user:{user}"])
-    wanted = {"verb": verb, "selection": selection.until_now(), bulk_requests.USER: user, **values}
-    sent.check_arguments((), wanted)
-    encoded = sent.encoded((), wanted)[1]
-    return backend.enqueue_internal(sent, lambda id: bulk_requests.signed(id, encoded))
+    bulk_task = registry.get(BULK).using(
+        backend=backend.alias, **_queue(backend), tags=[verb, f"user:{user}"]
+    )
+    arguments = {"verb": verb, "selection": selection.until_now(), bulk_requests.USER: user, **values}
+    bulk_task.check_arguments((), arguments)
+    encoded = bulk_task.encoded((), arguments)[1]
+    return backend.enqueue_internal(bulk_task, lambda id: bulk_requests.signed(id, encoded))
 
 
 def _queue(backend: DatabaseBackend) -> dict[str, Any]:
-    """Return the first queue by name where the settings lack the default one, else none."""
+    """Return the first queue by name if the settings omit the default queue, else none: routes may apply."""
     if not backend.queues or compat.DEFAULT_TASK_QUEUE_NAME in backend.queues:
         return {}
     return {"queue_name": min(backend.queues)}
 
 
 def _declare(function: Any) -> Any:
-    """Return a task, where there is a backend of ours: others may refuse it, or never run it."""
+    """Declare the task if there is a DatabaseBackend. Other backends may refuse it, or never run it."""
     try:
         backend = home()
-    except compat.InvalidTaskBackend:  # a check says so
+    except compat.InvalidTaskBackend:  # reported by a check
         return function
     if backend is None:
         return function
@@ -92,7 +97,7 @@ def _declare(function: Any) -> Any:
         takes_context=True,
         priority=PRIORITY,
         executor="process",
-        # What was done is not done again: each attempt goes on behind the last slice.
+        # Nothing is done twice: each attempt continues after the last slice.
         max_attempts=5,
         retry_on=[OperationalError, InterfaceError],
         timeout=timedelta(hours=12),
@@ -114,65 +119,65 @@ def bulk(
     reason: str = "",
     signature: str = "",
 ) -> dict[str, Any]:
-    """Apply a verb to all jobs that matched when it was requested."""
+    """Do an action on all jobs that matched at the time of the request."""
     if not bulk_requests.is_signed(context.job_id, context.job.kwargs):
-        # The author of a copy or an edit may have other rights than the user it names.
+        # Its author may have fewer permissions than the user that it names.
         raise PermissionDenied(
-            "This job is a copy or was edited, so it does nothing. Make the bulk request again."
+            "These are not the arguments of the request: copied or edited jobs do nothing. Repeat it."
         )
     named = NAMED[verb]
-    person = _person(user, named.codename)
+    actor = _user(user, named.codename)
     given = {"at": at, "priority": priority, "queue_name": queue_name}
     values = {name: given[name] for name in named.takes if given[name] is not None}
     alias = context.job._state.db or ""
-    jobs = scope_jobs(request_of(person), Job.objects.using(alias)).exclude(id=context.job.id)
-    report = Report.restored(context.metadata.get(KEPT))
+    jobs = scope_jobs(request_of(actor), Job.objects.using(alias)).exclude(id=context.job.id)
+    report = Report.restored(context.metadata.get(REPORT_KEY))
     walk = actions.Walk(selection, jobs, report.position)
     total = report.seen + walk.count()
-    context.set_progress(report.seen, total, report.told())
+    context.set_progress(report.seen, total, report.summary())
     while not walk.is_over:
         ids = walk.ids(SLICE)
-        if not ids:  # nothing here, and more to look at
+        if not ids:  # an empty slice, with others after it
             context.sleep(0)
             continue
-        with storage_for(alias).transaction():
-            done = named.function(ids, using=alias, user=person, reason=reason, **values)
+        with storage_for(alias).session.transaction():
+            done = named.function(ids, using=alias, user=actor, reason=reason, **values)
             if access.moves(verb):
-                access.refuse_outside(request_of(person), done.done, alias)
+                access.refuse_outside(request_of(actor), done.done, alias)
             report.add(done)
             report.position = walk.stored()
-            context.metadata[KEPT] = report.stored()
-            _record(context, person, f"{named.label}: {report.told()}.", reason)
-            # Raises if another attempt has the job, and takes this slice back.
+            context.metadata[REPORT_KEY] = report.stored()
+            _record(context, actor, f"{named.label}: {report.summary()}.", reason)
+            # Raise if another attempt has the job, which rolls this slice back.
             context.save_metadata()
-        context.set_progress(report.seen, total, report.told())
+        context.set_progress(report.seen, total, report.summary())
         context.sleep(0)  # raises if the job was cancelled
     return report.numbers
 
 
-def _person(key: str, codename: str) -> Any:
-    """Return the user of a bulk request. Raises PermissionDenied for one who may not make it any more."""
+def _user(key: str, codename: str) -> Any:
+    """Return the user of the request. Raise PermissionDenied if they lack the permissions now."""
     model = get_user_model()
     found: Any = model._default_manager.filter(pk=key).first()
     needed = [f"django_tasks_q.{each}" for each in ("view_job", codename)]
     if found is None or not found.is_active or not found.has_perms(needed):
-        raise PermissionDenied(f"The user {key} who made this bulk request may not make it any more.")
+        raise PermissionDenied("The user who requested this no longer has the permission.")
     return found
 
 
-def _record(context: TaskContext, person: Any, summary: str, reason: str) -> None:
-    """Write one entry to the admin's log, and update it after every slice."""
+def _record(context: TaskContext, user: Any, text: str, reason: str) -> None:
+    """Add one entry to the log of the admin, and update it with every slice."""
     if not apps.is_installed("django.contrib.admin"):
         return
     from django.contrib.admin.models import CHANGE, LogEntry
     from django.contrib.contenttypes.models import ContentType
 
-    message = " ".join(filter(None, [summary, reason]))
-    known = context.metadata.get("entry")
-    if known and LogEntry.objects.filter(pk=known).update(change_message=message):
+    message = " ".join(filter(None, [text, reason]))
+    entry_id = context.metadata.get("entry")
+    if entry_id and LogEntry.objects.filter(pk=entry_id).update(change_message=message):
         return
     entry = LogEntry.objects.create(
-        user_id=person.pk,
+        user_id=user.pk,
         content_type_id=ContentType.objects.get_for_model(Job).pk,
         object_id=context.job_id,
         object_repr=str(context.job)[:200],

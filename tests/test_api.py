@@ -251,10 +251,11 @@ def test_detail_costs_the_same_for_any_number_of_attempts(viewer: Client) -> Non
     assert counts[1] <= 6
 
 
-def test_old_addresses_still_answer(viewer: Client) -> None:
+def test_all_addresses_have_the_version(viewer: Client) -> None:
     job = make_job()
-    assert viewer.get("/api/tasks/jobs/").json()["results"][0]["id"] == str(job.id)
-    assert viewer.get(f"/api/tasks/jobs/{job.id}/").json()["id"] == str(job.id)
+    for path in ("jobs/", f"jobs/{job.id}/"):
+        assert viewer.get(f"/api/tasks/v1/{path}").status_code == 200
+        assert viewer.get(f"/api/tasks/{path}").status_code == 404
 
 
 def test_without_permission_for_it_payload_is_null() -> None:

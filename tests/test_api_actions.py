@@ -310,9 +310,35 @@ def test_many_jobs_by_a_filter(client: Client, monkeypatch: pytest.MonkeyPatch) 
     assert Job.objects.get(queue_name="b").status == "FAILED"
     monkeypatch.setattr(verbs, "CAP", 10)
     left = post(client, f"{JOBS}bulk/discard/", filter={"queue": "a"}).json()
-    assert (left["done"], left["skipped"]) == (4, {"running": 1})
+    assert (left["done"], left["skipped"]) == (4, {})
     asked = post(client, f"{JOBS}bulk/cancel/", filter={"queue": "a"}, reason="x").json()
-    assert (asked["done"], asked["requested"], asked["skipped"]) == (0, 1, {"ended": 4})
+    assert (asked["done"], asked["requested"], asked["skipped"]) == (0, 1, {})
+    named = post(client, f"{JOBS}bulk/discard/", filter={"queue": "a", "status": "RUNNING"}).json()
+    assert (named["done"], named["skipped"]) == (0, {"running": 1})
+
+
+@pytest.mark.parametrize("background", [False, True])
+@pytest.mark.parametrize("verb", VERBS)
+def test_jobs_that_a_verb_cannot_change_keep_it_from_no_others(
+    verb: str, background: bool, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(verbs, "CAP", 3)
+    takes, body, _ = VERBS[verb]
+    states = NAMED[verb.replace("-", "_")].states
+    body = body | ({"at": soon()} if "at" in body else {})
+    for status in JobStatus.values:
+        if status not in takes:
+            for _ in range(3):
+                make_job(status=status, queue_name="mine")
+    wanted = {make_job(status=status, queue_name="mine").id for status in states[:2]}
+    response = post(client, f"{JOBS}bulk/{verb}/", filter={"queue": "mine"}, background=background, **body)
+    if background:
+        asked = Job.objects.get(id=response.json()["id"])
+        selection = registry.get(BULK).decoded((), asked.kwargs)[1]["selection"]
+        assert set(selection.of(Job.objects.all()).values_list("id", flat=True)) == wanted
+    else:
+        assert response.json()["matched"] == len(wanted)
+        assert response.json()["more"] is False
 
 
 @pytest.mark.parametrize(
@@ -339,9 +365,10 @@ def test_a_bad_filter_does_nothing_to_any(body: dict[str, Any], field: str, clie
 
 @pytest.mark.parametrize("verb", VERBS)
 def test_each_filter_of_the_list_narrows_each_verb_on_many(verb: str, client: Client) -> None:
-    takes, body, _ = VERBS[verb]
+    body = VERBS[verb][1]
     body = body | ({"at": soon()} if "at" in body else {})
-    status, now, parent = min(takes - {"RUNNING"}), timezone.now(), uuid.uuid4()
+    status = min({*NAMED[verb.replace("-", "_")].states} - {"RUNNING"})
+    now, parent = timezone.now(), uuid.uuid4()
     long_ago = first_id(now - timedelta(days=9))
     chosen: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
         "status": ({}, {"status": status}),

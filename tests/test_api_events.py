@@ -84,8 +84,8 @@ def test_under_asgi_events_come_as_they_happen(monkeypatch: pytest.MonkeyPatch) 
 
 
 async def follow(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(events, "SOON", 0.02)
-    monkeypatch.setattr(events, "SILENCE", 0.1)
+    monkeypatch.setattr(events, "MIN_PAUSE", 0.02)
+    monkeypatch.setattr(events, "KEEPALIVE", 0.1)
     job = await sync_to_async(make_job)()
     user = await sync_to_async(make_user)("view_job", "view_payload_job")
     client = AsyncClient()
@@ -122,16 +122,16 @@ def test_a_stream_ends_when_it_is_old_and_with_its_job(monkeypatch: pytest.Monke
 
 
 async def outlive(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(events, "SOON", 0.02)
+    monkeypatch.setattr(events, "MIN_PAUSE", 0.02)
     user = await sync_to_async(make_user)("view_job")
     client = AsyncClient()
     await client.aforce_login(user)
     job = await sync_to_async(make_job)()
-    monkeypatch.setattr(events, "LONGEST", 0.3)
+    monkeypatch.setattr(events, "MAX_AGE", 0.3)
     response: Any = await client.get(f"{JOBS}{job.id}/events/", headers=EVENTS)
     text = "".join([chunk.decode() async for chunk in response])
     assert [name for name, _ in read(text)] == ["status"]
-    monkeypatch.setattr(events, "LONGEST", 30)
+    monkeypatch.setattr(events, "MAX_AGE", 30)
     response = await client.get(f"{JOBS}{job.id}/events/", headers=EVENTS)
     await Job.objects.all().adelete()
     text = "".join([chunk.decode() async for chunk in response])

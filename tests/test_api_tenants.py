@@ -156,7 +156,7 @@ def test_no_job_is_moved_out_of_sight_at_any_door(monkeypatch: pytest.MonkeyPatc
     assert client.post("/admin/django_tasks_q/job/actions/change/", form).status_code == 403
     assert list(Job.objects.order_by("id").values()) == before
     assert not LogEntry.objects.exists()
-    result = tasks.ask(request_of(user), "change", Selection(queue="us"), queue_name="them")
+    result = tasks.enqueue_bulk(request_of(user), "change", Selection(queue="us"), queue_name="them")
     run_jobs(limit=1)
     assert Job.objects.get(id=result.id).status == "FAILED"
     assert set(Job.objects.exclude(id=result.id).values_list("queue_name", flat=True)) == {"us"}
@@ -285,7 +285,7 @@ def test_what_queues_and_workers_do_for_others_is_not_told(settings: Any) -> Non
 
 
 def test_where_a_search_stops_tells_nothing_of_others(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(search_limit, "REACH", 3)
+    monkeypatch.setattr(search_limit, "SEARCH_LIMIT", 3)
     ours = make_job(queue_name="us")
     others = [make_job(queue_name="them") for _ in range(7)]
     client = login(*ALL, name="us")

@@ -70,7 +70,7 @@ def person(*codenames: str, name: str = "asker", **flags: Any) -> User:
 
 
 def asked(user: User, verb: str = "retry", selection: Selection = FAILED, **values: Any) -> Job:
-    result = tasks.ask(request_of(user), verb, selection, **values)
+    result = tasks.enqueue_bulk(request_of(user), verb, selection, **values)
     return Job.objects.get(id=result.id)
 
 
@@ -615,7 +615,7 @@ def test_a_scope_that_needs_more_than_the_user_is_refused(any_database: str, set
     del request.__dict__["headers"]
     assert not tasks.can_bulk(request)
     with pytest.raises(ValueError, match="smaller steps"):
-        tasks.ask(request, "retry", FAILED)
+        tasks.enqueue_bulk(request, "retry", FAILED)
 
 
 @pytest.mark.django_db
@@ -704,7 +704,7 @@ def test_without_a_backend_of_ours_there_is_nothing_to_offer(settings: Any) -> N
     settings.TASKS = {"default": {"BACKEND": "django_tasks_q.backends.DummyBackend"}}
     assert not tasks.can_bulk(request_of(user))
     with pytest.raises(ValueError, match="no backend"):
-        tasks.ask(request_of(user), "retry", FAILED)
+        tasks.enqueue_bulk(request_of(user), "retry", FAILED)
 
 
 # A live worker

@@ -396,13 +396,14 @@ def test_prune_is_a_verb_too(capsys):
 
 
 @pytest.mark.django_db
-def test_health_has_exit_codes(capsys, monkeypatch):
+def test_health_has_exit_codes(capsys, monkeypatch, settings):
+    settings.TASKS = settings.TASKS | {"mail": settings.TASKS["default"]}
     assert ended(capsys, "tasks", "health")[0] == 1
     worker = make_worker(queues='["mail"]')
     assert ended(capsys, "tasks", "health") == (0, "well: workers are alive\n")
     assert ended(capsys, "tasks", "health", "--queue", "mail")[0] == 0
-    assert ended(capsys, "tasks", "health", "--queue", "other")[0] == 1
-    assert ended(capsys, "tasks", "health", "--backend", "other")[0] == 1
+    assert ended(capsys, "tasks", "health", "--queue", "named")[0] == 1
+    assert ended(capsys, "tasks", "health", "--backend", "mail")[0] == 1
     make_job(enqueued_at=timezone.now() - timedelta(minutes=9))
     assert ended(capsys, "tasks", "health", "--max-age", "3600")[0] == 0
     status, shown = ended(capsys, "tasks", "health", "--max-age", "60", "--json")
@@ -416,6 +417,49 @@ def test_health_has_exit_codes(capsys, monkeypatch):
     monkeypatch.setattr(reports, "_workers", broken)
     status, shown = ended(capsys, "tasks", "health", "--json")
     assert (status, json.loads(shown)["well"]) == (2, None)
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--backend", "defualt"], r"TASKS has no backend 'defualt'\. Did you mean 'default'\?"),
+        (["--queue", "nmaed"], r"knows a queue 'nmaed'\. Did you mean 'named'\?"),
+        (["--queue", "nmaed", "--backend", "default"], r"knows a queue 'nmaed'\. Did you mean 'named'\?"),
+        (["--queue", "named,default"], r"There is no queue 'named,default'"),
+        (["--heartbeat-file", "beat", "--queue", "named"], r"--queue cannot be checked"),
+        (["--heartbeat-file", "beat", "--backend", "default"], r"--backend cannot be checked"),
+        (["--heartbeat-file", "beat", "--max-age", "9"], r"--max-age cannot be checked"),
+    ],
+)
+def test_health_refuses_what_it_cannot_check(flags, message):
+    make_worker()
+    with pytest.raises(CommandError, match=message) as error:
+        call_command("tasks", "health", *flags)
+    assert "\n" not in str(error.value)
+    # A probe must not take the mistake for a worker that is ill.
+    assert error.value.returncode == 2
+
+
+@pytest.mark.django_db
+def test_health_knows_the_queues_of_jobs_and_of_workers(capsys):
+    make_worker()
+    assert ended(capsys, "tasks", "health", "--queue", "dynamic", "--force")[0] == 0
+    make_job(queue_name="dynamic")
+    assert ended(capsys, "tasks", "health", "--queue", "dynamic")[0] == 0
+    make_worker(queues='["by hand"]')
+    assert ended(capsys, "tasks", "health", "--queue", "by hand")[0] == 0
+
+
+@pytest.mark.django_db
+def test_ready_jobs_are_listed_in_the_order_of_a_claim(capsys):
+    first, second = make_job(), make_job()
+    urgent = make_job(priority=5)
+    make_job(status="SCHEDULED", priority=9)
+    listed = json.loads(output(capsys, "tasks", "jobs", "--status", "ready", "--json"))
+    assert [row["id"] for row in listed] == [str(job.pk) for job in (urgent, first, second)]
+    (row,) = json.loads(output(capsys, "tasks", "jobs", "--status", "ready", "--limit", "1", "--json"))
+    assert row["id"] == str(urgent.pk)
 
 
 def test_health_by_a_file_asks_no_database(tmp_path, capsys, monkeypatch):
@@ -444,6 +488,46 @@ def test_heartbeat_file_is_written_through_no_link(tmp_path):
     (tmp_path / "beat").symlink_to(target)
     HeartbeatFile(str(tmp_path / "beat")).write("w-1", 60)
     assert target.read_text() == "precious"
+
+
+@pytest.mark.once
+def test_a_heartbeat_file_that_cannot_be_written_is_logged_once_a_failure(tmp_path, caplog):
+    folder = tmp_path / "run"
+    heartbeat_file = HeartbeatFile(str(folder / "beat"))
+    for _ in range(2):
+        for _ in range(2):
+            heartbeat_file.write("w-1", 60)
+        (record,) = caplog.records
+        assert (record.levelname, record.name) == ("WARNING", "django_tasks_q.worker")
+        assert str(folder / "beat") in record.getMessage()
+        folder.mkdir()
+        heartbeat_file.write("w-1", 60)
+        assert len(caplog.records) == 1
+        (folder / "beat").unlink()
+        folder.rmdir()
+        caplog.clear()
+
+
+@on_one_database
+def test_a_heartbeat_file_that_cannot_be_written_is_refused(project, tmp_path):
+    for path in (tmp_path / "missing" / "beat", tmp_path):
+        done = project.run("runworker", "--batch", "--heartbeat-file", str(path), check=False)
+        assert done.returncode == 1
+        assert f"heartbeat file {str(path)!r} cannot be written" in done.stderr
+        assert len(done.stderr.strip().splitlines()) == 1
+    path = tmp_path / "beat"
+    assert project.run("runworker", "--batch", "--heartbeat-file", str(path)).returncode == 0
+    assert list(tmp_path.iterdir()) == []
+
+
+@on_one_database
+def test_a_worker_that_could_run_nothing_is_refused(project):
+    flags = ("--queue", "named", "--exclude-queue", "named")
+    done = project.run("runworker", "--batch", *flags, check=False)
+    assert done.returncode == 1
+    assert "'named'" in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+    assert project.run("runworker", "--batch", *flags, "--queue", "default").returncode == 0
 
 
 @on_one_database

@@ -23,7 +23,7 @@ from django_tasks_q.models.identifiers import uuid7
 from django_tasks_q.storage import Claim, ClaimedJob, storage_for
 from django_tasks_q.storage.timestamps import microseconds
 from django_tasks_q.worker.children import protocol
-from django_tasks_q.worker.outcome_writer import record
+from django_tasks_q.worker.outcome_writer import write_outcomes
 
 from .tasksapp import tasks
 
@@ -96,7 +96,7 @@ def test_an_outcome_comes_back():
 
     def work():
         for outcome in outcomes:
-            body = protocol.pack_success(outcome, told=False)
+            body = protocol.pack_success(outcome, has_receivers=False)
             assert protocol.unpack_success(body, outcome.job_id) == (outcome, False)
 
     assert calls(work) <= BACK
@@ -144,11 +144,11 @@ def test_many_calls_are_enqueued(queue):
 def test_a_batch_is_claimed_and_written(queue, storage):
     tasks.add.enqueue_many([(number,) for number in range(4 * JOBS)])
     claim = Claim(worker_id=uuid.uuid4(), backend="default", task_names=[tasks.add.name])
-    claimed = [storage.claim(claim, JOBS) for _ in range(2)]
-    assert calls(lambda: claimed.append(storage.claim(claim, JOBS))) <= CLAIM
+    claimed = [storage.jobs.claim(claim, JOBS) for _ in range(2)]
+    assert calls(lambda: claimed.append(storage.jobs.claim(claim, JOBS))) <= CLAIM
 
     def write():
         outcomes = [Outcome.successful(job.id, job.fence, "5", 0.1) for job in claimed.pop()]
-        assert len(record(storage, outcomes)[1]) == JOBS
+        assert len(write_outcomes(storage, outcomes)[1]) == JOBS
 
     assert calls(write) <= WRITE

@@ -276,10 +276,10 @@ def test_other_names_are_fine(alias, name):
 
 
 def test_the_names_of_verbs_are_those_of_the_routes():
-    from django_tasks_q.api.schedules import DEEDS
+    from django_tasks_q.api import schedules
     from django_tasks_q.scheduling.declare import VERBS
 
-    assert {*VERBS} == {deed.name for deed in DEEDS} | {"save"}
+    assert {*VERBS} == {verb.name for verb in schedules.VERBS} | {"save"}
 
 
 def test_a_long_interval_is_stored_to_the_second(alias):

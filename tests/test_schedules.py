@@ -15,6 +15,7 @@ from django.utils import timezone
 
 from django_tasks_q import actions, failpoints, schedule
 from django_tasks_q.checks import check_schedules
+from django_tasks_q.maintenance.loop import Maintenance
 from django_tasks_q.models import Firing, Job, Schedule, Worker
 from django_tasks_q.models.schedule import Outcome
 from django_tasks_q.scheduling import fire as duty
@@ -23,7 +24,6 @@ from django_tasks_q.scheduling.fire import Firings
 from django_tasks_q.storage import ControlState, storage_for
 from django_tasks_q.storage.orm import schedules as verbs
 from django_tasks_q.timing import MOST_MISSED
-from django_tasks_q.worker.maintenance import Maintenance
 
 from .project import wait_for
 from .tasksapp import tasks
@@ -126,20 +126,20 @@ def test_what_the_code_has_no_more_is_retired_and_fires_no_more_until_it_is_back
 
 def test_what_an_operator_has_disabled_stays_so_whatever_the_code_says(storage):
     declare(storage)
-    storage.disable_schedule("default", "tick", by="ada", reason="floods")
+    storage.schedules.disable("default", "tick", by="ada", reason="floods")
     found = declare(storage, cron="*/5 * * * *")
     assert (found.enabled, found.next_at, found.expression) == (False, None, "*/5 * * * *")
     assert firings(storage).fire() == (0, None)
 
 
 def test_a_name_that_people_have_taken_is_left_to_them(storage, caplog):
-    storage.save_schedule(
+    storage.schedules.save(
         Schedule(backend="default", name="tick", task_name=tasks.noop.name, expression="0 1 * * *"),
         duty.first_tick,
     )
     found = declare(storage, cron="0 2 * * *")
     assert (found.origin, found.expression) == ("database", "0 1 * * *")
-    assert "another one of that name was made" in caplog.text
+    assert "the table has another schedule of that name" in caplog.text
 
 
 @pytest.mark.parametrize(
@@ -199,25 +199,25 @@ def test_without_schedules_a_look_is_one_statement(storage, django_assert_num_qu
 
 
 def test_a_worker_hears_of_schedules_with_its_orders_and_looks_for_none_else(storage):
-    assert storage.orders("default", uuid.uuid4()) == ControlState()
+    assert storage.queues.control("default", uuid.uuid4()) == ControlState()
     declare(storage)
     Schedule.objects.using(storage.alias).update(next_at=timezone.now() + timedelta(seconds=30))
-    assert storage.orders("default", uuid.uuid4()) == ControlState()
+    assert storage.queues.control("default", uuid.uuid4()) == ControlState()
     due(storage, timedelta(seconds=-9))
-    assert 7 < storage.orders("default", uuid.uuid4()).fires_in < 9.1
+    assert 7 < storage.queues.control("default", uuid.uuid4()).fires_in < 9.1
     due(storage)
-    assert storage.orders("default", uuid.uuid4()).fires_in < 0
-    storage.disable_schedule("default", "tick", by="", reason="")
-    assert storage.orders("default", uuid.uuid4()) == ControlState()
-    duties = Maintenance(storage, tasks.noop.get_backend(), [])
+    assert storage.queues.control("default", uuid.uuid4()).fires_in < 0
+    storage.schedules.disable("default", "tick", by="", reason="")
+    assert storage.queues.control("default", uuid.uuid4()) == ControlState()
+    maintenance = Maintenance(storage, tasks.noop.get_backend(), [])
     with mock.patch.object(Firings, "fire", autospec=True, return_value=(0, None)) as looks:
         for _ in range(20):
-            duties.perform(uuid.uuid4(), (), idle=True)
+            maintenance.perform(uuid.uuid4(), (), idle=True)
         assert looks.call_count == 1
-        duties.fires_in(float("inf"))
-        assert duties._fire_at - time.monotonic() > 200
-        duties.fires_in(0.5)
-        assert 0 < duties.seconds_to_next < 0.51
+        maintenance.fires_in(float("inf"))
+        assert maintenance.seconds_to("fire") > 200
+        maintenance.fires_in(0.5)
+        assert 0 < maintenance.seconds_to_next < 0.51
 
 
 @pytest.mark.parametrize(
@@ -268,7 +268,7 @@ def test_without_that_policy_jobs_may_overlap(storage):
 
 def test_a_schedule_of_an_unknown_task_is_left_to_a_worker_that_knows_it_and_is_late(storage):
     declare(storage)
-    storage.save_schedule(
+    storage.schedules.save(
         Schedule(backend="default", name="other", task_name="of.the.future", expression="0 1 * * *"),
         duty.first_tick,
     )
@@ -352,7 +352,7 @@ def test_old_ticks_are_forgotten_in_slices_but_the_latest_of_each_schedule(stora
             Firing(schedule=schedule_, tick=old + timedelta(minutes=n), outcome="fired", fired_at=old)
             for n in range(count)
         )
-    deleted = [storage.forget_firings(duty.KEPT, 20) for _ in range(3)]
+    deleted = [storage.schedules.forget_firings(duty.KEPT, 20) for _ in range(3)]
     assert deleted == [20, 10, 0]
     left = Firing.objects.using(storage.alias).filter(schedule=first).order_by("tick")
     assert left.count() == verbs.LATEST_TICKS
@@ -506,7 +506,7 @@ def test_a_worker_notices_a_schedule_that_is_made_while_it_idles(project):
     with project.worker("--processes", "1") as worker:
         wait_for(lambda: "ready" in worker.output.lower() or worker.output)
         time.sleep(1)
-        storage_for(project.alias).save_schedule(
+        storage_for(project.alias).schedules.save(
             Schedule(backend="default", name="new", task_name=tasks.noop.name, expression="* * * * * *"),
             duty.first_tick,
         )
@@ -529,16 +529,17 @@ def test_a_worker_that_hears_hints_notices_an_edit_at_once(project):
 
 def test_a_try_that_fails_is_made_again_soon(storage):
     schedule("tick", tasks.noop, every=3600)
-    duties = Maintenance(storage, tasks.noop.get_backend(), [])
+    maintenance = Maintenance(storage, tasks.noop.get_backend(), [])
     with mock.patch.object(Firings, "declare", side_effect=OperationalError):
         with pytest.raises(OperationalError):
-            duties.perform(uuid.uuid4(), (), idle=False)
-        assert 0 < duties._declare_at - time.monotonic() <= 1
-    wait_for(
-        lambda: (
-            duties.perform(uuid.uuid4(), (), idle=False) and Schedule.objects.using(storage.alias).exists()
-        )
-    )
+            maintenance.perform(uuid.uuid4(), (), idle=False)
+        assert 0 < maintenance.seconds_to("declare") <= 1
+
+    def is_declared():
+        maintenance.perform(uuid.uuid4(), (), idle=False)
+        return Schedule.objects.using(storage.alias).exists()
+
+    wait_for(is_declared)
     assert row(storage).next_at is not None
 
 
@@ -576,7 +577,7 @@ def test_a_project_without_time_zones_fires_by_its_own_clock(project):
 def worker_of(storage, *names, started=0.0, lease=60.0, **options):
     """A live worker whose code has these schedules. It answers what it does at each of its rounds."""
     id = uuid.uuid4()
-    storage.register(
+    storage.workers.register(
         Worker(id=id, name="w", hostname="h", pid=1, backend="default", processes=1, version="1"), lease
     )
     moment = timezone.now() + timedelta(seconds=started)
@@ -685,10 +686,10 @@ def test_declaring_again_by_a_live_worker_asks_once(storage, django_assert_num_q
 
 
 def test_a_clash_is_told_once(storage, caplog):
-    storage.save_schedule(
+    storage.schedules.save(
         Schedule(backend="default", name="tick", task_name=tasks.noop.name, expression="0 1 * * *"),
         duty.first_tick,
     )
     look = worker_of(storage, "tick")
     look()
-    assert caplog.text.count("another one of that name was made") == 1
+    assert caplog.text.count("the table has another schedule of that name") == 1

@@ -1,13 +1,13 @@
-"""What people do to jobs, queues, workers and schedules: one set of verbs for every door, and for code.
+"""The actions on jobs, queues, workers and schedules, for code, the admin, the REST API and the commands.
 
-Each is part of the caller's transaction, writes only where the state allows it, and may be repeated. What is
-to be told of it, to workers or to receivers of ``action_performed``, is told once it is committed.
+Each action is part of the caller's transaction, changes only what is in a state that allows it, and may be
+repeated. Workers and receivers of ``action_performed`` are notified after the transaction has committed.
 """
 
-from .audit import ADDITION, CHANGE, DELETION, record, told
+from .audit import ADDITION, CHANGE, DELETION, change_message, record
 from .cancellation import cancel, discard, dismiss
 from .done import Again, CancelDone, Done, Matching, Reason
-from .matching import BUDGET, Walk, gathered, matching
+from .matching import BUDGET, Walk, collected, matching
 from .queues import limit, pause, resume
 from .report import Report
 from .rescheduling import change, reschedule, run_now
@@ -44,13 +44,14 @@ __all__ = [
     "Walk",
     "cancel",
     "change",
+    "change_message",
+    "collected",
     "delete",
     "delete_schedule",
     "disable_schedule",
     "discard",
     "dismiss",
     "enable_schedule",
-    "gathered",
     "limit",
     "matching",
     "pause",
@@ -65,6 +66,5 @@ __all__ = [
     "save_schedule",
     "skip_schedule",
     "stop_worker",
-    "told",
     "unpin",
 ]

@@ -1,4 +1,4 @@
-"""What a verb leaves must be something that whoever asked for it may still see."""
+"""Checks that the user of a request may still see what an action has written."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from .verbs import NAMED
 
 
 def moves(verb: str) -> bool:
-    """Whether a verb may take a job out of the sight of who asks for it."""
+    """Whether an action may move a job to where its user cannot see it."""
     return "queue_name" in NAMED[verb].takes
 
 
 def refuse_outside(request: HttpRequest, ids: Collection[UUID], using: str) -> None:
-    """Raise PermissionDenied if one of the jobs is hidden from the request, as it is stored now.
+    """Raise PermissionDenied if one of the stored jobs is hidden from the request.
 
-    To be called in the transaction that has written them, which that takes back.
+    It is called in the transaction that has written the jobs, so that the exception rolls it back.
     """
     if not is_scoped() or not ids:
         return
@@ -36,9 +36,9 @@ def refuse_outside(request: HttpRequest, ids: Collection[UUID], using: str) -> N
 
 
 def refuse_schedule(request: HttpRequest, row: Schedule, using: str) -> None:
-    """Raise PermissionDenied if a stored schedule is hidden from the request, or its jobs would be.
+    """Raise PermissionDenied if a stored schedule or its jobs are hidden from the request.
 
-    To be called in the transaction that has written it. Raises what its call cannot be enqueued for.
+    It is called in the transaction that has written the schedule. Raise what enqueueing its call raises.
     """
     if not scope_schedules(request, Schedule.objects.using(using)).filter(pk=row.pk).exists():
         raise PermissionDenied(_("This would be a schedule that you may not see."))
@@ -46,8 +46,8 @@ def refuse_schedule(request: HttpRequest, row: Schedule, using: str) -> None:
     if not is_scoped() or backend is None:
         return
     with transaction.atomic(using=using):
-        # Only a stored job can be asked about. It is gone before anybody else sees it.
+        # A scope is a query, so that only a stored job can be checked. The transaction removes it again.
         send = backend.send(task_of(row), [row.arguments])
-        storage_for(using).enqueue(send)
+        storage_for(using).jobs.enqueue(send)
         refuse_outside(request, [UUID(send.ids[0])], using)
         transaction.set_rollback(True, using=using)

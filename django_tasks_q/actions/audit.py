@@ -1,4 +1,4 @@
-"""Who did what, in the log that Django's admin keeps, where that is installed."""
+"""Entries in the log of Django's admin, where that is installed."""
 
 from __future__ import annotations
 
@@ -9,14 +9,17 @@ from django.apps import apps
 from django.contrib.auth import get_user_model
 from django.db.models import Model
 
-#: What was done, as ``django.contrib.admin.models`` says it, which only an installed app can be asked for.
+#: The flags of ``django.contrib.admin.models``, which cannot be imported unless that app is installed.
 ADDITION, CHANGE, DELETION = 1, 2, 3
 
 
 def record(
     user: Any, model: type[Model], rows: Iterable[tuple[Any, str]], message: str, flag: int = CHANGE
 ) -> None:
-    """One entry for each id and what it is called. None of users who are no rows themselves."""
+    """Write an entry for each row, which is an id and a name.
+
+    Nothing is written for users that are not stored in the database.
+    """
     if not apps.is_installed("django.contrib.admin") or not isinstance(user, get_user_model()):
         return
     from django.contrib.admin.models import LogEntry
@@ -36,7 +39,7 @@ def record(
     )
 
 
-def told(label: Any, values: Mapping[str, Any]) -> str:
-    """What an entry says: what was done, with which values, and why."""
+def change_message(label: Any, values: Mapping[str, Any]) -> str:
+    """Return the text of an entry: the action, its values and its reason."""
     named = [f"{name} = {value}" for name, value in sorted(values.items()) if name != "reason"]
     return ". ".join([str(label), *named, *filter(None, [values.get("reason")])])

@@ -1,7 +1,8 @@
-"""Requests for bulk work: each is signed for one job, so that neither a copy nor an edit of it is one.
+"""Signatures of requests for bulk work.
 
-What a request says is done with the rights of the user that it names. So nobody may write one but the doors
-that know who asks, and nobody but that user may have an ended one done once more.
+A request names an action and a user, and the action is performed with the rights of that user. So a request
+is signed for the job that carries it: a copy or an edit of it is refused. Only the user of a request may
+retry its job.
 """
 
 from __future__ import annotations
@@ -20,17 +21,17 @@ from ..models import Job
 
 #: The argument that holds the signature.
 SIGNATURE = "signature"
-#: The argument that holds the primary key of who asked, as text.
+#: The argument that holds the primary key of the user, as text.
 USER = "user"
 
 
 def signed(job_id: str, values: Mapping[str, Any]) -> dict[str, Any]:
-    """Arguments in JSON types with the signature that makes them a request of that job."""
+    """Return arguments in JSON types with the signature for that job."""
     return {**values, SIGNATURE: _signatures(job_id, values)[0]}
 
 
 def is_signed(job_id: str, arguments: Any) -> bool:
-    """Whether arguments are as they were when that job was asked for."""
+    """Whether arguments have a valid signature for that job."""
     if not isinstance(arguments, Mapping) or not isinstance(given := arguments.get(SIGNATURE), str):
         return False
     values = {name: value for name, value in arguments.items() if name != SIGNATURE}
@@ -38,7 +39,7 @@ def is_signed(job_id: str, arguments: Any) -> bool:
 
 
 def of_others(ids: Collection[UUID], user: Any, alias: str) -> set[UUID]:
-    """Those of the jobs that are bulk work which somebody else than ``user`` asked for, or nobody."""
+    """Return the jobs that are bulk work which ``user`` did not request."""
     rows = Job.objects.using(alias).filter(id__in=ids, task_name__startswith=INTERNAL)
     return {job.id for job in rows.only("id", "arguments") if not _is_of(job, user)}
 
@@ -54,7 +55,7 @@ def _is_of(job: Job, user: Any) -> bool:
 
 
 def _signatures(job_id: str, values: Mapping[str, Any]) -> list[str]:
-    """The signature, and those by former keys of the project."""
+    """Return the signatures by the secret key of the project and by its fallback keys."""
     signer = Signer(salt=f"django_tasks_q.request:{job_id}")
     text = json.dumps(values, sort_keys=True)
     return [signer.signature(text, key) for key in (signer.key, *signer.fallback_keys)]

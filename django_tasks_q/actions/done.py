@@ -1,4 +1,4 @@
-"""What verbs answer."""
+"""What actions return."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ..lifecycle.states import FINAL, JobStatus
 
 
 class Reason(TextChoices):
-    """Why a verb has left something alone."""
+    """Why an action has skipped something."""
 
     GONE = "gone", _("is gone")
     WAITING = "waiting", _("is waiting")
@@ -27,19 +27,19 @@ class Reason(TextChoices):
     OTHERS = "others", _("is another user's request")
 
 
-#: Ids of what was left alone, by the reason.
+#: The ids of what was skipped, by the reason.
 Skipped = dict[Reason, set[UUID]]
 
 
 class Done(NamedTuple):
-    """The ids of what a verb has changed, and of what it has not."""
+    """The ids of what an action has changed, and of what it has skipped."""
 
     done: set[UUID]
     skipped: Skipped
 
 
 class CancelDone(NamedTuple):
-    """The jobs that are cancelled now, those whose running attempt will be told, and the others."""
+    """The ids of jobs that are cancelled, of running jobs that are asked to end, and of those skipped."""
 
     done: set[UUID]
     requested: set[UUID]
@@ -47,7 +47,7 @@ class CancelDone(NamedTuple):
 
 
 class Again(NamedTuple):
-    """The job that was copied, and the new one's result."""
+    """The id of the job that was copied, and the result of the new job."""
 
     done: set[UUID]
     skipped: Skipped
@@ -55,14 +55,17 @@ class Again(NamedTuple):
 
 
 class Matching(NamedTuple):
-    """Ids of jobs, and whether there are more of that kind."""
+    """The ids of matching jobs, and whether there are more."""
 
     ids: list[UUID]
     more: bool
 
 
 def skipped(ids: Collection[UUID], others: Mapping[UUID, str], start: Collection[JobStatus]) -> Skipped:
-    """Why jobs were left alone: their states, for a verb that takes those in ``start``."""
+    """Return why jobs were skipped by an action for jobs in the states ``start``.
+
+    ``others`` has the stored state of each job that still exists.
+    """
     found: Skipped = defaultdict(set)
     for id in ids:
         found[_reason(others.get(id), start)].add(id)
@@ -80,5 +83,5 @@ def _reason(status: str | None, start: Collection[JobStatus]) -> Reason:
         return Reason.RUNNING
     if status not in FINAL:
         return Reason.WAITING
-    # "Has ended" is no reason for a verb that is about jobs that have.
+    # An action for jobs that have ended does not skip a job because it has ended.
     return Reason.SUCCEEDED if FINAL.intersection(start) and status == JobStatus.SUCCESSFUL else Reason.ENDED

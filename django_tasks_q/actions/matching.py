@@ -1,4 +1,4 @@
-"""For verbs on all jobs that a filter finds."""
+"""Searches for the jobs that an action on a filter applies to."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from ..storage.orm.monitoring import BY_ID, INDEXED, behind, column_of, edge, up
 from .done import Matching
 from .selection import Selection
 
-#: How many rows of an index a search goes along before it stops to say where it is.
+#: The rows of an index that one slice of a search reads.
 REACH = 10_000
-#: How many it goes along in all while somebody waits for a count.
+#: The rows that a search reads in all while a request waits for it.
 BUDGET = 200_000
 
 
 def matching(jobs: JobQuerySet, cap: int = 1000) -> Matching:
-    """The ids of at most ``cap`` jobs of a query, the oldest first, and whether there are more.
+    """Return the ids of at most ``cap`` jobs of a query, the oldest first, and whether there are more.
 
-    In the order of the ids, whatever the query's own: that never changes, so a second call after a verb
-    goes on where the first one ended. Raises ValueError for a cap below 1, or a query that is sliced.
+    Jobs are ordered by their ids, which never change, so that a second call after an action continues where
+    the first one ended. Raise ValueError for a cap below 1 and for a sliced query.
     """
     if cap < 1:
         raise ValueError(f"cap must be at least 1, not {cap}.")
@@ -38,32 +38,32 @@ def matching(jobs: JobQuerySet, cap: int = 1000) -> Matching:
     return Matching(ids[:cap], len(ids) > cap)
 
 
-def gathered(selection: Selection, jobs: JobQuerySet, cap: int, budget: int | None = None) -> Matching:
-    """The ids of at most ``cap`` jobs of a selection, and whether there are more or may be.
+def collected(selection: Selection, jobs: JobQuerySet, cap: int, budget: int | None = None) -> Matching:
+    """Return the ids of at most ``cap`` jobs of a selection, and whether there are or may be more.
 
-    ``budget`` bounds the rows that are looked at to find them: where it is used up, there may be more.
+    ``budget`` is the greatest number of rows that are read. There may be more jobs once it is used up.
     """
-    walk, looked, reach = Walk(selection, jobs), 0, REACH
+    walk, read, reach = Walk(selection, jobs), 0, REACH
     ids: list[UUID] = []
-    while not walk.is_over and len(ids) <= cap and (budget is None or looked < budget):
-        reach = reach if budget is None else min(reach, budget - looked)
+    while not walk.is_over and len(ids) <= cap and (budget is None or read < budget):
+        reach = reach if budget is None else min(reach, budget - read)
         ids += walk.ids(cap + 1 - len(ids), reach)
-        looked += reach if walk.searches else 0
-        # The first look is quick where much is found, and later ones are few where little is.
+        read += reach if walk.searches else 0
+        # The first slice is quick where jobs are frequent, and the slices are few where jobs are rare.
         reach *= 4
     return Matching(ids[:cap], len(ids) > cap or not walk.is_over)
 
 
 class Walk:
-    """The jobs of a selection, slice by slice, each job once, along the indexes in which they lie.
+    """A search for the jobs of a selection, slice by slice, along the indexes that contain them.
 
-    A slice reads a bounded number of rows, however large the table is and however rare the jobs are.
+    It finds each job once. A slice reads a bounded number of rows, whatever the size of the table.
     """
 
     def __init__(
         self, selection: Selection, jobs: JobQuerySet, position: Sequence[Any] | None = None
     ) -> None:
-        """``position`` is what ``stored()`` has returned of an earlier walk, to go on from there."""
+        """``position`` is what ``stored()`` of an earlier search returned, to continue from there."""
         self.selection, self.jobs = selection, jobs
         self.parts = _parts(selection)
         self._part, self._after = (0, None) if not position else self._restored(position)
@@ -74,11 +74,11 @@ class Walk:
 
     @property
     def searches(self) -> bool:
-        """Whether the jobs lie among others, so that a look may find none and yet not be at the end."""
+        """Whether other jobs are in the same index, so that a slice may find nothing before the end."""
         return not self.is_over and self._searches(self.parts[self._part])
 
     def ids(self, size: int, reach: int | None = None) -> list[UUID]:
-        """Ids of the next jobs, at most ``size``. Only ``is_over`` tells whether there are no more."""
+        """Return the ids of the next jobs, at most ``size``. There are no more once ``is_over`` is true."""
         if self.is_over:
             return []
         part = self.parts[self._part]
@@ -100,7 +100,7 @@ class Walk:
         return [values[-1] for values in found]
 
     def count(self) -> int:
-        """How many jobs are left. Reads whatever it takes, for those who have the time."""
+        """Return how many jobs are left. The rows that this reads are not bounded."""
         parts = self.parts[self._part :]
         found = [self._rows(part) for part in parts]
         if found:
@@ -108,7 +108,7 @@ class Walk:
         return sum(rows.count() for rows in found)
 
     def stored(self) -> list[Any]:
-        """Where the next slice begins, in JSON types."""
+        """Return the position of the next slice in JSON types."""
         texts = [value.isoformat() if isinstance(value, datetime) else value for value in self._after or ()]
         return [self._part, *(value if isinstance(value, int) else str(value) for value in texts)]
 
@@ -128,17 +128,17 @@ class Walk:
         return rows if self._after is None else rows.filter(behind(part.order, self._after))
 
     def _searches(self, part: Part) -> bool:
-        # A tenant's scope narrows like a filter.
+        # The scope of a tenant narrows the search like a filter.
         is_narrow = self.selection.is_narrow or bool(self.jobs.query.where)
         return not self.selection.is_direct and (is_narrow or bool(part.states))
 
 
 class Part(NamedTuple):
-    """Jobs that lie in one index, and the order of that: of some state, or, with what is left, of others."""
+    """The jobs of one index, and its order."""
 
     within: Q
     order: tuple[str, ...]
-    #: Of states that lie among others: what they are told by.
+    #: The states to filter by, where the index has jobs of other states too.
     states: tuple[str, ...] = ()
 
     def of(self, jobs: JobQuerySet) -> JobQuerySet:
@@ -155,7 +155,10 @@ def _parts(selection: Selection) -> list[Part]:
 
 
 def _indexed(status: JobStatus) -> list[Part]:
-    """By the index of a state. Where its first column is empty, no value says what comes next."""
+    """Return the parts of the index of a state.
+
+    Rows whose first column is NULL are a part by themselves, since no comparison finds the row after NULL.
+    """
     order, within = INDEXED[status], Q(status=status)
     if not Job._meta.get_field(order[0]).null:
         return [Part(within, order)]

@@ -1,4 +1,4 @@
-"""Verbs for queues."""
+"""Actions on queues: pause, resume and limit."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ..definition.options import MAX_QUEUE_NAME
 from ..models import Queue
 from ..storage import storage_for
 from ..validation import one_line, whole
-from .perform import backend_of, moment, tell, text
+from .perform import backend_of, moment, send_action_performed, text
 
 
 def pause(
@@ -24,18 +24,19 @@ def pause(
     using: str | None = None,
     user: Any = None,
 ) -> bool:
-    """Have workers claim nothing from a queue, for good or ``until`` a time. Answers whether that is news.
+    """Pause a queue: workers claim none of its jobs. Return whether it was not paused before.
 
-    What runs goes on. A worker knows at once by a hint, else within ten seconds.
+    ``until`` ends the pause at a time. Jobs that run continue. Workers are notified at once where the
+    database supports that, else they notice within ten seconds.
     """
     end = moment(until, "until")
     if until is not None and end is None:
-        raise ValueError("until must be a time to come.")
+        raise ValueError("until must be a time in the future.")
     name, alias = _name(queue), _alias(backend, using)
     storage = storage_for(alias)
-    done = storage.pause(backend, name, by=text(by, "by"), reason=text(reason, "reason"), until=end)
-    storage.notify_control(backend)
-    tell(Queue, "pause", [name], using=alias, user=user, reason=reason)
+    done = storage.queues.pause(backend, name, by=text(by, "by"), reason=text(reason, "reason"), until=end)
+    storage.notifications.notify_control(backend)
+    send_action_performed(Queue, "pause", [name], using=alias, user=user, reason=reason)
     return done
 
 
@@ -47,13 +48,13 @@ def resume(
     using: str | None = None,
     user: Any = None,
 ) -> bool:
-    """Have workers claim from a queue again. Answers whether it was paused."""
+    """Resume a queue: workers claim its jobs again. Return whether it was paused."""
     name, alias = _name(queue), _alias(backend, using)
     storage = storage_for(alias)
-    done = storage.resume(backend, name)
+    done = storage.queues.resume(backend, name)
     if done:
-        storage.notify_control(backend)
-        tell(Queue, "resume", [name], using=alias, user=user, reason=text(reason, "reason"))
+        storage.notifications.notify_control(backend)
+        send_action_performed(Queue, "resume", [name], using=alias, user=user, reason=text(reason, "reason"))
     return done
 
 
@@ -66,19 +67,19 @@ def limit(
     using: str | None = None,
     user: Any = None,
 ) -> bool:
-    """Let at most so many of a queue's jobs run at a time, over all workers; None for any number.
+    """Limit how many jobs of a queue run at a time, over all workers. None removes the limit.
 
-    Answers whether that is news. What runs goes on, even if it is too much. Raises TypeError or ValueError
-    for a number below 1: a queue of which nothing is to run is paused.
+    Return whether the limit has changed. Jobs that run continue, also beyond a new limit. Raise TypeError or
+    ValueError for a number below 1: pause a queue to run none of its jobs.
     """
     if max_running is not None:
         whole(max_running, "max_running", minimum=1)
     name, alias = _name(queue), _alias(backend, using)
     storage = storage_for(alias)
-    done = storage.limit(backend, name, max_running)
+    done = storage.queues.limit(backend, name, max_running)
     if done:
-        storage.notify_control(backend)
-        tell(Queue, "limit", [name], using=alias, user=user, reason=text(reason, "reason"))
+        storage.notifications.notify_control(backend)
+        send_action_performed(Queue, "limit", [name], using=alias, user=user, reason=text(reason, "reason"))
     return done
 
 
@@ -87,7 +88,7 @@ def _name(queue: str) -> str:
 
 
 def _alias(backend: str, using: str | None) -> str:
-    """The database in which a backend's queues are."""
+    """Return the alias of the database that has the queues of a backend."""
     if using is not None:
         return using
     known = backend_of(backend)

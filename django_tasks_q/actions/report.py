@@ -1,4 +1,4 @@
-"""What a verb has done to many jobs, in numbers and in words."""
+"""The sum of what an action has done to many jobs."""
 
 from __future__ import annotations
 
@@ -13,24 +13,24 @@ from .done import Reason
 
 @dataclass
 class Report:
-    """Numbers of jobs, added up over the answers of a verb."""
+    """Numbers of jobs, summed over several calls of an action."""
 
     done: int = 0
     requested: int = 0
     skipped: dict[str, int] = field(default_factory=dict)
-    #: Where the jobs begin that were not dealt with yet, as ``Walk.stored()`` tells it.
+    #: The position of the next job, as ``Walk.stored()`` returns it.
     position: list[Any] = field(default_factory=list)
 
     @classmethod
-    def of(cls, answer: Any) -> Self:
+    def of(cls, done: Any) -> Self:
         report = cls()
-        report.add(answer)
+        report.add(done)
         return report
 
-    def add(self, answer: Any) -> None:
-        self.done += len(answer.done)
-        self.requested += len(getattr(answer, "requested", ()))
-        for reason, ids in answer.skipped.items():
+    def add(self, done: Any) -> None:
+        self.done += len(done.done)
+        self.requested += len(getattr(done, "requested", ()))
+        for reason, ids in done.skipped.items():
             self.skipped[reason.value] = self.skipped.get(reason.value, 0) + len(ids)
 
     @property
@@ -42,7 +42,7 @@ class Report:
         return {"done": self.done, "requested": self.requested, "skipped": dict(self.skipped)}
 
     def stored(self) -> dict[str, Any]:
-        """In JSON types."""
+        """Return the report in JSON types."""
         return {**self.numbers, "position": self.position}
 
     @classmethod
@@ -51,8 +51,8 @@ class Report:
             return cls()
         return cls(**{**stored, "skipped": dict(stored["skipped"]), "position": list(stored["position"])})
 
-    def told(self) -> str:
-        """ "n done, m skipped because …", in the language that is active."""
+    def summary(self) -> str:
+        """Return a text like "n done, m skipped because …" in the active language."""
         parts = []
         if self.done or not self.requested:
             parts.append(ngettext("%(count)d done", "%(count)d done", self.done) % {"count": self.done})

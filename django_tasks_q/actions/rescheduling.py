@@ -1,4 +1,4 @@
-"""Verbs for jobs that wait."""
+"""Actions on jobs that wait: reschedule, run now, and change."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from .perform import Ids, backend_of, moment, perform, text, uuids
 def reschedule(
     ids: Ids, at: datetime | timedelta, *, reason: str = "", using: str | None = None, user: Any = None
 ) -> Done:
-    """Have jobs that wait start at another time. One that is past makes them ready."""
+    """Start jobs that wait at another time. A time in the past makes them ready."""
     start = moment(at, "at")
     return perform(
         "reschedule",
         ids,
-        lambda storage, ids: storage.reschedule(ids, start),
+        lambda storage, ids: storage.jobs.reschedule(ids, start),
         MOVABLE,
         using=using,
         user=user,
@@ -32,12 +32,12 @@ def reschedule(
 
 
 def run_now(ids: Ids, *, reason: str = "", using: str | None = None, user: Any = None) -> Done:
-    """Make jobs ready that are scheduled for later, or for another attempt."""
+    """Make jobs ready that are scheduled for a later time or for another attempt."""
     return perform(
         "run_now",
         ids,
-        lambda storage, ids: storage.run_now(ids),
-        (JobStatus.SCHEDULED, JobStatus.READY),  # the latter wait for nothing but their turn
+        lambda storage, ids: storage.jobs.run_now(ids),
+        (JobStatus.SCHEDULED, JobStatus.READY),  # a ready job is unchanged
         using=using,
         user=user,
         reason=text(reason, "reason"),
@@ -54,9 +54,9 @@ def change(
     using: str | None = None,
     user: Any = None,
 ) -> Done:
-    """Give jobs that wait another priority, or another queue.
+    """Change the priority or the queue of jobs that wait.
 
-    Raises TypeError or ValueError for values that a task could not have either, and for none at all.
+    Raise TypeError or ValueError for values that a task cannot have, and if neither is given.
     """
     values = {
         name: value
@@ -72,7 +72,7 @@ def change(
     return perform(
         "change",
         wanted,
-        lambda storage, ids: storage.change(ids, **values),
+        lambda storage, ids: storage.jobs.change(ids, **values),
         STARTABLE,
         using=alias,
         user=user,
@@ -82,7 +82,7 @@ def change(
 
 
 def _check_queue(queue_name: str, alias: str, ids: list[Any]) -> None:
-    """Raises ValueError where the settings name a backend's queues, and this is none of them."""
+    """Raise ValueError if the settings list the queues of a backend and this one is not among them."""
     backends = Job.objects.using(alias).filter(id__in=ids).order_by().values_list("backend", flat=True)
     for name in sorted(set(backends)):
         backend = backend_of(name)

@@ -1,4 +1,4 @@
-"""Verbs for what is kept, and for how long."""
+"""Actions on how long jobs are kept: delete, pin and unpin."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from .perform import Ids, perform, text
 
 
 def delete(ids: Ids, *, reason: str = "", using: str | None = None, user: Any = None) -> Done:
-    """Delete jobs that have ended, pinned ones too, with their attempts, progress and log lines."""
+    """Delete jobs that have ended, with their attempts, progress and log lines, also if they are pinned."""
     return perform(
         "delete",
         ids,
-        lambda storage, ids: storage.delete(ids),
+        lambda storage, ids: storage.jobs.delete(ids),
         FINAL,
         using=using,
         user=user,
@@ -23,11 +23,11 @@ def delete(ids: Ids, *, reason: str = "", using: str | None = None, user: Any = 
 
 
 def pin(ids: Ids, *, reason: str = "", using: str | None = None, user: Any = None) -> Done:
-    """Keep jobs and their results, however long ago they ended. They still can be deleted by hand."""
+    """Keep jobs and their results beyond their retention. They can still be deleted by ``delete()``."""
     return perform(
         "pin",
         ids,
-        lambda storage, ids: storage.pin(ids),
+        lambda storage, ids: storage.jobs.pin(ids),
         tuple(JobStatus),
         using=using,
         user=user,
@@ -36,11 +36,11 @@ def pin(ids: Ids, *, reason: str = "", using: str | None = None, user: Any = Non
 
 
 def unpin(ids: Ids, *, reason: str = "", using: str | None = None, user: Any = None) -> Done:
-    """Let jobs go when their retention is over."""
+    """Delete jobs again when their retention is over."""
     return perform(
         "unpin",
         ids,
-        lambda storage, ids: storage.unpin(ids),
+        lambda storage, ids: storage.jobs.unpin(ids),
         tuple(JobStatus),
         using=using,
         user=user,

@@ -1,4 +1,4 @@
-"""Verbs that have jobs run once more."""
+"""Actions that run jobs once more: retry and run again."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from django.utils import timezone
 
 from ..access import database
 from ..definition.registry import refuse_internal, registry
-from ..lifecycle.states import JobStatus
+from ..lifecycle.admission import admit
 from ..models import Job
 from ..models.identifiers import uuid7_texts
 from ..payload import codec
@@ -20,9 +20,9 @@ from ..storage import NewJobs, storage_for
 from ..storage.orm.operations import RETRYABLE
 from . import bulk_requests
 from .done import Again, Done, Reason
-from .perform import Ids, backend_of, moment, perform, tell, text, uuids
+from .perform import Ids, backend_of, moment, perform, send_action_performed, text, uuids
 
-#: Columns of a job that its copy has as well, where they are not empty.
+#: The columns that a copy of a job takes over unless they are empty.
 COPIED = ("tags", "metadata", "retention", "result_ttl")
 
 
@@ -34,18 +34,18 @@ def retry(
     using: str | None = None,
     user: Any = None,
 ) -> Done:
-    """Have jobs run once more that have failed, expired or been cancelled: now, or ``at`` a time.
+    """Run jobs once more that have failed, expired or been cancelled: now, or at the time ``at``.
 
-    Their attempts and crashes are counted anew, while the records of those that were stay. An expiry is
-    taken away if it would keep the job from being started. Bulk work is done with the rights of whoever
-    asked for it, so a job of that kind is left alone unless ``user`` is who did.
+    The attempts and crashes of each job are counted from zero again. The records of earlier attempts are
+    kept. An expiry is removed if the job could not be started because of it. Bulk work is done with the
+    rights of the user who requested it, so a job of that kind is skipped unless ``user`` is that user.
     """
     start, wanted, alias = moment(at, "at"), uuids(ids), using or database()
     others = bulk_requests.of_others(wanted, user, alias)
     done = perform(
         "retry",
         [id for id in wanted if id not in others],
-        lambda storage, ids: storage.retry(ids, start),
+        lambda storage, ids: storage.jobs.retry(ids, start),
         RETRYABLE,
         using=alias,
         user=user,
@@ -64,13 +64,13 @@ def run_again(
     using: str | None = None,
     user: Any = None,
 ) -> Again:
-    """Enqueue a new job of the same task under the same options, whatever has become of the old one.
+    """Enqueue a new job of the same task with the same options. The state of the old job does not matter.
 
-    ``args`` and ``kwargs`` take the place of the old ones, each for itself, and are bound and encoded as by
-    ``enqueue()``, which may raise TypeError, UnserializableValue or UnstorableValue; for a task that this
-    process does not know, TaskNotRegistered. The old job is the new one's parent. A time to expire is as
-    far from now as it was from the old job's enqueue. Raises InvalidTask for a job of the package itself,
-    which is asked for anew instead.
+    ``args`` replaces the old positional arguments, and ``kwargs`` the old keyword arguments. They are bound
+    and encoded as by ``enqueue()``, which raises TypeError, UnserializableValue or UnstorableValue. Raise
+    TaskNotRegistered if this process does not know the task, and InvalidTask for a job of the package's own
+    tasks. The old job is the parent of the new one. The new job expires as long after its enqueue as the old
+    job did.
     """
     reason, wanted, alias = text(reason, "reason"), UUID(str(id)), using or database()
     old = Job.objects.using(alias).filter(id=wanted).first()
@@ -83,17 +83,17 @@ def run_again(
     if backend is not None:
         backend.store(alias, send, [result])
     else:
-        storage_for(alias).enqueue(send)
-    tell(Job, "run_again", {wanted}, using=alias, user=user, reason=reason)
+        storage_for(alias).jobs.enqueue(send)
+    send_action_performed(Job, "run_again", {wanted}, using=alias, user=user, reason=reason)
     return Again({wanted}, {}, result)
 
 
 def _edited(old: Job, args: Sequence[Any] | None, kwargs: Mapping[str, Any] | None) -> str:
-    """The arguments of the new job, as they are stored."""
+    """Return the stored form of the arguments of the new job."""
     if args is None and kwargs is None:
         return old.arguments
     task = registry.get(old.task_name)
-    # What is not given is encoded already.
+    # Arguments that are not replaced are encoded already.
     all_args = old.args if args is None else list(args)
     all_kwargs = old.kwargs if kwargs is None else dict(kwargs)
     task.check_arguments(all_args, all_kwargs)
@@ -115,7 +115,7 @@ def _copy(old: Job, arguments: str) -> NewJobs:
         queue_name=old.queue_name,
         backend=old.backend,
         priority=old.priority,
-        status=JobStatus.READY.value,
+        status=admit().status.value,
         options=old.options,
         max_attempts=old.max_attempts,
         timeout=old.timeout,

@@ -1,4 +1,4 @@
-"""Verbs for schedules, by their names."""
+"""Actions on schedules, which are given by name."""
 
 from __future__ import annotations
 
@@ -21,13 +21,17 @@ from ..storage import NewJobs, Storage, storage_for
 from ..timing import Cron, Missed, Overlap, timing_of
 from ..validation import one_line
 from .done import Reason
-from .perform import backend_of, tell, text
+from .perform import backend_of, send_action_performed, text
 
 DEFAULT = compat.DEFAULT_TASK_BACKEND_ALIAS
 
 
 class ScheduleDone(NamedTuple):
-    """Whether a verb has changed a schedule, and if not, why; with the job or the time that it was about."""
+    """Whether an action has changed a schedule, or the reason why not.
+
+    ``job_id`` is the job that ``run_schedule()`` has enqueued, ``tick`` the time that ``skip_schedule()``
+    skips.
+    """
 
     done: bool
     reason: Reason | None = None
@@ -38,13 +42,13 @@ class ScheduleDone(NamedTuple):
 def enable_schedule(
     name: str, *, reason: str = "", backend: str = DEFAULT, using: str | None = None, user: Any = None
 ) -> ScheduleDone:
-    """Have a schedule fire again, from its next time on.
+    """Enable a schedule: it fires again from its next time on.
 
-    Raises ValueError for one that this process cannot read.
+    Raise ValueError if this process cannot read the schedule.
     """
     reason, storage = text(reason, "reason"), _found(name, backend, using)
-    news = storage.enable_schedule(backend, name, first_tick)
-    return _told(storage, "enable_schedule", backend, name, news, user, reason)
+    changed = storage.schedules.enable(backend, name, first_tick)
+    return _done(storage, "enable_schedule", backend, name, changed, user, reason)
 
 
 def disable_schedule(
@@ -56,23 +60,26 @@ def disable_schedule(
     using: str | None = None,
     user: Any = None,
 ) -> ScheduleDone:
-    """Have a schedule fire no more until it is enabled, whatever is restarted or deployed. Its jobs go on."""
+    """Disable a schedule until it is enabled again. Restarts and deployments do not enable it.
+
+    Jobs that it has enqueued are not changed.
+    """
     reason, storage = text(reason, "reason"), _found(name, backend, using)
-    news = storage.disable_schedule(backend, name, by=text(by, "by"), reason=reason)
-    return _told(storage, "disable_schedule", backend, name, news, user, reason)
+    changed = storage.schedules.disable(backend, name, by=text(by, "by"), reason=reason)
+    return _done(storage, "disable_schedule", backend, name, changed, user, reason)
 
 
 def skip_schedule(
     name: str, *, reason: str = "", backend: str = DEFAULT, using: str | None = None, user: Any = None
 ) -> ScheduleDone:
-    """Leave out the next time of a schedule, and no other.
+    """Skip the next time of a schedule, and no other.
 
-    Raises ValueError for one that this process cannot read.
+    Raise ValueError if this process cannot read the schedule.
     """
     reason, storage = text(reason, "reason"), _found(name, backend, using)
-    tick = storage.skip_tick(backend, name, first_tick, reason=reason)
+    tick = storage.schedules.skip_tick(backend, name, first_tick, reason=reason)
     if tick is not None:
-        return _told(storage, "skip_schedule", backend, name, True, user, reason)._replace(tick=tick)
+        return _done(storage, "skip_schedule", backend, name, True, user, reason)._replace(tick=tick)
     known = Schedule.objects.using(storage.alias).filter(backend=backend, name=name).exists()
     return ScheduleDone(False, Reason.ENDED if known else Reason.GONE)
 
@@ -80,22 +87,22 @@ def skip_schedule(
 def run_schedule(
     name: str, *, reason: str = "", backend: str = DEFAULT, using: str | None = None, user: Any = None
 ) -> ScheduleDone:
-    """Enqueue a job of a schedule now, also of one that is disabled. Its times stay as they are.
+    """Enqueue a job of a schedule now, also if it is disabled. Its next times do not change.
 
-    Raises TaskNotRegistered where this process does not know its task, or it is gone from the code;
-    InvalidTask, TypeError or ValueError for a call that cannot be enqueued.
+    Raise TaskNotRegistered if this process does not know its task or the schedule has been removed from the
+    code, and InvalidTask, TypeError or ValueError for a call that cannot be enqueued.
     """
     reason, storage = text(reason, "reason"), _found(name, backend, using)
-    ours = _ours(backend)
+    ours = _database_backend(backend)
     firings = Firings(storage, ours)
 
     def store(send: NewJobs) -> None:
         ours.store_quietly(storage.alias, send)
 
-    job_id = storage.run_schedule(backend, name, firings.send, store, reason)
+    job_id = storage.schedules.run(backend, name, firings.send, store, reason)
     if job_id is None:
         return ScheduleDone(False, Reason.GONE)
-    return _told(storage, "run_schedule", backend, name, True, user, reason)._replace(job_id=job_id)
+    return _done(storage, "run_schedule", backend, name, True, user, reason)._replace(job_id=job_id)
 
 
 def save_schedule(
@@ -116,18 +123,18 @@ def save_schedule(
     using: str | None = None,
     user: Any = None,
 ) -> None:
-    """Make a schedule that is a row, or give the one of that name other values.
+    """Create a schedule in the database, or replace the one of that name.
 
-    ``args`` and ``kwargs`` are in JSON types, as a job has them. Raises TaskNotRegistered for a task that
-    this process does not know, InvalidTask for what the backend refuses, TypeError or ValueError for
-    everything else that cannot be used, and for the name of a schedule that the code declares.
+    ``args`` and ``kwargs`` are in JSON types, as in the table of jobs. Raise TaskNotRegistered for a task
+    that this process does not know, InvalidTask for what the backend refuses, and TypeError or ValueError for
+    any other value that cannot be used and for the name of a schedule that the code declares.
     """
     reason, storage = text(reason, "reason"), _storage(backend, using)
     task = registry.get(task_name)
-    # There and back, so that what is stored is what the annotations say.
+    # Decoded and encoded again, so that what is stored matches the annotations.
     task.check_arguments(list(args), dict(kwargs or {}))
     encoded_args, encoded_kwargs = task.normalized(list(args), dict(kwargs or {}))
-    limit = _ours(backend).settings.max_arguments_bytes
+    limit = _database_backend(backend).settings.max_arguments_bytes
     timing = timing_of(cron=cron, every=every, timezone=timezone or settings.TIME_ZONE)
     row = Schedule(
         backend=backend,
@@ -144,38 +151,38 @@ def save_schedule(
         overlap=Overlap.of(overlap),
     )
     task_of(row)
-    if not storage.save_schedule(row, first_tick):
+    if not storage.schedules.save(row, first_tick):
         raise ValueError(f"The schedule {name!r} is declared in the code, and is changed there.")
-    _told(storage, "save_schedule", backend, name, True, user, reason)
+    _done(storage, "save_schedule", backend, name, True, user, reason)
 
 
 def delete_schedule(
     name: str, *, reason: str = "", backend: str = DEFAULT, using: str | None = None, user: Any = None
 ) -> ScheduleDone:
-    """Delete a schedule that is a row, or one that is gone from the code. Its jobs stay.
+    """Delete a schedule of the database, or one that has been removed from the code. Its jobs are kept.
 
-    Raises ValueError for one that the code declares, which a worker would only make again.
+    Raise ValueError for a schedule that the code declares, since a worker would create it again.
     """
     reason, storage = text(reason, "reason"), _storage(backend, using)
-    if storage.delete_schedule(backend, name):
-        return _told(storage, "delete_schedule", backend, name, True, user, reason)
+    if storage.schedules.delete(backend, name):
+        return _done(storage, "delete_schedule", backend, name, True, user, reason)
     if Schedule.objects.using(storage.alias).filter(backend=backend, name=name).exists():
         raise ValueError(f"The schedule {name!r} is declared in the code: disable it, or remove it there.")
     return ScheduleDone(False, Reason.GONE)
 
 
-def _told(
-    storage: Storage, action: str, backend: str, name: str, news: bool | None, user: Any, reason: str
+def _done(
+    storage: Storage, action: str, backend: str, name: str, changed: bool | None, user: Any, reason: str
 ) -> ScheduleDone:
-    """Tell workers and receivers of what was done. Answers what it was."""
-    if not news:
-        return ScheduleDone(False, Reason.GONE if news is None else Reason.UNCHANGED)
-    storage.notify_control(backend)
-    tell(Schedule, action, [name], using=storage.alias, user=user, reason=reason)
+    """Notify workers and receivers of an action, and return what it has done."""
+    if not changed:
+        return ScheduleDone(False, Reason.GONE if changed is None else Reason.UNCHANGED)
+    storage.notifications.notify_control(backend)
+    send_action_performed(Schedule, action, [name], using=storage.alias, user=user, reason=reason)
     return ScheduleDone(True)
 
 
-def _ours(backend: str) -> DatabaseBackend:
+def _database_backend(backend: str) -> DatabaseBackend:
     known = backend_of(backend)
     if known is None:
         raise ValueError(f"TASKS has no backend {backend!r} that stores jobs.")
@@ -183,13 +190,13 @@ def _ours(backend: str) -> DatabaseBackend:
 
 
 def _found(name: str, backend: str, using: str | None) -> Storage:
-    """The storage, in which a schedule of this process's code has a row also before a worker has started."""
+    """Return the storage, after storing a schedule that the code declares and no worker has stored yet."""
     storage = _storage(backend, using)
     rows = Schedule.objects.using(storage.alias).filter(backend=backend, name=name)
     if name in schedules and not rows.exists():
-        Firings(storage, _ours(backend)).declare_one(name)
+        Firings(storage, _database_backend(backend)).declare_one(name)
     return storage
 
 
 def _storage(backend: str, using: str | None) -> Storage:
-    return storage_for(_ours(backend).database if using is None else using)
+    return storage_for(_database_backend(backend).database if using is None else using)

@@ -1,8 +1,8 @@
-"""Which jobs, as a value that can be stored: what a filter of the admin or the REST API has found."""
+"""A filter of jobs that can be stored, as the admin and the REST API build it."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, fields, replace
 from datetime import datetime
 from typing import Any, Self
@@ -18,42 +18,42 @@ from ..scheduling.declare import MAX_NAME as MAX_SCHEDULE_NAME
 from ..storage.orm.monitoring import with_exception
 from ..validation import flag
 
-#: Stands for no exception, and no error code.
+#: The value that selects jobs without an exception or without an error code.
 NONE = "-"
 
 
 def first_id(moment: datetime) -> UUID:
-    """The least id that a job enqueued at that time has: ids begin with their time, in milliseconds."""
+    """Return the smallest id of jobs enqueued at that time. Ids begin with their time in milliseconds."""
     milliseconds = int(moment.timestamp() * 1000)
     return UUID(int=min(max(milliseconds, 0), 2**48 - 1) << 80)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Selection:
-    """Jobs by what they are. What is empty does not matter. Raises TypeError or ValueError for bad values."""
+    """A filter of jobs. An empty field filters nothing. Raise TypeError or ValueError for bad values."""
 
     status: str = ""
-    #: Only those in one of these states.
+    #: Only jobs in one of these states.
     states: tuple[str, ...] = ()
-    #: Only those that wait for another attempt.
+    #: Only jobs that wait for another attempt.
     retrying: bool = False
-    #: Without failures that somebody has dealt with.
+    #: Without failures that are marked as dealt with.
     undismissed: bool = False
     task: str = ""
     queue: str = ""
     backend: str = ""
-    #: The class of the exception of their last attempt, and the code of their error; NONE for none.
+    #: The class of the exception of the last attempt, and the error code. NONE selects jobs without one.
     exception: str = ""
     code: str = ""
     tag: str = ""
     worker: UUID | None = None
     parent: UUID | None = None
-    #: The name of the schedule that has enqueued them.
+    #: The name of the schedule that enqueued the jobs.
     schedule: str = ""
-    #: Ids from this one on, and ids below that one.
+    #: Only ids from ``first`` on, and only ids below ``before``.
     first: UUID | None = None
     before: UUID | None = None
-    #: Of jobs that have ended, those that had by then.
+    #: Without jobs that ended after this time.
     ended_by: datetime | None = None
 
     def __post_init__(self) -> None:
@@ -63,7 +63,7 @@ class Selection:
                 _CHECKS[field.name](value, field.name)
 
     def of(self, jobs: JobQuerySet) -> JobQuerySet:
-        """Those of these jobs."""
+        """Return the selected jobs of a query."""
         equal = {
             "status": self.status,
             "status__in": self.states,
@@ -91,25 +91,31 @@ class Selection:
         return jobs.tagged(self.tag) if self.tag else jobs
 
     def in_time(self, jobs: JobQuerySet) -> JobQuerySet:
-        """Those of these jobs that have its ids, whatever else they are."""
+        """Return the jobs of a query whose ids are selected. Other fields are not applied."""
         if self.first is not None:
             jobs = jobs.filter(id__gte=self.first)
         return jobs if self.before is None else jobs.filter(id__lt=self.before)
 
     @property
     def is_narrow(self) -> bool:
-        """Whether it leaves out jobs that lie among the others in the index of their state, or of all ids."""
+        """Whether the selection omits some jobs of the index of a state, or of the index of ids."""
         return any(getattr(self, name) for name in _NARROWING)
 
     @property
     def is_direct(self) -> bool:
-        """Whether its jobs are found by an index of their own."""
+        """Whether the selection has an index that contains no other jobs."""
         return bool(self.parent or self.schedule)
 
+    def limited_to(self, states: Collection[str]) -> Self:
+        """Return the same selection without jobs in other states, unless it names a state itself."""
+        if self.status or set(states) >= set(JobStatus):
+            return self
+        return replace(self, states=tuple(sorted(states)))
+
     def until_now(self) -> Self:
-        """The same without jobs that are enqueued, or end, from now on."""
+        """Return the same selection without jobs that are enqueued or end from now on."""
         now = timezone.now()
-        # Of this millisecond there may be some already.
+        # Jobs may have been enqueued in this millisecond already.
         end = UUID(int=first_id(now).int + (1 << 80))
         return replace(self, before=end if self.before is None else min(self.before, end), ended_by=now)
 

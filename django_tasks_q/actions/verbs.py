@@ -1,4 +1,4 @@
-"""The verbs on jobs by name: what doors and stored calls may ask for, and nothing else."""
+"""The actions on jobs by name, with their permissions: the only ones that a request may name."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ EVERY = tuple(JobStatus)
 
 @dataclass(frozen=True)
 class Named:
-    """A verb that takes any number of ids."""
+    """An action that takes any number of ids."""
 
     function: Callable[..., Any]
     label: Any
-    #: The permission of the model Job that it asks for at every door.
+    #: The permission of the model Job that the admin and the REST API require for it.
     codename: str
     #: The states in which it changes a job.
     states: tuple[JobStatus, ...]
-    #: What it takes beside a reason.
+    #: The arguments that it takes besides a reason.
     takes: tuple[str, ...] = ()
 
 

@@ -1,4 +1,4 @@
-"""Verbs for workers."""
+"""Actions on workers: stop."""
 
 from __future__ import annotations
 
@@ -9,17 +9,22 @@ from ..access import database
 from ..models import Worker
 from ..storage import storage_for
 from .done import Done, Reason
-from .perform import tell, text
+from .perform import send_action_performed, text
 
 
 def stop_worker(id: str | UUID, *, reason: str = "", using: str | None = None, user: Any = None) -> Done:
-    """Ask a worker to end as by a first SIGTERM. It knows at once by a hint, else within ten seconds."""
+    """Ask a worker to stop as by a first SIGTERM.
+
+    The worker is notified at once where the database supports that, else it notices within ten seconds.
+    """
     worker_id, alias = UUID(str(id)), using or database()
     storage = storage_for(alias)
-    backend = storage.stop_worker(worker_id)
+    backend = storage.workers.stop(worker_id)
     if backend is not None:
-        storage.notify_control(backend)
-        tell(Worker, "stop_worker", {worker_id}, using=alias, user=user, reason=text(reason, "reason"))
+        storage.notifications.notify_control(backend)
+        send_action_performed(
+            Worker, "stop_worker", {worker_id}, using=alias, user=user, reason=text(reason, "reason")
+        )
         return Done({worker_id}, {})
     row = Worker.objects.using(alias).filter(id=worker_id).first()
     if row is None:

@@ -1,4 +1,4 @@
-"""What all views of the API have in common."""
+"""The base classes of the views."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ from .permissions import CanViewJobs
 from .renderers import renderers
 from .throttling import JobsThrottle
 
-#: Seconds that one query of a request may take, on PostgreSQL.
+#: How many seconds a query of a request may take. Enforced on PostgreSQL only.
 LONGEST_READ = 5.0
-#: Answers that show nothing of whether there is what was asked for.
-UNSEEN = (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN, HTTPStatus.NOT_FOUND)
+#: Statuses that do not reveal whether the object exists.
+HIDDEN = (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN, HTTPStatus.NOT_FOUND)
 
 
 class TasksView(APIView):
-    """What must not depend on a project's defaults for its own views."""
+    """A view that does not depend on the project's defaults for its own views."""
 
     permission_classes: Any = (CanViewJobs,)
     throttle_classes: Any = (JobsThrottle,)
@@ -48,14 +48,14 @@ class TasksView(APIView):
     versioning_class = None
     schema = view_schema()
 
-    #: Query parameters that mean something here.
+    #: The query parameters that the view accepts.
     parameters: tuple[str, ...] = ()
 
     def get_exception_handler(self) -> Callable[[Exception, dict[str, Any]], Response | None]:
         return handler
 
     def initialize_request(self, request: Any, *args: Any, **kwargs: Any) -> Request:
-        # As the base class makes it, but for the class.
+        # The same as in the base class, except for the class.
         return BodyRequest(
             request,
             parsers=self.get_parsers(),
@@ -72,7 +72,7 @@ class TasksView(APIView):
         self.refuse_unknown(request)
 
     def refuse_unknown(self, request: Request) -> None:
-        """Raises ValidationError for a query parameter that is unknown here, or given twice."""
+        """Raise ValidationError for a query parameter that is unknown or given more than once."""
         known = {*self.parameters, api_settings.URL_FORMAT_OVERRIDE}
         given = request.query_params
         errors = {name: [_("Unknown parameter.")] for name in given if name not in known}
@@ -82,31 +82,32 @@ class TasksView(APIView):
 
     def finalize_response(self, request: Request, response: Any, *args: Any, **kwargs: Any) -> Any:
         response = super().finalize_response(request, response, *args, **kwargs)
-        # What is shown belongs to one person, and is out of date at once.
+        # The data are for one user, and are soon out of date.
         response.headers.setdefault("Cache-Control", "private, no-store")
         return response
 
     @contextmanager
     def reading(self) -> Iterator[None]:
-        """For queries whose costs are up to what is asked for. Raises TooSlow."""
+        """Limit the time of queries whose costs depend on the request. Raise TooSlow."""
         try:
-            with storage_for(database()).reading(LONGEST_READ):
+            with storage_for(database()).session.reading(LONGEST_READ):
                 yield
         except TookTooLong:
             raise TooSlow from None
 
     def jobs(self) -> JobQuerySet:
-        """The jobs that this request may know of."""
+        """Return the jobs that this request may see."""
         return scope_jobs(self.request, Job.objects.using(database()))
 
     def job_id(self) -> UUID:
-        """The id in the path. What is no id is not found, like one that is unknown."""
+        """Return the id in the path. Raise Http404 for text that is not an id, as for an unknown id."""
         try:
             return UUID(str(self.kwargs["pk"]))
         except ValueError:
             raise Http404 from None
 
     def job(self, jobs: JobQuerySet | None = None) -> Job:
+        """Return the job whose id is in the path, out of ``jobs``. Raise Http404."""
         found = (self.jobs() if jobs is None else jobs).filter(id=self.job_id()).first()
         if found is None:
             raise Http404
@@ -114,20 +115,21 @@ class TasksView(APIView):
 
 
 class NamedAction(TasksView):
-    """Something that is done to what a name in the path names, at an address that ends with a verb.
+    """An action on the object that the path names, at an address that ends with a verb.
 
-    A name may end so too: what is read at such an address is what has the whole of it as its name.
+    A name may have such an end too. A GET request therefore returns the object whose name is the whole path,
+    if there is one.
     """
 
-    #: The view that shows one of what this acts on.
+    #: The view that returns one object.
     shown_by: type[TasksView]
-    #: The end of the address.
+    #: The last part of the address.
     ending: str
 
     def dispatch(self, request: Any, *args: Any, **kwargs: Any) -> Any:
         if request.method in ("GET", "HEAD"):
             whole = kwargs | {"name": f"{kwargs['name']}/{self.ending}"}
             response = self.shown_by.as_view()(request, *args, **whole)
-            if response.status_code not in UNSEEN:
+            if response.status_code not in HIDDEN:
                 return response
         return super().dispatch(request, *args, **kwargs)

@@ -1,4 +1,4 @@
-"""What the API answers when it does not do what was asked: one shape, with codes that stay."""
+"""The errors of the API: they all have the same form, and stable codes."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ logger = logging.getLogger("django_tasks_q.api")
 
 
 class Conflict(APIException):
-    """What was asked for is not possible in the present state, which is told."""
+    """The request is not possible in the present state of the object, which the response contains."""
 
     status_code = status.HTTP_409_CONFLICT
     default_detail = _("This is not possible in the present state.")
@@ -30,7 +30,7 @@ class Conflict(APIException):
 
 class LengthRequired(APIException):
     status_code = status.HTTP_411_LENGTH_REQUIRED
-    default_detail = _("This server takes no body that does not say how long it is: send Content-Length.")
+    default_detail = _("This server accepts no body of unknown length: send Content-Length.")
     default_code = "length_required"
 
 
@@ -52,7 +52,7 @@ class Unavailable(APIException):
     default_code = "unavailable"
 
 
-#: Every code that an answer may have, with its HTTP status. Field errors (400) are told by field instead.
+#: The codes of errors, with their HTTP statuses. Errors of fields (400) are listed by field instead.
 CODES = {
     "parse_error": 400,
     "not_authenticated": 401,
@@ -73,9 +73,9 @@ CODES = {
 
 
 def handler(error: Exception, context: dict[str, Any]) -> Response | None:
-    """DRF's answers, with the error's code beside its sentence."""
+    """Return the response for an error: that of REST framework, plus the code of the error."""
     if isinstance(error, OperationalError | InterfaceError):
-        logger.error("The database did not answer a request: %s", error, exc_info=error)
+        logger.error("A request failed, since the database cannot be used: %s", error, exc_info=error)
         error = Unavailable()
     response = exception_handler(error, context)
     if response is None:
@@ -91,7 +91,7 @@ def handler(error: Exception, context: dict[str, Any]) -> Response | None:
 
 
 def _named(data: Any) -> Any:
-    """Errors of no field are under one name, whatever a project calls its own."""
+    """Return errors with a fixed name for those of no field, whatever the name in the project's settings."""
     if isinstance(data, list):
         return [_named(each) for each in data]
     if not isinstance(data, dict):

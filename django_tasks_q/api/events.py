@@ -1,4 +1,4 @@
-"""A job as it goes on, as server-sent events."""
+"""The changes of a job as server-sent events."""
 
 from __future__ import annotations
 
@@ -28,16 +28,16 @@ from .permissions import may_see_payload
 from .renderers import JSON
 from .serializers import JobSerializer, LogLineSerializer, Payload, ProgressSerializer
 
-#: Seconds between two looks at the job: at first, and at most while nothing changes.
-SOON, LATER = 0.25, 1.0
-#: Seconds after which a stream ends, and the browser asks anew: with its permissions of then.
-LONGEST = 300.0
-#: Seconds of silence after which a comment keeps proxies from closing the connection.
-SILENCE = 15.0
-#: Lines of the log that one look takes along.
-LINES = 100
-#: Milliseconds after which the browser asks anew: after a whole stream, and where each answer is one look.
-AGAIN, POLL = 1000, 2000
+#: Seconds between two queries: after a change, and at most while nothing changes.
+MIN_PAUSE, MAX_PAUSE = 0.25, 1.0
+#: Seconds after which a stream ends. The browser reconnects, and its permissions are checked again.
+MAX_AGE = 300.0
+#: Seconds without an event after which a comment keeps proxies from closing the connection.
+KEEPALIVE = 15.0
+#: The most log lines of one query.
+MAX_LINES = 100
+#: Milliseconds after which the browser reconnects: after a stream, and after a single response (WSGI).
+RETRY, POLL = 1000, 2000
 
 
 EVENT = {
@@ -52,7 +52,7 @@ EVENT = {
 
 
 class EventStream(BaseRenderer):
-    """For the negotiation only: what is streamed is no data to be rendered. Errors are, as JSON."""
+    """Only for content negotiation, since a stream is not rendered. Errors are rendered as JSON."""
 
     media_type = "text/event-stream"
     format = "events"
@@ -63,16 +63,16 @@ class EventStream(BaseRenderer):
 
 
 class JobEvents(JobView):
-    """The status, the progress and the log lines of a job, each when it is news.
+    """The status, the progress and the new log lines of a job, each time that they change.
 
-    Under WSGI the stream ends after one look, and browsers ask anew by themselves.
+    Under WSGI the stream ends after the present state, and browsers reconnect by themselves.
     """
 
     renderer_classes: Any = (JSON, EventStream)
 
     @described(
         "jobs_events",
-        responses={(200, "text/event-stream"): EVENT},  # type: ignore[dict-item]  # of drf-spectacular's own
+        responses={(200, "text/event-stream"): EVENT},  # type: ignore[dict-item]  # drf-spectacular's own type
         parameters=(
             ID,
             ("Last-Event-ID", str, "header", _("The id of the last event that was received.")),
@@ -81,26 +81,28 @@ class JobEvents(JobView):
     )
     def get(self, request: Request, *args: Any, **kwargs: Any) -> StreamingHttpResponse:
         id = self.job(self.jobs().without_payload()).id
-        look = Look(self.jobs(), id, may_see_payload(request), request.headers.get("Last-Event-ID", ""))
+        snapshot = Snapshot(
+            self.jobs(), id, may_see_payload(request), request.headers.get("Last-Event-ID", "")
+        )
         is_async = isinstance(request._request, ASGIRequest)
-        content = stream(look) if is_async else once(look)
+        content = stream(snapshot) if is_async else single_response(snapshot)
         response = StreamingHttpResponse(content, content_type="text/event-stream; charset=utf-8")
-        response.headers["X-Accel-Buffering"] = "no"  # for nginx, which would collect the events
+        response.headers["X-Accel-Buffering"] = "no"  # nginx would buffer the events
         return response
 
 
-class Look:
-    """What is new about one job since the last look."""
+class Snapshot:
+    """The state of one job that was sent last. Each query returns what has changed since."""
 
     def __init__(self, jobs: JobQuerySet, id: UUID, payload: bool, last_event: str) -> None:
         self._jobs, self._id, self._payload = jobs, id, payload
-        self._told: dict[str, str] = {}
-        self._line = int(last_event[:18]) if last_event[:18].isdecimal() and last_event.isascii() else 0
+        self._sent: dict[str, str] = {}
+        self._last_line = int(last_event[:18]) if last_event[:18].isdecimal() and last_event.isascii() else 0
         self.is_over = False
 
     def events(self) -> list[str]:
-        """The events to send now. None follow once ``is_over`` is true."""
-        # The arguments are read for the secrets that are in them.
+        """Query the job and return the events to send. There are no more once ``is_over`` is true."""
+        # The arguments are needed to mask the secrets that they contain.
         jobs = self._jobs.defer("options", "result", "metadata").select_related("progress")
         job = jobs.filter(id=self._id).first()
         if job is None:
@@ -108,24 +110,24 @@ class Look:
             return [event("end", {"status": None})]
         payload = Payload(job)
         context = {"masks": payload, **({"payload": payload} if self._payload else {})}
-        found = self._news("status", JobSerializer(job).data)
+        found = self._changed("status", JobSerializer(job).data)
         progress = getattr(job, "progress", None)
         if progress is not None:
-            found += self._news("progress", ProgressSerializer(progress, context=context).data)
+            found += self._changed("progress", ProgressSerializer(progress, context=context).data)
         is_whole = True
         if self._payload:
-            lines = LogLine.objects.using(job._state.db).filter(job_id=job.id, id__gt=self._line)
-            new = list(lines.order_by("id")[:LINES])
+            lines = LogLine.objects.using(job._state.db).filter(job_id=job.id, id__gt=self._last_line)
+            new = list(lines.order_by("id")[:MAX_LINES])
             found += [event("log", LogLineSerializer(line, context=context).data, line.id) for line in new]
             if new:
-                self._line, is_whole = new[-1].id, len(new) < LINES
+                self._last_line, is_whole = new[-1].id, len(new) < MAX_LINES
         if job.status in FINAL and is_whole:
             self.is_over = True
             found.append(event("end", {"status": job.status}))
         return found
 
-    def fresh(self) -> list[str]:
-        """The same from another thread, which gives its connection back: streams are long, and many."""
+    def events_in_thread(self) -> list[str]:
+        """Do the same in a thread, and close its connection: streams take long, and there may be many."""
         try:
             return self.events()
         finally:
@@ -133,43 +135,43 @@ class Look:
             if not connection.in_atomic_block:
                 connection.close()
 
-    def _news(self, name: str, data: Any) -> list[str]:
+    def _changed(self, name: str, data: Any) -> list[str]:
         text = event(name, data)
-        if self._told.get(name) == text:
+        if self._sent.get(name) == text:
             return []
-        self._told[name] = text
+        self._sent[name] = text
         return [text]
 
 
 def event(name: str, data: Any, id: int | None = None) -> str:
-    """One event of the stream. JSON has no line breaks of its own, so one line of data does."""
+    """Return the text of an event. JSON has no line breaks, so there is one line of data."""
     text = json.dumps(data, cls=JSONEncoder)
     return f"event: {name}\n" + (f"id: {id}\n" if id is not None else "") + f"data: {text}\n\n"
 
 
-def once(look: Look) -> Iterator[str]:
-    """One look at the job."""
+def single_response(snapshot: Snapshot) -> Iterator[str]:
+    """Generate the events of one query."""
     yield f"retry: {POLL}\n\n"
-    yield from look.events()
+    yield from snapshot.events()
 
 
-async def stream(look: Look) -> AsyncIterator[str]:
-    """Looks until the job has ended, or the stream is old."""
-    yield f"retry: {AGAIN}\n\n"
-    began = spoke = time.monotonic()
-    pause = SOON
-    while time.monotonic() - began < LONGEST:
-        found = await sync_to_async(look.fresh)()
+async def stream(snapshot: Snapshot) -> AsyncIterator[str]:
+    """Generate events until the job has ended, or for at most MAX_AGE seconds."""
+    yield f"retry: {RETRY}\n\n"
+    started_at = sent_at = time.monotonic()
+    pause = MIN_PAUSE
+    while time.monotonic() - started_at < MAX_AGE:
+        found = await sync_to_async(snapshot.events_in_thread)()
         now = time.monotonic()
         for text in found:
             yield text
-        if look.is_over:
+        if snapshot.is_over:
             return
         if found:
-            spoke, pause = now, SOON
-        elif now - spoke > SILENCE:
-            spoke = now
+            sent_at, pause = now, MIN_PAUSE
+        elif now - sent_at > KEEPALIVE:
+            sent_at = now
             yield ": still there\n\n"
         else:
-            pause = min(pause * 1.5, LATER)
+            pause = min(pause * 1.5, MAX_PAUSE)
         await asyncio.sleep(pause)

@@ -1,4 +1,4 @@
-"""Fields that take what the schema says, and nothing that could be taken for it."""
+"""Fields that accept exactly what the schema says, without conversions from other types."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from .openapi import typed
 
 
 class Text(serializers.CharField):
-    """Text as it is given. Numbers are no text."""
+    """Text as it is given. Numbers are refused."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**{"trim_whitespace": False, **options})
@@ -30,7 +30,7 @@ class Text(serializers.CharField):
 
 @typed({"type": "string", "maxLength": 255, "pattern": "^[^\\x00]*$"})
 class Line(Text):
-    """Text in one line: what would break it becomes a space."""
+    """One line of text. Characters that are not printable, such as line breaks, become spaces."""
 
     def to_internal_value(self, data: Any) -> str:
         text = super().to_internal_value(data)
@@ -39,7 +39,7 @@ class Line(Text):
 
 @typed({"type": "string", "minLength": 1, "maxLength": MAX_QUEUE_NAME, "format": "printable"})
 class QueueName(Text):
-    """The name of a queue, which may be one that nothing is in yet."""
+    """The name of a queue, which need not exist yet."""
 
     default_error_messages = {"unprintable": _("Must be printable characters.")}
 
@@ -53,14 +53,14 @@ class QueueName(Text):
 class Moment(serializers.DateTimeField):
     """A time: written in UTC and read as ISO 8601, whatever ``REST_FRAMEWORK`` and ``TIME_ZONE`` say.
 
-    One that is given without an offset is in the current time zone.
+    A time without an offset is taken to be in the current time zone.
     """
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**{"format": ISO_8601, "input_formats": [ISO_8601], **options})
 
     def enforce_timezone(self, value: datetime) -> datetime:
-        # The base class takes naive datetimes for UTC where USE_TZ is off.
+        # The base class would take naive datetimes for UTC if USE_TZ is off.
         return super().enforce_timezone(value) if settings.USE_TZ else native(value)
 
     def to_representation(self, value: Any) -> Any:
@@ -68,16 +68,16 @@ class Moment(serializers.DateTimeField):
 
 
 def written(moment: datetime) -> str:
-    """Return a time as all answers have it."""
+    """Return a time as all responses have it: ISO 8601 in UTC."""
     try:
         moment = aware(moment).astimezone(UTC)
-    except OverflowError:  # at either end of what there is of time, some zones are outside
+    except OverflowError:  # near the smallest and the largest datetime
         moment = moment.replace(tzinfo=UTC)
     return moment.isoformat().replace("+00:00", "Z")
 
 
 class Finite(serializers.FloatField):
-    """A number as it is shown. One that JSON does not have, which somebody else has stored, is null."""
+    """A number. NaN and infinity, which other programs may have stored, become null."""
 
     def to_representation(self, value: Any) -> Any:
         number: Any = super().to_representation(value)
@@ -85,7 +85,7 @@ class Finite(serializers.FloatField):
 
 
 class Flag(serializers.BooleanField):
-    """True or false. Words for them are neither."""
+    """True or false. Words for them, such as "yes", are refused."""
 
     def to_internal_value(self, data: Any) -> bool:
         if not isinstance(data, bool):
@@ -94,17 +94,17 @@ class Flag(serializers.BooleanField):
 
 
 class Whole(serializers.IntegerField):
-    """A whole number. Its text is none."""
+    """A whole number. Text is refused."""
 
     def to_internal_value(self, data: Any) -> int:
-        # JSON Schema has it that 5.0 is one.
+        # In JSON Schema 5.0 is an integer.
         is_whole = isinstance(data, int) or (isinstance(data, float) and data.is_integer())
         if isinstance(data, bool) or not is_whole:
             self.fail("invalid")
         return super().to_internal_value(int(data))
 
 
-#: Of every task; the arguments of one are told by ``tasks/{name}/``.
+#: The schema of the arguments of any task. ``tasks/{name}/`` returns that of one task.
 ARGUMENTS: dict[str, Any] = {
     "type": "object",
     "additionalProperties": {},
@@ -114,4 +114,4 @@ ARGUMENTS: dict[str, Any] = {
 
 @typed({"anyOf": [ARGUMENTS, {"type": "null"}]})
 class Arguments(serializers.DictField):
-    """Arguments of a task by name."""
+    """The arguments of a task by name."""

@@ -1,4 +1,4 @@
-"""Which jobs a list is of. Every filter is exact, and on a column that has an index or goes with one."""
+"""The filters of the list of jobs. All are exact, and are backed by an index, alone or with others."""
 
 from __future__ import annotations
 
@@ -34,14 +34,14 @@ if TYPE_CHECKING or HAS_FILTERS:
 
     @typed({"type": "string", "minLength": 1, "pattern": "^[^\\x00]*$"})
     class TextFilter(django_filters.CharFilter):  # type: ignore[misc]  # it has no types
-        """Text exactly as it is given."""
+        """A filter by exact text."""
 
     @typed({"type": "string", "format": "uuid"})
     class IdFilter(django_filters.CharFilter):  # type: ignore[misc]  # it has no types
-        """An id in its usual form."""
+        """A filter by an id in the usual form of UUIDs."""
 
     class JobFilter(django_filters.FilterSet):  # type: ignore[misc]  # it has no types
-        """What the list of jobs, and verbs on many of them, choose by."""
+        """The filters of the list of jobs and of bulk actions."""
 
         status = django_filters.ChoiceFilter(choices=JobStatus.choices, help_text=_("The status."))
         queue = TextFilter(
@@ -81,7 +81,7 @@ if TYPE_CHECKING or HAS_FILTERS:
         )
 
         def tagged(self, jobs: JobQuerySet, name: str, value: str) -> JobQuerySet:
-            # The one filter without an index: it reads all that the others leave.
+            # This filter has no index: it reads all jobs that the other filters leave.
             if not self.data.get("enqueued_after"):
                 raise ValidationError({"tag": [_("Only together with enqueued_after.")]})
             return jobs.tagged(value)
@@ -96,13 +96,13 @@ if TYPE_CHECKING or HAS_FILTERS:
             return jobs.filter(id__lt=first_id(value))
 
     class JobFilterBackend(django_filters.DjangoFilterBackend):  # type: ignore[misc]  # it has no types
-        """Filters a list of jobs by the request's parameters. Raises ValidationError naming bad ones."""
+        """Filter a list of jobs by the parameters of the request. Raise ValidationError naming wrong ones."""
 
         def filter_queryset(self, request: Any, queryset: JobQuerySet, view: Any) -> JobQuerySet:
             return filtered(queryset, request.query_params, request)
 
         def to_html(self, request: Any, queryset: Any, view: Any) -> str:
-            # The form's template is the app's, which a project need not have installed.
+            # The template of the form belongs to the app, which the project need not have installed.
             if not apps.is_installed("django_filters"):
                 return ""
             html: str = super().to_html(request, queryset, view)
@@ -115,12 +115,12 @@ else:
     FILTERS, filter_backends = (), ()
 
 
-#: Those that an index of ids answers.
+#: The filters that use the index of ids.
 TIMES = ("enqueued_after", "enqueued_before")
 
 
 def filtered(jobs: JobQuerySet, given: Any, request: Any) -> JobQuerySet:
-    """The jobs that filters given by name leave. Raises ValidationError for unknown and unusable ones."""
+    """Return the jobs that the filters leave. Raise ValidationError for unknown filters and wrong values."""
     errors = {name: [_("This may not be empty.")] for name in FILTERS if name in given and not given[name]}
     if errors:
         raise ValidationError(errors)
@@ -134,12 +134,12 @@ def filtered(jobs: JobQuerySet, given: Any, request: Any) -> JobQuerySet:
 
 
 def fields_of_body() -> dict[str, Any]:
-    """What takes the same filters in a body."""
+    """Return fields for the same filters in a body."""
     return {name: _field_of(JobFilter.base_filters[name]) for name in FILTERS}
 
 
 def _field_of(filter: Any) -> serializers.Field[Any, Any, Any, Any]:
-    """Raises TypeError for a new kind of filter."""
+    """Return the field for a filter. Raise TypeError for an unknown kind of filter."""
     match filter:
         case django_filters.ChoiceFilter():
             return serializers.ChoiceField(choices=filter.extra["choices"], required=False)
@@ -156,7 +156,7 @@ def _first_id(text: str) -> UUID:
     return first_id(datetime.fromisoformat(text))
 
 
-#: Of each filter the field of a ``Selection`` that chooses the same, and what makes a value of its text.
+#: For each filter, the equivalent field of ``Selection`` and the function that converts text to its value.
 SELECTED: dict[str, tuple[str, Callable[[str], Any]]] = {
     "status": ("status", str),
     "queue": ("queue", str),
@@ -170,9 +170,9 @@ SELECTED: dict[str, tuple[str, Callable[[str], Any]]] = {
 
 
 def selection_of(given: Mapping[str, str]) -> Selection:
-    """What filters choose that ``filtered()`` has found good, as a value that can be stored.
+    """Return the ``Selection`` for filters that ``filtered()`` has accepted.
 
-    Raises KeyError for a filter that no selection has.
+    Raise KeyError for a filter that selections do not have.
     """
     fields = {name: SELECTED[name] for name in given}
     return Selection(**{field: value(given[name]) for name, (field, value) in fields.items()})

@@ -1,4 +1,4 @@
-"""A request to enqueue that is repeated, or sent twice at once, enqueues one job."""
+"""Idempotency keys: a request to enqueue that is repeated or sent twice enqueues one job."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ from .errors import Conflict
 
 HEADER = "Idempotency-Key"
 MAX_KEY = 255
-#: The header in the schema.
+#: The parameter of the header in the schema.
 KEY = (
     HEADER,
     {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[ -~]+$"},
     "header",
-    _("Up to 255 printable characters: a request that repeats the key is answered with the same job."),
+    _("Up to 255 printable characters. Requests with the same key return the same job."),
 )
 
 
 class Keys:
-    """The transaction of one request: its key and its job are stored together, or neither is.
+    """The key of a request, and a transaction in which the key and the job are stored together.
 
-    Raises ValidationError for a key that is none.
+    Raise ValidationError for a malformed key.
     """
 
     def __init__(self, request: Request, task_name: str, body: Any) -> None:
@@ -41,7 +41,7 @@ class Keys:
             raise ValidationError({HEADER: [_("Must be 1 to 255 printable characters.")]})
         self._key = key
         if key is not None:
-            # Not every authentication has users with a primary key.
+            # Some authentication classes have users without a primary key.
             self._owner = str(getattr(request.user, "pk", None) or request.user)[:255]
             text = json.dumps([task_name, body], sort_keys=True)
             self._digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
@@ -60,9 +60,9 @@ class Keys:
         self._stack.__exit__(kind, error, frames)
 
     def replayed(self) -> str | None:
-        """The id of the job that the key has enqueued already, even if that job is gone; else None.
+        """Return the id of the job that was enqueued with this key, even if it has been deleted, else None.
 
-        A request with the same key that is under way is waited for. Raises Conflict for another body.
+        Wait for a concurrent request with the same key. Raise Conflict if the key was used with another body.
         """
         if self._key is None:
             return None
@@ -86,7 +86,7 @@ class Keys:
         return str(known.job_id)
 
     def keep(self, id: str) -> str:
-        """Store which job this request has enqueued."""
+        """Store the id of the job that this request has enqueued, and return it."""
         if self._row is not None:
             IdempotencyKey.objects.using(self._alias).filter(pk=self._row.pk).update(job_id=id)
         return id

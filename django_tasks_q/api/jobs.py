@@ -1,4 +1,4 @@
-"""Reading jobs over HTTP."""
+"""The views that return jobs."""
 
 from __future__ import annotations
 
@@ -44,14 +44,14 @@ else:
     ListAPIView = generics.ListAPIView
     GenericAPIView = generics.GenericAPIView
 
-#: Longest long poll, in seconds: below the 30 after which common proxies give up.
+#: The longest time of a long poll, in seconds. Common proxies give up after 30.
 MAX_WAIT = 25.0
 SECONDS = {"type": "number", "minimum": 0, "maximum": 1e6}
 ID = ("id", str, "path", _("The id of the job."))
 
 
 class JobList(TasksView, ListAPIView):
-    """Jobs, newest first, chosen by what they are."""
+    """Jobs, the newest first, by filters."""
 
     serializer_class = JobSerializer
     filter_backends = filter_backends
@@ -69,17 +69,18 @@ class JobList(TasksView, ListAPIView):
 
 
 class JobView(TasksView, GenericAPIView):
-    """One job that the request may know of."""
+    """A view of one job that the request may see."""
 
     queryset = Job.objects.none()
     serializer_class: Any = JobDetailSerializer
 
     def whole(self, job: Job) -> dict[str, Any]:
-        """All that this request may be told of a job."""
+        """Return all that this request may see of a job."""
         data: dict[str, Any] = JobDetailSerializer(job, context=self.payload_of(job)).data
         return data
 
     def payload_of(self, job: Job) -> dict[str, Any]:
+        """Return the context of the serializers: with ``payload`` if this request may see it."""
         payload = Payload(job)
         return {"masks": payload, **({"payload": payload} if may_see_payload(self.request) else {})}
 
@@ -95,7 +96,12 @@ class JobDetail(JobView):
         parameters=(
             ID,
             ("wait", SECONDS, "query", _("Seconds to wait for the end of the job, at most 25.")),
-            ("If-None-Match", str, "header", _("The ETag of an earlier answer: 304 if nothing has changed.")),
+            (
+                "If-None-Match",
+                str,
+                "header",
+                _("The ETag of an earlier response: 304 if nothing has changed."),
+            ),
         ),
         tag="jobs",
     )
@@ -105,7 +111,7 @@ class JobDetail(JobView):
         if seconds and job.status not in FINAL:
             wait_for(job, seconds, self.jobs())
             job = self.job(self.jobs().select_related("progress"))
-        response = answer_if_changed(request, self.whole(job))
+        response = response_if_changed(request, self.whole(job))
         if (pause := retry_after(job)) is not None:
             response.headers["Retry-After"] = str(pause)
         return response
@@ -124,7 +130,7 @@ class JobAttempts(JobView):
 
 
 class JobProgress(JobView):
-    """How far a job has come: its status, and what its last attempt has told."""
+    """The status of a job, and the progress that its last attempt has reported."""
 
     serializer_class = ProgressSerializer
 
@@ -143,13 +149,18 @@ class JobProgress(JobView):
         },
         parameters=(
             ID,
-            ("If-None-Match", str, "header", _("The ETag of an earlier answer: 304 if nothing has changed.")),
+            (
+                "If-None-Match",
+                str,
+                "header",
+                _("The ETag of an earlier response: 304 if nothing has changed."),
+            ),
         ),
         tag="jobs",
     )
     def get(self, request: Request, *args: Any, **kwargs: Any) -> Response:
         job = self.job(self.jobs().defer("options", "result", "metadata").select_related("progress"))
-        response = answer_if_changed(request, self.state(job))
+        response = response_if_changed(request, self.state(job))
         if (pause := retry_after(job)) is not None:
             response.headers["Retry-After"] = str(pause)
         return response
@@ -163,7 +174,7 @@ class JobProgress(JobView):
 
 
 class JobLogs(TasksView, ListAPIView):
-    """The lines that a job's attempts have logged, oldest first."""
+    """The lines that the attempts of a job have logged, the oldest first."""
 
     permission_classes = (CanViewPayload,)
     serializer_class = LogLineSerializer
@@ -191,7 +202,7 @@ class JobLogs(TasksView, ListAPIView):
 
 
 def wait_of(request: Request) -> float:
-    """Seconds that a request is ready to wait. Raises ValidationError for what is no such number."""
+    """Return the seconds that a request asks to wait, at most MAX_WAIT. Raise ValidationError."""
     given = request.query_params.get("wait")
     if given is None:
         return 0.0
@@ -205,7 +216,7 @@ def wait_of(request: Request) -> float:
 
 
 def wait_for(job: Job, seconds: float, jobs: JobQuerySet) -> None:
-    """Wait for the end of a job, at most so long."""
+    """Wait for the end of a job, at most so many seconds."""
     backend = backend_of(job.backend)
     storage = backend.storage if backend is not None and backend.settings.notify else None
     with Waiter(storage, job.backend, str(job.id), seconds) as waiting:
@@ -217,7 +228,7 @@ def wait_for(job: Job, seconds: float, jobs: JobQuerySet) -> None:
 
 
 def backend_of(alias: str) -> DatabaseBackend | None:
-    """A backend of ours; None where no TASKS names it any more."""
+    """Return the DatabaseBackend with this alias, or None if TASKS has none."""
     try:
         found = compat.task_backends[alias]
     except compat.InvalidTaskBackend:
@@ -226,7 +237,7 @@ def backend_of(alias: str) -> DatabaseBackend | None:
 
 
 def retry_after(job: Job) -> int | None:
-    """Seconds after which it is worth to ask for a job again; None if it has ended."""
+    """Return the seconds after which a client should ask for a job again, or None if the job has ended."""
     if job.status in FINAL:
         return None
     if job.status == JobStatus.SCHEDULED and job.run_after is not None:
@@ -234,11 +245,11 @@ def retry_after(job: Job) -> int | None:
     return 1
 
 
-def answer_if_changed(request: Request, data: Any) -> Response:
-    """The data, or 304 if the request names the ETag that they have."""
+def response_if_changed(request: Request, data: Any) -> Response:
+    """Return a response with the data, or with status 304 if the request names their ETag."""
     text = json.dumps(data, cls=JSONEncoder, sort_keys=True)
     etag = f'"{hashlib.sha256(text.encode()).hexdigest()[:32]}"'
-    asked = [tag.removeprefix("W/") for tag in parse_etags(request.headers.get("If-None-Match", ""))]
-    response = Response(status=304) if etag in asked or "*" in asked else Response(data)
+    etags = [tag.removeprefix("W/") for tag in parse_etags(request.headers.get("If-None-Match", ""))]
+    response = Response(status=304) if etag in etags or "*" in etags else Response(data)
     response.headers["ETag"] = etag
     return response

@@ -1,4 +1,4 @@
-"""The OpenAPI schema of these views, where drf-spectacular is installed; else nothing of it is needed."""
+"""The OpenAPI schema of the views. Without drf-spectacular there is none, and the views work."""
 
 from __future__ import annotations
 
@@ -28,19 +28,19 @@ if TYPE_CHECKING or HAS_SCHEMA:
 
 
 class ErrorSerializer(serializers.Serializer[Any]):
-    """What all errors but those of fields look like."""
+    """The errors that are not about fields."""
 
     detail = serializers.CharField(help_text=_("A sentence for people."))
     code = serializers.CharField(help_text=_("A stable code for programs."))
     status = serializers.CharField(required=False, help_text=_("With a conflict: the present state."))
 
 
-#: What goes wrong at every path; what one path adds is named there.
+#: The errors of all paths. Further errors are named at each path.
 COMMON_ERRORS = (400, 401, 403, 404, 406, 429)
 
 
 def view_schema() -> Any:
-    """The ``schema`` of our views, whatever the project's DEFAULT_SCHEMA_CLASS is."""
+    """Return the ``schema`` of the views, independent of the project's DEFAULT_SCHEMA_CLASS."""
     return AutoSchema() if HAS_SCHEMA else None
 
 
@@ -53,20 +53,20 @@ def described(
     parameters: tuple[tuple[str, Any, Any, Any], ...] = (),
     tag: str,
 ) -> Callable[[Decorated], Decorated]:
-    """Describe a view's method in the schema. ``parameters`` are name, type, place, and what it is."""
+    """Describe a method of a view in the schema. ``parameters`` are name, type, place and description."""
     if not HAS_SCHEMA:
         return lambda method: method
     error = OpenApiResponse(ErrorSerializer, description=_("What went wrong, under a stable code."))
-    answers: dict[Any, Any] = dict.fromkeys((*COMMON_ERRORS, *errors), error)
-    answers[400] = OpenApiResponse(
+    descriptions: dict[Any, Any] = dict.fromkeys((*COMMON_ERRORS, *errors), error)
+    descriptions[400] = OpenApiResponse(
         {"type": "object", "additionalProperties": {}},
-        description=_("Sentences by the field or parameter that is wrong, or what is wrong with all of it."),
+        description=_("Messages by field or parameter, or about the request as a whole."),
     )
     extended: Any = extend_schema(
         operation_id=operation_id,
         tags=[tag],
         request=request,
-        responses=answers | (responses or {}),
+        responses=descriptions | (responses or {}),
         parameters=[
             OpenApiParameter(name, type_, place, description=text, required=place == "path")
             for name, type_, place, text in parameters
@@ -74,7 +74,7 @@ def described(
     )
 
     def describe(method: Any) -> Any:
-        # What it extends would else be the project's DEFAULT_SCHEMA_CLASS, of whatever package.
+        # Otherwise it would extend the project's DEFAULT_SCHEMA_CLASS, which may be of another package.
         method.kwargs = {"schema": AutoSchema}
         return extended(method)
 
@@ -82,7 +82,7 @@ def described(
 
 
 def typed(type_: Any) -> Callable[[Decorated], Decorated]:
-    """Tell the schema what a computed field is."""
+    """Give the schema the type of a field."""
     if not HAS_SCHEMA:
         return lambda field: field
     extended: Any = extend_schema_field(type_)
@@ -90,25 +90,21 @@ def typed(type_: Any) -> Callable[[Decorated], Decorated]:
 
 
 def only_ours(endpoints: list[tuple[str, str, str, Any]], **kwargs: Any) -> list[tuple[str, str, str, Any]]:
-    """A preprocessing hook: of a whole project, the versioned endpoints of this API."""
+    """Preprocessing hook: return the endpoints of this API, out of those of the whole project."""
     package = __name__.rpartition(".")[0] + "."
-    return [
-        endpoint
-        for endpoint in endpoints
-        if endpoint[3].cls.__module__.startswith(package) and "/v1/" in endpoint[0]
-    ]
+    return [endpoint for endpoint in endpoints if endpoint[3].cls.__module__.startswith(package)]
 
 
 def closed(result: Any, **kwargs: Any) -> Any:
-    """A postprocessing hook: bodies have no fields but those that are named."""
+    """Postprocessing hook: describe that bodies have no other fields, and rules between fields."""
     for name, component in result["components"].get("schemas", {}).items():
         if name.endswith("Request") and component.get("type") == "object":
             component["additionalProperties"] = False
             for field in component.get("properties", {}).values():
                 if field.get("type") == "string" and "format" not in field:
-                    field.setdefault("pattern", "^[^\\x00]*$")  # no database takes it
+                    field.setdefault("pattern", "^[^\\x00]*$")  # databases refuse NUL
         if name.endswith("ChangeRequest"):
-            # One of the two. Generators of clients make nothing of an "anyOf" here.
+            # At least one of the two. Generators of clients do not understand an "anyOf" here.
             component |= {"if": {"not": {"required": ["priority"]}}, "then": {"required": ["queue"]}}
         if name == "FilterRequest":
             component |= {"minProperties": 1, "dependentRequired": {"tag": ["enqueued_after"]}}
@@ -117,7 +113,7 @@ def closed(result: Any, **kwargs: Any) -> Any:
             body = operation.get("requestBody", {"content": {}})
             for content in body["content"].values():
                 if content["schema"].get("$ref", "").endswith("/ChangeRequest"):
-                    body["required"] = True  # though neither of the two is
+                    body["required"] = True  # although each of the two fields is optional
     return result
 
 

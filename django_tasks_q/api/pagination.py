@@ -1,4 +1,4 @@
-"""Pages that cost the same wherever they are."""
+"""Pagination by cursors: each page costs the same, wherever it is."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from rest_framework.response import Response
 
 from ..access import is_narrowed
 from .sealed_ids import opened, sealed
-from .search_limit import moment_of, within_reach
+from .search_limit import moment_of, searched
 
 
 class IdPagination(CursorPagination):
-    """Newest first: ids grow with time, and the primary key is an index over all rows."""
+    """The newest first: ids grow with time, and the primary key is an index of all rows."""
 
     ordering = "-id"
     page_size = 50
     page_size_query_param = "page_size"
     max_page_size = 200
 
-    #: The query parameters that it reads.
+    #: The query parameters of the pagination.
     parameters = ("cursor", "page_size")
 
     def get_page_size(self, request: Request) -> int | None:
@@ -45,12 +45,12 @@ class IdPagination(CursorPagination):
                 self.check_position(position)
                 cursor = cursor._replace(position=position)
             except (ValueError, OverflowError):
-                # The base class takes any text, and the query would fail on it.
+                # The base class accepts any text, and the query would fail.
                 raise NotFound(self.invalid_cursor_message) from None
         return cursor
 
     def check_position(self, position: str) -> None:
-        """Raises ValueError for what the column cannot be compared with."""
+        """Raise ValueError for text that cannot be compared with the column."""
         UUID(position)
 
     def get_schema_operation_parameters(self, view: Any) -> list[dict[str, Any]]:
@@ -62,32 +62,32 @@ class IdPagination(CursorPagination):
 
 
 class JobPagination(IdPagination):
-    """Pages of jobs. One that looks no further though it has room for more says how far it looked."""
+    """Pages of jobs. A page that is not full because its search was limited says where the search stopped."""
 
     def paginate_queryset(self, queryset: Any, request: Request, view: Any = None) -> Any:
-        # Where a search stops is a job of anybody's.
+        # The job where a search stops may be another tenant's.
         self.is_sealed = is_narrowed(request)
         cursor = self.decode_cursor(request)
         self.is_reversed = cursor is not None and cursor.reverse
-        self.reached = within_reach(queryset, request, cursor)
-        page = super().paginate_queryset(self.reached.jobs, request, view)
+        self.searched = searched(queryset, request, cursor)
+        page = super().paginate_queryset(self.searched.jobs, request, view)
         self.display_page_controls = self.display_page_controls or self.end is not None
         return page
 
     def get_ordering(self, request: Request, queryset: Any, view: Any) -> tuple[str, ...]:
-        return (f"-{self.reached.order}",)
+        return (f"-{self.searched.order}",)
 
     @property
     def end(self) -> UUID | None:
-        """The id at which the search stopped, unless the page is full or there is nothing behind it."""
+        """The id at which the search stopped, unless the page is full or the search reached the end."""
         is_full = self.has_previous if self.is_reversed else self.has_next
-        return None if is_full else self.reached.end
+        return None if is_full else self.searched.end
 
     def get_next_link(self) -> str | None:
         if self.end is not None and not self.is_reversed:
             return self._link(False, self.end)
         if not self.page and self.has_next and self.next_position is not None:
-            # Of an empty page the base class knows no row, and would leave out the one that led here.
+            # The base class knows no row of an empty page, and would skip the row that led to it.
             return self._link(False, _beside(self.next_position, 1))
         return super().get_next_link()
 
@@ -99,7 +99,7 @@ class JobPagination(IdPagination):
         return super().get_previous_link()
 
     def _link(self, is_reversed: bool, position: UUID) -> str:
-        # The stubs take a position for a number.
+        # In the stubs a position is a number.
         return self.encode_cursor(Cursor(0, is_reversed, str(position)))  # type: ignore[arg-type]
 
     def encode_cursor(self, cursor: Cursor) -> str:
@@ -126,7 +126,9 @@ class JobPagination(IdPagination):
             "type": "string",
             "format": "date-time",
             "nullable": True,
-            "description": _("When the job was enqueued at which the search stopped for now, else null."),
+            "description": _(
+                "When the job was enqueued at which the search stopped, or null if it did not stop early."
+            ),
         }
         return page
 
@@ -136,7 +138,7 @@ def _beside(position: Any, step: int) -> UUID:
 
 
 class NumberPagination(IdPagination):
-    """Oldest first, for rows that are counted: log lines."""
+    """The oldest first, for rows with numbers as ids: log lines."""
 
     ordering = "id"
 

@@ -1,4 +1,4 @@
-"""Bodies of requests: JSON, and no more of it than there may be."""
+"""The parsers of bodies: strict JSON of limited size."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from rest_framework.request import Request
 from ..access import backend
 from .errors import LengthRequired, TooLarge
 
-#: What a body may have beside the arguments that fit a job, in bytes.
+#: How much larger than the arguments of a job a body may be, in bytes.
 ENVELOPE = 16 * 1024
 
 
 def largest_body() -> int:
-    """In bytes. Escaped characters take more of them here than they take in the database."""
+    """Return the size in bytes. Escaped characters are longer in a body than in the database."""
     known = backend()
     return 2 * (known.settings.max_arguments_bytes if known else 256 * 1024) + ENVELOPE
 
 
 class BodyRequest(Request):
-    """A request whose body is read though it does not say how long it is, as chunked ones do not.
+    """A request whose body is read even if it has no length, such as a chunked one.
 
-    Django and REST framework take such a body for none at all.
+    Django and REST framework would treat such a body as empty.
     """
 
     def _load_stream(self) -> None:
@@ -36,16 +36,18 @@ class BodyRequest(Request):
         length, coding = meta.get("CONTENT_LENGTH") or "", meta.get("HTTP_TRANSFER_ENCODING") or ""
         self._stream: Any = None
         if length and (coding or not (length.isascii() and length.isdecimal())):
-            raise ParseError("A body has a number as its Content-Length, or a Transfer-Encoding.")
+            raise ParseError(
+                "A request with a body needs a number as Content-Length, or a Transfer-Encoding."
+            )
         if length:
-            super()._load_stream()  # type: ignore[misc]  # the stubs leave it out
+            super()._load_stream()  # type: ignore[misc]  # missing in the stubs
         elif body := self._unmeasured(bool(coding)):
             self._stream = BytesIO(body)
 
     def _unmeasured(self, is_coded: bool) -> bytes:
-        """The body of a request without a length, cut where it is too large.
+        """Return the body of a request without a length, cut off where it is too large.
 
-        Raises LengthRequired where the server does not tell where it ends.
+        Raise LengthRequired if the server does not mark its end.
         """
         meta = self._request.META
         if isinstance(self._request, ASGIRequest):
@@ -61,7 +63,7 @@ class BodyRequest(Request):
 
 
 class JSONBody(BaseParser):
-    """Strict JSON in UTF-8. Raises TooLarge before it has read more than it would take."""
+    """Strict JSON in UTF-8. Raise TooLarge without reading more than the limit."""
 
     media_type = "application/json"
     renderer_class = JSONRenderer
@@ -82,7 +84,7 @@ def _refuse(name: str) -> None:
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Raises ValueError for a name that is no text, which an answer could not repeat."""
+    """Raise ValueError for a name with half a surrogate pair, which a response could not contain."""
     found = dict(pairs)
     for name in found:
         if not name.isascii() and any("\ud800" <= character <= "\udfff" for character in name):

@@ -1,4 +1,4 @@
-"""Who may use the API: nobody, unless a permission says so. One class for each thing that can be done."""
+"""The permissions of the API: a class for each kind of request. Each needs permissions of Django."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from django.contrib.auth import get_backends
 from rest_framework.permissions import BasePermission
 from rest_framework.request import Request
 
-#: What makes up the answer of Django's own backend. Where one of these is another's, it is asked itself.
-ANSWERING = (
+#: The methods of Django's own backend that decide about permissions. A backend that overrides one is asked.
+METHODS = (
     "has_perm",
     "get_all_permissions",
     "get_user_permissions",
@@ -23,9 +23,9 @@ ANSWERING = (
 
 
 def may(user: Any, *codenames: str) -> bool:
-    """What ``user.has_perms()`` answers for permissions of the app ``django_tasks_q``.
+    """Return what ``user.has_perms()`` returns for permissions of the app ``django_tasks_q``.
 
-    In one query, where Django would read all permissions that there are of the user by two.
+    This takes one query. Django would read all permissions of the user with two.
     """
     if not _is_plain_user(user.__class__) or hasattr(user, "_perm_cache") or not _is_plain_project():
         return bool(user.has_perms([f"django_tasks_q.{codename}" for codename in codenames]))
@@ -38,7 +38,7 @@ def may(user: Any, *codenames: str) -> bool:
 
 @cache
 def _is_plain_user(user_class: type) -> bool:
-    """Whether a user's permissions are up to the backends alone."""
+    """Return whether the permissions of users depend on the authentication backends alone."""
     if not apps.is_installed("django.contrib.auth"):
         return False
     from django.contrib.auth.models import PermissionsMixin
@@ -49,7 +49,7 @@ def _is_plain_user(user_class: type) -> bool:
 
 
 def _is_plain_project() -> bool:
-    """Whether no backend answers for permissions but by the tables that Django has for them."""
+    """Return whether all backends take permissions from Django's own tables."""
     classes: list[Any] = [type(backend) for backend in get_backends()]
     return bool(classes) and all(map(_is_plain, classes))
 
@@ -58,11 +58,11 @@ def _is_plain_project() -> bool:
 def _is_plain(backend_class: Any) -> bool:
     from django.contrib.auth.backends import ModelBackend
 
-    return all(getattr(backend_class, name, None) is getattr(ModelBackend, name) for name in ANSWERING)
+    return all(getattr(backend_class, name, None) is getattr(ModelBackend, name) for name in METHODS)
 
 
 class NeedsPermissions(BasePermission):
-    """A user who is logged in and has all of ``codenames``, permissions of the app ``django_tasks_q``."""
+    """A user who is logged in and has all permissions in ``codenames``, of the app ``django_tasks_q``."""
 
     codenames: tuple[str, ...]
 
@@ -75,7 +75,7 @@ class NeedsPermissions(BasePermission):
 
 
 def needing(*codenames: str) -> type[NeedsPermissions]:
-    """The same as a class of its own, for permissions that are named elsewhere."""
+    """Return a class that requires these permissions."""
     return type("Needing", (NeedsPermissions,), {"codenames": codenames})
 
 
@@ -132,12 +132,12 @@ class CanDeleteSchedules(NeedsPermissions):
 
 
 class MayEnqueue(BasePermission):
-    """A user who is logged in. Which tasks, is up to each task and to the permission ``add_job``."""
+    """A user who is logged in. The view checks the rule of the task and the permission ``add_job``."""
 
     def has_permission(self, request: Request, view: Any) -> bool:
         return bool(request.user and request.user.is_authenticated)
 
 
 def may_see_payload(request: Request) -> bool:
-    """Whether arguments, results and errors are shown."""
+    """Return whether the request may see arguments, results and errors."""
     return CanViewPayload().has_permission(request, None)

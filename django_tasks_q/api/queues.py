@@ -1,4 +1,4 @@
-"""Queues over HTTP."""
+"""The views of queues."""
 
 from __future__ import annotations
 
@@ -32,18 +32,20 @@ NAME = ("name", str, "path", _("The name of the queue."))
 
 
 class QueueSerializer(serializers.Serializer[Any]):
-    """A queue: what waits in it, and what somebody has settled about it."""
+    """A queue: its jobs, its pause and its limit."""
 
     name = serializers.CharField()
     ready = serializers.IntegerField(help_text=_("Jobs that could be started now."))
     scheduled = serializers.IntegerField(help_text=_("Jobs for later."))
-    running = serializers.IntegerField(help_text=_("Jobs that run."))
+    running = serializers.IntegerField(help_text=_("Jobs that are running."))
     is_capped = serializers.BooleanField(
-        help_text=_("Whether there are more of a sort than were counted: 10,000, or fewer in many queues.")
+        help_text=_(
+            "Whether a state has more jobs than were counted: 10,000, or fewer if there are many queues."
+        )
     )
     oldest_ready_age = serializers.FloatField(
         allow_null=True,
-        help_text=_("Seconds for which the longest waiting ready job could have been started."),
+        help_text=_("Seconds for which the oldest ready job could have been started."),
     )
     is_paused = serializers.BooleanField()
     paused_at = Moment(allow_null=True)
@@ -54,7 +56,7 @@ class QueueSerializer(serializers.Serializer[Any]):
 
 
 class ReasonSerializer(serializers.Serializer[Any]):
-    """Why something is done, for whoever reads it later."""
+    """The reason for an action, for people to read."""
 
     reason = Line(max_length=255, required=False, default="", allow_blank=True)
 
@@ -72,23 +74,23 @@ class LimitSerializer(ReasonSerializer):
 
 
 class QueueView(TasksView, GenericAPIView):
-    """What the views of queues have in common."""
+    """The base class of the views of queues."""
 
     permission_classes: Any = (CanViewQueues,)
     serializer_class: Any = QueueSerializer
     queryset = Queue.objects.none()
 
     def shown(self, names: Iterable[str], *, listed: bool = False) -> list[dict[str, Any]]:
-        """What there is to tell of queues, in a few queries for all of them.
+        """Return the data of queues, with a few queries for all of them.
 
-        With ``listed``, also of others that have jobs which this request may know of.
+        With ``listed``, also return the other queues with jobs that this request may see.
         """
         storage, alias = storage_for(database()), self.alias
         named = set(names)
         queues = {(alias, name) for name in named}
         if listed:
-            queues.update(storage.busy_queues(alias))
-        counted = storage.count_queues(queues, self.jobs() if is_scoped() else None)
+            queues.update(storage.queues.busy(alias))
+        counted = storage.queues.count(queues, self.jobs() if is_scoped() else None)
         rows = {row.name: row for row in Queue.objects.using(database()).filter(backend=alias)}
         found = [
             self._values(name, queue, rows.get(name))
@@ -117,12 +119,12 @@ class QueueView(TasksView, GenericAPIView):
 
     @property
     def alias(self) -> str:
-        """The backend whose queues they are."""
+        """The alias of the backend of the queues."""
         known = backend()
         return compat.DEFAULT_TASK_BACKEND_ALIAS if known is None else known.alias
 
     def known(self) -> list[str]:
-        """The queues that settings, registered tasks, or people have named."""
+        """Return the queues that settings, registered tasks or rows of the table of queues name."""
         named = backend()
         names = {task.queue_name for task in registry if task.backend == self.alias}
         names.update(named.queues if named else ())
@@ -132,7 +134,7 @@ class QueueView(TasksView, GenericAPIView):
         return sorted(names)
 
     def queue_name(self) -> str:
-        """The queue in the path. Raises Http404 for one that nothing names, and no job is in."""
+        """Return the queue in the path. Raise Http404 if nothing names it and it has no jobs."""
         name: str = self.kwargs["name"]
         if name in self.known() and not is_narrowed(self.request):
             return name
@@ -141,7 +143,7 @@ class QueueView(TasksView, GenericAPIView):
         return name
 
     def validated(self, request: Request) -> dict[str, Any]:
-        """The body. Raises ValidationError, for fields that are unknown as well."""
+        """Return the validated body. Raise ValidationError, for unknown fields too."""
         return validated(self.serializer_class, request)
 
 
@@ -153,13 +155,13 @@ def record(
     values: Mapping[str, Any],
     flag: int = actions.CHANGE,
 ) -> None:
-    """Keep who did something in the log that Django's admin keeps, within the transaction that does it."""
-    told = actions.told(_("%(verb)s (REST API)") % {"verb": label}, values)
-    actions.record(request.user, model, rows, told, flag)
+    """Add an entry about an action to the log of Django's admin, in the transaction of the action."""
+    message = actions.change_message(_("%(verb)s (REST API)") % {"verb": label}, values)
+    actions.record(request.user, model, rows, message, flag)
 
 
 def validated(kind: Any, request: Request) -> dict[str, Any]:
-    """The body of a request. Raises ValidationError naming the fields that are wrong or unknown."""
+    """Return the validated body of a request. Raise ValidationError naming wrong and unknown fields."""
     serializer = kind(data=request.data)
     serializer.is_valid(raise_exception=True)
     if unknown := [name for name in request.data if name not in serializer.fields]:
@@ -169,7 +171,7 @@ def validated(kind: Any, request: Request) -> dict[str, Any]:
 
 
 class QueueList(QueueView):
-    """All queues that settings, tasks or people have named, or that have jobs, with what waits in them."""
+    """All queues that settings, tasks or people have named, or that have jobs, with numbers of jobs."""
 
     pagination_class = None
 
@@ -177,7 +179,7 @@ class QueueList(QueueView):
     def get(self, request: Request, *args: Any, **kwargs: Any) -> Response:
         with self.reading():
             found = self.shown(self.known(), listed=True)
-        if is_narrowed(request):  # the names of others' queues are others' business
+        if is_narrowed(request):  # names of queues with jobs of other tenants only stay hidden
             found = [each for each in found if each["ready"] or each["scheduled"] or each["running"]]
         return Response(found)
 
@@ -194,7 +196,7 @@ class QueueDetail(QueueView):
 
 
 class QueueAction(NamedAction, QueueView):
-    """Something that is done to a queue."""
+    """The base class of actions on a queue."""
 
     throttle_classes = (ActionThrottle,)
     shown_by = QueueDetail
@@ -209,13 +211,13 @@ class QueueAction(NamedAction, QueueView):
             with transaction.atomic(using=database()):
                 self.perform(name, values | {"backend": self.alias, "user": request.user})
                 record(request, Queue, [(name, f"{name} ({self.alias})")], self.label, values)
-        except ValueError as error:  # a time that is past: what is wrong with it is only the present
+        except ValueError as error:  # a time in the past, which was right once
             raise Conflict(str(error)) from None
         return Response(self.shown([name])[0])
 
 
 class QueuePause(QueueAction):
-    """Have workers claim nothing more from a queue."""
+    """Make workers claim no more jobs of a queue."""
 
     label = _("Pause")
     ending = "pause"
@@ -238,7 +240,7 @@ class QueuePause(QueueAction):
 
 
 class QueueResume(QueueAction):
-    """Have workers claim from a queue again."""
+    """Make workers claim jobs of a queue again."""
 
     label = _("Resume")
     ending = "resume"
@@ -261,7 +263,7 @@ class QueueResume(QueueAction):
 
 
 class QueueLimit(QueueAction):
-    """Let only so many jobs of a queue run at a time, or any number."""
+    """Limit how many jobs of a queue run at the same time, or remove the limit."""
 
     label = _("Limit")
     ending = "limit"

@@ -1,4 +1,4 @@
-"""What answers look like, whatever a project has set for its own views."""
+"""The renderers of the API, independent of the project's settings for its own views."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ class JSON(JSONRenderer):
 
 
 def renderers() -> tuple[Any, ...]:
-    """Return JSON, and the browsable pages if the project has them for its own views."""
+    """Return the renderer of JSON, and that of browsable pages if the project uses it for its own views."""
     default: Any = api_settings.DEFAULT_RENDERER_CLASSES
     found = [kind for kind in default if issubclass(kind, BrowsableAPIRenderer)]
-    # Their templates are in the app.
+    # The templates of the pages are in the app.
     return (JSON, *found) if apps.is_installed("rest_framework") else (JSON,)

@@ -1,4 +1,4 @@
-"""Schedules over HTTP."""
+"""The views of schedules."""
 
 from __future__ import annotations
 
@@ -42,20 +42,20 @@ from .permissions import (
     NeedsPermissions,
 )
 from .queues import ReasonSerializer, record, validated
-from .tasks import agreed, permitted
+from .tasks import checked_arguments, open_task
 from .throttling import ActionThrottle
 
 NAME = ("name", str, "path", _("The name of the schedule."))
-#: Most schedules of one answer.
-MOST = 1000
+#: The most schedules of one response.
+MAX_SCHEDULES = 1000
 
 
 class ScheduleSerializer(serializers.Serializer[Any]):
-    """A schedule: what it enqueues, when, and how it stands. What its job is given is not told."""
+    """A schedule: what it enqueues and when, and its state. The arguments of its jobs are not included."""
 
     name = serializers.CharField()
     task = serializers.CharField()
-    queue = serializers.CharField(allow_blank=True, help_text=_("Empty for the task's own."))
+    queue = serializers.CharField(allow_blank=True, help_text=_("Empty for that of the task."))
     priority = serializers.IntegerField(allow_null=True)
     origin = serializers.ChoiceField(choices=Origin.values, help_text=_("Where it is defined and edited."))
     kind = serializers.ChoiceField(choices=Kind.values)
@@ -70,21 +70,21 @@ class ScheduleSerializer(serializers.Serializer[Any]):
     missed = serializers.ChoiceField(choices=MissedPolicy.values)
     overlap = serializers.ChoiceField(choices=OverlapPolicy.values)
     next_at = Moment(allow_null=True)
-    last_at = Moment(allow_null=True, help_text=_("The latest of its times that became a job."))
+    last_at = Moment(allow_null=True, help_text=_("The last of its times for which a job was enqueued."))
     upcoming = serializers.ListField(
-        child=Moment(), help_text=_("The next five times. None while it does not fire.")
+        child=Moment(), help_text=_("The next five times. Empty while the schedule does not fire.")
     )
 
 
 class ScheduleDoneSerializer(ScheduleSerializer):
-    """A schedule that something was done to, with the job or the time that it was about."""
+    """A schedule after an action, with the job or the time that the action was about."""
 
-    job = serializers.UUIDField(allow_null=True, help_text=_("The job that it was run as."))
-    skipped = Moment(allow_null=True, help_text=_("The time that was left out."))
+    job = serializers.UUIDField(allow_null=True, help_text=_("The new job, if the schedule was run."))
+    skipped = Moment(allow_null=True, help_text=_("The time that was skipped, if one was."))
 
 
 class ScheduleView(TasksView, GenericAPIView):
-    """What the views of schedules have in common."""
+    """The base class of the views of schedules."""
 
     permission_classes: Any = (CanViewSchedules,)
     serializer_class: Any = ScheduleSerializer
@@ -92,19 +92,20 @@ class ScheduleView(TasksView, GenericAPIView):
 
     @property
     def alias(self) -> str:
-        """The backend whose schedules they are."""
+        """The alias of the backend of the schedules."""
         known = backend()
         return compat.DEFAULT_TASK_BACKEND_ALIAS if known is None else known.alias
 
     def rows(self) -> Any:
+        """Return the schedules that this request may see."""
         return scope_schedules(self.request, self.all_rows())
 
     def all_rows(self) -> Any:
-        """Those of everybody."""
+        """Return all schedules, also those that this request may not see."""
         return Schedule.objects.using(database()).filter(backend=self.alias)
 
     def schedule(self) -> Schedule:
-        """The one in the path. Raises Http404."""
+        """Return the schedule in the path. Raise Http404."""
         name: str = self.kwargs["name"]
         found = None if "\x00" in name else self.rows().filter(name=name).first()
         if found is None:
@@ -113,7 +114,7 @@ class ScheduleView(TasksView, GenericAPIView):
 
 
 class ScheduleList(ScheduleView):
-    """Schedules by their names. Where there are more of them, the header Link leads to the next ones."""
+    """Schedules, ordered by name. If there are more, the header Link has the address of the next page."""
 
     pagination_class = None
     parameters = ("after",)
@@ -121,19 +122,19 @@ class ScheduleList(ScheduleView):
     @described(
         "schedules_list",
         responses={200: ScheduleSerializer(many=True)},
-        parameters=(("after", str, "query", _("The last name of the answer before.")),),
+        parameters=(("after", str, "query", _("The last name of the previous page.")),),
         tag="schedules",
     )
     def get(self, request: Request, *args: Any, **kwargs: Any) -> Response:
         rows, after = self.rows(), request.query_params.get("after", "")
         if "\x00" in after:
-            raise serializers.ValidationError({"after": [_("This is no name of a schedule.")]})
+            raise serializers.ValidationError({"after": [_("This cannot be the name of a schedule.")]})
         if after:
             rows = rows.filter(name__gt=after)
-        found = list(rows.order_by("name")[: MOST + 1])
-        response = Response(ScheduleSerializer(map(scheduled, found[:MOST]), many=True).data)
-        if len(found) > MOST:
-            url = request.build_absolute_uri(f"?{urlencode({'after': found[MOST - 1].name})}")
+        found = list(rows.order_by("name")[: MAX_SCHEDULES + 1])
+        response = Response(ScheduleSerializer(map(scheduled, found[:MAX_SCHEDULES]), many=True).data)
+        if len(found) > MAX_SCHEDULES:
+            url = request.build_absolute_uri(f"?{urlencode({'after': found[MAX_SCHEDULES - 1].name})}")
             response.headers["Link"] = f'<{url}>; rel="next"'
         return response
 
@@ -147,86 +148,82 @@ class ScheduleDetail(ScheduleView):
 
 
 @dataclass(frozen=True)
-class ActionView:
-    """A verb of ``actions`` for schedules, at an address of its own."""
+class Verb:
+    """An action on a schedule, with its own address."""
 
     name: str
     label: Any
-    told: str
+    description: str
     permission: type[NeedsPermissions]
 
 
-DEEDS = (
-    ActionView(
-        "enable", _("Enable"), "Have a schedule fire again, from its next time on.", CanEnableSchedules
-    ),
-    ActionView(
-        "disable", _("Disable"), "Have a schedule fire no more until it is enabled.", CanEnableSchedules
-    ),
-    ActionView(
+VERBS = (
+    Verb("enable", _("Enable"), "Let a schedule fire again, from its next time on.", CanEnableSchedules),
+    Verb("disable", _("Disable"), "Stop a schedule from firing until it is enabled.", CanEnableSchedules),
+    Verb(
         "run", _("Run now"), "Enqueue a job of a schedule now. Its times stay as they are.", CanRunSchedules
     ),
-    ActionView(
+    Verb(
         "skip",
         _("Skip the next run"),
-        "Leave out the next time of a schedule, and no other.",
+        "Skip the next time of a schedule, and no other.",
         CanRunSchedules,
     ),
-    ActionView(
+    Verb(
         "delete",
         _("Delete"),
-        "Delete a schedule that no code declares, with what is on record of its times. Its jobs stay.",
+        "Delete a schedule that no code declares, with the record of its times. Its jobs stay.",
         CanDeleteSchedules,
     ),
 )
 
 
 class ScheduleAction(ScheduleView):
-    """Something that is done to a schedule. Answers the schedule as it is then."""
+    """The base class of actions on a schedule. They return the schedule as it is afterwards."""
 
     throttle_classes: Any = (ActionThrottle,)
     serializer_class: Any = ReasonSerializer
-    deed: ActionView
+    verb: Verb
 
     def act(self, request: Request) -> Response:
         values, row = validated(self.serializer_class, request), self.schedule()
         more = values | {"backend": self.alias, "user": request.user}
-        if self.deed.name == "disable":
+        if self.verb.name == "disable":
             more["by"] = request.user.get_username()[:255]
-        flag = actions.DELETION if self.deed.name == "delete" else actions.CHANGE
-        with refusing(), transaction.atomic(using=database()):
-            answer = getattr(actions, f"{self.deed.name}_schedule")(row.name, **more)
-            if answer.job_id is not None:
-                access.refuse_outside(request, [answer.job_id], database())
-            if answer.done:
-                record(request, Schedule, [(row.pk, row.name)], self.deed.label, values, flag)
-        if self.deed.name == "delete":
+        flag = actions.DELETION if self.verb.name == "delete" else actions.CHANGE
+        with conflicts(), transaction.atomic(using=database()):
+            done = getattr(actions, f"{self.verb.name}_schedule")(row.name, **more)
+            if done.job_id is not None:
+                access.refuse_outside(request, [done.job_id], database())
+            if done.done:
+                record(request, Schedule, [(row.pk, row.name)], self.verb.label, values, flag)
+        if self.verb.name == "delete":
             return Response(status=204)
-        if self.deed.name == "skip" and not answer.done:
+        if self.verb.name == "skip" and not done.done:
             raise Conflict(_("It has no next time to leave out."))
-        data = scheduled(self.schedule()) | {"job": answer.job_id, "skipped": answer.tick}
+        data = scheduled(self.schedule()) | {"job": done.job_id, "skipped": done.tick}
         return Response(ScheduleDoneSerializer(data).data)
 
 
 @contextmanager
-def refusing() -> Iterator[None]:
-    """What a verb cannot do with a schedule as it is. Raises Conflict."""
+def conflicts() -> Iterator[None]:
+    """Raise Conflict for the errors of actions that the state of the schedule does not allow."""
     try:
         yield
     except (TaskNotRegistered, TypeError, ValueError, compat.InvalidTask) as error:
         raise Conflict(str(error)) from None
 
 
-def of_one(deed: ActionView) -> type[ScheduleAction]:
-    """The view of a verb."""
+def verb_view(verb: Verb) -> type[ScheduleAction]:
+    """Return the view of a verb."""
 
     class View(ScheduleAction):
-        permission_classes: Any = (deed.permission,)
+        permission_classes: Any = (verb.permission,)
 
         @described(
-            f"schedules_{deed.name}",
+            f"schedules_{verb.name}",
             request=ReasonSerializer,
-            responses={204: None} if deed.name == "delete" else {200: ScheduleDoneSerializer},
+            responses={204: None} if verb.name == "delete" else {200: ScheduleDoneSerializer},
             errors=(409, 413, 415),
             parameters=(NAME,),
             tag="schedules",
@@ -234,12 +231,12 @@ def of_one(deed: ActionView) -> type[ScheduleAction]:
         def post(self, request: Request, *args: Any, **kwargs: Any) -> Response:
             return self.act(request)
 
-    View.deed, View.__doc__, View.__name__ = deed, deed.told, f"Schedule{deed.name.title()}"
+    View.verb, View.__doc__, View.__name__ = verb, verb.description, f"Schedule{verb.name.title()}"
     return View
 
 
 class SaveSerializer(ReasonSerializer):
-    """What a schedule enqueues and when: by a cron expression, or every so many seconds."""
+    """What a schedule enqueues and when: by a cron expression, or by an interval in seconds."""
 
     task = Text(max_length=options.MAX_NAME)
     arguments = Arguments(required=False, allow_null=True, default=None)
@@ -267,7 +264,7 @@ class SaveSerializer(ReasonSerializer):
 
 
 class ScheduleSave(ScheduleView):
-    """Make a schedule, or give the one of that name other values. Of tasks that say ``api=True`` only."""
+    """Add a schedule, or change the schedule with this name. Only for tasks with ``api=True``."""
 
     permission_classes = (CanSaveSchedules,)
     throttle_classes = (ActionThrottle,)
@@ -304,20 +301,20 @@ class ScheduleSave(ScheduleView):
         return Response(ScheduleSerializer(scheduled(row)).data, status)
 
     def _call(self, request: Request, name: str, given: dict[str, Any]) -> dict[str, Any]:
-        """The task and its arguments, as far as this user may enqueue that. Raises as that does."""
-        task = permitted(request, name)
+        """Return the task and its arguments. Raise the same errors as a request to enqueue the task."""
+        task = open_task(request, name)
         try:
-            args, kwargs = task.encoded(*agreed(request, task, given))
+            args, kwargs = task.encoded(*checked_arguments(request, task, given))
         except ArgumentErrors as error:
             raise serializers.ValidationError({"arguments": error.errors}) from None
         return {"task_name": task.name, "args": args, "kwargs": kwargs}
 
     def _check(self, name: str, values: dict[str, Any]) -> None:
-        """Raises ValidationError for a name or a time that no schedule can have."""
+        """Raise ValidationError for a name or a time that no schedule can have."""
         cron, every, zone = values["cron"], values["every"], values["timezone"] or settings.TIME_ZONE
         if (cron is None) == (every is None):
-            told = [_("Name a cron expression or a number of seconds.")]
-            raise serializers.ValidationError({"non_field_errors": told})
+            message = [_("Name a cron expression or a number of seconds.")]
+            raise serializers.ValidationError({"non_field_errors": message})
         for field, check in (
             ("name", lambda: schedule_name(name)),
             ("timezone", lambda: zone_of(zone)),

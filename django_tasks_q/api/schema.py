@@ -35,7 +35,7 @@ SETTINGS: dict[str, Any] = {
 }
 
 
-#: Documents that were made, by all that they depend on. Whoever may see one sees the same.
+#: Documents by everything that they depend on. They are the same for all users.
 _made: dict[Any, Any] = {}
 
 

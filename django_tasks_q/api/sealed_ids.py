@@ -1,6 +1,6 @@
-"""Ids as text that nobody but this project can read, for where a search over everybody's jobs goes on.
+"""Encrypted ids, for cursors at jobs that the user may not see.
 
-Django signs and does not encrypt, and a library that does would be required of every project for 16 bytes.
+Django can sign but not encrypt, and a library for encryption would be too much for 16 bytes.
 Each id is hidden by a keystream of HMAC-SHA256 over a random nonce, and authenticated by a second one, under
 keys that Django derives from ``SECRET_KEY``.
 """
@@ -14,14 +14,14 @@ from uuid import UUID
 
 from django.utils.crypto import constant_time_compare, salted_hmac
 
-#: What a sealed id begins with, which is no part of any other.
+#: The first character of a sealed id, which no other id contains.
 SEALED = "~"
-#: Bytes of each part.
+#: The length of each part in bytes.
 NONCE, ID, CHECK = 9, 16, 9
 
 
 def sealed(id: UUID) -> str:
-    """The text that stands for an id."""
+    """Return the encrypted text of an id."""
     nonce = secrets.token_bytes(NONCE)
     hidden = bytes(a ^ b for a, b in zip(id.bytes, _mac("key", nonce), strict=False))
     return SEALED + urlsafe_b64encode(nonce + hidden + _mac("check", nonce + hidden)[:CHECK]).decode().rstrip(
@@ -30,7 +30,7 @@ def sealed(id: UUID) -> str:
 
 
 def opened(text: str) -> str:
-    """The id in a text made by ``sealed()``; any other text as it is. Raises ValueError for a forged one."""
+    """Return the id in text from ``sealed()``, and other text unchanged. Raise ValueError for forged text."""
     if not text.startswith(SEALED):
         return text
     given = text.removeprefix(SEALED)

@@ -1,4 +1,4 @@
-"""How far a list of jobs looks: a filter that finds few would else have the whole table read."""
+"""The limit of searches for jobs: without it, a filter that finds few would read the whole table."""
 
 from __future__ import annotations
 
@@ -18,66 +18,66 @@ from ..models.job import JobQuerySet
 from ..storage.orm.monitoring import INDEXED
 from .filters import TIMES, filtered
 
-#: Jobs that one page looks at, of those that no index tells apart: they lie side by side.
-REACH = 20_000
-#: The same of those that an index finds. Each may lie by itself in the table, which takes ten times as long.
-SCATTERED = 2_000
-#: An order by id which no index has: all that the filters find is put in order.
-ASIDE = "aside"
+#: How many jobs a page reads along the primary key, where jobs are stored next to each other.
+SEARCH_LIMIT = 20_000
+#: The same along other indexes, whose jobs are scattered over the table, which takes ten times as long.
+SCATTERED_LIMIT = 2_000
+#: An expression equal to the id that no index contains: the database sorts what the filters find.
+UNINDEXED = "aside"
 
 
-class Reached(NamedTuple):
-    """Jobs within reach; by what they are to be ordered; and the last id looked at, unless all were."""
+class Searched(NamedTuple):
+    """Jobs within the limit, the column to order them by, and the last id within it (None without limit)."""
 
     jobs: JobQuerySet
     order: str
     end: UUID | None
 
 
-def within_reach(jobs: JobQuerySet, request: Request, cursor: Cursor | None) -> Reached:
-    """Those of the jobs that one page looks at, from where its cursor stands.
+def searched(jobs: JobQuerySet, request: Request, cursor: Cursor | None) -> Searched:
+    """Return the jobs that one page reads, starting at its cursor.
 
-    Finds out by an index alone how many those are, whatever the filters and SCOPE_JOBS leave of them.
+    The limit is found with an index alone, whatever the filters and SCOPE_JOBS leave of the jobs.
     """
     given = request.query_params
     status, everything = given.get("status"), Job.objects.using(database())
     if "parent" in given and not _is_long(everything.filter(parent_id=given["parent"]), "parent_id"):
-        return Reached(_aside(jobs), ASIDE, None)
+        return Searched(_unindexed(jobs), UNINDEXED, None)
     if status in (JobStatus.READY, JobStatus.SCHEDULED, JobStatus.RUNNING):
         order = INDEXED[JobStatus(status)]
         if not _is_long(everything.filter(status=status).order_by(*order), order[0]):
-            return Reached(_aside(jobs), ASIDE, None)
-    elif status in (None, JobStatus.FAILED) and not (set(given) & SEARCHED or is_narrowed(request)):
-        return Reached(jobs, "id", None)  # there is an index of just these
+            return Searched(_unindexed(jobs), UNINDEXED, None)
+    elif status in (None, JobStatus.FAILED) and not (set(given) & SCATTERED_FILTERS or is_narrowed(request)):
+        return Searched(jobs, "id", None)  # an index has exactly these jobs in this order
     rows = filtered(everything, {name: given[name] for name in TIMES if name in given}, request)
-    reach = REACH
+    limit = SEARCH_LIMIT
     if status == JobStatus.FAILED:
-        rows, reach = rows.filter(status=status), SCATTERED
+        rows, limit = rows.filter(status=status), SCATTERED_LIMIT
     upward = cursor is not None and cursor.reverse
     if cursor is not None and cursor.position is not None:
         rows = rows.filter(**{"id__gt" if upward else "id__lt": UUID(str(cursor.position))})
     ids = rows.order_by("id" if upward else "-id").values_list("id", flat=True)
-    end = next(iter(ids[reach - 1 : reach]), None)
+    end = next(iter(ids[limit - 1 : limit]), None)
     if end is not None:
         jobs = jobs.filter(**{"id__lte" if upward else "id__gte": end})
-    return Reached(jobs, "id", end)
+    return Searched(jobs, "id", end)
 
 
-#: Filters whose jobs lie anywhere.
-SEARCHED = {"queue", "task", "tag", "parent"}
+#: The filters whose jobs are scattered over the table.
+SCATTERED_FILTERS = {"queue", "task", "tag", "parent"}
 
 
 def moment_of(id: UUID) -> datetime:
-    """When a job of that id was enqueued."""
+    """Return the time at which the job with this id was enqueued."""
     return datetime.fromtimestamp((id.int >> 80) / 1000, UTC)
 
 
 def _is_long(rows: JobQuerySet, column: str) -> bool:
-    """Whether there are more rows than are put in order for a page."""
-    return bool(rows.values_list(column.lstrip("-"))[SCATTERED : SCATTERED + 1])
+    """Return whether there are too many rows to sort them for a page."""
+    return bool(rows.values_list(column.lstrip("-"))[SCATTERED_LIMIT : SCATTERED_LIMIT + 1])
 
 
-def _aside(jobs: JobQuerySet) -> JobQuerySet:
-    nobody = Value(UUID(int=0), output_field=UUIDField())
-    found: JobQuerySet = jobs.annotate(**{ASIDE: NullIf("id", nobody)})
+def _unindexed(jobs: JobQuerySet) -> JobQuerySet:
+    nil = Value(UUID(int=0), output_field=UUIDField())
+    found: JobQuerySet = jobs.annotate(**{UNINDEXED: NullIf("id", nil)})
     return found

@@ -1,4 +1,4 @@
-"""Rows as JSON. Names in them are text: nothing is looked up or imported by them, and secrets are masked."""
+"""Rows as JSON. Names of tasks in rows are not imported, and secrets are masked."""
 
 from __future__ import annotations
 
@@ -19,26 +19,26 @@ from ..payload.masking import cleaned, masked, redacted
 from .fields import Finite, Moment
 from .openapi import typed
 
-#: Of rows, whose times are written as all answers have them.
+#: The fields for columns. Times and numbers have the same form in all responses.
 FIELDS = {
     **serializers.ModelSerializer.serializer_field_mapping,
     DateTimeField: Moment,
     FloatField: Finite,
 }
 
-#: A job may have had thousands of attempts, each with a long traceback.
+#: The most attempts of a response: a job may have thousands, each with a long traceback.
 MAX_ATTEMPTS = 100
 
 
 class Payload:
-    """What a job was given and what it answered, fit to be shown."""
+    """The arguments, the result and other data of a job, with secrets masked."""
 
     def __init__(self, job: Job) -> None:
         self._job = job
 
     @cached_property
     def _stored(self) -> tuple[list[Any], dict[str, Any]] | None:
-        """Null where the column cannot be read."""
+        """The arguments, or None if the column cannot be read."""
         try:
             return codec.load_arguments(self._job.arguments)
         except ValueError:
@@ -55,7 +55,7 @@ class Payload:
         return set() if self._stored is None else secrets_of(self._job.task_name, *self._stored)
 
     def json(self, stored: str | None) -> Any:
-        """Stored JSON without secrets; None for what cannot be read."""
+        """Return the value of stored JSON with secrets masked, or None if it cannot be read."""
         try:
             value = None if stored is None else codec.loads(stored)
         except ValueError:
@@ -63,11 +63,12 @@ class Payload:
         return cleaned(masked(value, sensitive_names(self._job.task_name)), self._secrets)
 
     def text(self, text: str, cut: int | None = None) -> str:
+        """Return text with secrets masked, cut to so many characters."""
         return redacted(text, self._secrets, cut)
 
 
 class AttemptSerializer(serializers.ModelSerializer[Attempt]):
-    """An attempt; ``payload`` in the context shows its texts, which are null without it."""
+    """An attempt. Without ``payload`` in the context, its texts are null."""
 
     serializer_field_mapping = FIELDS
 
@@ -111,7 +112,7 @@ class AttemptSerializer(serializers.ModelSerializer[Attempt]):
 
 
 class JobSerializer(serializers.ModelSerializer[Job]):
-    """A job in a list: nothing that can be large."""
+    """A job in a list, without fields that can be large."""
 
     serializer_field_mapping = FIELDS
 
@@ -160,9 +161,9 @@ class JobSerializer(serializers.ModelSerializer[Job]):
 
 
 class ProgressSerializer(serializers.ModelSerializer[Progress]):
-    """How far a job has come; ``payload`` in the context shows the value that it yielded last.
+    """The progress of a job. Without ``payload`` in the context, the value that it yielded last is null.
 
-    Needs ``masks`` in the context, which hides the job's secrets in the message.
+    The context needs ``masks``, which masks the secrets of the job in the message.
     """
 
     serializer_field_mapping = FIELDS
@@ -190,7 +191,7 @@ class ProgressSerializer(serializers.ModelSerializer[Progress]):
 
 
 class JobDetailSerializer(JobSerializer):
-    """A job with all that is known of it.
+    """A job with all its details.
 
     Without ``payload`` in the context, arguments, result, metadata and errors are null.
     """
@@ -201,7 +202,9 @@ class JobDetailSerializer(JobSerializer):
     return_value = serializers.SerializerMethodField()
     metadata = serializers.SerializerMethodField()
     unreadable = serializers.SerializerMethodField(
-        help_text=_("What is null because it cannot be read, with the number of characters that are stored.")
+        help_text=_(
+            "The fields that are null because they cannot be read, with the number of stored characters."
+        )
     )
     progress = serializers.SerializerMethodField()
     attempt_history = serializers.SerializerMethodField()
@@ -260,8 +263,8 @@ class JobDetailSerializer(JobSerializer):
 
 
 def attempts_of(job: Job, context: Any) -> list[dict[str, Any]]:
-    """The latest of a job's recorded attempts, in their order."""
-    # A first run has a record of its own only once it has ended badly.
+    """Return the latest recorded attempts of a job, in their order."""
+    # A first run is recorded only once it has failed.
     is_first = job.fence == 1 and job.status in {JobStatus.RUNNING, JobStatus.SUCCESSFUL}
     if job.fence == 0 or is_first:
         return []
@@ -271,7 +274,7 @@ def attempts_of(job: Job, context: Any) -> list[dict[str, Any]]:
 
 
 class LogLineSerializer(serializers.ModelSerializer[LogLine]):
-    """A line that an attempt has logged. Needs ``payload`` in the context."""
+    """A log line of an attempt. The context needs ``payload``."""
 
     serializer_field_mapping = FIELDS
 
@@ -292,7 +295,7 @@ class LogLineSerializer(serializers.ModelSerializer[LogLine]):
 
 
 class WorkerSerializer(serializers.ModelSerializer[Worker]):
-    """A worker, with what its last heartbeat told."""
+    """A worker, with the data of its last heartbeat."""
 
     serializer_field_mapping = FIELDS
 

@@ -1,4 +1,4 @@
-"""Figures over all jobs, and whether somebody works on them."""
+"""The views of statistics and of the health of workers."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ from .jobs import GenericAPIView
 from .openapi import described
 from .permissions import CanViewJobs, CanViewWorkers
 
-#: How far back figures go, in hours.
+#: How far back statistics go, in hours.
 MAX_HOURS = 24 * 7
-#: The statuses that have an index of their own. To count another one may take a look at every job there is.
+#: The statuses that have an index of their own. To count others could read all jobs.
 COUNTED = (JobStatus.READY, JobStatus.SCHEDULED, JobStatus.RUNNING, JobStatus.FAILED)
-#: Tasks that are told of, the busiest first.
+#: The most tasks of a response, the busiest first.
 MAX_TASKS = 50
 
 
@@ -37,13 +37,13 @@ HOURS = {"type": "integer", "minimum": 1, "maximum": MAX_HOURS, "default": 24}
 
 
 class StatsParameters(serializers.Serializer[Any]):
-    """How far back figures go."""
+    """How far back statistics go."""
 
     hours = serializers.IntegerField(min_value=1, max_value=MAX_HOURS, default=24)
 
 
 class FiguresSerializer(serializers.Serializer[Any]):
-    """What happened to jobs in some time."""
+    """What happened to jobs in a period."""
 
     started = serializers.IntegerField()
     successful = serializers.IntegerField()
@@ -57,44 +57,46 @@ class FiguresSerializer(serializers.Serializer[Any]):
 
 
 class TaskFiguresSerializer(FiguresSerializer):
-    """The same of one task."""
+    """What happened to the jobs of one task in a period."""
 
     task = serializers.CharField(source="task_name")
 
 
 class CountedSerializer(serializers.Serializer[Any]):
-    """How many jobs are in a status, counted up to 10,000."""
+    """The number of jobs in a status, counted up to 10,000."""
 
     count = serializers.IntegerField(source="number")
     is_capped = serializers.BooleanField()
 
 
 class StatsSerializer(serializers.Serializer[Any]):
-    """Figures over all jobs.
+    """Statistics of all jobs.
 
-    ``totals`` and ``tasks`` are null where SCOPE_JOBS hides jobs: they are over those of everybody.
+    ``totals`` and ``tasks`` are null if SCOPE_JOBS hides jobs, since they include the hidden ones.
     """
 
     jobs = serializers.DictField(
         child=CountedSerializer(),
-        help_text=_("By status: READY, SCHEDULED, RUNNING and FAILED ones."),
+        help_text=_("By status: READY, SCHEDULED, RUNNING and FAILED."),
     )
     oldest_ready_age = Finite(allow_null=True, help_text=_("In seconds."))
-    hours = serializers.IntegerField(help_text=_("How far back the rest goes."))
+    hours = serializers.IntegerField(help_text=_("How far back totals and tasks go."))
     totals = FiguresSerializer(allow_null=True)
-    tasks = TaskFiguresSerializer(many=True, allow_null=True, help_text=_("The 50 busiest."))
+    tasks = TaskFiguresSerializer(many=True, allow_null=True, help_text=_("The 50 busiest tasks."))
 
 
 class HealthSerializer(serializers.Serializer[Any]):
-    """Whether jobs are being worked on."""
+    """Whether workers are alive."""
 
     healthy = serializers.BooleanField()
     workers_alive = serializers.IntegerField()
-    workers_late = serializers.IntegerField(help_text=_("Those whose lease is over, and who did not stop."))
+    workers_late = serializers.IntegerField(
+        help_text=_("Workers whose lease is over although they have not stopped.")
+    )
 
 
 class Stats(TasksView, GenericAPIView):
-    """How many jobs there are in each status, and what became of the others lately."""
+    """The numbers of jobs in each status, and statistics of the last hours."""
 
     permission_classes = (CanViewJobs,)
     serializer_class = StatsSerializer
@@ -105,14 +107,14 @@ class Stats(TasksView, GenericAPIView):
         "stats",
         responses={200: StatsSerializer},
         errors=(503,),
-        parameters=(("hours", HOURS, "query", _("How far back figures go: 1 to 168, by default 24.")),),
+        parameters=(("hours", HOURS, "query", _("How far back statistics go: 1 to 168, by default 24.")),),
         tag="stats",
     )
     def get(self, request: Request, *args: Any, **kwargs: Any) -> Response:
-        asked = StatsParameters(data=request.query_params.dict())
-        asked.is_valid(raise_exception=True)
+        parameters = StatsParameters(data=request.query_params.dict())
+        parameters.is_valid(raise_exception=True)
         with self.reading():
-            return Response(StatsSerializer(self.figures(asked.validated_data["hours"])).data)
+            return Response(StatsSerializer(self.figures(parameters.validated_data["hours"])).data)
 
     def figures(self, hours: int) -> dict[str, Any]:
         jobs, alias = self.jobs(), database()
@@ -136,7 +138,7 @@ class Stats(TasksView, GenericAPIView):
 
 
 class Health(TasksView, GenericAPIView):
-    """Whether a worker is alive: 200 if so, else 503. For load balancers and alarms."""
+    """Whether a worker is alive: status 200 if so, else 503. For load balancers and alarms."""
 
     permission_classes: Any = (CanViewWorkers,)
     serializer_class = HealthSerializer
@@ -147,7 +149,7 @@ class Health(TasksView, GenericAPIView):
         return known is not None and known.settings.public_health
 
     def get_authenticators(self) -> Any:
-        # A load balancer has no credentials, and what it sends for others is of no matter.
+        # A load balancer has no credentials. Credentials in other requests are not checked.
         return [] if self.is_public() else super().get_authenticators()
 
     def get_permissions(self) -> Any:
@@ -156,10 +158,10 @@ class Health(TasksView, GenericAPIView):
     @described("health", responses={200: HealthSerializer, 503: HealthSerializer}, tag="stats")
     def get(self, request: Request, *args: Any, **kwargs: Any) -> Response:
         if not self.is_public() and is_narrowed(request):
-            # What workers there are is about everybody's jobs.
+            # Workers run the jobs of all tenants.
             raise PermissionDenied
-        known = Worker.objects.using(database()).filter(stopped_at__isnull=True)
-        found = known.aggregate(
+        running = Worker.objects.using(database()).filter(stopped_at__isnull=True)
+        found = running.aggregate(
             alive=CountOf("id", filter=Q(lease_expires_at__gt=timezone.now())), all=CountOf("id")
         )
         data = {

@@ -1,4 +1,4 @@
-"""What can be enqueued, and enqueueing it."""
+"""The views of tasks, and of requests to enqueue them."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ NAME = ("name", str, "path", _("The name of the task."))
 
 
 class TaskSerializer(serializers.Serializer[Any]):
-    """A task as its definition tells it."""
+    """A task, as it is defined."""
 
     name = serializers.CharField()
     description = serializers.CharField()
@@ -49,7 +49,7 @@ class TaskSerializer(serializers.Serializer[Any]):
     arguments = serializers.SerializerMethodField()
 
     def get_can_enqueue(self, task: Task[..., Any]) -> bool:
-        """Whether the API enqueues it at all."""
+        """Return whether the API can enqueue the task."""
         return bool(task.api)
 
     @typed({"type": "object", "additionalProperties": {}, "description": _("A JSON Schema.")})
@@ -58,7 +58,7 @@ class TaskSerializer(serializers.Serializer[Any]):
 
 
 class EnqueuedSerializer(serializers.Serializer[Any]):
-    """The job of a request to enqueue: the same for all requests of one idempotency key."""
+    """The job of a request to enqueue. Requests with the same idempotency key have the same job."""
 
     id = serializers.UUIDField()
     task = serializers.CharField()
@@ -66,16 +66,16 @@ class EnqueuedSerializer(serializers.Serializer[Any]):
 
 
 class ArgumentsSerializer(serializers.Serializer[Any]):
-    """The arguments of a task by name. The schema of those is told by ``tasks/{name}/``."""
+    """The arguments of a task by name. ``tasks/{name}/`` has their schema."""
 
     def get_initial(self) -> dict[str, Any]:
-        """What the form in a browser begins with."""
+        """Return the initial text of the form in a browser."""
         view = self.context.get("view")
-        return view.sample() if isinstance(view, TaskEnqueue) else {}
+        return view.initial_arguments() if isinstance(view, TaskEnqueue) else {}
 
 
 class TaskList(TasksView, GenericAPIView):
-    """All tasks that this process knows, with the JSON Schema of their arguments."""
+    """All registered tasks, with the JSON Schema of their arguments."""
 
     permission_classes = (CanViewJobs,)
     serializer_class = TaskSerializer
@@ -96,11 +96,11 @@ class TaskDetail(TasksView, GenericAPIView):
 
     @described("tasks_retrieve", responses={200: TaskSerializer}, parameters=(NAME,), tag="tasks")
     def get(self, request: Request, *args: Any, **kwargs: Any) -> Response:
-        return Response(TaskSerializer(known(self.kwargs["name"])).data)
+        return Response(TaskSerializer(task_or_404(self.kwargs["name"])).data)
 
 
 class TaskEnqueue(NamedAction, GenericAPIView):
-    """Enqueue a task that says ``api=True``. The body holds its arguments by name."""
+    """Enqueue a task with ``api=True``. The body has its arguments by name."""
 
     permission_classes = (MayEnqueue,)
     throttle_classes = (EnqueueThrottle,)
@@ -118,23 +118,23 @@ class TaskEnqueue(NamedAction, GenericAPIView):
         tag="tasks",
     )
     def post(self, request: Request, *args: Any, **kwargs: Any) -> Response:
-        task = permitted(request, self.kwargs["name"])
+        task = open_task(request, self.kwargs["name"])
         given = request.data
         if not isinstance(given, dict):
             raise ValidationError({"non_field_errors": [_("The body must be an object of arguments.")]})
         try:
-            args_, kwargs_ = agreed(request, task, given)
+            args_, kwargs_ = checked_arguments(request, task, given)
         except ArgumentErrors as error:
             raise ValidationError(error.errors) from None
         keys = Keys(request, task.name, given)
         with keys:
             if (id := keys.replayed()) is None:
                 id = keys.keep(enqueued(request, task, args_, kwargs_))
-                return answer(request, task.name, id, 202)
-        return answer(request, task.name, id, 200)
+                return enqueued_response(request, task.name, id, 202)
+        return enqueued_response(request, task.name, id, 200)
 
-    def sample(self) -> dict[str, Any]:
-        """The parameters of the task and their defaults, for those who may read them in the registry."""
+    def initial_arguments(self) -> dict[str, Any]:
+        """Return the parameters of the task with their defaults, if the user may see tasks."""
         name = self.kwargs.get("name")
         if name not in registry or not registry.get(name).api or not may(self.request.user, "view_job"):
             return {}
@@ -142,11 +142,11 @@ class TaskEnqueue(NamedAction, GenericAPIView):
         return {name: schema.get("default") for name, schema in properties.items()}
 
 
-def permitted(request: Request, name: str) -> Task[..., Any]:
-    """The task, if it is open to this user, as far as its arguments do not matter.
+def open_task(request: Request, name: str) -> Task[..., Any]:
+    """Return the task if this user may enqueue it, unless its own rule, which needs the arguments, denies it.
 
-    Whoever may enqueue no task at all gets the same answer for every name, and so does whoever may
-    for all that are not open. Raises PermissionDenied and Http404.
+    Raise PermissionDenied for all names if the user may enqueue no task, and Http404 for all names of tasks
+    that are not open otherwise. So the responses do not reveal which tasks exist.
     """
     task = registry.get(name) if name in registry and not is_internal(name) else None
     if task is not None and callable(task.api):
@@ -158,30 +158,30 @@ def permitted(request: Request, name: str) -> Task[..., Any]:
     return task
 
 
-def agreed(
+def checked_arguments(
     request: Request, task: Task[..., Any], given: Mapping[str, Any]
 ) -> tuple[list[Any], dict[str, Any]]:
-    """Arguments as ``enqueue()`` takes them, if the task's own rule agrees to the values that will be stored.
+    """Return the arguments for ``enqueue()`` if the task's own rule accepts the values that will be stored.
 
-    Raises PermissionDenied, and ArgumentErrors for whom the rule would let try others.
+    Raise PermissionDenied if it does not. Raise ArgumentErrors for wrong arguments that the rule accepts.
     """
     try:
         args, kwargs = bound(task, given)
     except ArgumentErrors:
-        _ask(request, task, dict(given))
+        _check_rule(request, task, dict(given))
         raise
-    _ask(request, task, by_name(task, args, kwargs))
+    _check_rule(request, task, by_name(task, args, kwargs))
     return args, kwargs
 
 
-def _ask(request: Request, task: Task[..., Any], arguments: dict[str, Any]) -> None:
+def _check_rule(request: Request, task: Task[..., Any], arguments: dict[str, Any]) -> None:
     is_open = task.api(request, task, arguments) if callable(task.api) else task.api
     if is_open is not True:
         raise PermissionDenied
 
 
-def answer(request: Request, name: str, id: str, status: int) -> Response:
-    """Where the job is that does what was asked for."""
+def enqueued_response(request: Request, name: str, id: str, status: int) -> Response:
+    """Return the response for a job that was enqueued, with its address."""
     match = request.resolver_match
     namespace = match.namespace if match else "django_tasks_q"
     url = request.build_absolute_uri(reverse(f"{namespace}:job-detail", args=[id]))
@@ -189,8 +189,8 @@ def answer(request: Request, name: str, id: str, status: int) -> Response:
     return Response(data, status, headers={"Location": url, "Retry-After": "1"})
 
 
-def known(name: str) -> Task[..., Any]:
-    """The task of that name, unless it is the package's own. Nothing is imported from it."""
+def task_or_404(name: str) -> Task[..., Any]:
+    """Return the task with this name, without importing anything. Raise Http404, for internal tasks too."""
     try:
         task = registry.get(name)
     except TaskNotRegistered:
@@ -201,10 +201,10 @@ def known(name: str) -> Task[..., Any]:
 
 
 def enqueued(request: Request, task: Task[..., Any], args: list[Any], kwargs: dict[str, Any]) -> str:
-    """The id of the new job.
+    """Enqueue the task and return the id of the job.
 
-    Raises ValidationError for what cannot be stored, and PermissionDenied for a job that would be hidden
-    from the request.
+    Raise ValidationError for arguments that cannot be stored, and PermissionDenied if the user may not see
+    the job.
     """
     ours = backend_of(task.backend) if is_scoped() else None
     try:

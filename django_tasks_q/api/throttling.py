@@ -1,4 +1,4 @@
-"""How often one user may ask."""
+"""Limits on how many requests a user may make."""
 
 from typing import Any
 
@@ -7,7 +7,7 @@ from rest_framework.throttling import UserRateThrottle
 
 
 class JobsThrottle(UserRateThrottle):
-    """The rate of scope ``django_tasks_q`` in DEFAULT_THROTTLE_RATES; 600 requests a minute without one."""
+    """The rate of scope ``django_tasks_q`` in DEFAULT_THROTTLE_RATES, by default 600 requests a minute."""
 
     scope = "django_tasks_q"
     default = "600/min"
@@ -17,13 +17,13 @@ class JobsThrottle(UserRateThrottle):
 
 
 class EnqueueThrottle(JobsThrottle):
-    """The same of scope ``django_tasks_q_enqueue``, for requests that enqueue."""
+    """The same with scope ``django_tasks_q_enqueue``, for requests that enqueue."""
 
     scope = "django_tasks_q_enqueue"
 
 
 class ActionThrottle(JobsThrottle):
-    """The same of scope ``django_tasks_q_action``, for requests that change something; 120 a minute."""
+    """The same with scope ``django_tasks_q_action``, for requests that change something: 120 a minute."""
 
     scope = "django_tasks_q_action"
     default = "120/min"

@@ -8,7 +8,7 @@ app_name = "django_tasks_q"
 
 
 class Name:
-    """Any text at all: what is no name is answered by the view."""
+    """Any text, with line breaks too. The view refuses unknown names."""
 
     regex = r"(?s:.+)"
 
@@ -21,11 +21,11 @@ class Name:
 
 register_converter(Name, "django_tasks_q_name")
 
-# Ids are any text: one of the wrong form gets the same answer as an unknown one, by the same rules.
+# Ids are any text: for malformed ids the views return the same responses as for unknown ids.
 _v1: list[Any] = [
     path("jobs/", jobs.JobList.as_view(), name="job-list"),
     *(
-        path(f"jobs/bulk/{verb.slug}/", verbs.of_many(verb).as_view(), name=f"bulk-{verb.slug}")
+        path(f"jobs/bulk/{verb.slug}/", verbs.bulk_view(verb).as_view(), name=f"bulk-{verb.slug}")
         for verb in verbs.VERBS
     ),
     path("jobs/<str:pk>/", jobs.JobDetail.as_view(), name="job-detail"),
@@ -34,7 +34,7 @@ _v1: list[Any] = [
     path("jobs/<str:pk>/progress/", jobs.JobProgress.as_view(), name="job-progress"),
     path("jobs/<str:pk>/events/", events.JobEvents.as_view(), name="job-events"),
     *(
-        path(f"jobs/<str:pk>/{verb.slug}/", verbs.of_one(verb).as_view(), name=f"job-{verb.slug}")
+        path(f"jobs/<str:pk>/{verb.slug}/", verbs.job_view(verb).as_view(), name=f"job-{verb.slug}")
         for verb in verbs.VERBS
     ),
     path("jobs/<str:pk>/run-again/", verbs.JobRunAgain.as_view(), name="job-run-again"),
@@ -49,11 +49,11 @@ _v1: list[Any] = [
     ),
     *(
         path(
-            f"schedules/<django_tasks_q_name:name>/{deed.name}/",
-            schedules.of_one(deed).as_view(),
-            name=f"schedule-{deed.name}",
+            f"schedules/<django_tasks_q_name:name>/{verb.name}/",
+            schedules.verb_view(verb).as_view(),
+            name=f"schedule-{verb.name}",
         )
-        for deed in schedules.DEEDS
+        for verb in schedules.VERBS
     ),
     path("schedules/<django_tasks_q_name:name>/", schedules.ScheduleDetail.as_view(), name="schedule-detail"),
     path("workers/", workers.WorkerList.as_view(), name="worker-list"),
@@ -70,9 +70,4 @@ if openapi.HAS_SCHEMA:
 
     _v1.append(path("schema/", SchemaView.as_view(), name="schema"))
 
-urlpatterns = [
-    # The first addresses of these two, which are not in the schema.
-    path("jobs/", jobs.JobList.as_view(schema=None), name="job-list"),
-    path("jobs/<str:pk>/", jobs.JobDetail.as_view(schema=None), name="job-detail"),
-    path("v1/", include(_v1)),  # last: it is this one that names are reversed to
-]
+urlpatterns = [path("v1/", include(_v1))]

@@ -1,4 +1,4 @@
-"""What can be done to jobs over HTTP: to one, and to all that a filter finds."""
+"""The views of actions on jobs: on one job, and on all jobs that filters find."""
 
 from __future__ import annotations
 
@@ -35,27 +35,27 @@ from .openapi import described
 from .permissions import CanRunAgain, NeedsPermissions, needing
 from .queues import ReasonSerializer, record, validated
 from .serializers import JobDetailSerializer, JobSerializer
-from .tasks import EnqueuedSerializer, agreed, answer
+from .tasks import EnqueuedSerializer, checked_arguments, enqueued_response
 from .throttling import ActionThrottle
 
-#: Jobs that one request does something to.
+#: The most jobs that one request acts on.
 CAP = 1000
 
 
 class RetrySerializer(ReasonSerializer):
-    """When failed jobs are run once more; now, without a time."""
+    """When jobs are run again. Without a time they are run now."""
 
     at = Moment(required=False, allow_null=True, default=None)
 
 
 class RescheduleSerializer(ReasonSerializer):
-    """When waiting jobs are to start."""
+    """The new time at which waiting jobs start."""
 
     at = Moment()
 
 
 class ChangeSerializer(ReasonSerializer):
-    """What waiting jobs are given: another priority, another queue, or both."""
+    """The new priority of waiting jobs, their new queue, or both."""
 
     priority = Whole(min_value=compat.TASK_MIN_PRIORITY, max_value=compat.TASK_MAX_PRIORITY, required=False)
     queue = QueueName(max_length=MAX_QUEUE_NAME, required=False, source="queue_name")
@@ -67,13 +67,13 @@ class ChangeSerializer(ReasonSerializer):
 
 
 class RunAgainSerializer(ReasonSerializer):
-    """The arguments of the new job by name; those of the old one, without any."""
+    """The arguments of the new job by name. Without them, the new job has those of the old one."""
 
     arguments = Arguments(required=False, allow_null=True, default=None)
 
 
 class FilterSerializer(serializers.Serializer[Any]):
-    """Which jobs: the filters of the list by name, at least one of them."""
+    """The filters of the list of jobs by name, at least one of them."""
 
     def get_fields(self) -> dict[str, Any]:
         return fields_of_body()
@@ -81,10 +81,10 @@ class FilterSerializer(serializers.Serializer[Any]):
     def to_internal_value(self, data: Any) -> Any:
         if isinstance(data, dict) and (unknown := [name for name in data if name not in self.fields]):
             raise serializers.ValidationError({name: [_("Unknown filter.")] for name in unknown})
-        if data == {}:  # of all jobs there are, nobody means that by accident
+        if data == {}:  # it would select all jobs, which is hardly ever meant
             raise serializers.ValidationError([_("Name at least one filter.")])
         values = super().to_internal_value(data)
-        # As text again: it is read the way the list reads it.
+        # As text, since the filters of the list parse text.
         return {name: value if isinstance(value, str) else _text(value) for name, value in values.items()}
 
 
@@ -93,9 +93,9 @@ def _text(value: Any) -> str:
 
 
 class BulkSerializer(ReasonSerializer):
-    """Which jobs something is done to, and whether it is only to be told how many those are.
+    """The jobs of a bulk action. With ``dry_run`` they are only counted.
 
-    In the ``background`` it is done to all of them, by a job of its own.
+    With ``background`` a new job acts on all of them.
     """
 
     filter = FilterSerializer()
@@ -104,7 +104,7 @@ class BulkSerializer(ReasonSerializer):
 
 
 class BulkDoneSerializer(serializers.Serializer[Any]):
-    """What was done to many jobs. With ``more`` there are others: the same request goes on with them."""
+    """The result of a bulk action. If ``more`` is true, repeat the request for the other jobs."""
 
     matched = serializers.IntegerField(help_text=_("Jobs that the filter found, at most 1,000."))
     more = serializers.BooleanField(help_text=_("Whether there are more of them."))
@@ -112,18 +112,18 @@ class BulkDoneSerializer(serializers.Serializer[Any]):
     done = serializers.IntegerField()
     requested = serializers.IntegerField(help_text=_("Running jobs that were asked to end."))
     skipped = serializers.DictField(
-        child=serializers.IntegerField(), help_text=_("How many were left alone, by the reason.")
+        child=serializers.IntegerField(), help_text=_("How many were skipped, by reason.")
     )
 
 
 @dataclass(frozen=True)
 class Verb:
-    """A verb of ``actions`` at addresses of its own: one for a job, one for many."""
+    """An action on jobs, with an address for one job and an address for many."""
 
     name: str
     one: str
     many: str
-    #: What it is told, beside a reason.
+    #: The serializer of the body: a reason, and the arguments of the action.
     body: type[ReasonSerializer] = ReasonSerializer
 
     @property
@@ -142,8 +142,8 @@ class Verb:
 VERBS = (
     Verb(
         "retry",
-        "Run a job once more that has not succeeded.",
-        "Run jobs once more that have not succeeded.",
+        "Run a job again that has failed, expired or been cancelled.",
+        "Run jobs again that have failed, expired or been cancelled.",
         RetrySerializer,
     ),
     Verb(
@@ -161,8 +161,8 @@ VERBS = (
     Verb("run_now", "Start a scheduled job before its time.", "Start scheduled jobs before their time."),
     Verb(
         "change",
-        "Give a waiting job another priority or queue.",
-        "Give waiting jobs another priority or queue.",
+        "Change the priority or the queue of a waiting job.",
+        "Change the priority or the queue of waiting jobs.",
         ChangeSerializer,
     ),
     Verb(
@@ -172,13 +172,13 @@ VERBS = (
     ),
     Verb(
         "pin",
-        "Keep a job however long ago it has ended.",
-        "Keep jobs however long ago they have ended.",
+        "Keep a job regardless of its retention.",
+        "Keep jobs regardless of their retention.",
     ),
     Verb(
         "unpin",
-        "Let a job go when its retention is over.",
-        "Let jobs go when their retention is over.",
+        "Let the retention of a job apply again.",
+        "Let the retention of jobs apply again.",
     ),
     Verb(
         "delete",
@@ -188,28 +188,28 @@ VERBS = (
 )
 
 
-def acting(request: Request, verb: Verb, names: Mapping[UUID, str], values: Mapping[str, Any]) -> Any:
-    """Carry out a verb on jobs, given with what they are called, and keep a record of who did it.
+def perform(request: Request, verb: Verb, names: Mapping[UUID, str], values: Mapping[str, Any]) -> Any:
+    """Do an action on jobs, and record it under the labels in ``names``. Return what was done.
 
-    Raises ValidationError for values that it cannot take.
+    Raise ValidationError for values that the action does not accept.
     """
     try:
         with transaction.atomic(using=database()):
             named = actions.NAMED[verb.name]
-            answer = named.function(list(names), user=request.user, **values)
-            changed = sorted(answer.done | getattr(answer, "requested", set()))
+            done = named.function(list(names), user=request.user, **values)
+            changed = sorted(done.done | getattr(done, "requested", set()))
             if access.moves(verb.name):
                 access.refuse_outside(request, changed, database())
             rows = [(id, names[id]) for id in changed]
             flag = actions.DELETION if verb.name == "delete" else actions.CHANGE
             record(request, Job, rows, named.label, values, flag)
-            return answer
+            return done
     except (TypeError, ValueError) as error:
         raise serializers.ValidationError({"non_field_errors": [str(error)]}) from None
 
 
 class JobAction(JobView):
-    """Something that is done to one job. Answers the job as it is then; 409 where its state forbids it."""
+    """The base class of actions on one job. They return the job as it is afterwards, or 409 if impossible."""
 
     throttle_classes: Any = (ActionThrottle,)
     serializer_class: Any = ReasonSerializer
@@ -218,22 +218,22 @@ class JobAction(JobView):
     def act(self, request: Request) -> Response:
         values = validated(self.serializer_class, request)
         job = self.job(self.jobs().without_payload())
-        answer = acting(request, self.verb, {job.id: str(job)}, values)
-        for reason, ids in answer.skipped.items():
+        done = perform(request, self.verb, {job.id: str(job)}, values)
+        for reason, ids in done.skipped.items():
             if job.id in ids and reason == actions.Reason.GONE:
                 raise Http404
             if job.id in ids and reason != actions.Reason.UNCHANGED:
                 now = self.jobs().filter(id=job.id).values_list("status", flat=True).first()
                 if reason == actions.Reason.OTHERS:
-                    raise PermissionDenied(_("Only who asked for bulk work may have it done once more."))
+                    raise PermissionDenied(_("Only the user who requested a bulk action can run it again."))
                 raise Conflict(_("The job %(reason)s.") % {"reason": reason.label}, state=now)
         if self.verb.name == "delete":
             return Response(status=204)
         return Response(self.whole(self.job(self.jobs().select_related("progress"))))
 
 
-def of_one(verb: Verb) -> type[JobAction]:
-    """The view of a verb for one job."""
+def job_view(verb: Verb) -> type[JobAction]:
+    """Return the view of a verb for one job."""
 
     class View(JobAction):
         permission_classes: Any = (verb.permission,)
@@ -255,7 +255,7 @@ def of_one(verb: Verb) -> type[JobAction]:
 
 
 class JobRunAgain(JobView):
-    """Enqueue a new job like this one, with its arguments or with others. Answers the new job."""
+    """Enqueue a new job like this one, with the same or other arguments. Return the new job."""
 
     permission_classes = (CanRunAgain,)
     throttle_classes = (ActionThrottle,)
@@ -279,59 +279,59 @@ class JobRunAgain(JobView):
         with keys:
             if (id := keys.replayed()) is None:
                 id = keys.keep(self._enqueued(request, job, values))
-                return self._shown(Job.objects.using(database()), id, 202)
-        return self._shown(self.jobs(), id, 200)
+                return self._response(Job.objects.using(database()), id, 202)
+        return self._response(self.jobs(), id, 200)
 
     def _enqueued(self, request: Request, job: Job, values: dict[str, Any]) -> str:
-        """The id of the new job."""
+        """Enqueue the new job and return its id."""
         try:
             with transaction.atomic(using=database()):
-                answer = actions.run_again(job.id, user=request.user, **values)
-                if answer.result is None:
+                done = actions.run_again(job.id, user=request.user, **values)
+                if done.result is None:
                     raise Http404
-                new_id = UUID(str(answer.result.id))
+                new_id = UUID(str(done.result.id))
                 access.refuse_outside(request, [new_id], database())
                 rows = [(job.id, str(job)), (new_id, f"{job.task_name} ({new_id})")]
-                told = {"new": new_id, "reason": values["reason"]}
-                record(request, Job, rows, _("New job from this one"), told)
+                details = {"new": new_id, "reason": values["reason"]}
+                record(request, Job, rows, _("New job from this one"), details)
                 return str(new_id)
         except TaskNotRegistered:
-            raise Conflict(_("Nobody here knows the task of this job."), state=job.status) from None
+            raise Conflict(_("The task of this job is not registered."), state=job.status) from None
         except compat.InvalidTask as error:
             raise Conflict(str(error), state=job.status) from None
         except (TypeError, UnserializableValue, UnstorableValue) as error:
             raise serializers.ValidationError({"non_field_errors": [str(error)]}) from None
 
-    def _shown(self, jobs: JobQuerySet, id: str, status: int) -> Response:
+    def _response(self, jobs: JobQuerySet, id: str, status: int) -> Response:
         new = jobs.with_reasons().filter(id=id).first()
-        if new is None:  # the request is repeated, and its job is gone by now
+        if new is None:  # a repeated request whose job was deleted
             raise Http404
         return Response(JobSerializer(new).data, status)
 
     def _bound(self, job: Job, given: dict[str, Any]) -> dict[str, Any]:
         if job.task_name not in registry:
-            raise Conflict(_("Nobody here knows the task of this job."), state=job.status)
+            raise Conflict(_("The task of this job is not registered."), state=job.status)
         task = registry.get(job.task_name)
         if is_internal(task.name):
             raise PermissionDenied
         try:
-            # With other arguments it is a call like any other: of tasks that are open, by their rule.
-            args, kwargs = agreed(self.request, task, given)
+            # With other arguments it is like any request to enqueue: only open tasks, by their rule.
+            args, kwargs = checked_arguments(self.request, task, given)
         except ArgumentErrors as error:
             raise serializers.ValidationError({"arguments": error.errors}) from None
         return {"args": args, "kwargs": kwargs}
 
 
-def names_of(ids: list[UUID]) -> dict[UUID, str]:
-    """What jobs are called in records."""
+def labels_of(ids: list[UUID]) -> dict[UUID, str]:
+    """Return the labels of jobs for records."""
     rows = Job.objects.using(database()).filter(id__in=ids).values_list("id", "task_name")
     return dict.fromkeys(ids, "") | {id: f"{name} ({id})" for id, name in rows}
 
 
 class BulkAction(TasksView, GenericAPIView):
-    """Something that is done to all jobs that a filter finds.
+    """The base class of actions on all jobs that filters find.
 
-    At once to 1,000 at a time, or in the background to all.
+    A request acts on up to 1,000 jobs at once, or enqueues a job that acts on all of them.
     """
 
     throttle_classes: Any = (ActionThrottle,)
@@ -341,14 +341,14 @@ class BulkAction(TasksView, GenericAPIView):
     def act(self, request: Request) -> Response:
         values = validated(self.serializer_class, request)
         given, background = values.pop("filter"), values.pop("background")
-        jobs = self.chosen(request, given)
+        jobs = self.filtered_jobs(request, given)
         if not (dry_run := values.pop("dry_run")) and background:
-            return self.ask(request, selection_of(given), values)
+            return self.enqueue(request, self.selection(given), values)
         with self.reading():
-            found = actions.gathered(selection_of(given), jobs, CAP)
+            found = actions.collected(self.selection(given), jobs, CAP)
         done: Any = None
         if not dry_run and found.ids:
-            done = acting(request, self.verb, names_of(found.ids), values)
+            done = perform(request, self.verb, labels_of(found.ids), values)
         data = {
             "matched": len(found.ids),
             "more": found.more,
@@ -357,23 +357,27 @@ class BulkAction(TasksView, GenericAPIView):
         }
         return Response(BulkDoneSerializer(data).data)
 
-    def ask(self, request: Request, selection: actions.Selection, values: Mapping[str, Any]) -> Response:
+    def selection(self, given: dict[str, str]) -> actions.Selection:
+        """Return what the filters select: without a status, jobs in the states that the verb can change."""
+        return selection_of(given).limited_to(actions.NAMED[self.verb.name].states)
+
+    def enqueue(self, request: Request, selection: actions.Selection, values: Mapping[str, Any]) -> Response:
         try:
             with transaction.atomic(using=database()):
-                result = tasks.ask(request, self.verb.name, selection, **values)
+                result = tasks.enqueue_bulk(request, self.verb.name, selection, **values)
         except (TypeError, ValueError) as error:
             raise serializers.ValidationError({"non_field_errors": [str(error)]}) from None
-        return answer(request, tasks.BULK, str(result.id), 202)
+        return enqueued_response(request, tasks.BULK, str(result.id), 202)
 
-    def chosen(self, request: Request, given: dict[str, str]) -> Any:
+    def filtered_jobs(self, request: Request, given: dict[str, str]) -> Any:
         try:
             return filtered(self.jobs(), given, request)
         except serializers.ValidationError as error:
             raise serializers.ValidationError({"filter": error.detail}) from None
 
 
-def of_many(verb: Verb) -> type[BulkAction]:
-    """The view of a verb for many jobs."""
+def bulk_view(verb: Verb) -> type[BulkAction]:
+    """Return the view of a verb for many jobs."""
     body: Any = BulkSerializer
     if verb.body is not ReasonSerializer:
         name = f"Bulk{verb.title}Serializer"

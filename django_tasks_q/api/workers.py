@@ -1,4 +1,4 @@
-"""Workers over HTTP."""
+"""The views of workers."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ ID = ("id", str, "path", _("The id of the worker."))
 
 
 def workers(request: Request) -> Any:
-    """Those that a request may know of: none where jobs are hidden, since each tells what it does for all."""
+    """Return the workers that a request may see: none if jobs are hidden from it: workers run all jobs."""
     rows = Worker.objects.using(database())
     return rows.none() if is_narrowed(request) else rows
 
 
 class WorkerList(TasksView, ListAPIView):
-    """Workers that are alive, or were until a day ago."""
+    """Workers that are alive, or were in the last day."""
 
     permission_classes = (CanViewWorkers,)
     serializer_class: Any = WorkerSerializer
@@ -74,7 +74,7 @@ class WorkerDetail(TasksView, GenericAPIView):
 
 
 class WorkerStop(WorkerDetail):
-    """Ask a worker to finish what it runs, and to end."""
+    """Ask a worker to finish its running jobs, and to stop."""
 
     permission_classes = (CanStopWorkers,)
     throttle_classes = (ActionThrottle,)
@@ -93,9 +93,9 @@ class WorkerStop(WorkerDetail):
         values = validated(self.serializer_class, request)
         worker = self.worker()
         with transaction.atomic(using=database()):
-            answer = actions.stop_worker(worker.id, user=request.user, **values)
-            if answer.done:
+            done = actions.stop_worker(worker.id, user=request.user, **values)
+            if done.done:
                 record(request, Worker, [(worker.id, worker.name)], _("Stop"), values)
-        if answer.skipped.get(actions.Reason.ENDED):
+        if done.skipped.get(actions.Reason.ENDED):
             raise Conflict(_("The worker has ended."), state="STOPPED")
         return Response(self.shown(self.worker()))

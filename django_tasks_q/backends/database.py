@@ -26,7 +26,7 @@ from ..definition.routing import routed
 from ..definition.task import P, R, Task
 from ..exceptions import UnstorableValue
 from ..failpoints import failpoint
-from ..lifecycle.states import JobStatus
+from ..lifecycle.admission import admit
 from ..payload import codec
 from ..payload.signature import Parameters
 from ..validation import suggestion
@@ -118,7 +118,7 @@ class DatabaseBackend(compat.BaseTaskBackend):
             if typed:
                 args, kwargs = ours.encoded(args, kwargs)  # noqa: PLW2901
             arguments.append(codec.dump_arguments(args, kwargs, limit))
-        send = NewJobs(uuid7_texts(len(arguments)), arguments, *self._columns(ours, timezone.now()))
+        send = NewJobs(uuid7_texts(len(arguments)), arguments, **self._columns(ours, timezone.now()))
         return self._keep(Results(send), send)
 
     def enqueue_internal(
@@ -136,7 +136,7 @@ class DatabaseBackend(compat.BaseTaskBackend):
             task = task.routed(routed(task.name, self.settings.routes))
         ids = uuid7_texts(1)
         arguments = codec.dump_arguments([], call(ids[0]), self.settings.max_arguments_bytes)
-        send = NewJobs(ids, [arguments], *self._columns(task, timezone.now()))
+        send = NewJobs(ids, [arguments], **self._columns(task, timezone.now()))
         results: Results[..., Any] = self._keep(Results(send), send)
         return results[0]
 
@@ -171,26 +171,27 @@ class DatabaseBackend(compat.BaseTaskBackend):
                 f"The arguments take more than {limit:,} bytes as JSON, the limit of MAX_ARGUMENTS_BYTES. "
                 "Store large data elsewhere and pass a reference to it."
             )
-        return NewJobs(uuid7_texts(len(arguments)), arguments, *self._columns(task, timezone.now()))
+        return NewJobs(uuid7_texts(len(arguments)), arguments, **self._columns(task, timezone.now()))
 
-    def _columns(self, task: Task[..., Any], now: datetime) -> tuple[Any, ...]:
-        """Return the columns of a new job that are the same for all calls of one send, in their order."""
+    def _columns(self, task: Task[..., Any], now: datetime) -> dict[str, Any]:
+        """Return the columns of new jobs that are the same for all calls, by the fields of NewJobs."""
         options = task.stored_options()
-        later = task.run_after is not None and task.run_after > now
-        return (
-            task.name,
-            task.queue_name,
-            self.alias,
-            task.priority if task.gives("priority") else self.settings.priority,
-            (JobStatus.SCHEDULED if later else JobStatus.READY).value,
-            codec.dumps(options, what="options") if options else "",
-            task.max_attempts or self.settings.max_attempts,
-            self.settings.timeout if task.timeout is DEFAULT else task.timeout,
-            task.run_after,
-            task.expires_at or (now + timedelta(seconds=task.expires) if task.expires else None),
-            now,
-            self._more(task),
-        )
+        admission = admit(task.run_after, now=now)
+        return {
+            "task_name": task.name,
+            "queue_name": task.queue_name,
+            "backend": self.alias,
+            "priority": task.priority if task.gives("priority") else self.settings.priority,
+            "status": admission.status.value,
+            "options": codec.dumps(options, what="options") if options else "",
+            "max_attempts": task.max_attempts or self.settings.max_attempts,
+            "timeout": self.settings.timeout if task.timeout is DEFAULT else task.timeout,
+            "run_after": admission.at,
+            "expires_at": task.expires_at
+            or (now + timedelta(seconds=task.expires) if task.expires else None),
+            "enqueued_at": now,
+            "more": self._more(task),
+        }
 
     def _more(self, task: Task[..., Any]) -> dict[str, Any]:
         """Return the columns that most jobs leave empty."""
@@ -219,10 +220,10 @@ class DatabaseBackend(compat.BaseTaskBackend):
         from .lazy import storage_for
 
         storage = storage_for(database)
-        storage.enqueue(send)
+        storage.jobs.enqueue(send)
         failpoint("enqueue.inserted")
         if self.settings.notify:
-            storage.hint(self.alias)
+            storage.notifications.notify_jobs(self.alias)
 
     def waiter(self, result: TaskResult[..., Any], timeout: float | None) -> ResultWaiter:
         """Return what ``result.get()`` waits with, at most for ``timeout`` seconds."""

@@ -1,1 +1,1 @@
-"""The queue at work: a small Django project of its own, started by ``python -m django_tasks_q demo``."""
+"""The demo: a small Django project that ``python -m django_tasks_q demo`` runs."""

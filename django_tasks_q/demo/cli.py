@@ -1,4 +1,4 @@
-"""The demo's options, and what its endings mean to the shell."""
+"""The command line of the demo."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from contextlib import suppress
 from pathlib import Path
 
 from .database import URL_VARIABLE, configuration
-from .trouble import Trouble
+from .errors import DemoError
 
 
 class Interrupted(KeyboardInterrupt):
-    """A signal asked the demo to stop."""
+    """A signal interrupted the demo."""
 
     def __init__(self, number: int) -> None:
         super().__init__(number)
@@ -24,29 +24,29 @@ class Interrupted(KeyboardInterrupt):
 
 
 def main(arguments: list[str]) -> int:
-    """Run the demo. Answers the exit status: 0 only if every job ended as it should."""
+    """Run the demo and return the exit status: 0 if every job ended as expected, otherwise not."""
     options = parser().parse_args(arguments)
     sys.stdout.reconfigure(errors="replace")  # type: ignore[union-attr]
     _listen_for_signals()
     try:
         return _run(options)
-    except Trouble as trouble:
-        _complain(f"demo: {trouble}")
+    except DemoError as error:
+        _print_error(f"demo: {error}")
         return 1
     except Interrupted as interrupted:
-        _complain("Interrupted: nothing was left running.")
+        _print_error("Interrupted: nothing was left running.")
         return interrupted.exit_status
     except BrokenPipeError:
-        # Whoever read this has left; Python would still try to flush what is left of the text.
+        # The reader of the output has exited. Without this, Python would fail to flush the rest.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
 
 
 def parser() -> ArgumentParser:
-    """What the command line may say."""
+    """Return the parser of the command line."""
     parser = ArgumentParser(
         prog="python -m django_tasks_q demo",
-        description="Run some nine hundred jobs, a few of them ill-behaved, and see how they end.",
+        description="Run about nine hundred jobs, some of which fail on purpose, and show how they end.",
         allow_abbrev=False,
     )
     parser.add_argument(
@@ -61,7 +61,7 @@ def parser() -> ArgumentParser:
         type=_whole(1, 1000),
         default=2,
         metavar="N",
-        help="jobs run at the same time (default: 2)",
+        help="number of jobs that run at the same time (default: 2)",
     )
     parser.add_argument(
         "--serve",
@@ -69,18 +69,18 @@ def parser() -> ArgumentParser:
         nargs="?",
         const=8000,
         metavar="PORT",
-        help="open the admin afterwards, until Ctrl-C (default port: 8000)",
+        help="serve the admin afterwards, until Ctrl-C (default port: 8000)",
     )
     return parser
 
 
 def _run(options: Namespace) -> int:
     if not hasattr(os, "fork"):
-        raise Trouble("the worker needs an operating system with fork(), such as Linux or macOS.")
+        raise DemoError("the worker needs an operating system with fork(), such as Linux or macOS.")
     with tempfile.TemporaryDirectory(prefix="django-tasks-q-demo-") as folder:
         os.environ["DJANGO_SETTINGS_MODULE"] = "django_tasks_q.demo.settings"
         os.environ[URL_VARIABLE] = options.database_url or f"sqlite:///{folder}/demo.sqlite3"
-        # Imported late: Django takes long enough for a person to change their mind and press Ctrl-C.
+        # Imported late, since the import of Django takes long enough to press Ctrl-C.
         from .project import run
 
         return run(options, Path(folder))
@@ -88,19 +88,19 @@ def _run(options: Namespace) -> int:
 
 def _listen_for_signals() -> None:
     numbers = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
-    heeded = [number for number in numbers if signal.getsignal(number) is not signal.SIG_IGN]
+    handled = [number for number in numbers if signal.getsignal(number) is not signal.SIG_IGN]
 
     def interrupt(number: int, _: object) -> None:
-        # A second one would break off the cleaning up, which takes a few seconds at most.
-        for each in heeded:
+        # A second signal would interrupt the clean-up, which takes a few seconds at most.
+        for each in handled:
             signal.signal(each, signal.SIG_IGN)
         raise Interrupted(number)
 
-    for number in heeded:
+    for number in handled:
         signal.signal(number, interrupt)
 
 
-def _complain(line: str) -> None:
+def _print_error(line: str) -> None:
     with suppress(BrokenPipeError):
         sys.stdout.flush()
     sys.stderr.write(f"{line}\n")

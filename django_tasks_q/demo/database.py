@@ -1,4 +1,4 @@
-"""From a database URL to an entry of ``DATABASES``, with nothing but the standard library."""
+"""The conversion of a database URL to an entry of ``DATABASES``."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
-#: Tells the demo's processes which database is used.
+#: The environment variable with the URL, for all processes of the demo.
 URL_VARIABLE = "DJANGO_TASKS_Q_DEMO_DATABASE_URL"
 
 ENGINES = {
@@ -17,19 +17,19 @@ ENGINES = {
     "sqlite": "sqlite3",
 }
 
-#: Several processes write: wait for the lock when a transaction opens, and let readers be.
+#: Several processes write: a transaction waits for the lock at its start, and readers do not wait.
 SQLITE_OPTIONS = {
     "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL",
     "timeout": 20,
     "transaction_mode": "IMMEDIATE",
 }
 
-#: Seconds until a server that does not answer counts as unreachable.
+#: Seconds to wait for a connection to the server.
 CONNECT_TIMEOUT = 10
 
 
 def configuration(url: str) -> dict[str, Any]:
-    """The entry of ``DATABASES`` for a URL. Raises ValueError for one that cannot be used."""
+    """Return the entry of ``DATABASES`` for a URL. Raise ValueError for an unusable URL."""
     parts = urlsplit(url)
     if parts.scheme not in ENGINES:
         raise ValueError(f"the URL starts with none of {', '.join(f'{scheme}://' for scheme in ENGINES)}")
@@ -39,7 +39,7 @@ def configuration(url: str) -> dict[str, Any]:
     options: dict[str, Any] = {"connect_timeout": CONNECT_TIMEOUT} | {
         name: int(value) if value.isdecimal() else value for name, value in parse_qsl(parts.query)
     }
-    # libpq's own names are heeded too: the folder of a socket cannot stand where a host does.
+    # The names of libpq are accepted too: the directory of a socket cannot be written as the host of a URL.
     return {
         "ENGINE": engine,
         "NAME": _name(parts),
@@ -53,10 +53,10 @@ def configuration(url: str) -> dict[str, Any]:
 
 def _file(parts: SplitResult) -> str:
     if parts.netloc:
-        raise ValueError("three slashes stand before the path of an SQLite file, or four if it is absolute")
+        raise ValueError("the path of an SQLite file follows three slashes, or four if it is absolute")
     name = _name(parts)
     if name == ":memory:":
-        raise ValueError("the worker is another process, which would not find a database in memory")
+        raise ValueError("a database in memory cannot be used, since the worker is another process")
     return str(Path(name).absolute())
 
 

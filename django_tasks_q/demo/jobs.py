@@ -1,4 +1,4 @@
-"""The jobs of one run: what is sent, and how each is to end."""
+"""The jobs of a run, and how they are expected to end."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ DELAY = timedelta(seconds=2)
 
 @dataclass(frozen=True)
 class Special:
-    """A job that is there to show one thing."""
+    """A job that shows one feature."""
 
     task: Task[[], Any]
     what: str
     expected: str
-    judge: Callable[[Job], bool]
+    is_expected: Callable[[Job], bool]
     delay: timedelta | None = None
 
 
@@ -70,10 +70,10 @@ SPECIALS = (
 )
 
 
-def send(queue: str) -> int:
-    """Enqueue all jobs at once. Answers how many.
+def enqueue_jobs(queue: str) -> int:
+    """Enqueue all jobs in one transaction, and return their number.
 
-    The special ones come first: the others have to get by beside them.
+    The special jobs are the first, so that the others run next to them.
     """
     package = Path(django.__file__).parent
     paths = sorted(path.relative_to(package).as_posix() for path in package.rglob("*.py"))
@@ -85,26 +85,26 @@ def send(queue: str) -> int:
     return len(paths) + len(SPECIALS)
 
 
-def sent(queue: str) -> JobQuerySet:
-    """The jobs of one run, which has its queue to itself."""
+def jobs_in(queue: str) -> JobQuerySet:
+    """Return the jobs of one run, which has a queue of its own."""
     return Job.objects.filter(backend=BACKEND, queue_name=queue)
 
 
 def problems(jobs: Iterable[Job]) -> list[str]:
-    """A sentence for each job that did not end as it should."""
-    judges = {special.task.name: special for special in SPECIALS}
+    """Return a sentence for each job that did not end as expected."""
+    specials = {special.task.name: special for special in SPECIALS}
     found = []
     for job in jobs:
-        special = judges.get(job.task_name)
+        special = specials.get(job.task_name)
         if special is None and job.status != JobStatus.SUCCESSFUL:
             found.append(f"{job.task_name} {job.args}: expected successful, but it was {ending(job)}.")
-        elif special is not None and not special.judge(job):
+        elif special is not None and not special.is_expected(job):
             found.append(f"{special.what}: expected {special.expected}, but it was {ending(job)}.")
     return found
 
 
 def ending(job: Job) -> str:
-    """How a job ended, or where it stands, in words."""
+    """Return in words how a job ended, or its present state."""
     text = str(JobStatus(job.status).label).lower()
     if job.error_code:
         text += f" ({job.error_code})"

@@ -1,4 +1,4 @@
-"""What a person sees while the worker works: a bar in a terminal that rich can draw in, lines elsewhere."""
+"""The display of progress: a bar if there is a terminal and rich is installed, otherwise lines."""
 
 from __future__ import annotations
 
@@ -13,21 +13,22 @@ from django.db.models import Count
 from ..lifecycle.states import FINAL, JobStatus
 from ..models.job import JobQuerySet
 
-#: Seconds between two lines where there is no bar.
-EVERY = 1.0
+#: Seconds between two lines.
+INTERVAL = 1.0
 
 
 @dataclass(frozen=True)
 class Progress:
-    """How far the jobs are."""
+    """How many jobs have finished."""
 
     finished: int
     total: int
-    #: The unfinished ones that are not simply waiting for their turn, in words.
+    #: The running and the scheduled jobs, in words.
     rest: str
 
     @classmethod
     def of(cls, jobs: JobQuerySet, total: int) -> Progress:
+        """Return the progress of the jobs, of which there are ``total``."""
         counts = dict(jobs.order_by().values_list("status").annotate(Count("pk")))
         finished = sum(counts.get(status, 0) for status in FINAL)
         rest = [
@@ -47,7 +48,7 @@ Show = Callable[[Progress], None]
 
 @contextmanager
 def shown(total: int) -> Iterator[Show]:
-    """A function that shows progress until the block is left."""
+    """Yield a function that shows progress until the block ends."""
     try:
         from rich.console import Console
     except ImportError:
@@ -79,7 +80,7 @@ def _lines() -> Show:
         nonlocal next_at
         if not progress.is_complete and time.monotonic() < next_at:
             return
-        next_at = time.monotonic() + EVERY
+        next_at = time.monotonic() + INTERVAL
         rest = f" ({progress.rest})" if progress.rest else ""
         sys.stdout.write(f"  {progress.finished:>4} of {progress.total} jobs finished{rest}\n")
         sys.stdout.flush()

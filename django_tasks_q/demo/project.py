@@ -1,4 +1,4 @@
-"""Brings up the demo's Django project, and gives names to what can be wrong with it."""
+"""The start of the demo's Django project, with messages for what may be wrong."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from django.core.exceptions import ImproperlyConfigured
 from django.db import DatabaseError, InterfaceError
 
 from ..checks import check_framework
-from .trouble import Trouble
+from .errors import DemoError
 
 
 def run(options: Namespace, folder: Path) -> int:
-    """Run the demo. Answers the exit status. Raises Trouble."""
+    """Run the demo and return the exit status. Raise DemoError."""
     try:
         django.setup()
         for problem in check_framework(None):
-            raise Trouble(f"{problem.msg} {problem.hint}")
-        # It needs models, and those need a project that is up.
+            raise DemoError(f"{problem.msg} {problem.hint}")
+        # Models can be imported only now.
         from . import steps
 
         return steps.run(options, folder)
     except (DatabaseError, InterfaceError, ImproperlyConfigured) as error:
-        raise Trouble.of("the database cannot be used", error) from error
+        raise DemoError.of("the database cannot be used", error) from error

@@ -1,4 +1,4 @@
-"""Settings of the demo's project. The command line says in the environment which database is used."""
+"""Settings of the demo's project. The environment has the URL of the database."""
 
 import os
 import secrets
@@ -49,8 +49,8 @@ TEMPLATES = [
 
 DATABASES = {"default": configuration(os.environ[URL_VARIABLE])}
 
-# The jobs are sent through a backend of their own: a worker also promotes, rescues and prunes the jobs
-# of its backend, and the database may hold those of a real project.
+# The demo has a backend of its own: a worker also promotes, rescues and prunes the jobs of its backend, and
+# the database may have jobs of a real project.
 TASKS = {alias: {"BACKEND": "django_tasks_q.backends.DatabaseBackend"} for alias in ("default", "demo")}
 
 LOGGING = {"version": 1, "disable_existing_loggers": False, "loggers": {"django.server": {"level": "ERROR"}}}

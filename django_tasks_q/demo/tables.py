@@ -1,4 +1,4 @@
-"""What the stored jobs say of the run, as plain text."""
+"""Tables about the stored jobs of a run, as plain text."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ..models import Job
 
 
 def by_task(jobs: Sequence[Job]) -> str:
-    """A table with a line for each task."""
+    """Return a table with a line for each task."""
     rows = [["task", "jobs", "p50", "p95", "succeeded", "failed", "retried"]]
     for name, group in groupby(sorted(jobs, key=_name), key=_name):
         own = list(group)
@@ -31,7 +31,7 @@ def by_task(jobs: Sequence[Job]) -> str:
 
 
 def largest_modules(jobs: Iterable[Job], count: int = 10) -> str:
-    """A table of the modules with the most lines, from the results that their jobs left."""
+    """Return a table of the modules with the most lines, from the results of jobs."""
     results = [job.return_value for job in jobs if job.return_value is not None]
     results.sort(key=lambda result: result["lines"], reverse=True)
     columns = ["module", "lines", "functions", "classes"]
@@ -39,7 +39,7 @@ def largest_modules(jobs: Iterable[Job], count: int = 10) -> str:
 
 
 def speed(jobs: Iterable[Job]) -> str:
-    """How many jobs ended in how long, from the first start to the last end."""
+    """Return the number of jobs and their speed, from the first start to the last end."""
     spans = [(job.started_at, job.finished_at) for job in jobs if job.started_at and job.finished_at]
     if not spans:
         return "no jobs were run"
@@ -49,7 +49,7 @@ def speed(jobs: Iterable[Job]) -> str:
 
 
 def percentile(values: Iterable[float], share: float) -> float:
-    """The smallest value that ``share`` of all values do not exceed; not a number without any."""
+    """Return the smallest value that is at least as large as ``share`` of all values; NaN without values."""
     ranked = sorted(values)
     return ranked[max(0, math.ceil(share * len(ranked)) - 1)] if ranked else math.nan
 

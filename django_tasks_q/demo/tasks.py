@@ -1,4 +1,4 @@
-"""What the demo's worker is given: honest work, and one job for each way of going wrong."""
+"""The tasks of the demo: some that succeed, and one for each kind of failure."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from ..execution.context import TaskContext
 
 @task
 def parse_module(path: str) -> dict[str, Any]:
-    """Count the lines, functions and classes of a module, named by its path in the Django package."""
+    """Count the lines, functions and classes of a module. ``path`` is relative to the Django package."""
     source = (Path(django.__file__).parent / path).read_bytes()
     nodes = Counter(type(node) for node in ast.walk(ast.parse(source)))
     return {
@@ -40,18 +40,18 @@ def fail_twice(context: TaskContext) -> str:
 
 @task(timeout=1)
 def never_end() -> None:
-    """Outlive the timeout."""
+    """Run until the timeout."""
     while True:
         time.sleep(60)
 
 
 @task
 def kill_own_process() -> None:
-    """Take the process down that runs this, whatever else it holds."""
+    """Kill the process that runs this."""
     os.kill(os.getpid(), signal.SIGKILL)
 
 
 @task
 def run_later() -> str:
-    """Say when this ran."""
+    """Return the present time."""
     return timezone.now().isoformat()

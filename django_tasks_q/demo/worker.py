@@ -1,4 +1,4 @@
-"""The demo's worker: ``runworker`` as a process of its own, as it would be in production."""
+"""The worker of the demo: ``runworker`` in a process of its own, as in production."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from pathlib import Path
 from ..worker.system import die_with_parent
 from .jobs import BACKEND
 
-#: Seconds the worker has to end when all its jobs are done, and when nobody waits for them any more.
-GRACE, HASTE = 30.0, 5.0
+#: Seconds that the worker may take to stop: after all jobs have ended, and after the demo has failed.
+STOP_TIMEOUT, KILL_TIMEOUT = 30.0, 5.0
 
 
 class Worker:
@@ -30,35 +30,35 @@ class Worker:
         return self.process.poll() is not None
 
     def stop(self) -> list[str]:
-        """Ask for a graceful stop. Answers what was wrong with it."""
+        """Stop the worker gracefully. Return what went wrong, if anything."""
         self.process.terminate()
         try:
-            status = self.process.wait(GRACE)
+            status = self.process.wait(STOP_TIMEOUT)
         except subprocess.TimeoutExpired:
-            return [f"The worker did not stop within {GRACE:g} seconds of SIGTERM."]
+            return [f"The worker did not stop within {STOP_TIMEOUT:g} seconds of SIGTERM."]
         return [f"The worker stopped with status {status}."] if status else []
 
     def end(self) -> None:
-        """Leave nothing of it behind, at once."""
+        """Stop the worker and all its processes at once."""
         if self.has_ended:
             return
-        # The second request gives up waiting for the running jobs. Two of a kind could arrive as one.
+        # The second signal kills running jobs. Two signals of the same kind could arrive as one.
         self.process.send_signal(signal.SIGTERM)
         self.process.send_signal(signal.SIGINT)
         try:
-            self.process.wait(HASTE)
+            self.process.wait(KILL_TIMEOUT)
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()
 
-    def last_words(self, count: int = 15) -> str:
-        """The end of what it wrote."""
+    def log_tail(self, count: int = 15) -> str:
+        """Return the last lines of the worker's output."""
         return "\n".join(self.log.read_text(errors="replace").splitlines()[-count:])
 
 
 @contextmanager
 def started(queue: str, processes: int, log: Path) -> Iterator[Worker]:
-    """Start a worker for one queue. When the block is left, nothing of it is."""
+    """Start a worker for one queue, and stop it when the block ends."""
     command = [sys.executable, "-m", "django", "runworker", "--backend", BACKEND, "--queue", queue]
     with log.open("wb") as stream:
         process = subprocess.Popen(  # noqa: S603
@@ -66,7 +66,7 @@ def started(queue: str, processes: int, log: Path) -> Iterator[Worker]:
             stdin=subprocess.DEVNULL,
             stdout=stream,
             stderr=subprocess.STDOUT,
-            # Ctrl-C is for the demo to handle, which then tells the worker.
+            # The demo handles Ctrl-C, and then stops the worker.
             start_new_session=True,
             preexec_fn=partial(die_with_parent, os.getpid()),  # noqa: PLW1509 - there is no thread yet
         )

@@ -48,6 +48,10 @@ class Resolver:
         self._lock = threading.RLock()
         self._turns: defaultdict[Depends, asyncio.Lock] = defaultdict(asyncio.Lock)
 
+    def use_loop(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Use an event loop that lasts as long as the child."""
+        self.loop = loop
+
     # Around an attempt
 
     @contextmanager

@@ -1,4 +1,4 @@
-"""The verbs of ``manage.py tasks`` that change something: those of ``actions``, as in the admin."""
+"""The verbs of ``manage.py tasks`` that change something, by functions of ``actions``."""
 
 from __future__ import annotations
 
@@ -14,51 +14,58 @@ from .. import actions, compat
 from ..access import database
 from ..maintenance import prune as pruning
 from ..models import Job
-from ..validation import suggestion
 from .arguments import filled
 from .backends import chosen, stored
-from .job_filters import add_filters, has_jobs, is_filtered, known_queues, selected, uuid, when
+from .job_filters import add_filters, check_queue, is_filtered, selected, uuid, when
 from .output import Printer
 
-#: Verbs on jobs: what they do, and whether they take a time.
+#: The verbs on jobs, with their help texts.
 ON_JOBS = {
-    "retry": "run jobs once more that failed, expired or were cancelled",
-    "cancel": "cancel jobs that wait, and ask running ones to end",
-    "discard": "cancel jobs that wait, and leave running ones alone",
+    "retry": "run jobs again that failed, expired or were cancelled",
+    "cancel": "cancel waiting jobs, and ask running jobs to end",
+    "discard": "cancel waiting jobs, but not running jobs",
 }
-#: Jobs that are changed by one transaction.
+#: How many jobs one transaction changes.
 SLICE = 500
 
 
-def add_deeds(commands: Any) -> Iterator[ArgumentParser]:
-    for name, told in ON_JOBS.items():
-        parser = commands.add_parser(name, help=told)
+def add_actions(commands: Any) -> Iterator[ArgumentParser]:
+    for name, text in ON_JOBS.items():
+        parser = commands.add_parser(name, help=text)
         parser.add_argument("ids", nargs="*", metavar="ID", help="ids of jobs")
         add_filters(parser)
         parser.add_argument(
-            "--limit", type=int, default=1000, metavar="N", help="at most so many found by filters"
+            "--limit",
+            type=int,
+            default=1000,
+            metavar="N",
+            help="at most this many of the jobs that filters find (default: 1000)",
         )
-        parser.add_argument("--all", action="store_true", help="all that filters find, however many")
-        parser.add_argument("--reason", default="", help="for people to read")
+        parser.add_argument("--all", action="store_true", help="all jobs that filters find")
+        parser.add_argument("--reason", default="", help="why, for people to read")
         if name == "retry":
             parser.add_argument(
                 "--at", type=filled, metavar="TIME", help="not before: 2026-01-31T08:00, or in 30m, 2h, 7d"
             )
         yield parser
-    pause = commands.add_parser("pause", help="have workers start nothing of a queue")
-    resume = commands.add_parser("resume", help="have them start it again")
+    pause = commands.add_parser("pause", help="stop workers from starting jobs of a queue")
+    resume = commands.add_parser("resume", help="let workers start jobs of a queue again")
     limit = commands.add_parser(
-        "limit", help="bound how many jobs of a queue run at a time, over all workers"
+        "limit", help="limit how many jobs of a queue run at the same time, over all workers"
     )
     for parser in (pause, resume, limit):
         parser.add_argument("queue", metavar="QUEUE")
-        parser.add_argument("--force", action="store_true", help="also where nothing knows of such a queue")
+        parser.add_argument(
+            "--force", action="store_true", help="accept a queue that no task, job or setting names"
+        )
         parser.add_argument(
             "--backend", type=filled, default=compat.DEFAULT_TASK_BACKEND_ALIAS, metavar="ALIAS"
         )
-        parser.add_argument("--reason", default="", help="for people to read")
-    pause.add_argument("--until", type=filled, metavar="TIME", help="2026-01-31T08:00, or in 30m, 2h, 7d")
-    limit.add_argument("number", metavar="N", help="so many, or 'none' for any number")
+        parser.add_argument("--reason", default="", help="why, for people to read")
+    pause.add_argument(
+        "--until", type=filled, metavar="TIME", help="end of the pause: 2026-01-31T08:00, or in 30m, 2h, 7d"
+    )
+    limit.add_argument("number", metavar="N", help="number of jobs, or 'none' for no limit")
     yield pause
     yield resume
     yield limit
@@ -70,7 +77,7 @@ def add_deeds(commands: Any) -> Iterator[ArgumentParser]:
 
 
 def on_jobs(printer: Printer, options: dict[str, Any]) -> int:
-    """Ends with 1 if nothing was done."""
+    """Return 0, or 1 if nothing was done."""
     verb = options["verb"]
     more: dict[str, Any] = {"reason": options["reason"]}
     if verb == "retry" and options["at"]:
@@ -81,12 +88,12 @@ def on_jobs(printer: Printer, options: dict[str, Any]) -> int:
     skipped: dict[str, set[UUID]] = {}
     for some_ids in _all(options) if options["all"] else _slices(ids):
         try:
-            answer = getattr(actions, verb)(some_ids, **more)
+            result = getattr(actions, verb)(some_ids, **more)
         except (TypeError, ValueError) as error:
             raise CommandError(str(error)) from error
-        done |= answer.done
-        requested |= getattr(answer, "requested", set())
-        for reason, some in answer.skipped.items():
+        done |= result.done
+        requested |= getattr(result, "requested", set())
+        for reason, some in result.skipped.items():
             skipped.setdefault(reason.value, set()).update(some)
     parts = [f"{len(done)} done"]
     if requested:
@@ -106,6 +113,7 @@ def on_jobs(printer: Printer, options: dict[str, Any]) -> int:
 
 
 def _ids(options: dict[str, Any]) -> tuple[list[UUID], bool]:
+    """Return the ids of jobs to act on, and whether the filters find more. Raise CommandError."""
     if options["ids"]:
         if is_filtered(options):
             raise CommandError("Name ids or filters, not both.")
@@ -114,11 +122,11 @@ def _ids(options: dict[str, Any]) -> tuple[list[UUID], bool]:
         raise CommandError("Name the jobs: ids, or filters such as --status failed --task NAME.")
     if options["limit"] < 1:
         raise CommandError(f"--limit must be at least 1, not {options['limit']}.")
-    return actions.gathered(_selection(options), Job.objects.using(database()), options["limit"])
+    return actions.collected(_selection(options), Job.objects.using(database()), options["limit"])
 
 
 def _selection(options: dict[str, Any]) -> actions.Selection:
-    """Without jobs in states in which the verb changes nothing, unless they are asked for by their state."""
+    """Return what the filters select: without ``--status``, jobs in the states that the verb can change."""
     return selected(options, actions.NAMED[options["verb"]].states)
 
 
@@ -128,13 +136,12 @@ def _slices(ids: list[UUID]) -> Iterator[list[UUID]]:
 
 
 def _all(options: dict[str, Any]) -> Iterator[list[UUID]]:
-    """All jobs of now that the filters find, along the indexes in which they lie."""
+    """Generate the ids of the jobs that the filters find, except those enqueued or ended from now on."""
     if options["ids"] or not is_filtered(options):
         raise CommandError("--all needs filters such as --status failed --task NAME, and no ids.")
-    # What is enqueued, or ends, meanwhile is not what somebody has looked at.
     walk = actions.Walk(_selection(options).until_now(), Job.objects.using(database()))
     while not walk.is_over:
-        # Where a part of an index has none of them, there may be more behind it.
+        # A part of an index may have none of the jobs, and a later part some.
         if ids := walk.ids(SLICE):
             yield ids
 
@@ -143,26 +150,21 @@ def pause(printer: Printer, options: dict[str, Any]) -> int:
     more = {"until": when(options["until"])} if options["until"] else {}
     queue, backend = _queue(options)
     try:
-        news = actions.pause(
+        is_changed = actions.pause(
             queue, by=f"{getpass.getuser()} (shell)", reason=options["reason"], backend=backend, **more
         )
     except (TypeError, ValueError) as error:
         raise CommandError(str(error)) from error
-    told = "is paused" if news else "was paused already"
-    data = {"queue": queue, "backend": backend, "paused": True, "news": news}
-    printer.line(f"Queue {queue!r} {told}.", data)
+    text = "is paused" if is_changed else "was paused already"
+    data = {"queue": queue, "backend": backend, "paused": True, "news": is_changed}
+    printer.line(f"Queue {queue!r} {text}.", data)
     return 0
 
 
 def _queue(options: dict[str, Any]) -> tuple[str, str]:
-    """A queue that something knows of, and the alias of its backend. Raises CommandError."""
+    """Return the queue and the alias of its backend. Raise CommandError if they are unknown."""
     queue, backend = options["queue"], stored(options["backend"])
-    known = known_queues(backend)
-    if not (options["force"] or queue in known or has_jobs(queue, backend)):
-        raise CommandError(
-            f"No task, job or setting of backend {backend.alias!r} knows a queue {queue!r:.140}."
-            f"{suggestion(queue, known)} Repeat the command with --force to go on all the same."
-        )
+    check_queue(queue, [backend], force=options["force"])
     return queue, backend.alias
 
 
@@ -171,27 +173,29 @@ def limit(printer: Printer, options: dict[str, Any]) -> int:
     text = options["number"].lower()
     try:
         number = None if text == "none" else int(text)
-        news = actions.limit(queue, number, reason=options["reason"], backend=backend)
+        is_changed = actions.limit(queue, number, reason=options["reason"], backend=backend)
     except (TypeError, ValueError) as error:
         if not text.lstrip("-").isdigit():
-            raise CommandError(f"{text!r:.60} is no number of jobs: write 5, or none.") from None
+            raise CommandError(
+                f"{text!r:.60} is not a number of jobs: write a number such as 5, or none."
+            ) from None
         raise CommandError(str(error)) from error
     bound = "any number of jobs" if number is None else f"at most {number} jobs"
-    told = f"runs {bound} at a time" if news else f"ran {bound} at a time already"
-    data = {"queue": queue, "backend": backend, "max_running": number, "news": news}
-    printer.line(f"Queue {queue!r} {told}.", data)
+    text = f"runs {bound} at a time" if is_changed else f"ran {bound} at a time already"
+    data = {"queue": queue, "backend": backend, "max_running": number, "news": is_changed}
+    printer.line(f"Queue {queue!r} {text}.", data)
     return 0
 
 
 def resume(printer: Printer, options: dict[str, Any]) -> int:
     queue, backend = _queue(options)
     try:
-        news = actions.resume(queue, reason=options["reason"], backend=backend)
+        is_changed = actions.resume(queue, reason=options["reason"], backend=backend)
     except (TypeError, ValueError) as error:
         raise CommandError(str(error)) from error
-    told = "is resumed" if news else "was not paused"
-    data = {"queue": queue, "backend": backend, "paused": False, "news": news}
-    printer.line(f"Queue {queue!r} {told}.", data)
+    text = "is resumed" if is_changed else "was not paused"
+    data = {"queue": queue, "backend": backend, "paused": False, "news": is_changed}
+    printer.line(f"Queue {queue!r} {text}.", data)
     return 0
 
 
@@ -204,12 +208,12 @@ def prune(printer: Printer, options: dict[str, Any]) -> int:
         while pruning.forget(backend.storage) >= pruning.SLICE:
             pass
         counts[backend.alias] = count
-    told = ", ".join(f"{alias}: {count}" for alias, count in counts.items())
-    printer.line(f"Jobs deleted, or their results cleared: {told}.", counts)
+    numbers = ", ".join(f"{alias}: {count}" for alias, count in counts.items())
+    printer.line(f"Jobs deleted, or their results cleared: {numbers}.", counts)
     return 0
 
 
-DEEDS = {
+ACTIONS = {
     **dict.fromkeys(ON_JOBS, on_jobs),
     "pause": pause,
     "resume": resume,

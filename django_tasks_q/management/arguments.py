@@ -1,4 +1,4 @@
-"""The flags of ``runworker``, and what the flags of all commands have in common."""
+"""The flags of ``runworker``, and types of flags for all commands."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from ..worker.config import WorkerConfig
 
 
 def add_choice(parser: ArgumentParser) -> None:
-    """Which jobs a worker runs."""
+    """Add the flags that say which jobs a worker runs."""
     add = parser.add_argument
     add(
         "--backend",
         type=filled,
         default=compat.DEFAULT_TASK_BACKEND_ALIAS,
         metavar="ALIAS",
-        help="Alias in TASKS whose jobs are run (default: %(default)s).",
+        help="Alias in TASKS of the backend whose jobs are run (default: %(default)s).",
     )
     add(
         "--database",
@@ -32,7 +32,7 @@ def add_choice(parser: ArgumentParser) -> None:
         default=[],
         metavar="NAME",
         dest="queues",
-        help="Run only this queue's jobs; repeat for several.",
+        help="Run only jobs of this queue. May be repeated.",
     )
     add(
         "--exclude-queue",
@@ -41,33 +41,33 @@ def add_choice(parser: ArgumentParser) -> None:
         default=[],
         metavar="NAME",
         dest="exclude_queues",
-        help="Leave this queue's jobs to other workers; may be repeated.",
+        help="Run no jobs of this queue. May be repeated.",
     )
 
 
 def add_capacity(parser: ArgumentParser) -> None:
-    """How many it runs at a time, and in how many children one after the other."""
+    """Add the flags for the numbers of jobs, and for the replacement of child processes."""
     add = parser.add_argument
     add(
         "--processes",
         type=_positive,
         default=os.cpu_count() or 1,
         metavar="N",
-        help="Jobs run at the same time in a child process each (default: %(default)s).",
+        help="Number of jobs that run at the same time, each in a child process (default: %(default)s).",
     )
     add(
         "--threads",
         type=_positive,
         default=WorkerConfig.threads,
         metavar="N",
-        help="Jobs run at the same time by tasks with executor='thread' (default: %(default)s).",
+        help="Number of jobs with executor='thread' that run at the same time (default: %(default)s).",
     )
     add(
         "--async-concurrency",
         type=_positive,
         default=WorkerConfig.async_concurrency,
         metavar="N",
-        help="Coroutines run at the same time (default: %(default)s).",
+        help="Number of coroutines that run at the same time (default: %(default)s).",
     )
     add(
         "--max-jobs-per-child",
@@ -79,7 +79,7 @@ def add_capacity(parser: ArgumentParser) -> None:
         "--max-memory-per-child",
         type=_megabytes,
         metavar="MB",
-        help="Replace a child that holds more memory than this, in megabytes, when a job has ended.",
+        help="Replace a child that uses more memory than this, in megabytes, when a job has ended.",
     )
     add(
         "--max-age-per-child",
@@ -90,9 +90,9 @@ def add_capacity(parser: ArgumentParser) -> None:
 
 
 def add_ends(parser: ArgumentParser) -> None:
-    """When it stops, and what it is called until then."""
+    """Add the flags for the end of a worker, its name and its heartbeat file."""
     add = parser.add_argument
-    add("--batch", action="store_true", help="Stop when nothing is left to do.")
+    add("--batch", action="store_true", help="Stop when there are no more jobs to run.")
     add("--max-jobs", type=_positive, metavar="N", help="Stop after this many jobs.")
     add(
         "--worker-name",
@@ -105,7 +105,7 @@ def add_ends(parser: ArgumentParser) -> None:
         type=_seconds,
         default=25.0,
         metavar="SECONDS",
-        help="Time for running jobs to finish after SIGTERM or Ctrl-C; a second signal ends it "
+        help="Time for running jobs to finish after SIGTERM or Ctrl-C. A second signal ends it "
         "(default: %(default)g).",
     )
     add(
@@ -118,7 +118,7 @@ def add_ends(parser: ArgumentParser) -> None:
 
 
 def filled(text: str) -> str:
-    """A value that is not empty, as that of a variable which is not set: it would stand for everything."""
+    """Return a value that is not empty. An empty one, as of an unset variable, would mean everything."""
     if not text.strip():
         raise ArgumentTypeError("must not be empty: leave the flag out, or give it a value")
     return text

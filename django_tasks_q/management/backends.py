@@ -1,4 +1,4 @@
-"""The backends that a command is about."""
+"""The backends that a command works with."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ from .. import compat
 from ..access import database
 from ..backends import DatabaseBackend
 from ..storage import storage_for
+from ..validation import suggestion
 
 
 def chosen(alias: str | None) -> list[DatabaseBackend]:
-    """The backend of that alias, or all of TASKS that store jobs. Raises CommandError."""
+    """Return the backend with this alias, or all backends that store jobs. Raise CommandError."""
     if alias is not None:
         return [stored(alias)]
     try:
@@ -29,12 +30,14 @@ def chosen(alias: str | None) -> list[DatabaseBackend]:
 
 
 def stored(alias: str) -> DatabaseBackend:
-    """The backend of that alias, with usable OPTIONS. Raises CommandError."""
+    """Return the backend with this alias, whose OPTIONS are valid. Raise CommandError."""
     try:
+        if alias not in compat.task_backends:
+            raise CommandError(f"TASKS has no backend {alias!r}.{suggestion(alias, compat.task_backends)}")
         backend = compat.task_backends[alias]
         if isinstance(backend, DatabaseBackend):
-            backend.settings  # noqa: B018 - raises for unusable OPTIONS
-            backend.storage  # noqa: B018 - and for a driver that cannot be used
+            backend.settings  # noqa: B018 - raises for invalid OPTIONS
+            backend.storage  # noqa: B018 - raises for a driver that cannot be used
             return backend
     except ImproperlyConfigured as error:
         raise CommandError(str(error)) from error
@@ -45,13 +48,13 @@ def stored(alias: str) -> DatabaseBackend:
 
 
 def commit_at_once(command: BaseCommand) -> None:
-    """Have a command commit what it says it has done, if it was started as a program.
+    """Make a command that was started as a program commit its changes at once, even without autocommit.
 
-    One that other code calls is part of that code's transaction, as all verbs are.
+    A command that other code calls is part of the transaction of that code.
     """
     if not getattr(command, "_called_from_command_line", False):
         return
-    with suppress(ImproperlyConfigured):  # what needs the backend says what is wrong with it
+    with suppress(ImproperlyConfigured):  # the code that uses the backend reports the error
         ours = [each for each in compat.task_backends.all() if isinstance(each, DatabaseBackend)]
         for alias in {database(), *(backend.database for backend in ours)}:
-            storage_for(alias).commit_at_once()
+            storage_for(alias).session.commit_at_once()

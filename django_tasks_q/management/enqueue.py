@@ -1,4 +1,4 @@
-"""``manage.py tasks enqueue``: a job of a task, by its name. Whoever has a shell may do that."""
+"""``manage.py tasks enqueue``: enqueue a job of a task by its name, without a check of permissions."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ UNUSABLE = (TaskNotRegistered, TypeError, ValueError, compat.InvalidTask, compat
 
 
 def add_enqueue(commands: Any) -> Iterator[ArgumentParser]:
-    parser = commands.add_parser("enqueue", help="enqueue a job of a task, and print its id")
+    parser = commands.add_parser("enqueue", help="enqueue a job of a task and print its id")
     add = parser.add_argument
-    add("name", metavar="NAME", help="the name of the task, as tasks list has it")
-    # "args" is taken by Django.
+    add("name", metavar="NAME", help="name of the task, as in the output of tasks list")
+    # Django uses "args" itself.
     add("--args", metavar="JSON", dest="positional", default="[]", help="arguments by position: '[7, \"a\"]'")
     add(
         "--kwargs",
@@ -49,16 +49,16 @@ def add_enqueue(commands: Any) -> Iterator[ArgumentParser]:
         dest="expires_at",
         help="not after: 2026-01-31T08:00, or in 30m, 2h, 7d",
     )
-    add("--max-attempts", type=int, metavar="N", help="runs in all")
-    add("--timeout", type=float, metavar="SECONDS", help="of each attempt")
+    add("--max-attempts", type=int, metavar="N", help="number of attempts, with the first")
+    add("--timeout", type=float, metavar="SECONDS", help="timeout of each attempt")
     add(
         "--tag",
         metavar="TAG",
         action="append",
         dest="tags",
-        help="added to those of the task; repeat for several",
+        help="tag to add to those of the task; may be repeated",
     )
-    add("--metadata", metavar="JSON", help="an object, merged over that of the task")
+    add("--metadata", metavar="JSON", help="object to merge into the metadata of the task")
     add("--backend", type=filled, metavar="ALIAS", help="alias in TASKS (default: that of the task)")
     yield parser
 
@@ -69,7 +69,7 @@ def enqueue(printer: Printer, options: dict[str, Any]) -> int:
         args = _json(options["positional"], "--args", list)
         kwargs = _json(options["keywords"], "--kwargs", dict)
         task.check_arguments(args, kwargs)
-        # As they are stored, from which the values are made that enqueue() takes.
+        # From the stored form to the values that enqueue() takes.
         args, kwargs = task.decoded(args, kwargs)
         id = task.enqueue(*args, **kwargs).id
     except UNUSABLE as error:

@@ -1,9 +1,9 @@
-"""Which jobs a command is about."""
+"""The filters by which a command selects jobs."""
 
 from __future__ import annotations
 
 from argparse import ArgumentParser
-from collections.abc import Collection, Iterable
+from collections.abc import Collection
 from datetime import timedelta
 from typing import Any
 from uuid import UUID
@@ -20,10 +20,11 @@ from ..lifecycle.states import JobStatus
 from ..models import Job, Queue
 from ..models.job import JobQuerySet
 from ..storage.timestamps import native
+from ..validation import suggestion
 from .arguments import filled
 from .backends import chosen
 
-#: Most queues of the table that are read to know a name.
+#: The most rows of queues that are read to check a name.
 MOST_QUEUES = 10_000
 
 FILTERS = ("status", "task", "queue", "backend", "tag", "since")
@@ -36,26 +37,26 @@ def add_filters(parser: ArgumentParser) -> None:
     add("--queue", type=filled, metavar="NAME", help="jobs of this queue")
     add("--backend", type=filled, metavar="ALIAS", help="jobs of this backend")
     add(
-        "--tag", type=filled, metavar="TAG", help="jobs with this tag; reads all that the other filters leave"
+        "--tag",
+        type=filled,
+        metavar="TAG",
+        help="jobs with this tag; reads all jobs that the other filters leave",
     )
     add(
         "--since",
         type=filled,
         metavar="TIME",
-        help="enqueued since then: 2026-01-31T08:00, or 2h, 30m, 7d ago",
+        help="jobs enqueued since then: 2026-01-31T08:00, or 2h, 30m, 7d ago",
     )
 
 
 def filtered(options: dict[str, Any]) -> JobQuerySet:
-    """The jobs that the filters find. Raises CommandError."""
+    """Return the jobs that the filters find. Raise CommandError."""
     return selected(options).of(Job.objects.using(database()))
 
 
-def selected(options: dict[str, Any], states: Iterable[str] = ()) -> Selection:
-    """What the filters choose. Raises CommandError.
-
-    ``states`` are those that matter where the filters name none.
-    """
+def selected(options: dict[str, Any], states: Collection[str] = ()) -> Selection:
+    """Return the selection of the filters, in ``states`` unless they name a status. Raise CommandError."""
     status, since = options.get("status"), options.get("since")
     if options.get("queue"):
         refuse_several(options["queue"], set().union(*map(known_queues, chosen(None))))
@@ -63,36 +64,51 @@ def selected(options: dict[str, Any], states: Iterable[str] = ()) -> Selection:
     try:
         return Selection(
             status=status.upper() if status else "",
-            states=() if status else tuple(sorted(states)),
-            # Ids begin with the time, and have an index.
+            # Ids begin with the time, and have an index, which times have not.
             first=first_id(when(since, past=True)) if since else None,
             **texts,
-        )
+        ).limited_to(states)
     except ValueError as error:
         raise CommandError(str(error)) from error
 
 
 def refuse_several(queue: str, known: Collection[str]) -> None:
-    """Raises CommandError for what looks like the names of several queues, unless one is named just so."""
+    """Raise CommandError for a list of names with commas, unless it is the name of a known queue."""
     if "," in queue and queue not in known:
         raise CommandError(f"There is no queue {queue!r}: name one queue, not several with commas between.")
 
 
+def check_queue(queue: str, backends: Collection[DatabaseBackend], *, force: bool) -> None:
+    """Raise CommandError for a queue that nothing in these backends knows, unless ``force`` is true."""
+    if force:
+        return
+    known = set().union(*map(known_queues, backends))
+    if queue in known or any(has_jobs(queue, backend) for backend in backends):
+        return
+    refuse_several(queue, known)
+    of = "backend" if len(backends) == 1 else "backends"
+    aliases = ", ".join(repr(backend.alias) for backend in backends)
+    raise CommandError(
+        f"No task, job or setting of {of} {aliases} knows a queue {queue!r:.140}.{suggestion(queue, known)} "
+        "Repeat the command with --force to go on all the same."
+    )
+
+
 def declared_queues(backend: DatabaseBackend) -> set[str]:
-    """The queues that the settings of a backend name, or its tasks."""
+    """Return the queues that the settings of a backend or its tasks name."""
     routes = [route.options for route in backend.settings.routes]
     names = {str(options["queue_name"]) for options in routes if "queue_name" in options}
     return names | backend.queues | {task.queue_name for task in registry if task.backend == backend.alias}
 
 
 def known_queues(backend: DatabaseBackend) -> set[str]:
-    """These, and those that people have paused or limited."""
+    """Return the declared queues, and those that people have paused or limited."""
     rows = Queue._default_manager.using(backend.database).filter(backend=backend.alias)
     return declared_queues(backend).union(rows.values_list("name", flat=True)[:MOST_QUEUES])
 
 
 def has_jobs(queue: str, backend: DatabaseBackend) -> bool:
-    """Whether the table has a job of that queue, be it an old one."""
+    """Return whether a job of the queue is stored, in any state."""
     return Job.objects.using(backend.database).filter(backend=backend.alias, queue_name=queue).exists()
 
 
@@ -101,15 +117,15 @@ def is_filtered(options: dict[str, Any]) -> bool:
 
 
 def uuid(text: str) -> UUID:
-    """Raises CommandError."""
+    """Return the id. Raise CommandError."""
     try:
         return UUID(text)
     except ValueError:
-        raise CommandError(f"{text!r:.60} is no id.") from None
+        raise CommandError(f"{text!r:.60} is not an id.") from None
 
 
 def when(text: str, *, past: bool = False) -> Any:
-    """A moment, or a length of time from now. Raises CommandError."""
+    """Return the time for an ISO 8601 time, or for a duration from now. Raise CommandError."""
     units = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
     try:
         if text[-1:] in units and text[:-1].replace(".", "", 1).isdigit():
@@ -122,5 +138,5 @@ def when(text: str, *, past: bool = False) -> Any:
     except (ValueError, OverflowError):
         moment = None
     if moment is None:
-        raise CommandError(f"{text!r:.60} is no time: write 2026-01-31T08:00, or 30m, 2h, 7d.")
+        raise CommandError(f"{text!r:.60} is not a time: write 2026-01-31T08:00, or 30m, 2h, 7d.")
     return native(moment)

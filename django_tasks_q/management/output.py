@@ -1,4 +1,4 @@
-"""What commands say, for people or for programs."""
+"""The output of commands, for people or for programs."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from uuid import UUID
 
 
 class Printer:
-    """Writes tables and facts as text, or all of it as one JSON value."""
+    """Write tables and facts as text, or one JSON value."""
 
     def __init__(self, write: Callable[[str], Any], *, as_json: bool) -> None:
         self.write = write
@@ -58,7 +58,7 @@ def _plain(value: Any) -> Any:
 
 
 def _finite(value: Any) -> Any:
-    """The same with null for numbers that JSON does not have, which some databases take."""
+    """Return the value with None instead of NaN and infinity, which JSON does not have."""
     match value:
         case float():
             return value if math.isfinite(value) else None
@@ -78,5 +78,5 @@ def _cell(value: Any) -> str:
 
 
 def on_terminal(text: str) -> str:
-    """A text without what a terminal would obey: that is written as Python does."""
+    """Return the text with control characters escaped as in Python, so that a terminal does not obey them."""
     return "".join(c if c.isprintable() or c == "\n" else repr(c)[1:-1] for c in text)

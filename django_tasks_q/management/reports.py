@@ -25,42 +25,49 @@ from ..models.worker import names_in
 from ..monitoring.descriptions import described, line
 from ..payload import codec
 from ..payload.masking import cleaned, masked, redacted
-from ..storage import storage_for
+from ..storage import claimable, storage_for
 from ..storage.orm.clock import DatabaseNow
-from ..storage.orm.monitoring import capped_counts
+from ..storage.orm.monitoring import INDEXED, capped_counts
 from ..storage.orm.queue_counts import QueueCounts
 from ..worker.heartbeat_file import read
 from .arguments import filled
-from .job_filters import add_filters, filtered
+from .backends import chosen
+from .job_filters import add_filters, check_queue, filtered
 from .output import Printer
 
-#: Most jobs of a state that are counted.
+#: Up to how many jobs of a state are counted.
 CAP = 10_000
 
 
-def add_looks(commands: Any) -> Iterator[ArgumentParser]:
-    listing = commands.add_parser("list", help="all tasks, with where and how they run")
+def add_reports(commands: Any) -> Iterator[ArgumentParser]:
+    listing = commands.add_parser("list", help="all tasks, with their queues and options")
     listing.add_argument("--tag", help="only tasks with this tag")
     yield listing
-    show = commands.add_parser("show", help="one task by its name, or one job by its id")
-    show.add_argument("name", help="a name that jobs are stored under, or the id of a job")
+    show = commands.add_parser("show", help="a task by its name, or a job by its id")
+    show.add_argument("name", help="name of a task, or id of a job")
     yield show
-    jobs = commands.add_parser("jobs", help="the newest jobs")
+    jobs = commands.add_parser(
+        "jobs", help="jobs, the newest first; ready jobs in the order in which workers claim them"
+    )
     add_filters(jobs)
-    jobs.add_argument("--limit", type=int, default=50, metavar="N", help="at most so many (default: 50)")
+    jobs.add_argument("--limit", type=int, default=50, metavar="N", help="at most this many (default: 50)")
     yield jobs
-    yield commands.add_parser("stats", help="how many jobs there are, and what the last hour was like")
-    yield commands.add_parser("workers", help="the workers, and whether they are alive")
+    yield commands.add_parser("stats", help="numbers of jobs, and statistics of the last hour")
+    yield commands.add_parser("workers", help="workers, and whether they are alive")
     health = commands.add_parser(
-        "health", help="for probes: ends with 0 if all is well, 1 if not, 2 if that cannot be told"
+        "health", help="for probes: exit status 0 if all is well, 1 if not, 2 if that is unknown"
     )
     health.add_argument(
-        "--heartbeat-file", type=filled, metavar="PATH", help="ask this file of a worker, and no database"
+        "--heartbeat-file",
+        type=filled,
+        metavar="PATH",
+        help="read this file of a worker, and ask no database",
     )
-    health.add_argument("--queue", type=filled, metavar="NAME", help="this queue must be served")
+    health.add_argument("--queue", type=filled, metavar="NAME", help="a worker must serve this queue")
     health.add_argument(
-        "--backend", type=filled, metavar="ALIAS", help="workers of this backend count, and no others"
+        "--force", action="store_true", help="accept a queue that no task, job or setting names"
     )
+    health.add_argument("--backend", type=filled, metavar="ALIAS", help="only workers of this backend count")
     health.add_argument(
         "--max-age", type=float, metavar="SECONDS", help="no job may have been ready for longer than this"
     )
@@ -118,7 +125,7 @@ def _data(job: Job) -> dict[str, Any]:
         "kwargs": kwargs,
         "result": shown(job.result),
         "metadata": shown(job.metadata),
-        # Columns whose text cannot be read, and how long it is: in that no secret could be masked.
+        # Columns that cannot be read, with their lengths. Secrets in their text could not be masked.
         "unreadable": job.unreadable(),
         "progress": _progress(job, shown, secrets),
         "attempt_records": [
@@ -157,7 +164,7 @@ def _tags(job: Job) -> Any:
 
 
 def job_facts(job: Job) -> dict[str, Any]:
-    """What there is to tell of a job beside its data."""
+    """Return the columns of a job without its data."""
     return {
         "id": str(job.pk),
         "task": job.task_name,
@@ -190,7 +197,8 @@ def jobs(printer: Printer, options: dict[str, Any]) -> int:
     limit = options["limit"]
     if not 1 <= limit <= 10_000:
         raise CommandError("--limit must be between 1 and 10000.")
-    rows = list(filtered(options).with_reasons().order_by("-id")[:limit])
+    order = INDEXED[JobStatus.READY] if options["status"] == "ready" else ("-id",)
+    rows = list(filtered(options).with_reasons().order_by(*order)[:limit])
     titles = ("ID", "STATUS", "TASK", "QUEUE", "ATTEMPTS", "ENQUEUED", "ERROR")
     lines = [
         (
@@ -215,7 +223,7 @@ def stats(printer: Printer, options: dict[str, Any]) -> int:
         counts[status.lower()] = counts.get(status.lower(), 0) + count
     paused = {(row.backend, row.name): row for row in Queue._default_manager.using(alias).all()[:1000]}
     storage = storage_for(alias)
-    queues = storage.count_queues({*storage.busy_queues(), *paused}, cap=CAP)
+    queues = storage.queues.count({*storage.queues.busy(), *paused}, cap=CAP)
     since = timezone.now() - timedelta(hours=1)
     tasks = Statistic.objects.using(alias).by_task(since)
     data = {
@@ -250,7 +258,7 @@ def stats(printer: Printer, options: dict[str, Any]) -> int:
 
 
 def _queue(counts: QueueCounts) -> dict[str, Any]:
-    """What is in a queue. Of a state that is named in ``at_least`` there is more."""
+    """Return the numbers of jobs in a queue. States named in ``at_least`` have more than were counted."""
     states = {"ready": counts.ready, "running": counts.running, "scheduled": counts.scheduled}
     since = counts.ready_since
     age = None if since is None else round(max(0.0, (timezone.now() - since).total_seconds()), 1)
@@ -316,28 +324,51 @@ def workers(printer: Printer, options: dict[str, Any]) -> int:
 
 
 def health(printer: Printer, options: dict[str, Any]) -> int:
+    """Return 0 if all is well, 1 if not, and 2 if the database cannot be used."""
     if options["heartbeat_file"]:
-        is_well, why, told = read(options["heartbeat_file"])
-        printer.line(f"{'well' if is_well else 'ill'}: {why}", {"well": is_well, "why": [why], **told})
+        _check_flags(options)
+        is_well, why, content = read(options["heartbeat_file"])
+        printer.line(f"{'well' if is_well else 'ill'}: {why}", {"well": is_well, "why": [why], **content})
         return 0 if is_well else 1
     try:
-        troubles = list(_troubles(options))
+        alive = _alive(options)
+        problems = list(_problems(options, alive))
+    except CommandError as error:
+        # As for flags that argparse refuses: status 1 would say that the workers are ill.
+        raise CommandError(str(error), returncode=2) from error
     except Error as error:
         reason = str(error).strip().partition("\n")[0]
         printer.line(f"unknown: {reason}", {"well": None, "why": [reason]})
         return 2
-    why = "; ".join(troubles) or "workers are alive"
-    printer.line(f"{'ill' if troubles else 'well'}: {why}", {"well": not troubles, "why": troubles})
-    return 1 if troubles else 0
+    why = "; ".join(problems) or "workers are alive"
+    printer.line(f"{'ill' if problems else 'well'}: {why}", {"well": not problems, "why": problems})
+    return 1 if problems else 0
 
 
-def _troubles(options: dict[str, Any]) -> Iterator[str]:
+def _check_flags(options: dict[str, Any]) -> None:
+    """Raise CommandError for a flag that is about the database, which ``--heartbeat-file`` leaves alone."""
+    for name in ("queue", "backend", "max_age"):
+        if options[name] is not None:
+            flag = f"--{name.replace('_', '-')}"
+            raise CommandError(
+                f"--heartbeat-file reads that file and no database, by which {flag} cannot be checked: "
+                "give one of the two.",
+                returncode=2,
+            )
+
+
+def _alive(options: dict[str, Any]) -> list[Any]:
+    """Return the workers that are alive. Raise CommandError for an unknown backend or queue."""
+    backends, queue = chosen(options["backend"]), options["queue"]
+    workers = [worker for worker in _workers() if options["backend"] in (None, worker.backend)]
+    # A worker may serve a queue by its name before there are jobs.
+    if queue is not None and not any(queue in (names_in(worker.queues) or ()) for worker in workers):
+        check_queue(queue, backends, force=options["force"])
+    return [worker for worker in workers if _state(worker) in ("alive", "stopping")]
+
+
+def _problems(options: dict[str, Any], alive: list[Any]) -> Iterator[str]:
     backend, queue = options["backend"], options["queue"]
-    alive = [
-        worker
-        for worker in _workers()
-        if _state(worker) in ("alive", "stopping") and backend in (None, worker.backend)
-    ]
     if not alive:
         yield "no worker is alive"
     elif queue is not None and not any(_serves(worker, queue) for worker in alive):
@@ -345,7 +376,7 @@ def _troubles(options: dict[str, Any]) -> Iterator[str]:
     if options["max_age"] is not None:
         jobs = filtered({"status": "ready", "queue": queue, "backend": backend})
         # The next ones in the order of a claim: what waits longest for its turn is among them.
-        rows = jobs.order_by("backend", "-priority", "id").annotate(now=DatabaseNow())
+        rows = jobs.in_claim_order("backend").annotate(now=DatabaseNow())
         ages = [
             (now - max(filter(None, (enqueued, run_after)))).total_seconds()
             for enqueued, run_after, now in rows.values_list("enqueued_at", "run_after", "now")[:1000]
@@ -355,11 +386,11 @@ def _troubles(options: dict[str, Any]) -> Iterator[str]:
 
 
 def _serves(worker: Worker, queue: str) -> bool:
-    served, left_out = names_in(worker.queues), names_in(worker.exclude_queues)
-    return queue in served if served else queue not in (left_out or ())
+    served, left_out = names_in(worker.queues) or (), names_in(worker.exclude_queues) or ()
+    return claimable.serves(queue, served, left_out)
 
 
-LOOKS = {
+REPORTS = {
     "list": list_tasks,
     "show": show,
     "jobs": jobs,

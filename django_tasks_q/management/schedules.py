@@ -1,4 +1,4 @@
-"""``manage.py tasks schedules`` and ``schedule``: what enqueues tasks at times."""
+"""``manage.py tasks schedules`` and ``manage.py tasks schedule``."""
 
 from __future__ import annotations
 
@@ -17,25 +17,25 @@ from ..monitoring.descriptions import scheduled
 from .arguments import filled
 from .output import Printer
 
-#: What can be done to a schedule.
+#: The actions on a schedule, with their help texts.
 VERBS = {
-    "enable": "have it fire again",
-    "disable": "have it fire no more until it is enabled",
-    "run": "enqueue a job of it now",
-    "skip": "leave its next time out",
+    "enable": "let it fire again",
+    "disable": "stop it from firing until it is enabled",
+    "run": "enqueue its job now",
+    "skip": "leave out its next time",
 }
 TITLES = ("SCHEDULE", "STATE", "WHEN", "ZONE", "NEXT", "LAST", "TASK", "FROM")
 COLUMNS = ("name", "state", "description", "timezone", "next_at", "last_at", "task", "origin")
 
 
 def add_schedules(commands: Any) -> Iterator[ArgumentParser]:
-    yield commands.add_parser("schedules", help="what enqueues tasks at times, and when it does so next")
-    parser = commands.add_parser("schedule", help="enable, disable, run or skip one")
-    told = "; ".join(f"{name}: {what}" for name, what in VERBS.items())
-    parser.add_argument("deed", choices=list(VERBS), metavar="DEED", help=told)
+    yield commands.add_parser("schedules", help="the schedules, with their states and times")
+    parser = commands.add_parser("schedule", help="enable, disable, run or skip a schedule")
+    text = "; ".join(f"{name}: {what}" for name, what in VERBS.items())
+    parser.add_argument("action", choices=list(VERBS), metavar="ACTION", help=text)
     parser.add_argument("name", metavar="NAME")
     parser.add_argument("--backend", type=filled, default=compat.DEFAULT_TASK_BACKEND_ALIAS, metavar="ALIAS")
-    parser.add_argument("--reason", default="", help="for people to read")
+    parser.add_argument("--reason", default="", help="why, for people to read")
     yield parser
 
 
@@ -47,37 +47,37 @@ def schedules(printer: Printer, options: dict[str, Any]) -> int:
 
 
 def schedule(printer: Printer, options: dict[str, Any]) -> int:
-    """Ends with 1 if nothing was done."""
-    verb, name = options["deed"], options["name"]
+    """Return 0, or 1 if nothing was done."""
+    verb, name = options["action"], options["name"]
     more: dict[str, Any] = {"reason": options["reason"], "backend": options["backend"]}
     if verb == "disable":
         more["by"] = f"{getpass.getuser()} (shell)"
     try:
-        answer = getattr(actions, f"{verb}_schedule")(name, **more)
+        done = getattr(actions, f"{verb}_schedule")(name, **more)
     except (TaskNotRegistered, TypeError, ValueError, compat.InvalidTask) as error:
         raise CommandError(str(error)) from error
-    if answer.reason is actions.Reason.GONE:
+    if done.reason is actions.Reason.GONE:
         raise CommandError(f"No schedule is named {name!r}.")
     printer.line(
-        f"Schedule {name!r} {_told(verb, answer)}.",
+        f"Schedule {name!r} {_text(verb, done)}.",
         {
             "schedule": name,
             "verb": verb,
-            "done": answer.done,
-            "job": None if answer.job_id is None else str(answer.job_id),
-            "skipped": answer.tick,
+            "done": done.done,
+            "job": None if done.job_id is None else str(done.job_id),
+            "skipped": done.tick,
         },
     )
-    return 0 if answer.done else 1
+    return 0 if done.done else 1
 
 
-def _told(verb: str, answer: actions.ScheduleDone) -> str:
+def _text(verb: str, done: actions.ScheduleDone) -> str:
     match verb:
         case "run":
-            return f"has a new job, {answer.job_id}"
+            return f"has a new job, {done.job_id}"
         case "skip":
-            return f"will leave {answer.tick} out" if answer.done else "has no next time"
-    return f"is {verb}d" if answer.done else f"was {verb}d already"
+            return f"will leave {done.tick} out" if done.done else "has no next time"
+    return f"is {verb}d" if done.done else f"was {verb}d already"
 
 
 SCHEDULES = {"schedules": schedules, "schedule": schedule}

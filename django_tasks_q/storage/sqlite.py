@@ -5,20 +5,34 @@ from __future__ import annotations
 import json
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, cast
 from uuid import UUID
 
 from django.db import OperationalError, transaction
 
 from ..lifecycle.outcome import Outcome
-from ..lifecycle.states import JobStatus
+from ..lifecycle.states import JobStatus, require
 from ..models import Job
+from .claimable import sort_key
+from .contract import Storage
+from .notifications import NoNotifications
 from .orm.clock import DatabaseNow
+from .orm.columns import columns_of
+from .orm.jobs import Jobs, has_just_succeeded
+from .orm.maintenance import Maintenance
+from .orm.progress import ProgressUpdates
 from .orm.queue_counts import QueueKey
-from .orm.storage import Storage, has_just_succeeded
-from .session import RoundTripResult
+from .orm.queues import Queues
+from .orm.schedules import Schedules
+from .orm.statistics import Statistics
+from .orm.workers import Workers
+from .session import RoundTripResult, Session
 from .timestamps import microseconds
-from .values import Advice, Claim, ClaimedJob
+from .values import FLOATS, IDS, TIMESTAMPS, Advice, Claim, ClaimedJob
+
+# The transitions that the statements have in their texts.
+require(JobStatus.READY, JobStatus.RUNNING)
+require(JobStatus.RUNNING, JobStatus.SUCCESSFUL)
 
 CLAIM = """
 UPDATE {job}
@@ -27,6 +41,7 @@ SET status = 'RUNNING', fence = fence + 1, attempts = attempts + 1, worker_id = 
 WHERE id IN ({candidates})
 RETURNING {columns}
 """
+
 
 SUCCEED = """
 UPDATE {job}
@@ -38,10 +53,9 @@ WHERE id = %s
 PATIENCE = 1.0
 
 
-class SQLiteStorage(Storage):
-    # A look costs microseconds here, and nobody sends hints.
+class SQLiteSession(Session):
+    # A query costs microseconds here, and nobody sends notifications.
     shortest_pause, longest_pause = 0.004, 0.1
-    queue_source = "SELECT json_extract(value, '$[0]'), json_extract(value, '$[1]') FROM json_each(%s)"
 
     @property
     def sees_commits(self) -> bool:
@@ -77,29 +91,44 @@ class SQLiteStorage(Storage):
         commands = [options.get("init_command", ""), f"PRAGMA busy_timeout={int(seconds * 1000)}"]
         options["init_command"] = ";".join(filter(None, commands))
 
-    # Running
+    @contextmanager
+    def transaction(self, *, durable: bool = False) -> Iterator[None]:
+        # A transaction that first reads and then writes fails at once when somebody wrote in between,
+        # whatever the busy timeout. BEGIN IMMEDIATE waits its turn instead.
+        connection = self.connection
+        connection.ensure_connection()
+        configured = connection.transaction_mode  # type: ignore[attr-defined]
+        connection.transaction_mode = "IMMEDIATE"  # type: ignore[attr-defined]
+        try:
+            with transaction.atomic(using=self.alias, durable=durable):
+                yield
+            self._commit(durable=durable)
+        finally:
+            connection.transaction_mode = configured  # type: ignore[attr-defined]
 
+
+class SQLiteJobs(Jobs):
     def claim(self, claim: Claim, limit: int) -> list[ClaimedJob]:
         # Looking first takes no lock: workers with nothing to do do not keep others from writing.
         if not claim.task_names or (not self.connection.in_atomic_block and not self.has_ready(claim)):
             return []
         if not self.connection.features.can_return_columns_from_insert:
             return super().claim(claim, limit)
-        with self.transaction(), self.connection.cursor() as cursor:
+        with self.session.transaction(), self.connection.cursor() as cursor:
             # Only one transaction writes at a time, so what it finds is what it gets.
-            first = self._ready(claim).order_by("-priority", "id").values("id")[:limit]
+            first = self._ready(claim).in_claim_order().values("id")[:limit]
             candidates, values = first.query.sql_with_params()
             now = self._now()
             statement = self._statement(CLAIM, candidates=candidates)
             cursor.execute(statement, [claim.worker_id.hex, now, now, *values])
             jobs = list(map(self._claimed, cursor.fetchall()))
-        jobs.sort(key=lambda job: (-job.priority, job.id.int))  # RETURNING promises no order
+        jobs.sort(key=sort_key)  # RETURNING promises no order
         return jobs
 
     def finish(self, outcomes: Collection[Outcome]) -> dict[UUID, JobStatus]:
         if not outcomes:
             return {}
-        with self.transaction(), self.connection.cursor() as cursor:
+        with self.session.transaction(), self.connection.cursor() as cursor:
             first = self._first_attempts(cursor, outcomes)
             plain = [
                 outcome
@@ -116,11 +145,6 @@ class SQLiteStorage(Storage):
                 written |= super().finish(others)
         return written
 
-    def heartbeat(self, /, worker_id: UUID, lease: float, **told: int | None) -> bool:
-        # The host's time is asked for here: not before a wait for the write lock, but after.
-        with self.transaction():
-            return super().heartbeat(worker_id, lease, **told)
-
     def _first_attempts(self, cursor: Any, outcomes: Collection[Outcome]) -> set[tuple[str, int]]:
         """Id and fence of those jobs that run, and run for the first time."""
         first = Job.objects.using(self.alias).filter(
@@ -130,49 +154,58 @@ class SQLiteStorage(Storage):
         return set(cursor.fetchall())
 
     def finish_and_claim(self, outcomes: Collection[Outcome], claim: Claim, limit: int) -> RoundTripResult:
-        with self.transaction():  # one wait for the disk
+        with self.session.transaction():  # one wait for the disk
             return super().finish_and_claim(outcomes, claim, limit)
 
     def _statement(self, text: str, **more: str) -> str:
-        quote = self.connection.ops.quote_name
-        column_of = {field.name: quote(str(field.column)) for field in Job._meta.concrete_fields}
-        columns = [column_of[name] for name in ClaimedJob._fields]
-        return text.format(job=quote(Job._meta.db_table), columns=", ".join(columns), **more)
+        table = self.connection.ops.quote_name(Job._meta.db_table)
+        columns = columns_of(self.connection.ops.quote_name, ClaimedJob._fields)
+        return text.format(job=table, columns=", ".join(columns), **more)
 
     def _now(self) -> Any:
         return self.connection.ops.adapt_datetimefield_value(DatabaseNow().moment)
 
     def _claimed(self, row: Sequence[Any]) -> ClaimedJob:
-        """What is in the file, as Django's fields would read it."""
-        job = ClaimedJob._make(row)
-        return job._replace(
-            id=UUID(hex=row[0]),
-            # RETURNING gives a whole number as it is on the disk.
-            timeout=None if job.timeout is None else float(job.timeout),
-            enqueued_at=self._moment(job.enqueued_at),
-            last_attempted_at=self._moment(job.last_attempted_at),
-            expires_at=self._moment(job.expires_at),
-            run_after=self._moment(job.run_after),
-        )
+        """Return a job from its columns as they are in the file."""
+        values, ops = [*row], cast("Any", self.connection.ops)
+        for place in IDS:
+            values[place] = UUID(hex=values[place])
+        for place in FLOATS:
+            if values[place] is not None:  # RETURNING gives a whole number as it is on the disk
+                values[place] = float(values[place])
+        for place in TIMESTAMPS:
+            if values[place] is not None:
+                read = ops.convert_datetimefield_value(values[place], None, self.connection)
+                values[place] = microseconds(read)
+        return ClaimedJob._make(values)
 
-    def _moment(self, value: Any) -> Any:
-        ops: Any = self.connection.ops
-        return value and microseconds(ops.convert_datetimefield_value(value, None, self.connection))
+
+class SQLiteWorkers(Workers):
+    def heartbeat(self, /, worker_id: UUID, lease: float, **columns: int | None) -> bool:
+        # The host's time is asked for here: not before a wait for the write lock, but after.
+        with self.session.transaction():
+            return super().heartbeat(worker_id, lease, **columns)
+
+
+class SQLiteQueues(Queues):
+    queue_source = "SELECT json_extract(value, '$[0]'), json_extract(value, '$[1]') FROM json_each(%s)"
 
     def _queue_values(self, queues: Sequence[QueueKey]) -> list[Any]:
         return [json.dumps(queues)]
 
-    @contextmanager
-    def transaction(self, *, durable: bool = False) -> Iterator[None]:
-        # A transaction that first reads and then writes fails at once when somebody wrote in between,
-        # whatever the busy timeout. BEGIN IMMEDIATE waits its turn instead.
-        connection = self.connection
-        connection.ensure_connection()
-        configured = connection.transaction_mode  # type: ignore[attr-defined]
-        connection.transaction_mode = "IMMEDIATE"  # type: ignore[attr-defined]
-        try:
-            with transaction.atomic(using=self.alias, durable=durable):
-                yield
-            self._commit(durable=durable)
-        finally:
-            connection.transaction_mode = configured  # type: ignore[attr-defined]
+
+def sqlite_storage(alias: str) -> Storage:
+    """Return the storage of an SQLite database."""
+    session = SQLiteSession(alias)
+    queues = SQLiteQueues(session)
+    return Storage(
+        session=session,
+        jobs=SQLiteJobs(session, queues),
+        maintenance=Maintenance(session),
+        workers=SQLiteWorkers(session),
+        queues=queues,
+        schedules=Schedules(session),
+        progress=ProgressUpdates(session),
+        statistics=Statistics(session),
+        notifications=NoNotifications(session),
+    )

@@ -9,7 +9,7 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from rest_framework.settings import api_settings
 
-from django_tasks_q.api.search_limit import REACH
+from django_tasks_q.api.search_limit import SEARCH_LIMIT
 from django_tasks_q.models import Job
 
 from ..api_support import JOBS
@@ -79,7 +79,7 @@ def test_an_empty_search_looks_at_every_job_once(client: Client, full: object) -
     while url:
         url = client.get(url).json()["next"]
         pages += 1
-    assert pages == count // REACH + 1
+    assert pages == count // SEARCH_LIMIT + 1
 
 
 @pytest.mark.parametrize("query", LISTS)

@@ -11,7 +11,7 @@ from ..backends import chosen, commit_at_once
 
 
 class Command(BaseCommand):
-    help = "Delete finished jobs whose retention is over, and clear results whose time is. Workers do it too."
+    help = "Delete finished jobs whose retention is over, and clear results whose RESULT_TTL is over."
     requires_system_checks = ("tasks",)
 
     def add_arguments(self, parser: ArgumentParser) -> None:

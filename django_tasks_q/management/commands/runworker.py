@@ -20,27 +20,28 @@ from ...backends import DatabaseBackend
 from ...definition.registry import registry
 from ...storage import storage_for
 from ...validation import one_line, suggestion
-from ...worker.children.recycling import Recycling
 from ...worker.config import WorkerConfig
 from ...worker.database_timeout import DatabaseTimeout
+from ...worker.heartbeat_file import HeartbeatFile
 from ...worker.identity import MAX_NAME, default_name
+from ...worker.recycling import Recycling
 from ...worker.signal_handlers import borrowed_signals
-from ...worker.subscribers.console import Report
+from ...worker.subscribers.console import Console
 from ...worker.supervisor import PoolBroken, Supervisor
 from ..arguments import add_capacity, add_choice, add_ends
 from ..backends import stored
 from ..job_filters import declared_queues, refuse_several
 from ..output import on_terminal
 
-#: What the system may run out of: descriptors, memory, processes, room on a disk.
+#: Errors of the system when a resource is used up: descriptors, memory, processes, disk space.
 SCARCE = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN, errno.ENOSPC)
-#: Set in the environment of the worker that a reloader has started.
+#: The variable in the environment of the worker that marks it as started by a reloader.
 RELOADED = "DJANGO_TASKS_Q_RELOADED"
 
 
 class Command(BaseCommand):
-    help = "Run the jobs that tasks were enqueued as."
-    # Not all: checking URLs would import every view into a process that serves none.
+    help = "Run jobs until it is stopped."
+    # Not all checks: that of URLs would import every view.
     requires_system_checks = ("tasks",)
 
     def add_arguments(self, parser: ArgumentParser) -> None:
@@ -57,17 +58,17 @@ class Command(BaseCommand):
         _check_caller()
         backend = stored(options["backend"])
         config = self._config(options, backend)
-        report = Report(lambda text: self.stdout.write(on_terminal(text)), options["verbosity"])
-        report.line(f"{_banner(config)} Stop with Ctrl-C.")
+        console = Console(lambda text: self.stdout.write(on_terminal(text)), options["verbosity"])
+        console.line(f"{_banner(config)} Stop with Ctrl-C.")
         with borrowed_signals(is_last=getattr(self, "_called_from_command_line", False)):
-            self._work(config, backend, report)
-        report.line(f"Stopped: {report.summary()}.")
+            self._work(config, backend, console)
+        console.line(f"Stopped: {console.summary()}.")
 
-    def _work(self, config: WorkerConfig, backend: DatabaseBackend, report: Report) -> None:
+    def _work(self, config: WorkerConfig, backend: DatabaseBackend, console: Console) -> None:
         try:
             with DatabaseTimeout():
                 _check_tables(config.database)
-            Supervisor(config, backend, report).run()
+            Supervisor(config, backend, console).run()
         except PoolBroken as error:
             raise CommandError(str(error)) from error
         except Error as error:
@@ -75,7 +76,7 @@ class Command(BaseCommand):
         except OSError as error:
             if error.errno not in SCARCE:
                 raise
-            raise CommandError(f"The system has too little for this worker: {error}") from error
+            raise CommandError(f"The system has too few resources for this worker: {error}") from error
 
     def _config(self, options: dict[str, Any], backend: DatabaseBackend) -> WorkerConfig:
         database = options["database"] or backend.database
@@ -88,6 +89,13 @@ class Command(BaseCommand):
                     f"Queue {queue!r} is not in TASKS[{backend.alias!r}]['QUEUES']."
                     f"{suggestion(queue, backend.queues)}"
                 )
+        if options["queues"] and set(options["queues"]) <= set(options["exclude_queues"]):
+            names = ", ".join(map(repr, sorted(set(options["queues"]))))
+            raise CommandError(
+                f"A worker that excludes all the queues it is to serve can run no jobs: name {names} with "
+                "--queue or with --exclude-queue, not with both."
+            )
+        _check_heartbeat_file(options["heartbeat_file"])
         return WorkerConfig(
             backend=backend.alias,
             database=database,
@@ -110,16 +118,16 @@ class Command(BaseCommand):
 
 
 def _check_caller() -> None:
-    """Raises CommandError where a program calls the command in a way that a worker cannot work in."""
+    """Raise CommandError if the command is called outside of the main thread or within a transaction."""
     if threading.current_thread() is not threading.main_thread():
         raise CommandError(
-            "runworker has to be called in the main thread of a process, where signals arrive."
+            "runworker has to be called in the main thread of a process, since only that can handle signals."
         )
     for connection in connections.all(initialized_only=True):
         if connection.in_atomic_block:
             raise CommandError(
                 "runworker cannot be called within a transaction, as in a TestCase: its processes would not "
-                "see what was enqueued in it. Use django_tasks_q.testing.run_jobs() or a TransactionTestCase."
+                "see its jobs. Use django_tasks_q.testing.run_jobs() or a TransactionTestCase."
             )
 
 
@@ -132,14 +140,22 @@ def _name(given: str | None) -> str:
         raise CommandError(str(error)) from None
 
 
+def _check_heartbeat_file(path: str | None) -> None:
+    """Raise CommandError if the file cannot be written."""
+    try:
+        HeartbeatFile(path).check()
+    except OSError as error:
+        raise CommandError(f"The heartbeat file {path!r} cannot be written: {error.strerror}.") from error
+
+
 def _check_tables(database: str) -> None:
-    """Raises CommandError when the tables are those of an earlier release. Later ones are welcome."""
+    """Raise CommandError if migrations are missing. Tables of a later release are accepted."""
     path = settings.MIGRATION_MODULES.get("django_tasks_q", migrations.__name__)
     if path is None:
         return
     known = {name for _, name, _ in pkgutil.iter_modules(import_module(path).__path__)}
     try:
-        missing = sorted(known - storage_for(database).migrations())
+        missing = sorted(known - storage_for(database).session.migrations())
     except Error as error:
         raise CommandError(_explained(error, database)) from error
     if missing:
@@ -159,7 +175,7 @@ def _explained(error: Exception, database: str) -> str:
 def _banner(config: WorkerConfig) -> str:
     queues = ", ".join(config.queues) or "all"
     if config.exclude_queues:
-        queues += f" but {', '.join(config.exclude_queues)}"
+        queues += f" except {', '.join(config.exclude_queues)}"
     return (
         f"Worker {config.name}: {len(registry)} tasks, queues {queues}, {config.processes} processes, "
         f"backend {config.backend!r}, database {config.database!r}."
@@ -167,10 +183,10 @@ def _banner(config: WorkerConfig) -> str:
 
 
 def _run_reloaded() -> None:
-    # The reloader owns this process's main thread, where signals arrive, so the worker gets its own
-    # process. It is told to stop when the reloader leaves to be started anew.
+    # The worker needs the main thread, where signals arrive. That of this process belongs to the reloader,
+    # so the worker has its own process, which is stopped when the reloader exits for a restart.
     command = autoreload.get_child_arguments()
     worker = subprocess.Popen(command, env=os.environ | {RELOADED: "1"})  # noqa: S603 - this very command
-    # Not by ``finally``: the reloader leaves without waiting for this thread.
+    # A ``finally`` would not run, since the reloader exits without waiting for this thread.
     atexit.register(worker.terminate)
     worker.wait()

@@ -9,14 +9,14 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError
 from django.db import Error
 
-from ..actions import DEEDS, add_deeds
+from ..actions import ACTIONS, add_actions
 from ..backends import commit_at_once
 from ..enqueue import ENQUEUE, add_enqueue
 from ..output import Printer
-from ..reports import LOOKS, add_looks
+from ..reports import REPORTS, add_reports
 from ..schedules import SCHEDULES, add_schedules
 
-#: Flags of all of Django's commands, which may stand behind the verb as well.
+#: Flags of all commands of Django, which are accepted after the verb too.
 COMMON: dict[tuple[str, ...], dict[str, Any]] = {
     ("-v", "--verbosity"): {"type": int, "choices": [0, 1, 2, 3]},
     ("--settings",): {},
@@ -26,20 +26,20 @@ COMMON: dict[tuple[str, ...], dict[str, Any]] = {
     ("--force-color",): {"action": "store_true"},
     ("--skip-checks",): {"action": "store_true"},
 }
-#: As a shell reports who was ended by SIGPIPE.
+#: The status that a shell reports for a program that SIGPIPE ended.
 READER_GONE = 141
 
 
 class Command(BaseCommand):
-    help = "Look at tasks, jobs, queues, workers and schedules, and act on them."
+    help = "Show tasks, jobs, queues, workers and schedules, and act on them."
     requires_system_checks = ("tasks",)
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         commands = parser.add_subparsers(dest="verb", metavar="VERB", title="verbs")
         parser.set_defaults(verb="list", tag=None, json=False)
-        for add in (add_looks, add_deeds, add_enqueue, add_schedules):
+        for add in (add_reports, add_actions, add_enqueue, add_schedules):
             for command in add(commands):
-                command.add_argument("--json", action="store_true", help="for programs to read")
+                command.add_argument("--json", action="store_true", help="print JSON, for programs")
                 for flags, more in COMMON.items():
                     command.add_argument(*flags, default=SUPPRESS, help=SUPPRESS, **more)
 
@@ -48,13 +48,13 @@ class Command(BaseCommand):
         verb = options["verb"] or "list"
         try:
             commit_at_once(self)
-            status = (LOOKS | DEEDS | ENQUEUE | SCHEDULES)[verb](printer, options)
-            self.stdout.flush()  # now, while somebody can still be told that nobody reads
+            status = (REPORTS | ACTIONS | ENQUEUE | SCHEDULES)[verb](printer, options)
+            self.stdout.flush()  # here, where a BrokenPipeError is handled
         except Error as error:
             reason = str(error).strip().partition("\n")[0]
             raise CommandError(f"The database cannot be used: {reason}", returncode=2) from error
         except BrokenPipeError:
-            # As in "| head". The interpreter would complain once more about what is left to write.
+            # As in "| head". Without this, the interpreter would print an error when it flushes the rest.
             with suppress(OSError, ValueError):
                 os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             raise SystemExit(READER_GONE) from None

@@ -1,4 +1,4 @@
-"""``runworker`` under a name that no other package uses: Channels has a command of that name too."""
+"""``runworker`` under a name that no other package uses. Channels, for one, has a ``runworker`` too."""
 
 from .runworker import Command
 
