@@ -38,7 +38,6 @@ OTHER_TIMEOUTS = {
     "storage/postgresql/notifications.py",
     "storage/sqlite.py",
     "tasks.py",
-    "events.py",
     "worker/subscribers/console.py",
     "worker/supervisor.py",
     "worker/system.py",

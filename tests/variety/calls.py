@@ -367,7 +367,7 @@ class Play:
             result = json.loads(row["result"])
             last, *others = [one for one in begun if one.fence == row["fence"]] or [None]
             if others:
-                yield f"V1 run {last.fence} began in several processes: {[last.pid, *(one.pid for one in others)]}"
+                yield f"V1 run {last.fence} began in several processes: {[last, *others]}"
             elif last is None:
                 yield f"V4 it succeeded without a run under fence {row['fence']}"
             elif (result.get("job"), result.get("fence"), result.get("pid")) != (
