@@ -199,16 +199,16 @@ def test_without_schedules_a_look_is_one_statement(storage, django_assert_num_qu
 
 
 def test_a_worker_hears_of_schedules_with_its_orders_and_looks_for_none_else(storage):
-    assert storage.orders("default", uuid.uuid4()) == ControlState()
+    assert storage.control("default", uuid.uuid4()) == ControlState()
     declare(storage)
     Schedule.objects.using(storage.alias).update(next_at=timezone.now() + timedelta(seconds=30))
-    assert storage.orders("default", uuid.uuid4()) == ControlState()
+    assert storage.control("default", uuid.uuid4()) == ControlState()
     due(storage, timedelta(seconds=-9))
-    assert 7 < storage.orders("default", uuid.uuid4()).fires_in < 9.1
+    assert 7 < storage.control("default", uuid.uuid4()).fires_in < 9.1
     due(storage)
-    assert storage.orders("default", uuid.uuid4()).fires_in < 0
+    assert storage.control("default", uuid.uuid4()).fires_in < 0
     storage.disable_schedule("default", "tick", by="", reason="")
-    assert storage.orders("default", uuid.uuid4()) == ControlState()
+    assert storage.control("default", uuid.uuid4()) == ControlState()
     duties = Maintenance(storage, tasks.noop.get_backend(), [])
     with mock.patch.object(Firings, "fire", autospec=True, return_value=(0, None)) as looks:
         for _ in range(20):
