@@ -60,7 +60,7 @@ def test_tasks_of_every_kind_report_progress(project):
     last = progress(steps)
     assert (last.current, last.share) == (len(steps.return_value), None)
     assert json.loads(last.value) == steps.return_value[-1]
-    assert "progress is told in numbers" in nonsense.errors[0].message
+    assert "set_progress() takes numbers" in nonsense.errors[0].message
     assert not Progress.objects.filter(job_id=nonsense.id).exists()
 
 
