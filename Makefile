@@ -1,7 +1,7 @@
 # Every command a contributor needs. The environment is built once, from hashes, in .venv.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup test django-tests browser chaos variety soak lint types docs demo bench bench-quick matrix constraints clean
+.PHONY: help setup test django-tests browser chaos variety soak lint types docs build demo bench bench-quick matrix constraints clean
 
 # Hundreds of processes are started, and without bytecode each of them compiles all of Django.
 unexport PYTHONDONTWRITEBYTECODE
@@ -69,6 +69,11 @@ types: setup ## Check types.
 
 docs: setup ## Build the documentation; a warning is an error.
 	$(BIN)/sphinx-build -W -n -q docs docs/_build
+
+build: setup ## Build the sdist and the wheel in dist, and check what is in them.
+	rm -rf dist
+	$(BIN)/python -m hatchling build
+	DISTRIBUTIONS=dist $(BIN)/python -m pytest -q tests/test_distribution.py
 
 demo: setup ## See the queue at work. ARGS="..." is passed on.
 	$(BIN)/python -m django_tasks_q demo $(ARGS)

@@ -3,7 +3,6 @@
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .current import current_context as current_context
     from .definition.call import BoundTask as BoundTask
     from .definition.decorator import task as task
     from .definition.enqueue import aenqueue as aenqueue
@@ -14,6 +13,7 @@ if TYPE_CHECKING:
     from .exceptions import TaskCancelled as TaskCancelled
     from .exceptions import TaskFailure as TaskFailure
     from .exceptions import TaskTimeout as TaskTimeout
+    from .execution.current import current_context as current_context
     from .lifecycle.retry import Backoff as Backoff
     from .scheduling.declare import schedule as schedule
 
@@ -29,7 +29,7 @@ _EXPORTS = {
     "TaskFailure": "exceptions",
     "TaskTimeout": "exceptions",
     "aenqueue": "definition.enqueue",
-    "current_context": "current",
+    "current_context": "execution.current",
     "enqueue": "definition.enqueue",
     "schedule": "scheduling.declare",
     "task": "definition.decorator",

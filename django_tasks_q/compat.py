@@ -105,7 +105,7 @@ def handled_exception() -> BaseException | None:
     return sys.exc_info()[1]
 
 
-def is_heard(signal: Any) -> bool:
+def is_observed(signal: Any) -> bool:
     """Whether a signal has an effect: another receiver than the framework's own, or a handler for its record.
 
     Every job sends two signals. Most projects listen to none of them, and where ``DEBUG`` is off, no handler
@@ -138,7 +138,7 @@ __all__ = [
     "TaskResultMismatch",
     "TaskResultStatus",
     "handled_exception",
-    "is_heard",
+    "is_observed",
     "log_endings_by",
     "log_task_finished",
     "logger",

@@ -15,8 +15,8 @@ Kind = Literal["process", "thread", "async"]
 class Executor:
     """Calls the functions of tasks. One instance lives in each child, for all the jobs it runs.
 
-    To run tasks in a way of your own, extend one of the three below and name the class by its dotted
-    path: ``@task(executor="shop.executors.Sandboxed")``. Such tasks get children of their own.
+    To run tasks in another way, extend one of the three below and name the class by its dotted
+    path: ``@task(executor="shop.executors.Sandboxed")``. The worker starts separate children for such tasks.
     """
 
     #: The sort of child that it lives in.
@@ -26,7 +26,7 @@ class Executor:
         """Called once in a new child, before its first job. What it raises ends the child."""
 
     def call(self, function: Callable[..., Any], args: list[Any], kwargs: dict[str, Any]) -> Any:
-        """Answer what the function returns, or raise what it raises.
+        """Return what the function returns, or raise what it raises.
 
         ``TaskTimeout`` and ``TaskCancelled`` may be raised from within: let them through.
         """
@@ -57,8 +57,8 @@ class AsyncExecutor(Executor):
     kind = "async"
 
     def call(self, function: Callable[..., Any], args: list[Any], kwargs: dict[str, Any]) -> Awaitable[Any]:
-        answer: Awaitable[Any] = function(*args, **kwargs)
-        return answer
+        awaitable: Awaitable[Any] = function(*args, **kwargs)
+        return awaitable
 
 
 BUILT_IN: dict[str, type[Executor]] = {

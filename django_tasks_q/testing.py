@@ -35,8 +35,8 @@ def run_jobs(
     if not isinstance(store, DatabaseBackend):
         raise ImproperlyConfigured(f"run_jobs() needs a DatabaseBackend; TASKS[{backend!r}] is another one.")
     worker_id = uuid.uuid4()
-    notes: list[Note] = []
-    runner = Runner(store, str(worker_id), in_test=True, note=notes.append)
+    updates: list[Note] = []
+    runner = Runner(store, str(worker_id), in_test=True, send_update=updates.append)
     ran: list[TaskResult[..., Any]] = []
     while len(ran) < limit:
         promote(store.storage, backend)
@@ -51,9 +51,9 @@ def run_jobs(
             store.storage.finish([Outcome.released(jobs[0].id, jobs[0].fence)])
             raise
         # Behind the attempt, which may have been on a loop, or have left its transaction unusable.
-        if notes:
-            store.storage.note(notes)
-            notes.clear()
+        if updates:
+            store.storage.note(updates)
+            updates.clear()
         if outcome.is_written or jobs[0].id in store.storage.finish([outcome]):
             runner.finished(jobs[0], outcome)
         ran.append(store.get_result(str(jobs[0].id)))

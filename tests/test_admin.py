@@ -672,7 +672,7 @@ def test_chart_shows_small_failures_and_a_round_scale() -> None:
     "value, scale", [(0, 2), (1, 2), (3, 10), (11, 20), (37, 40), (41, 50), (99, 100), (372, 400)]
 )
 def test_scale(value: int, scale: int) -> None:
-    assert charts.nice(value) == scale
+    assert charts.scale_top(value) == scale
 
 
 @pytest.mark.parametrize(
@@ -699,7 +699,7 @@ def test_roughly(seconds: float, shown: str) -> None:
 
 def test_ids_and_times_belong_together() -> None:
     moment = timezone.now().replace(microsecond=0)
-    assert job_list.moment_of(job_list.id_of(moment)) == moment
+    assert job_list.enqueued_at_of(job_list.id_of(moment)) == moment
 
 
 def test_screens_are_a_mixin_for_any_admin_class(rf: Any) -> None:

@@ -19,7 +19,7 @@ from django.utils import timezone
 from pytest_django.fixtures import Settings
 
 from django_tasks_q import task
-from django_tasks_q.admin.form_fields import asked_for, inputs_of
+from django_tasks_q.admin.form_fields import inputs_of, spec_for
 from django_tasks_q.models import Job
 
 from .admin_support import HOSTILE, JOBS, TASKS, Page, make_job, page, staff
@@ -471,8 +471,8 @@ def test_hostile_names_and_defaults_are_only_text(clerk: Client) -> None:
 
 def test_fields_of_odd_types_fall_back_to_json() -> None:
     for kind in (list[int], dict[str, Any], int | str, Any, Address, tuple[int, str], object, "Unknown"):
-        assert type(asked_for(kind).field).__name__ == "JsonArgument", kind
-    assert isinstance(asked_for(Hidden).field, forms.ChoiceField)
+        assert type(spec_for(kind).field).__name__ == "JsonArgument", kind
+    assert isinstance(spec_for(Hidden).field, forms.ChoiceField)
     names = [each.name for each in inputs_of(bare)]
     assert names == []
 

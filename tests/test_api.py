@@ -22,7 +22,7 @@ from django_tasks_q.api.permissions import CanViewJobs
 from django_tasks_q.lifecycle.states import JobStatus
 from django_tasks_q.models import Attempt, Job, LogLine, Progress
 from django_tasks_q.payload.masking import MASK
-from django_tasks_q.results.waiting import Waiting
+from django_tasks_q.results.waiter import Waiter
 
 from .api_support import JOBS, login, make_attempt, make_job
 
@@ -370,13 +370,13 @@ def test_long_poll_is_bounded_and_ends_with_the_job(viewer: Client, monkeypatch:
     assert viewer.get(f"{JOBS}{job.id}/?wait=1000").status_code == 200
     assert time.monotonic() - began < 2
     monkeypatch.setattr(jobs, "MAX_WAIT", 20)
-    sleep = Waiting.sleep
+    sleep = Waiter.sleep
 
-    def finish(waiting: Waiting, seconds: float) -> None:
+    def finish(waiting: Waiter, seconds: float) -> None:
         Job.objects.filter(id=job.id).update(status="SUCCESSFUL")
         sleep(waiting, seconds)
 
-    monkeypatch.setattr(Waiting, "sleep", finish)
+    monkeypatch.setattr(Waiter, "sleep", finish)
     began = time.monotonic()
     assert viewer.get(f"{JOBS}{job.id}/?wait=20").json()["status"] == "SUCCESSFUL"
     assert time.monotonic() - began < 5

@@ -14,7 +14,7 @@ from django_tasks_q.lifecycle.states import JobStatus
 from django_tasks_q.models import Attempt, Job
 from django_tasks_q.storage import Claim, storage_for
 from django_tasks_q.testing import run_jobs
-from django_tasks_q.worker.outcome_writer import record
+from django_tasks_q.worker.outcome_writer import write_outcomes
 
 from .tasksapp import tasks
 from .tasksapp.models import Effect
@@ -192,7 +192,7 @@ def test_a_lost_answer_to_the_commit_is_resolved(storage_alias, monkeypatch, com
         patch.setattr(connection, "_commit", commit)
         outcome = Runner(task_backends["default"], str(uuid.uuid4())).run(claimed)
     assert (outcome.in_doubt, outcome.is_written, outcome.is_final) == (True, False, False)
-    ((told,), written) = record(storage, [outcome])
+    ((told,), written) = write_outcomes(storage, [outcome])
     row = Job.objects.using(storage_alias).get(id=result.id)
     if committed:
         assert (told.status, written) == (JobStatus.SUCCESSFUL, {claimed.id: JobStatus.SUCCESSFUL})

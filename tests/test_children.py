@@ -11,10 +11,10 @@ from django.db import connections
 from django.db.migrations.recorder import MigrationRecorder
 from django.utils import timezone
 
+from django_tasks_q.maintenance.loop import Maintenance
 from django_tasks_q.maintenance.unknown_tasks import report_unknown
 from django_tasks_q.models import Attempt, Job
 from django_tasks_q.storage import Claim, storage_for
-from django_tasks_q.worker.maintenance import Maintenance
 
 from .conftest import on_one_database
 from .project import wait_for
@@ -316,7 +316,7 @@ def test_children_that_cannot_start_end_a_batch_and_cost_no_job(project, task):
         project,
         **{
             "django_tasks_q.worker.children.parent_side.BOOT_TIMEOUT": 0.2,
-            "django_tasks_q.worker.children.starts.PAUSE": 0.01,
+            "django_tasks_q.worker.starts.PAUSE": 0.01,
         },
     )
     result, other = getattr(tasks, task).enqueue(), tasks.noop.enqueue()
@@ -487,3 +487,29 @@ def test_receivers_have_time_for_the_last_job_and_hear_of_it_once(project, task)
     project.run("runworker", "--batch", "--max-jobs-per-child", "1")
     assert finished(project, result).return_value == 3
     assert len(heard.read_text().splitlines()) == 1
+
+
+#: The main function of a child whose supervisor has gone before the child is ready.
+ALONE = """
+import os, socket
+from django_tasks_q.worker.children.fork_server import Pipes
+from django_tasks_q.worker.children.main import main
+
+ours, theirs = socket.socketpair()
+ours.close()
+reader, writer = os.pipe()
+memory = os.memfd_create("test")
+os.truncate(memory, 4096)
+config = {{"backend": "default", "database": "default", "worker_id": "w", "capacity": "1", "executor": "{}"}}
+main(Pipes(theirs, reader, writer, memory), config)
+print("ended quietly", flush=True)
+os._exit(0)
+"""
+
+
+@on_one_database
+@pytest.mark.parametrize("executor", ["process", "thread", "async"])
+def test_a_child_ends_quietly_where_its_supervisor_is_gone_before_it_is_ready(project, executor):
+    done = project.run("shell", "--command", ALONE.format(executor))
+    assert "ended quietly" in done.stdout
+    assert "Traceback" not in done.stderr

@@ -7,11 +7,16 @@ import re
 import sys
 from collections.abc import Iterator
 from dataclasses import MISSING, fields
+from importlib import import_module
 from pathlib import Path
 from types import FunctionType
 
 import pytest
+from django.apps import apps
+from django.contrib.auth.management import _get_all_permissions
+from django.core.management import get_commands
 from django.core.management.base import BaseCommand
+from django.dispatch import Signal
 
 import django_tasks_q
 from django_tasks_q import Backoff, actions, compat, exceptions
@@ -21,6 +26,7 @@ from django_tasks_q.definition.task import Task
 from django_tasks_q.demo.cli import parser as demo_parser
 from django_tasks_q.execution import endings
 from django_tasks_q.execution.context import TaskContext
+from django_tasks_q.executors import Executor
 from django_tasks_q.lifecycle import outcome
 from django_tasks_q.lifecycle.retry import OnLost
 from django_tasks_q.lifecycle.states import FINAL, TRANSITIONS, JobStatus
@@ -192,14 +198,18 @@ def test_examples_are_python_and_links_lead_somewhere(page):
 def test_every_promise_names_the_tests_that_prove_it():
     sources = [path.read_text() for path in (ROOT / "tests").rglob("test_*.py")]
     known = {name for source in sources for name in re.findall(r"^def (test_\w+)\(", source, re.M)}
-    proofs_of_all = section("explanation/guarantees.md", "## What proves it").partition("\n### ")[0]
-    table = list(rows(proofs_of_all))
+    guarantees = section("explanation/guarantees.md", "## What is guaranteed").split("\n### ")[1:]
+    assert len(guarantees) > 10
+    for guarantee in guarantees:
+        assert set(re.findall(r"`(test_\w+)`", guarantee.rpartition("Proved by")[2])), guarantee
+    table = list(rows(section("explanation/guarantees.md", "## Tests of the guarantees")))
     assert len(table) > 30
     for fault, promise, proofs in table:
         named = code(proofs)
         assert named, fault
         assert promise
         assert set(named) <= known, fault
+    assert set(re.findall(r"`(test_\w+)`", text("explanation/guarantees.md"))) <= known
 
 
 def test_every_flag_of_prune_tasks_is_there():
@@ -242,3 +252,108 @@ def test_what_a_job_and_its_queryset_offer_is_there(owner, heading):
     kind = property if owner is Job else FunctionType
     own = {name for name, value in vars(owner).items() if isinstance(value, kind) and name[0] != "_"}
     assert documented == own - {"pk"}
+
+
+# Paths and names that projects may rely on
+
+STABLE = "reference/paths.md"
+STABLE_PATHS = {code(row[0])[0]: code(row[1]) for row in rows(section(STABLE, "## Import paths"))}
+
+
+def public(module: str) -> set[str]:
+    """Return the names that a module offers to projects, by rules that are independent of the page."""
+    found = import_module(module)
+    match module.removeprefix("django_tasks_q").removeprefix("."):
+        case "actions":
+            verbs = {name for name in found.__all__ if "reason" in _parameters(getattr(found, name))}
+            returned = {name for name in found.__all__ if hasattr(getattr(found, name), "_fields")} - {"Walk"}
+            return verbs | returned | {"matching", "Reason"}
+        case "admin":
+            return {name for name in found.__all__ if name.endswith("Screens")}
+        case "api.urls":
+            return {"app_name", "urlpatterns"}
+        case "executors":
+            kinds = inspect.getmembers(found, inspect.isclass)
+            return {name for name, kind in kinds if issubclass(kind, Executor)}
+        case "exceptions":
+            return set()  # listed on the page of exceptions
+        case "signals":
+            return {name for name, value in vars(found).items() if isinstance(value, Signal)}
+        case "testing" if not hasattr(found, "__all__"):
+            functions = inspect.getmembers(found, inspect.isfunction)
+            return {name for name, each in functions if each.__module__ == module and name[0] != "_"}
+    return set(found.__all__)
+
+
+def _parameters(value: object) -> set[str]:
+    return set(inspect.signature(value).parameters) if inspect.isfunction(value) else set()
+
+
+def source_of(pattern: str, folder: str = "") -> set[str]:
+    """Return what a pattern finds in the code of the package."""
+    texts = (path.read_text() for path in (CODE / folder).rglob("*.py"))
+    return {found for source in texts for found in re.findall(pattern, source)}
+
+
+@pytest.mark.parametrize("module", STABLE_PATHS)
+def test_stable_import_paths_exist_and_are_complete(module):
+    names = STABLE_PATHS[module]
+    assert [name for name in names if not hasattr(import_module(module), name)] == []
+    assert set(names) == public(module)
+    assert len(names) == len(set(names))
+
+
+def test_stable_names_of_the_app():
+    names = {row[0]: code(row[1])[0] for row in rows(section(STABLE, "## Django app"))}
+    app = apps.get_app_config("django_tasks_q")
+    assert list(names.values()) == [app.name, app.label, import_module("django_tasks_q.api.urls").app_name]
+
+
+def test_every_command_is_listed():
+    commands = first_column(section(STABLE, "## Commands"))
+    ours = {name for name, app in get_commands().items() if app == "django_tasks_q"}
+    demo = {"python -m django_tasks_q demo"}
+    assert set(commands) == {f"manage.py {name}" for name in ours} | demo
+    assert "usage: python -m django_tasks_q demo" in (CODE / "__main__.py").read_text()
+
+
+def test_every_task_of_the_package_is_listed():
+    names = first_column(section(STABLE, "## Tasks of the package"))
+    assert set(names) == source_of(r'"(django_tasks_q\.tasks\.\w+)"')
+
+
+def test_every_logger_is_listed():
+    names = first_column(section(STABLE, "## Loggers"))
+    assert set(names) == source_of(r'(?:getLogger|_logger)\("(django_tasks_q[\w.]*)"\)')
+
+
+def test_every_permission_is_listed():
+    table = {code(row[0])[0]: set(code(row[1])) for row in rows(section(STABLE, "## Permissions"))}
+    models = apps.get_app_config("django_tasks_q").get_models()
+    known = {model.__name__: {name for name, _ in _get_all_permissions(model._meta)} for model in models}
+    assert table == {model: names for model, names in known.items() if names}
+
+
+def test_every_throttle_scope_is_listed():
+    names = first_column(section(STABLE, "## Throttle scopes"))
+    assert set(names) == source_of(r'scope = "(\w+)"', "api")
+
+
+def test_every_name_of_an_address_is_listed():
+    def names(patterns):
+        for pattern in patterns:
+            if hasattr(pattern, "url_patterns"):
+                yield from names(pattern.url_patterns)
+            else:
+                yield pattern.name
+
+    table = [name for row in rows(section(STABLE, "## Names of addresses")) for name in code(row[1])]
+    assert set(table) == set(names(import_module("django_tasks_q.api.urls").urlpatterns))
+    assert len(table) == len(set(table))
+
+
+def test_every_template_of_a_page_is_listed():
+    named = set(first_column(section(STABLE, "## Templates")))
+    folder = CODE / "templates" / "admin" / "django_tasks_q"
+    pages = {path.name for path in folder.glob("*.html") if re.match(r"\{% extends ", path.read_text())}
+    assert named == {f"admin/django_tasks_q/{name}" for name in pages}

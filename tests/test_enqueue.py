@@ -165,19 +165,19 @@ def test_receivers_get_complete_results(storage_alias):
 def test_a_signal_is_heard_by_a_receiver_and_by_a_log(name, caplog):
     signal = getattr(compat, name)
     caplog.set_level("WARNING", logger=compat._signals.logger.name)
-    assert not compat.is_heard(signal)
+    assert not compat.is_observed(signal)
 
     def receiver(**kwargs):
         pass
 
     signal.connect(receiver)
     try:
-        assert compat.is_heard(signal)
+        assert compat.is_observed(signal)
     finally:
         signal.disconnect(receiver)
-    assert not compat.is_heard(signal)
+    assert not compat.is_observed(signal)
     with caplog.at_level("DEBUG", logger=compat._signals.logger.name):
-        assert compat.is_heard(signal)
+        assert compat.is_observed(signal)
 
 
 def test_what_is_deferred_is_made_once():

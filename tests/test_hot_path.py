@@ -23,7 +23,7 @@ from django_tasks_q.models.identifiers import uuid7
 from django_tasks_q.storage import Claim, ClaimedJob, storage_for
 from django_tasks_q.storage.timestamps import microseconds
 from django_tasks_q.worker.children import protocol
-from django_tasks_q.worker.outcome_writer import record
+from django_tasks_q.worker.outcome_writer import write_outcomes
 
 from .tasksapp import tasks
 
@@ -68,7 +68,7 @@ def claimed():
 def nobody_listens(caplog):
     # Where Django logs each job, as it does from 6.0 on unless told otherwise, that costs more than the rest.
     caplog.set_level("WARNING", logger=compat._signals.logger.name)
-    assert not any(map(compat.is_heard, (compat.task_enqueued, compat.task_started, compat.task_finished)))
+    assert not any(map(compat.is_observed, (compat.task_enqueued, compat.task_started, compat.task_finished)))
 
 
 def test_a_child_runs_a_job(monkeypatch):
@@ -96,7 +96,7 @@ def test_an_outcome_comes_back():
 
     def work():
         for outcome in outcomes:
-            body = protocol.pack_success(outcome, told=False)
+            body = protocol.pack_success(outcome, has_receivers=False)
             assert protocol.unpack_success(body, outcome.job_id) == (outcome, False)
 
     assert calls(work) <= BACK
@@ -149,6 +149,6 @@ def test_a_batch_is_claimed_and_written(queue, storage):
 
     def write():
         outcomes = [Outcome.successful(job.id, job.fence, "5", 0.1) for job in claimed.pop()]
-        assert len(record(storage, outcomes)[1]) == JOBS
+        assert len(write_outcomes(storage, outcomes)[1]) == JOBS
 
     assert calls(write) <= WRITE

@@ -6,6 +6,7 @@ import socket
 import pytest
 
 from django_tasks_q import task
+from django_tasks_q.events import Events
 from django_tasks_q.models import Job, Queue, Schedule, Worker
 from django_tasks_q.storage import storage_for
 from django_tasks_q.testing import run_jobs
@@ -26,7 +27,7 @@ from .tasksapp import tasks
 def test_any_host_name_is_stored(storage_alias, monkeypatch, host, stored):
     monkeypatch.setattr(socket, "gethostname", lambda: host)
     config = WorkerConfig(backend="default", database=storage_alias, name=default_name())
-    Lease(storage_for(storage_alias), config, 60).take()
+    Lease(storage_for(storage_alias), config, 60, Events()).take()
     worker = Worker.objects.using(storage_alias).get()
     assert worker.hostname == stored
     assert worker.name == f"{stored[: 254 - len(str(os.getpid()))]}-{os.getpid()}"

@@ -6,28 +6,31 @@ from types import SimpleNamespace
 from django.db import connections
 from django.test.utils import CaptureQueriesContext
 
+from django_tasks_q.maintenance import loop
+from django_tasks_q.maintenance.loop import Maintenance
 from django_tasks_q.storage import storage_for
-from django_tasks_q.worker import maintenance as duties_module
-from django_tasks_q.worker.maintenance import Maintenance
 
 from .tasksapp import tasks
 
 #: Seconds of idleness.
 SPELL = 600
-#: Seconds between two looks for jobs, as where hints come through.
+#: Seconds between two claims, as where notifications arrive.
 PAUSE = 5.0
 
 
-def test_the_duties_of_an_idle_worker_ask_every_two_seconds_at_most(storage_alias, monkeypatch):
+def test_maintenance_of_an_idle_worker_sends_a_statement_every_two_seconds_at_most(
+    storage_alias, monkeypatch
+):
     storage = storage_for(storage_alias)
     clock = SimpleNamespace(now=1000.0)
-    monkeypatch.setattr(duties_module, "time", SimpleNamespace(monotonic=lambda: clock.now))
-    duties, worker_id = Maintenance(storage, tasks.noop.get_backend(), []), uuid.uuid4()
-    duties.perform(worker_id, (), idle=True, pause=PAUSE)
+    monkeypatch.setattr(loop, "time", SimpleNamespace(monotonic=lambda: clock.now))
+    maintenance, worker_id = Maintenance(storage, tasks.noop.get_backend(), []), uuid.uuid4()
+    maintenance.perform(worker_id, (), idle=True, poll_interval=PAUSE)
     with CaptureQueriesContext(connections[storage_alias]) as queries:
         until = clock.now + SPELL
         while clock.now < until:
-            clock.now = min(until, clock.now + duties.seconds_to_next, clock.now + PAUSE)
-            duties.perform(worker_id, (), idle=False, pause=PAUSE)
-    # Claims, heartbeats, orders and proofs of hints are 28 a minute more: a statement a second in all.
+            clock.now = min(until, clock.now + maintenance.seconds_to_next, clock.now + PAUSE)
+            maintenance.perform(worker_id, (), idle=False, poll_interval=PAUSE)
+    # Claims, heartbeats, queries of the control state and proofs of notifications are 28 a minute more:
+    # a statement a second in all.
     assert len(queries) <= SPELL * 32 / 60

@@ -116,7 +116,7 @@ def test_a_half_open_listener_costs_a_poll_and_is_replaced(project):
             time.sleep(1.5)  # until it is sure of its hints, and rests: nothing tells of that
             proxy.stall(listens)
             tasks.noop.enqueue().get(timeout=15)
-            project.wait_for(lambda: "Lost the connection that wake-up hints come by" in worker.output)
+            project.wait_for(lambda: "Lost the connection that notifications arrive by" in worker.output)
             project.wait_for(lambda: any(listens(link) and not link.stalled for link in proxy.links), 10)
             assert "cannot be used" not in worker.output
 
@@ -217,7 +217,7 @@ def test_a_server_that_crashes_and_stays_away_is_waited_for(private, server, tmp
     hardship(
         private,
         constants={
-            "django_tasks_q.worker.outage.SAY_AGAIN": 2.0,
+            "django_tasks_q.worker.outage.LOG_AGAIN": 2.0,
             "django_tasks_q.worker.wakeup.RELISTEN": 0.5,
         },
     )

@@ -1,4 +1,4 @@
-"""The parent's bookkeeping of its children, played through without any: the tests write what they would."""
+"""The supervisor's bookkeeping of its children, without any: the tests write what they would."""
 
 import os
 import socket
@@ -10,22 +10,22 @@ import pytest
 from django.utils import timezone
 
 from django_tasks_q.conf import Options
+from django_tasks_q.events import AttemptsEnded, ChildExited, EndingsWritten, Events
 from django_tasks_q.lifecycle.outcome import AttemptOutcome, Outcome
 from django_tasks_q.lifecycle.states import JobStatus
 from django_tasks_q.storage import ClaimedJob
 from django_tasks_q.storage.timestamps import DatabaseClock, boot_time, microseconds
-from django_tasks_q.worker.children import parent_side as handle_module
-from django_tasks_q.worker.children import process_parent, protocol
-from django_tasks_q.worker.children.concurrent_parent import RESPONSE_TIMEOUT, ConcurrentParentSide
+from django_tasks_q.worker.children import parent_side, process, protocol
+from django_tasks_q.worker.children.concurrent import RESPONSE_TIMEOUT
 from django_tasks_q.worker.children.fork_server import Pipes
-from django_tasks_q.worker.children.pool import Pool
-from django_tasks_q.worker.children.process_parent import ProcessParentSide
+from django_tasks_q.worker.children.parent_side import FinishedJob
+from django_tasks_q.worker.children.pool import PARENT_SIDES, Pool
 from django_tasks_q.worker.children.protocol import Channel
-from django_tasks_q.worker.children.recycling import Recycling
-from django_tasks_q.worker.children.shared_memory import OVER, AttemptClock, open_memory
-from django_tasks_q.worker.children.starts import MAX_FAILURES
+from django_tasks_q.worker.children.shared_memory import AttemptClock, open_memory
 from django_tasks_q.worker.executor_groups import BACKLOG_BYTES, FRAME_BYTES, Group
-from django_tasks_q.worker.subscribers.finished_signals import Ending
+from django_tasks_q.worker.recycling import Recycling
+from django_tasks_q.worker.starts import MAX_FAILURES
+from django_tasks_q.worker.subscribers.finished_signals import FinishedSignals
 
 KILLED = 9  # as waitpid() reports SIGKILL
 
@@ -43,7 +43,7 @@ def claimed(**values):
 
 
 def fed(pool):
-    """Hand out what can be. Answers how much went."""
+    """Hand out what can be. Return how much went."""
     before = pool.waiting
     assert pool.feed() == []
     return before - pool.waiting
@@ -60,10 +60,11 @@ class FakeChild:
         memory = open_memory()
         self.attempt_clock = AttemptClock(memory)
         group = pool.groups[0]
-        kind = ProcessParentSide if group.kind == "process" else ConcurrentParentSide
-        self.handle = kind(key, group, Pipes(ours, os.dup(self.tokens), writer, memory))
-        self.handle.ready = True
-        pool.children[key] = self.handle
+        self.parent_side = PARENT_SIDES[group.kind](
+            key, group, Pipes(ours, os.dup(self.tokens), writer, memory)
+        )
+        self.parent_side.ready = True
+        pool.children[key] = self.parent_side
 
     def take_token(self):
         return os.read(self.tokens, 1)
@@ -76,9 +77,9 @@ class FakeChild:
             for job in protocol.unpack_jobs(body)
         ]
 
-    def answer(self, job, duration=0.0):
+    def report(self, job, duration=0.0):
         outcome = Outcome.successful(job.id, job.fence, "1", duration)
-        self.channel.send(protocol.SUCCESS, protocol.pack_success(outcome, told=True))
+        self.channel.send(protocol.SUCCESS, protocol.pack_success(outcome, has_receivers=True))
 
     def close(self):
         self.channel.close()
@@ -87,14 +88,19 @@ class FakeChild:
 
 
 def group_of(kind, size=2, capacity=1, **values):
-    return Group(kind, kind, Options(**values), Recycling(), size, capacity, ["a"], usual=0.0)
+    return Group(kind, kind, Options(**values), Recycling(), size, capacity, ["a"], usual_duration=0.0)
 
 
 @pytest.fixture
 def pool():
     ours, theirs = socket.socketpair()
     server = SimpleNamespace(channel=Channel(ours, blocking=False))
-    pool = Pool(server, {"a": group_of("process")}, {})  # as after many short jobs
+    events = Events()
+    pool = Pool(server, {"a": group_of("process")}, {}, events)  # as after many short jobs
+    pool.signals = FinishedSignals(pool.children)
+    events.subscribe(AttemptsEnded, pool.signals.ended)
+    events.subscribe(EndingsWritten, pool.signals.written)
+    events.subscribe(ChildExited, pool.signals.exited)
     yield pool
     for child in list(pool.children.values()):
         child.close()
@@ -126,10 +132,10 @@ def test_jobs_behind_a_long_one_are_taken_back_and_go_to_another(pool, children)
     slow.take_token()
     for job in quick.jobs():
         quick.take_token()
-        quick.answer(job)
-    slow.handle.since = time.monotonic() - 2 * process_parent.PATIENCE
+        quick.report(job)
+    slow.parent_side.since = time.monotonic() - 2 * process.TAKE_BACK_AFTER
     assert len(pool.receive()) == 3
-    assert (len(slow.handle.sent), len(pool.groups[0].backlog)) == (1, 2)
+    assert (len(slow.parent_side.sent), len(pool.groups[0].backlog)) == (1, 2)
     with pytest.raises(BlockingIOError):
         slow.take_token()
     assert fed(pool) == 2
@@ -142,13 +148,13 @@ def test_a_child_that_jobs_were_taken_from_gets_none_until_it_has_noticed(pool, 
     pool.groups[0].backlog.extend(claimed() for _ in range(4))
     pool.feed()
     slow.take_token()
-    slow.handle.since = quick.handle.since = time.monotonic() - 2 * process_parent.PATIENCE
+    slow.parent_side.since = quick.parent_side.since = time.monotonic() - 2 * process.TAKE_BACK_AFTER
     quick.take_token()
     pool.receive()
-    assert slow.handle.dropping
+    assert slow.parent_side.dropping
     for child in children:
         for job in child.jobs()[:1]:
-            child.answer(job)
+            child.report(job)
     pool.receive()
     assert fed(pool) == 0
     slow.channel.send(protocol.DROPPED)
@@ -162,9 +168,9 @@ def test_of_a_dead_child_only_the_job_it_ran_has_crashed(pool, children):
     dead = children[0]
     done, running, *unstarted = dead.jobs()
     dead.take_token()
-    dead.answer(done)
+    dead.report(done)
     dead.take_token()
-    outcomes = pool._bury(dead.handle, KILLED)
+    outcomes = pool._bury(dead.parent_side, KILLED)
     assert [(outcome.job_id, outcome.kind) for outcome in outcomes] == [
         (done.id, AttemptOutcome.SUCCESSFUL),
         (running.id, AttemptOutcome.CRASHED),
@@ -176,22 +182,22 @@ def test_a_child_that_dies_between_two_jobs_takes_none_along(pool, children):
     pool.groups[0].backlog.extend(claimed() for _ in range(4))
     pool.feed()
     dead = children[0]
-    assert pool._bury(dead.handle, KILLED) == []
+    assert pool._bury(dead.parent_side, KILLED) == []
     assert len(pool.groups[0].backlog) == 2
 
 
 def test_abandoned_jobs_have_no_outcome(pool, children, monkeypatch):
-    monkeypatch.setattr(handle_module, "kill_group", lambda pid: None)
+    monkeypatch.setattr(parent_side, "kill_group", lambda pid: None)
     pool.groups[0].backlog.extend(claimed() for _ in range(8))
     pool.feed()
     dead = children[0]
-    dead.handle.pid = 1
+    dead.parent_side.pid = 1
     first, *_ = dead.jobs()
     dead.take_token()
-    dead.answer(first)
+    dead.report(first)
     pool.abandon()
     assert pool.receive() == []
-    assert pool._bury(dead.handle, KILLED) == []
+    assert pool._bury(dead.parent_side, KILLED) == []
     assert pool.held == 0
 
 
@@ -199,16 +205,16 @@ def test_what_a_dead_child_had_not_told_another_tells(pool, children):
     job = claimed()
     pool.groups[0].backlog.append(job)
     pool.feed()
-    dead = next(child for child in children if child.handle.sent)
+    dead = next(child for child in children if child.parent_side.sent)
     other = next(child for child in children if child is not dead)
     dead.take_token()
-    dead.answer(job)
+    dead.report(job)
     outcomes = pool.receive()
-    pool.finished_signals.confirm(outcomes, {job.id: JobStatus.SUCCESSFUL})
-    pool._bury(dead.handle, KILLED)
-    pool.finished_signals.tell()
+    confirmed(pool, outcomes, {job.id: JobStatus.SUCCESSFUL})
+    pool._bury(dead.parent_side, KILLED)
+    pool.signals.send()
     ((kind, body),) = list(other.channel.receive())
-    assert kind == protocol.ENDED
+    assert kind == protocol.FINISHED
     assert protocol.unpack(body) == [[job.id.hex, True, "SUCCESSFUL"]]
 
 
@@ -224,12 +230,12 @@ def test_one_long_job_is_enough_to_claim_fewer_ahead(pool, children):
 def test_a_busy_channel_keeps_what_the_other_side_does_not_take(pool, children):
     big = "x" * 200_000
     jobs = [claimed(arguments=f'[["{big}"],{{}}]') for _ in range(20)]
-    children[0].handle.send(jobs)
-    assert children[0].handle.channel.has_unsent
+    children[0].parent_side.send(jobs)
+    assert children[0].parent_side.channel.has_unsent
     arrived = []
     while len(arrived) < 20:
         arrived += children[0].jobs()
-        children[0].handle.channel.flush()
+        children[0].parent_side.channel.flush()
     assert arrived == jobs
 
 
@@ -238,79 +244,79 @@ def large(size):
 
 
 def test_a_child_is_handed_no_more_at_once_than_it_has_read_in_a_moment(pool, children):
-    children[1].handle.ready = False
+    children[1].parent_side.ready = False
     pool.add(large(30_000) for _ in range(20))
     pool.feed()
     sizes = [len(body) for kind, body in children[0].channel.receive() if kind == protocol.RUN]
     assert sizes
     assert max(sizes) <= FRAME_BYTES
     # And nothing more as long as it has not taken what it was handed.
-    assert children[0].handle.channel.has_unsent or pool.waiting == 0
+    assert children[0].parent_side.channel.has_unsent or pool.waiting == 0
     assert pool.waiting > 0
 
 
 def test_a_job_of_any_size_goes_by_itself(pool, children):
-    children[1].handle.ready = False
+    children[1].parent_side.ready = False
     jobs = [large(10 * FRAME_BYTES), claimed(), claimed()]
     pool.add(jobs)
     pool.feed()
-    assert list(children[0].handle.sent) == jobs[:1]
+    assert list(children[0].parent_side.sent) == jobs[:1]
     arrived = []
     while not arrived:
         arrived = children[0].jobs()
-        children[0].handle.channel.flush()
+        children[0].parent_side.channel.flush()
     assert arrived == jobs[:1]
 
 
 def test_the_time_to_begin_counts_from_when_a_job_has_left(pool, children):
     child = children[0]
-    children[1].handle.ready = False
+    children[1].parent_side.ready = False
     pool.add([large(2_000_000)])
     pool.feed()
-    assert child.handle.channel.unsent > 1_000_000
-    while child.handle.channel.has_unsent:
-        child.handle.since = late(2 * process_parent.PATIENCE)
+    assert child.parent_side.channel.unsent > 1_000_000
+    while child.parent_side.channel.has_unsent:
+        child.parent_side.since = late(2 * process.TAKE_BACK_AFTER)
         child.jobs()  # makes room for the next piece
         pool.receive()
-        assert len(child.handle.sent) == 1
-    child.handle.since = late(2 * process_parent.PATIENCE)
+        assert len(child.parent_side.sent) == 1
+    child.parent_side.since = late(2 * process.TAKE_BACK_AFTER)
     pool.receive()
-    assert (len(child.handle.sent), pool.waiting) == (0, 1)
+    assert (len(child.parent_side.sent), pool.waiting) == (0, 1)
 
 
 def test_a_child_that_reads_nothing_of_a_job_does_not_keep_it(pool, children):
     child = children[0]
-    children[1].handle.ready = False
+    children[1].parent_side.ready = False
     pool.add([large(2_000_000)])
     pool.feed()
     pool.receive()
-    child.handle.since = late(2 * process_parent.PATIENCE)
+    child.parent_side.since = late(2 * process.TAKE_BACK_AFTER)
     pool.receive()
-    assert (len(child.handle.sent), pool.waiting) == (0, 1)
+    assert (len(child.parent_side.sent), pool.waiting) == (0, 1)
 
 
 def test_a_child_that_began_none_of_its_jobs_has_longer_for_the_next(pool, children):
     child = children[0]
-    children[1].handle.ready = False
+    children[1].parent_side.ready = False
     pool.add([claimed()])
     waited = []
     for _ in range(4):
         pool.feed()
-        waited.append(child.handle.patience)
-        child.handle.enforce(child.handle.since + child.handle.patience * 0.9)
-        assert child.handle.sent
-        child.handle.enforce(child.handle.since + child.handle.patience * 1.1)
-        assert not child.handle.sent
+        waited.append(child.parent_side.take_back_after)
+        child.parent_side.enforce(child.parent_side.since + child.parent_side.take_back_after * 0.9)
+        assert child.parent_side.sent
+        child.parent_side.enforce(child.parent_side.since + child.parent_side.take_back_after * 1.1)
+        assert not child.parent_side.sent
         child.jobs()
         child.channel.send(protocol.DROPPED)
         pool.receive()
-    assert waited == [process_parent.PATIENCE * 2**times for times in range(4)]
+    assert waited == [process.TAKE_BACK_AFTER * 2**times for times in range(4)]
     pool.feed()
     (job,) = child.jobs()
     child.take_token()
-    child.answer(job)
+    child.report(job)
     pool.receive()
-    assert child.handle.patience == process_parent.PATIENCE
+    assert child.parent_side.take_back_after == process.TAKE_BACK_AFTER
 
 
 def test_the_parent_claims_less_where_calls_are_large(pool, children):
@@ -331,29 +337,29 @@ def test_the_parent_claims_less_where_calls_are_large(pool, children):
 def test_large_calls_reach_all_the_threads_of_a_child_at_once(pool, several):
     pool.add(large(50_000) for _ in range(3))
     pool.feed()
-    assert (several.handle.held, pool.waiting) == (3, 0)
+    assert (several.parent_side.held, pool.waiting) == (3, 0)
 
 
 def test_an_answer_of_an_earlier_attempt_is_not_that_of_the_next(pool, several):
     job = claimed()
     begin(pool, several, job._replace(fence=2))
-    several.answer(job)
+    several.report(job)
     assert pool.receive() == []
-    several.answer(job._replace(fence=2))
+    several.report(job._replace(fence=2))
     assert [outcome.fence for outcome in pool.receive()] == [2]
 
 
 def test_a_child_that_answers_for_what_it_does_not_have_is_replaced(pool, children, monkeypatch):
     killed = []
-    monkeypatch.setattr(handle_module, "kill_group", killed.append)
+    monkeypatch.setattr(parent_side, "kill_group", killed.append)
     child, job = children[0], claimed()
-    child.handle.pid = 4711
-    child.handle.send([job])
+    child.parent_side.pid = 4711
+    child.parent_side.send([job])
     child.take_token()
-    child.answer(claimed())
+    child.report(claimed())
     assert pool.receive() == []
     assert killed == [4711]
-    (outcome,) = pool._bury(child.handle, KILLED)
+    (outcome,) = pool._bury(child.parent_side, KILLED)
     assert (outcome.job_id, outcome.kind) == (job.id, AttemptOutcome.RELEASED)
 
 
@@ -377,84 +383,93 @@ def test_frames_survive_being_cut_anywhere():
 
 def test_a_job_does_not_wait_for_a_child_that_is_busy_with_something_else(pool, children):
     busy, free = children
-    free.handle.ready = False
+    free.parent_side.ready = False
     pool.groups[0].backlog.append(claimed())
     assert fed(pool) == 1
-    free.handle.ready = True
-    busy.handle.since = time.monotonic() - 2 * process_parent.PATIENCE
+    free.parent_side.ready = True
+    busy.parent_side.since = time.monotonic() - 2 * process.TAKE_BACK_AFTER
     pool.receive()
-    assert (list(busy.handle.sent), len(pool.groups[0].backlog), busy.handle.dropping) == ([], 1, True)
+    assert (list(busy.parent_side.sent), len(pool.groups[0].backlog), busy.parent_side.dropping) == (
+        [],
+        1,
+        True,
+    )
     assert fed(pool) == 1
     assert len(free.jobs()) == 1
 
 
 def test_a_job_that_has_started_stays_where_it_is(pool, children):
     one = children[0]
-    children[1].handle.ready, children[1].handle.since = False, time.monotonic()
+    children[1].parent_side.ready, children[1].parent_side.since = False, time.monotonic()
     pool.groups[0].backlog.append(claimed(timeout=100.0))
     pool.feed()
     one.take_token()
-    one.handle.since = time.monotonic() - 2 * process_parent.PATIENCE
+    one.parent_side.since = time.monotonic() - 2 * process.TAKE_BACK_AFTER
     pool.receive()
-    assert one.handle.taken
-    assert len(one.handle.sent) == 1
+    assert one.parent_side.taken
+    assert len(one.parent_side.sent) == 1
     assert pool.deadline() > 1
 
 
 def test_a_receiver_that_takes_its_process_down_does_so_twice_at_most(pool, children, caplog):
     first, second = children
-    first.handle.tell([Ending("suspect", True)])
-    pool._bury(first.handle, KILLED)
-    pool.finished_signals.tell()
-    assert pool.finished_signals.unsent == []
+    first.parent_side.send_finished([FinishedJob("suspect", True)])
+    pool._bury(first.parent_side, KILLED)
+    pool.signals.send()
+    assert pool.signals.unsent == []
     assert not caplog.text
-    pool._bury(second.handle, KILLED)
-    assert pool.finished_signals.unsent == []
+    pool._bury(second.parent_side, KILLED)
+    assert pool.signals.unsent == []
     assert "Receivers of task_finished end their process: job id=suspect" in caplog.text
 
 
 def test_what_is_told_is_not_blamed_for_the_death_of_a_job(pool, children):
     pool.groups[0].backlog.append(claimed())
     pool.feed()
-    dead = next(child for child in children if child.handle.sent)
+    dead = next(child for child in children if child.parent_side.sent)
     dead.take_token()
-    dead.handle.tell([Ending("innocent", True, died=1)])
-    pool._bury(dead.handle, KILLED)
-    assert pool.finished_signals.unsent == [Ending("innocent", True, died=1)]
+    dead.parent_side.send_finished([FinishedJob("innocent", True, died=1)])
+    pool._bury(dead.parent_side, KILLED)
+    assert pool.signals.unsent == [FinishedJob("innocent", True, died=1)]
 
 
 def test_a_receiver_that_hangs_is_killed_in_the_end(pool, children, monkeypatch):
     killed = []
-    monkeypatch.setattr(handle_module, "kill_group", killed.append)
+    monkeypatch.setattr(parent_side, "kill_group", killed.append)
     child = children[0]
-    child.handle.pid = 4711
-    child.handle.tell([Ending("id", True)])
+    child.parent_side.pid = 4711
+    child.parent_side.send_finished([FinishedJob("id", True)])
     pool.receive()
     assert killed == []
-    child.handle.sending_since = time.monotonic() - 2 * handle_module.HOOK_TIMEOUT
+    child.parent_side.sending_since = time.monotonic() - 2 * parent_side.HOOK_TIMEOUT
     pool.receive()
     assert killed == [4711]
 
 
 def test_a_child_that_closed_its_pipe_is_waited_for_a_little(pool, children, monkeypatch):
     killed = []
-    monkeypatch.setattr(handle_module, "kill_group", killed.append)
+    monkeypatch.setattr(parent_side, "kill_group", killed.append)
     child = children[0]
-    child.handle.pid = 4711
+    child.parent_side.pid = 4711
     child.channel.sock.shutdown(socket.SHUT_RDWR)
     pool.receive()
-    assert child.handle.channel not in [channel for channel, _ in pool.channels()]
+    assert child.parent_side.channel not in [channel for channel, _ in pool.channels()]
     assert killed == []
-    assert 1 < pool.deadline() <= handle_module.GONE_TIMEOUT
-    child.handle.gone_at -= 2 * handle_module.GONE_TIMEOUT
+    assert 1 < pool.deadline() <= parent_side.GONE_TIMEOUT
+    child.parent_side.gone_at -= 2 * parent_side.GONE_TIMEOUT
     pool.receive()
     assert killed == [4711]
 
 
+def confirmed(pool, outcomes, written):
+    """The endings are written."""
+    pool.events.publish(EndingsWritten([(outcome, None) for outcome in outcomes], written))
+
+
 def confirm(pool, child, outcomes):
     """The endings are written, and the child has told receivers of them."""
-    pool.finished_signals.confirm(outcomes, {outcome.job_id: outcome.status for outcome in outcomes})
-    child.channel.send(protocol.TOLD)
+    confirmed(pool, outcomes, {outcome.job_id: outcome.status for outcome in outcomes})
+    child.channel.send(protocol.SENT)
     assert pool.receive() == []
 
 
@@ -464,95 +479,95 @@ def late(seconds):
 
 def test_only_the_time_of_user_code_counts(pool, children, monkeypatch):
     killed = []
-    monkeypatch.setattr(handle_module, "kill_group", killed.append)
+    monkeypatch.setattr(parent_side, "kill_group", killed.append)
     child = children[0]
-    child.handle.pid = 4711
-    child.handle.send([claimed(timeout=1.0)])
+    child.parent_side.pid = 4711
+    child.parent_side.send([claimed(timeout=1.0)])
     child.take_token()
-    child.handle.since = late(30)  # receivers took their time
+    child.parent_side.since = late(30)  # receivers took their time
     pool.receive()
     assert killed == []
-    child.attempt_clock.began = late(1.0 + pool.groups[0].settings.grace - 0.5)
+    child.attempt_clock.mark_begun(late(1.0 + pool.groups[0].settings.grace - 0.5))
     pool.receive()
     assert (killed, pool.deadline() < 1) == ([], True)
-    child.attempt_clock.began = late(1.0 + pool.groups[0].settings.grace + 0.1)
+    child.attempt_clock.mark_begun(late(1.0 + pool.groups[0].settings.grace + 0.1))
     pool.receive()
     assert killed == [4711]
-    (outcome,) = pool._bury(child.handle, KILLED)
+    (outcome,) = pool._bury(child.parent_side, KILLED)
     assert outcome.kind is AttemptOutcome.TIMEOUT
 
 
 def test_a_job_whose_code_never_begins_is_given_back(pool, children, monkeypatch):
-    monkeypatch.setattr(handle_module, "kill_group", lambda pid: None)
+    monkeypatch.setattr(parent_side, "kill_group", lambda pid: None)
     child = children[0]
-    child.handle.pid = 4711
-    child.handle.send([claimed(timeout=1.0)])
+    child.parent_side.pid = 4711
+    child.parent_side.send([claimed(timeout=1.0)])
     child.take_token()
-    child.handle.since = late(2 * handle_module.START_TIMEOUT)
+    child.parent_side.since = late(2 * parent_side.START_TIMEOUT)
     pool.receive()
-    (outcome,) = pool._bury(child.handle, KILLED)
+    (outcome,) = pool._bury(child.parent_side, KILLED)
     assert (outcome.kind, outcome.status) == (AttemptOutcome.CRASHED, JobStatus.READY)
     assert "did not begin within 60 seconds" in outcome.failure.message
 
 
 def test_a_long_job_has_time_to_answer(pool, children, monkeypatch):
     killed = []
-    monkeypatch.setattr(handle_module, "kill_group", killed.append)
+    monkeypatch.setattr(parent_side, "kill_group", killed.append)
     child = children[0]
-    child.handle.pid = 4711
-    child.handle.send([claimed(timeout=1.0)])
+    child.parent_side.pid = 4711
+    child.parent_side.send([claimed(timeout=1.0)])
     child.take_token()
-    child.handle.since = late(2 * handle_module.START_TIMEOUT)
-    child.attempt_clock.began = OVER
+    child.parent_side.since = late(2 * parent_side.START_TIMEOUT)
+    child.attempt_clock.mark_over()
     pool.receive()
     assert killed == []
 
 
 def test_a_running_job_that_is_cancelled_is_interrupted_then_killed(pool, children, monkeypatch):
     signalled, killed = [], []
-    monkeypatch.setattr(process_parent.os, "kill", lambda pid, number: signalled.append((pid, number)))
-    monkeypatch.setattr(handle_module, "kill_group", killed.append)
+    monkeypatch.setattr(process.os, "kill", lambda pid, number: signalled.append((pid, number)))
+    monkeypatch.setattr(parent_side, "kill_group", killed.append)
     child, job, behind = children[0], claimed(), claimed()
-    child.handle.pid = 4711
-    child.handle.send([job, behind])
+    child.parent_side.pid = 4711
+    child.parent_side.send([job, behind])
     child.take_token()
     for _ in range(2):
         assert pool.cancel([job.id]) == []
-    assert signalled == [(4711, process_parent.signal.SIGALRM)]
+    assert signalled == [(4711, process.signal.SIGALRM)]
     assert child.attempt_clock.is_cancelled(job.id, job.fence)
     assert not child.attempt_clock.is_cancelled(job.id, job.fence + 1)
     assert list(pool.groups[0].backlog) == [behind]
-    child.handle.cancelled_at = late(2 * pool.groups[0].settings.grace)
+    child.parent_side.cancelled_at = late(2 * pool.groups[0].settings.grace)
     pool.receive()
     assert killed == [4711]
-    (outcome,) = pool._bury(child.handle, KILLED)
+    (outcome,) = pool._bury(child.parent_side, KILLED)
     assert (outcome.kind, outcome.status) == (AttemptOutcome.CANCELLED, JobStatus.CANCELLED)
 
 
 def test_a_job_that_is_cancelled_before_its_turn_is_given_back(pool, children):
     running, behind = claimed(), claimed()
-    children[0].handle.send([running, behind])
+    children[0].parent_side.send([running, behind])
     children[0].take_token()
     (outcome,) = pool.cancel([behind.id])
     assert (outcome.job_id, outcome.kind) == (behind.id, AttemptOutcome.RELEASED)
     assert pool.waiting == 0
-    assert list(children[0].handle.sent) == [running]
+    assert list(children[0].parent_side.sent) == [running]
 
 
 def test_a_child_gets_no_more_jobs_than_it_may_run(pool, children):
     pool.groups[0].recycling = Recycling(jobs=3)
     child = children[0]
-    assert child.handle.room(time.monotonic()) == 3
+    assert child.parent_side.room(time.monotonic()) == 3
     jobs = [claimed() for _ in range(3)]
-    child.handle.send(jobs)
-    assert child.handle.room(time.monotonic()) == 0
+    child.parent_side.send(jobs)
+    assert child.parent_side.room(time.monotonic()) == 0
     for job in jobs:
         child.take_token()
-        child.answer(job)
+        child.report(job)
     outcomes = pool.receive()
-    assert (child.handle.is_retiring, child.handle.dismissed_at) == (True, None)
+    assert (child.parent_side.is_retiring, child.parent_side.dismissed_at) == (True, None)
     confirm(pool, child, outcomes)
-    assert child.handle.dismissed_at is not None
+    assert child.parent_side.dismissed_at is not None
     assert pool._vacancies(pool.groups[0]) == 1
 
 
@@ -560,8 +575,8 @@ def test_a_child_gets_no_more_jobs_than_it_may_run(pool, children):
 
 
 @pytest.fixture
-def several(pool):
-    pool.groups[:] = [group_of("thread", size=1, capacity=3)]
+def several(pool, request):
+    pool.groups[:] = [group_of(getattr(request, "param", "thread"), size=1, capacity=3)]
     pool.group_of["a"] = pool.groups[0]
     child = FakeChild(pool, 1)
     yield child
@@ -569,12 +584,12 @@ def several(pool):
 
 
 def begin(pool, child, *jobs, ago=0.0):
-    child.handle.send(list(jobs))
+    child.parent_side.send(list(jobs))
     for job in jobs:
         child.channel.send(protocol.STARTED, job.id.bytes)
     pool.receive()
     for job in jobs:
-        child.handle.slots[job.id].began_at = late(ago)
+        child.parent_side.slots[job.id].began_at = late(ago)
 
 
 def frames(child):
@@ -598,30 +613,30 @@ def test_who_outlives_the_timeout_is_given_up_and_the_siblings_finish(pool, seve
     several.channel.send(protocol.PONG)
     (outcome,) = pool.receive()
     assert (outcome.job_id, outcome.kind) == (offender.id, AttemptOutcome.TIMEOUT)
-    assert several.handle.is_retiring
-    assert (several.handle.room(0), pool.room(pool.groups[0])) == (0, 3)
-    several.answer(offender)  # too late
-    several.answer(sibling)
+    assert several.parent_side.is_retiring
+    assert (several.parent_side.room(0), pool.room(pool.groups[0])) == (0, 3)
+    several.report(offender)  # too late
+    several.report(sibling)
     (outcome,) = pool.receive()
     assert (outcome.job_id, outcome.kind) == (sibling.id, AttemptOutcome.SUCCESSFUL)
     confirm(pool, several, [outcome])
-    assert several.handle.dismissed_at is not None
+    assert several.parent_side.dismissed_at is not None
 
 
 def test_a_child_that_is_stuck_is_killed_and_only_the_offender_pays(pool, several, monkeypatch):
     killed = []
-    monkeypatch.setattr(handle_module, "kill_group", killed.append)
-    several.handle.pid = 4711
+    monkeypatch.setattr(parent_side, "kill_group", killed.append)
+    several.parent_side.pid = 4711
     grace = pool.groups[0].settings.grace
     offender, sibling, other = claimed(timeout=1.0), claimed(timeout=1.0), claimed()
     begin(pool, several, offender, ago=1.0 + grace + 0.2)
     begin(pool, several, sibling, ago=1.0 + grace + 0.1)
     begin(pool, several, other)
     pool.receive()
-    several.handle.asked_at = late(2 * RESPONSE_TIMEOUT)
+    several.parent_side.asked_at = late(2 * RESPONSE_TIMEOUT)
     assert pool.receive() == []
     assert killed == [4711]
-    outcomes = {outcome.job_id: outcome.kind for outcome in pool._bury(several.handle, KILLED)}
+    outcomes = {outcome.job_id: outcome.kind for outcome in pool._bury(several.parent_side, KILLED)}
     assert outcomes == {
         offender.id: AttemptOutcome.TIMEOUT,
         sibling.id: AttemptOutcome.RELEASED,
@@ -636,27 +651,27 @@ def test_a_thread_is_told_of_a_cancellation_and_left_to_decide(pool, several):
     for _ in range(2):
         assert pool.cancel([job.id]) == []
     assert frames(several) == [protocol.CANCEL]
-    several.handle.slots[job.id].cancelled_at = late(3600)
+    several.parent_side.slots[job.id].cancelled_at = late(3600)
     assert pool.receive() == []
-    assert not several.handle.is_retiring
+    assert not several.parent_side.is_retiring
 
 
+@pytest.mark.parametrize("several", ["async"], indirect=True)
 def test_a_coroutine_that_ignores_its_cancellation_is_given_up(pool, several):
-    pool.groups[0].kind = "async"
     job = claimed()
     begin(pool, several, job)
     pool.cancel([job.id])
-    several.handle.slots[job.id].cancelled_at = late(pool.groups[0].settings.grace + 1)
+    several.parent_side.slots[job.id].cancelled_at = late(pool.groups[0].settings.grace + 1)
     pool.receive()
     several.channel.send(protocol.PONG)
     (outcome,) = pool.receive()
-    assert (outcome.kind, several.handle.is_retiring) == (AttemptOutcome.CANCELLED, True)
+    assert (outcome.kind, several.parent_side.is_retiring) == (AttemptOutcome.CANCELLED, True)
 
 
 def test_of_a_crash_all_jobs_of_the_process_are_part(pool, several):
     jobs = [claimed() for _ in range(3)]
     begin(pool, several, *jobs)
-    outcomes = pool._bury(several.handle, KILLED)
+    outcomes = pool._bury(several.parent_side, KILLED)
     assert [outcome.kind for outcome in outcomes] == [AttemptOutcome.CRASHED] * 3
     assert outcomes[0].failure.exit_status == -KILLED
 
@@ -666,46 +681,46 @@ def test_of_a_crash_all_jobs_of_the_process_are_part(pool, several):
 
 def test_the_end_of_one_job_is_not_taken_for_that_of_the_next(pool, children, monkeypatch):
     killed = []
-    monkeypatch.setattr(handle_module, "kill_group", killed.append)
+    monkeypatch.setattr(parent_side, "kill_group", killed.append)
     child = children[0]
-    child.handle.pid = 4711
-    child.attempt_clock.began = OVER  # of the job before: the child has not come round to the next
-    child.handle.send([claimed()])
+    child.parent_side.pid = 4711
+    child.attempt_clock.mark_over()  # of the job before: the child has not come round to the next
+    child.parent_side.send([claimed()])
     child.take_token()
     pool.receive()
-    child.attempt_clock.began = late(1)
+    child.attempt_clock.mark_begun(late(1))
     pool.receive()
-    child.handle.since = late(2 * handle_module.START_TIMEOUT)
-    if child.handle.over_at is not None:
-        child.handle.over_at = late(2 * handle_module.START_TIMEOUT)
-    child.attempt_clock.began = OVER
+    child.parent_side.since = late(2 * parent_side.START_TIMEOUT)
+    if child.parent_side.over_at is not None:
+        child.parent_side.over_at = late(2 * parent_side.START_TIMEOUT)
+    child.attempt_clock.mark_over()
     pool.receive()
     assert killed == []
 
 
 def test_a_cancellation_behind_a_job_that_does_not_begin_leaves_its_clock_alone(pool, children, monkeypatch):
     killed = []
-    monkeypatch.setattr(handle_module, "kill_group", killed.append)
+    monkeypatch.setattr(parent_side, "kill_group", killed.append)
     child, first, second = children[0], claimed(), claimed()
-    child.handle.pid = 4711
-    child.handle.send([first, second])
+    child.parent_side.pid = 4711
+    child.parent_side.send([first, second])
     child.take_token()
     pool.cancel([second.id])
-    child.handle.since = late(2 * handle_module.START_TIMEOUT)
+    child.parent_side.since = late(2 * parent_side.START_TIMEOUT)
     pool.receive()
     assert killed == [4711]
 
 
 def test_a_job_that_the_child_has_taken_already_is_cancelled_there(pool, children, monkeypatch):
-    monkeypatch.setattr(process_parent.os, "kill", lambda pid, number: None)
+    monkeypatch.setattr(process.os, "kill", lambda pid, number: None)
     child, first, second = children[0], claimed(), claimed()
-    child.handle.pid = 4711
-    child.handle.send([first, second])
+    child.parent_side.pid = 4711
+    child.parent_side.send([first, second])
     for _ in range(2):  # and the answer of the first is on its way
         child.take_token()
     assert pool.cancel([second.id]) == []
     assert child.attempt_clock.is_cancelled(second.id, second.fence)
-    assert child.handle.cancelled_at is None
+    assert child.parent_side.cancelled_at is None
 
 
 def test_of_a_stuck_child_only_jobs_that_may_run_twice_are_given_back(pool, several):
@@ -715,9 +730,9 @@ def test_of_a_stuck_child_only_jobs_that_may_run_twice_are_given_back(pool, seve
         claimed(options='{"on_lost":"fail"}'),
     )
     begin(pool, several, once, twice)
-    several.handle.send([unbegun])
-    several.handle.verdict = "stuck"
-    outcomes = {outcome.job_id: outcome.status for outcome in pool._bury(several.handle, KILLED)}
+    several.parent_side.send([unbegun])
+    several.parent_side.kill_reason = "stuck"
+    outcomes = {outcome.job_id: outcome.status for outcome in pool._bury(several.parent_side, KILLED)}
     assert outcomes == {once.id: JobStatus.FAILED, twice.id: JobStatus.READY, unbegun.id: JobStatus.READY}
 
 
@@ -726,8 +741,8 @@ def test_a_child_that_is_busy_with_receivers_keeps_no_other_from_being_started(p
     pool._start = lambda group, worker_id: started.append(group)
     pool.children.pop(2).close()
     child = children[0]
-    child.handle.tell([Ending("id", True)])
-    child.handle.sending_since = late(1)
+    child.parent_side.send_finished([FinishedJob("id", True)])
+    child.parent_side.sending_since = late(1)
     pool.add([claimed()])
     pool.fill(uuid.uuid4())
     assert started == [pool.groups[0]]
@@ -735,28 +750,28 @@ def test_a_child_that_is_busy_with_receivers_keeps_no_other_from_being_started(p
 
 
 def test_many_endings_are_told_in_frames_that_a_minute_is_enough_for(pool, children):
-    pool.finished_signals.ended(uuid.uuid4() for _ in range(100))
-    pool.finished_signals.tell()
-    told = [len(frame) for child in children for frame in child.handle.unsent]
+    pool.signals.add(uuid.uuid4() for _ in range(100))
+    pool.signals.send()
+    told = [len(frame) for child in children for frame in child.parent_side.unsent]
     assert (sum(told), max(told)) == (100, 16)
-    assert {len(child.handle.unsent) for child in children} == {3, 4}
+    assert {len(child.parent_side.unsent) for child in children} == {3, 4}
 
 
 def test_a_group_without_work_keeps_no_other_from_being_asked(pool):
     pool.groups[:] = [group_of("process", size=1), group_of("async", size=1, capacity=100)]
-    pool.groups[0].usual, pool.groups[1].task_names = 1.0, ["b"]
-    assert pool.common_wish() == (["a", "b"], 1)
-    assert list(pool.wishes()) == [(["a"], 1), (["b"], 100)]
+    pool.groups[0].usual_duration, pool.groups[1].task_names = 1.0, ["b"]
+    assert pool.common_plan() == (["a", "b"], 1)
+    assert list(pool.group_plans()) == [(["a"], 1), (["b"], 100)]
 
 
 def test_an_answer_is_of_the_job_that_it_names_and_not_of_the_one_that_was_expected():
     outcome = Outcome.successful(uuid.uuid4(), 1, "5", 0.1)
-    body = protocol.pack_success(outcome, told=False)
+    body = protocol.pack_success(outcome, has_receivers=False)
     assert protocol.unpack_success(body, uuid.uuid4()) == (outcome, False)
 
 
 def test_what_has_expired_is_not_handed_over_and_a_child_knows_the_time(pool, children):
-    children[1].handle.ready = False
+    children[1].parent_side.ready = False
     now = microseconds(timezone.now())
     pool.clock.set(now, boot_time())
     late, in_time = claimed(expires_at=now), claimed(expires_at=now + 3600 * 10**6)
@@ -782,15 +797,17 @@ def test_the_databases_time_is_never_taken_for_earlier_than_it_is():
 def test_the_crash_of_a_thread_child_is_none_of_a_job_that_had_not_begun(pool, several):
     began, waited = claimed(), claimed()
     begin(pool, several, began)
-    several.handle.send([waited])
-    outcomes = {outcome.job_id: outcome.kind for outcome in several.handle.settle(KILLED)}
+    several.parent_side.send([waited])
+    outcomes = {outcome.job_id: outcome.kind for outcome in several.parent_side.end_attempts(KILLED)}
     assert outcomes == {began.id: AttemptOutcome.CRASHED, waited.id: AttemptOutcome.RELEASED}
 
 
 def test_nothing_is_claimed_for_a_group_that_is_broken_while_a_child_is_tried(pool, children):
     group = pool.groups[0]
     assert pool.room(group) > 0
-    children[0].handle.ready = children[1].handle.ready = False  # it is being tried whether they start
+    children[0].parent_side.ready = children[1].parent_side.ready = (
+        False  # it is being tried whether they start
+    )
     for _ in range(MAX_FAILURES):
         group.starts.failed("no memory", is_alone=True)
     assert (pool.broken, pool.room(group), pool.has_room) == (["process"], 0, False)

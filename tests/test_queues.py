@@ -16,7 +16,7 @@ from django_tasks_q.lifecycle.states import JobStatus
 from django_tasks_q.models import Job, Queue, Worker
 from django_tasks_q.signals import action_performed
 from django_tasks_q.storage import Claim, ControlState, storage_for
-from django_tasks_q.worker.control import EVERY, EVERY_WITH_NOTIFICATIONS, Control
+from django_tasks_q.worker.control import EVERY, EVERY_WITH_NOTIFICATIONS, WorkerControl
 
 from .tasksapp import tasks
 from .test_actions import add
@@ -244,21 +244,21 @@ def test_claimers_at_once_never_exceed_a_limit(storage, alias, level):
 
 
 def test_a_worker_looks_before_it_claims_and_then_now_and_then(storage, alias, monkeypatch):
-    book = Control(storage, "default")
-    assert book.are_due(False)
+    state = WorkerControl(storage, "default")
+    assert state.is_due(False)
     actions.pause("a", using=alias)
-    assert book.look(ME, hears=True)
-    assert book.current.paused == {"a"}
-    assert EVERY < book.seconds_to_next <= EVERY_WITH_NOTIFICATIONS
-    assert not book.look(ME, hears=False)
-    assert 1 < book.seconds_to_next <= EVERY
-    assert not book.are_due(True)  # a moment ago is not long enough for anybody's hints
-    assert book.seconds_to_next < 0.1
+    assert state.query(ME, is_notified=True)
+    assert state.current.paused == {"a"}
+    assert EVERY < state.seconds_to_next <= EVERY_WITH_NOTIFICATIONS
+    assert not state.query(ME, is_notified=False)
+    assert 1 < state.seconds_to_next <= EVERY
+    assert not state.is_due(True)  # a moment ago is not long enough for anybody's hints
+    assert state.seconds_to_next < 0.1
     actions.pause("a", until=timedelta(seconds=0.5), using=alias)
-    book.look(ME, hears=True)
-    assert book.seconds_to_next < 1
-    book.forget()
-    assert book.are_due(False)
+    state.query(ME, is_notified=True)
+    assert state.seconds_to_next < 1
+    state.forget()
+    assert state.is_due(False)
 
 
 def test_a_stop_is_asked_for_once(storage, alias):

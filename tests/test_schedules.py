@@ -15,6 +15,7 @@ from django.utils import timezone
 
 from django_tasks_q import actions, failpoints, schedule
 from django_tasks_q.checks import check_schedules
+from django_tasks_q.maintenance.loop import Maintenance
 from django_tasks_q.models import Firing, Job, Schedule, Worker
 from django_tasks_q.models.schedule import Outcome
 from django_tasks_q.scheduling import fire as duty
@@ -23,7 +24,6 @@ from django_tasks_q.scheduling.fire import Firings
 from django_tasks_q.storage import ControlState, storage_for
 from django_tasks_q.storage.orm import schedules as verbs
 from django_tasks_q.timing import MOST_MISSED
-from django_tasks_q.worker.maintenance import Maintenance
 
 from .project import wait_for
 from .tasksapp import tasks
@@ -139,7 +139,7 @@ def test_a_name_that_people_have_taken_is_left_to_them(storage, caplog):
     )
     found = declare(storage, cron="0 2 * * *")
     assert (found.origin, found.expression) == ("database", "0 1 * * *")
-    assert "somebody has made another one of that name" in caplog.text
+    assert "the table has another schedule of that name" in caplog.text
 
 
 @pytest.mark.parametrize(
@@ -199,25 +199,25 @@ def test_without_schedules_a_look_is_one_statement(storage, django_assert_num_qu
 
 
 def test_a_worker_hears_of_schedules_with_its_orders_and_looks_for_none_else(storage):
-    assert storage.orders("default", uuid.uuid4()) == ControlState()
+    assert storage.control("default", uuid.uuid4()) == ControlState()
     declare(storage)
     Schedule.objects.using(storage.alias).update(next_at=timezone.now() + timedelta(seconds=30))
-    assert storage.orders("default", uuid.uuid4()) == ControlState()
+    assert storage.control("default", uuid.uuid4()) == ControlState()
     due(storage, timedelta(seconds=-9))
-    assert 7 < storage.orders("default", uuid.uuid4()).fires_in < 9.1
+    assert 7 < storage.control("default", uuid.uuid4()).fires_in < 9.1
     due(storage)
-    assert storage.orders("default", uuid.uuid4()).fires_in < 0
+    assert storage.control("default", uuid.uuid4()).fires_in < 0
     storage.disable_schedule("default", "tick", by="", reason="")
-    assert storage.orders("default", uuid.uuid4()) == ControlState()
-    duties = Maintenance(storage, tasks.noop.get_backend(), [])
+    assert storage.control("default", uuid.uuid4()) == ControlState()
+    maintenance = Maintenance(storage, tasks.noop.get_backend(), [])
     with mock.patch.object(Firings, "fire", autospec=True, return_value=(0, None)) as looks:
         for _ in range(20):
-            duties.perform(uuid.uuid4(), (), idle=True)
+            maintenance.perform(uuid.uuid4(), (), idle=True)
         assert looks.call_count == 1
-        duties.fires_in(float("inf"))
-        assert duties._fire_at - time.monotonic() > 200
-        duties.fires_in(0.5)
-        assert 0 < duties.seconds_to_next < 0.51
+        maintenance.fires_in(float("inf"))
+        assert maintenance.seconds_to("fire") > 200
+        maintenance.fires_in(0.5)
+        assert 0 < maintenance.seconds_to_next < 0.51
 
 
 @pytest.mark.parametrize(
@@ -529,16 +529,17 @@ def test_a_worker_that_hears_hints_notices_an_edit_at_once(project):
 
 def test_a_try_that_fails_is_made_again_soon(storage):
     schedule("tick", tasks.noop, every=3600)
-    duties = Maintenance(storage, tasks.noop.get_backend(), [])
+    maintenance = Maintenance(storage, tasks.noop.get_backend(), [])
     with mock.patch.object(Firings, "declare", side_effect=OperationalError):
         with pytest.raises(OperationalError):
-            duties.perform(uuid.uuid4(), (), idle=False)
-        assert 0 < duties._declare_at - time.monotonic() <= 1
-    wait_for(
-        lambda: (
-            duties.perform(uuid.uuid4(), (), idle=False) and Schedule.objects.using(storage.alias).exists()
-        )
-    )
+            maintenance.perform(uuid.uuid4(), (), idle=False)
+        assert 0 < maintenance.seconds_to("declare") <= 1
+
+    def is_declared():
+        maintenance.perform(uuid.uuid4(), (), idle=False)
+        return Schedule.objects.using(storage.alias).exists()
+
+    wait_for(is_declared)
     assert row(storage).next_at is not None
 
 
@@ -691,4 +692,4 @@ def test_a_clash_is_told_once(storage, caplog):
     )
     look = worker_of(storage, "tick")
     look()
-    assert caplog.text.count("somebody has made another one of that name") == 1
+    assert caplog.text.count("the table has another schedule of that name") == 1

@@ -12,7 +12,7 @@ from .test_docs import DOCS, ROOT, code, rows, section
 pytestmark = pytest.mark.once  # text beside text
 
 PAGE = DOCS / "reference" / "seed-features.md"
-TABLE = list(rows(section("reference/seed-features.md", "## All of them")))
+TABLE = list(rows(section("reference/seed-features.md", "## All features")))
 
 
 @cache

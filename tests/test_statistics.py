@@ -15,7 +15,7 @@ from django_tasks_q.models.identifiers import uuid7
 from django_tasks_q.models.statistic import BOUNDS, BUCKETS, FIGURES, percentiles
 from django_tasks_q.storage import ClaimedJob, storage_for
 from django_tasks_q.storage.timestamps import microseconds
-from django_tasks_q.worker.subscribers import metrics as tally_module
+from django_tasks_q.worker.subscribers import metrics as metrics_module
 from django_tasks_q.worker.subscribers.metrics import Metrics
 
 from .tasksapp import tasks
@@ -56,13 +56,13 @@ OUTCOMES = {
 
 
 def test_each_ending_is_counted_as_what_it_is(storage, rows):
-    tally = Metrics(storage, "default")
+    metrics = Metrics(storage, "default")
     jobs = {name: claimed(waited=2.0) for name in OUTCOMES}
-    tally.claimed(jobs.values())
+    metrics.claimed(jobs.values())
     outcomes = [OUTCOMES[name](job) for name, job in jobs.items()]
     endings = zip(outcomes, jobs.values(), strict=True)
-    tally.ended(endings, {outcome.job_id: outcome.status for outcome in outcomes})
-    tally.write(now=True)
+    metrics.written(endings, {outcome.job_id: outcome.status for outcome in outcomes})
+    metrics.write(now=True)
     found = rows.get()
     assert (found.backend, found.queue_name, found.task_name) == ("default", "q", "t")
     counts = {name: getattr(found, name) for name in FIGURES if name not in BUCKETS}
@@ -72,16 +72,16 @@ def test_each_ending_is_counted_as_what_it_is(storage, rows):
         "seconds_run": pytest.approx(0.5 * 6),
     }  # fmt: skip
     assert [getattr(found, name) for name in BUCKETS] == [0, 0, 0, 0, 0, 6, 0, 0, 0, 0, 0, 0]
-    assert tally.seconds_to_next == float("inf")
+    assert metrics.seconds_to_next == float("inf")
 
 
 def test_what_was_others_is_not_counted(storage, rows):
-    tally = Metrics(storage, "default")
+    metrics = Metrics(storage, "default")
     job = claimed()
-    tally.claimed([job])
-    tally.ended([(OUTCOMES["successful"](job), job)], {})
-    tally.ended([(OUTCOMES["successful"](job), None)], {job.id: JobStatus.SUCCESSFUL})
-    tally.write(now=True)
+    metrics.claimed([job])
+    metrics.written([(OUTCOMES["successful"](job), job)], {})
+    metrics.written([(OUTCOMES["successful"](job), None)], {job.id: JobStatus.SUCCESSFUL})
+    metrics.write(now=True)
     assert (rows.get().started, rows.get().successful) == (1, 0)
 
 
@@ -103,33 +103,33 @@ def test_figures_are_added_to_those_of_others(storage, rows):
 
 
 def test_nothing_is_written_before_its_time_and_everything_after(storage, rows, monkeypatch):
-    tally = Metrics(storage, "default")
-    tally.write(now=True)
-    tally.claimed([claimed()])
-    assert 0 < tally.seconds_to_next <= tally_module.EVERY
-    tally.write()
+    metrics = Metrics(storage, "default")
+    metrics.write(now=True)
+    metrics.claimed([claimed()])
+    assert 0 < metrics.seconds_to_next <= metrics_module.EVERY
+    metrics.write()
     assert rows.count() == 0
-    monkeypatch.setattr(tally_module, "EVERY", 0.0)
-    tally.write()
+    monkeypatch.setattr(metrics_module, "EVERY", 0.0)
+    metrics.write()
     assert rows.get().started == 1
 
 
 def test_figures_are_bounded_however_many_queues_there_are(storage, rows, monkeypatch):
-    monkeypatch.setattr(tally_module, "MOST", 3)
-    tally = Metrics(storage, "default")
-    tally.claimed([claimed(queue=f"q{number}") for number in range(10)])
-    tally.write(now=True)
+    monkeypatch.setattr(metrics_module, "MAX_LABELS", 3)
+    metrics = Metrics(storage, "default")
+    metrics.claimed([claimed(queue=f"q{number}") for number in range(10)])
+    metrics.write(now=True)
     assert sorted(rows.values_list("queue_name", "started")) == [("", 7), ("q0", 1), ("q1", 1), ("q2", 1)]
 
 
 def test_figures_that_the_database_refuses_stop_nobody(storage, rows, caplog):
-    tally = Metrics(storage, "default")
+    metrics = Metrics(storage, "default")
     if storage.alias != "postgres":
         pytest.skip("others take any length, or cut it")
-    tally.claimed([claimed(queue="q" * 300)])
-    tally.write(now=True)
+    metrics.claimed([claimed(queue="q" * 300)])
+    metrics.write(now=True)
     assert "Statistics were refused" in caplog.text
-    assert tally.seconds_to_next == float("inf")
+    assert metrics.seconds_to_next == float("inf")
 
 
 def test_what_expired_or_was_lost_elsewhere_is_counted(storage, rows):
@@ -145,10 +145,10 @@ def test_what_expired_or_was_lost_elsewhere_is_counted(storage, rows):
         for _ in range(3)
     ]
     Job.objects.using(storage.alias).bulk_create(jobs)
-    tally = Metrics(storage, "default")
-    tally.found([], {})
-    tally.found([jobs[0].id], {jobs[1].id: JobStatus.READY, jobs[2].id: JobStatus.FAILED})
-    tally.write(now=True)
+    metrics = Metrics(storage, "default")
+    metrics.expired([jobs[0].id])
+    metrics.rescued({jobs[1].id: JobStatus.READY, jobs[2].id: JobStatus.FAILED})
+    metrics.write(now=True)
     found = rows.get()
     assert (found.expired, found.retried, found.failed, found.crashed) == (1, 1, 1, 2)
 

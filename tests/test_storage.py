@@ -19,6 +19,7 @@ from django_tasks_q.maintenance import prune as prune_module
 from django_tasks_q.models import Attempt, Job, Worker
 from django_tasks_q.models.identifiers import uuid7
 from django_tasks_q.storage import Claim, session, storage_for
+from django_tasks_q.storage.claimable import sort_key
 from django_tasks_q.storage.session import repeated
 from django_tasks_q.storage.timestamps import moment
 
@@ -116,7 +117,7 @@ def test_a_claim_is_never_given_twice(storage):
 def test_the_most_urgent_come_first_then_the_oldest(storage):
     order = [0, 5, -3, 5, 100, 0, -100]
     added = [add(storage, priority=priority) for priority in order]
-    expected = [job.id for job in sorted(added, key=lambda job: (-job.priority, job.id))]
+    expected = [job.id for job in sorted(added, key=sort_key)]
     assert [job.id for job in claim(storage, 3)] == expected[:3]
     assert [job.id for job in claim(storage, 10)] == expected[3:]
 

@@ -14,7 +14,7 @@ from django.db import connections, transaction
 
 from django_tasks_q.lifecycle.states import JobStatus
 from django_tasks_q.models import Job, Worker
-from django_tasks_q.results import waiting
+from django_tasks_q.results import waiter
 from django_tasks_q.storage import Notifications, storage_for
 from django_tasks_q.storage.postgresql import notifications
 from django_tasks_q.worker.subscribers import waiters
@@ -186,9 +186,9 @@ def test_a_worker_outlives_the_end_of_its_sessions(project, kind):
 def job_waiter(listener):
     storage = storage_for("postgres")
     id = uuid.uuid4()
-    bell = storage.job_waiter("default", id)
-    yield storage, id, bell
-    bell.close()
+    job_waiter = storage.job_waiter("default", id)
+    yield storage, id, job_waiter
+    job_waiter.close()
 
 
 def ring_soon(id):
@@ -203,20 +203,20 @@ def ring_soon(id):
 
 @on_postgres
 def test_who_waits_is_heard_by_workers_and_told_of_the_end(listener, job_waiter):
-    storage, id, bell = job_waiter
-    bell.ask()
+    storage, id, job_waiter = job_waiter
+    job_waiter.ask()
     assert notified(listener) == Notifications(waited=frozenset({id}))  # no reason to look for jobs
     storage.notify_ended("default", [uuid.uuid4(), id])
-    assert select.select([bell], [], [], 2.0)[0]
-    bell.drain()
-    assert not select.select([bell], [], [], 0.05)[0]
+    assert select.select([job_waiter], [], [], 2.0)[0]
+    job_waiter.drain()
+    assert not select.select([job_waiter], [], [], 0.05)[0]
 
 
 @on_postgres
 def test_a_wait_ends_when_the_bell_rings(listener, monkeypatch):
-    monkeypatch.setattr(waiting, "LOOKING", 0.0)
+    monkeypatch.setattr(waiter, "POLLING", 0.0)
     storage, id = storage_for("postgres"), uuid.uuid4()
-    with waiting.Waiting(storage, "default", str(id), None) as wait:
+    with waiter.Waiter(storage, "default", str(id), None) as wait:
         wait.sleep(0.01)  # now it listens
         began = time.monotonic()
         for sleep in (wait.sleep, async_to_sync(wait.asleep)):
@@ -228,61 +228,61 @@ def test_a_wait_ends_when_the_bell_rings(listener, monkeypatch):
 
 @on_postgres
 def test_a_bell_that_breaks_costs_nothing_but_time(listener, monkeypatch):
-    monkeypatch.setattr(waiting, "LOOKING", 0.0)
+    monkeypatch.setattr(waiter, "POLLING", 0.0)
     storage = storage_for("postgres")
-    with waiting.Waiting(storage, "default", str(uuid.uuid4()), None) as wait:
+    with waiter.Waiter(storage, "default", str(uuid.uuid4()), None) as wait:
         wait.sleep(0.01)
-        wait._bell._connection.close()
+        wait._job_waiter._connection.close()
         wait._asked_at = float("-inf")  # it would ask again
         wait.sleep(0.01)
-        assert wait._bell is None
+        assert wait._job_waiter is None
         wait.sleep(0.01)
 
 
-def test_doorbells_ring_for_what_has_ended_here_or_is_not_here():
-    rung = []
+def test_waiters_are_notified_of_what_has_ended_here_or_is_not_here():
+    notified = []
 
     class Storage:
         def notify_ended(self, backend, ids):
-            rung.append(set(ids))
+            notified.append(set(ids))
 
-    bells = WaiterNotifications(Storage(), "default")
+    notifications = WaiterNotifications(Storage(), "default")
     mine, others, unknown = uuid.uuid4(), uuid.uuid4(), uuid.uuid4()
-    bells.ended({mine: JobStatus.SUCCESSFUL})
-    bells.ring()
-    assert rung == []  # nobody waits
-    bells.remember([mine, others, unknown], {mine, others})
-    bells.ring()
-    assert rung == [{unknown}]  # who waits for it had better look
-    bells.ended({mine: JobStatus.SUCCESSFUL, others: JobStatus.SCHEDULED})
-    bells.ring()
-    bells.ring()
-    assert rung == [{unknown}, {mine}]
-    bells.ended({others: JobStatus.FAILED})
-    bells.ring()
-    assert rung[-1] == {others}
+    notifications.written({mine: JobStatus.SUCCESSFUL})
+    notifications.notify()
+    assert notified == []  # nobody waits
+    notifications.remember([mine, others, unknown], {mine, others})
+    notifications.notify()
+    assert notified == [{unknown}]  # who waits for it had better look
+    notifications.written({mine: JobStatus.SUCCESSFUL, others: JobStatus.SCHEDULED})
+    notifications.notify()
+    notifications.notify()
+    assert notified == [{unknown}, {mine}]
+    notifications.written({others: JobStatus.FAILED})
+    notifications.notify()
+    assert notified[-1] == {others}
 
 
-def test_doorbells_forget_and_are_bounded(monkeypatch):
+def test_waiters_are_forgotten_and_bounded(monkeypatch):
     monkeypatch.setattr(waiters, "REMEMBERED", -1.0)
-    bells = WaiterNotifications(None, "default")
+    notifications = WaiterNotifications(None, "default")
     old, new = uuid.uuid4(), uuid.uuid4()
-    bells.remember([old], {old})
+    notifications.remember([old], {old})
     monkeypatch.setattr(waiters, "REMEMBERED", 60.0)
-    monkeypatch.setattr(waiters, "MOST", 2)
+    monkeypatch.setattr(waiters, "MAX_WAITED", 2)
     for _ in range(2):
-        bells.remember([new], {new})
-        bells.remember([uuid.uuid4()], {new})
-    assert old not in bells._waited
-    assert len(bells._waited) == 2
+        notifications.remember([new], {new})
+        notifications.remember([uuid.uuid4()], {new})
+    assert old not in notifications._waited
+    assert len(notifications._waited) == 2
 
 
 def test_the_end_of_a_job_is_told_at_once_to_who_waits(project, tmp_path, monkeypatch):
     """By a look alone it would be seen half a minute later."""
     if project.alias != "postgres":
         pytest.skip("nobody rings elsewhere")
-    monkeypatch.setattr(waiting, "LOOKING", 0.0)
-    monkeypatch.setattr(waiting.Waiting, "pauses", lambda self: itertools.repeat(30.0))
+    monkeypatch.setattr(waiter, "POLLING", 0.0)
+    monkeypatch.setattr(waiter.Waiter, "pauses", lambda self: itertools.repeat(30.0))
     gate = tmp_path / "gate"
     result = tasks.wait_for_file.enqueue(str(gate))
     with project.worker("--processes", "1"):

@@ -7,7 +7,7 @@ from typing import Any
 from uuid import UUID
 
 from ..access import database
-from ..execution.task_signals import Announcer
+from ..execution.task_signals import TaskSignals
 from ..lifecycle.states import STARTABLE
 from ..models import Job
 from ..storage import storage_for
@@ -77,5 +77,5 @@ def send_task_finished(alias: str, ended: dict[UUID, str]) -> None:
     """Send ``task_finished`` after the commit for jobs that have ended, given with the backend of each."""
     for id, name in sorted(ended.items()):
         if (backend := backend_of(name)) is not None:
-            finished = Announcer(backend, "", alias).finished_elsewhere
+            finished = TaskSignals(backend, "", alias).finished_by_id
             after_commit(partial(finished, str(id)), alias)

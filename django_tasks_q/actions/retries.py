@@ -11,7 +11,7 @@ from django.utils import timezone
 
 from ..access import database
 from ..definition.registry import refuse_internal, registry
-from ..lifecycle.states import JobStatus
+from ..lifecycle.admission import admit
 from ..models import Job
 from ..models.identifiers import uuid7_texts
 from ..payload import codec
@@ -115,7 +115,7 @@ def _copy(old: Job, arguments: str) -> NewJobs:
         queue_name=old.queue_name,
         backend=old.backend,
         priority=old.priority,
-        status=JobStatus.READY.value,
+        status=admit().status.value,
         options=old.options,
         max_attempts=old.max_attempts,
         timeout=old.timeout,

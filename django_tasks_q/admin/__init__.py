@@ -1,4 +1,4 @@
-"""Jobs, queues, workers and schedules in Django's admin: to look at, and to act on."""
+"""Django's admin for jobs, queues, workers and schedules: lists, pages and actions."""
 
 from ..requirements import has_framework
 

@@ -1,7 +1,7 @@
-"""Where the page of a job has its actions: at Django's own place for them, if there is one.
+"""The actions on the page of a job: with Django's action locations, or with buttons before Django 6.1.
 
-Since 6.1 actions name their locations, and the page of an object is one of these. Before, buttons go to the
-verbs themselves. No other module asks which Django it is.
+Since 6.1 an action names its locations, and the page of an object is one of these. Before, each button posts
+to the address of its action. No other module of the admin depends on Django's version.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 
 from ..models import Job
 from .base import jobs_of, url
-from .confirmation import act
+from .confirmation import action_view
 from .verbs import VERBS, Verb, offered
 
-#: ``ActionLocation.CHANGE_FORM``, or None where Django knows no such place.
+#: ``ActionLocation.CHANGE_FORM``, or None before Django 6.1.
 OBJECT_PAGE: Any = getattr(getattr(django_admin, "ActionLocation", None), "CHANGE_FORM", None)
 
 
 def actions_at(request: HttpRequest, location: Any) -> dict[str, Any]:
-    """Our verbs as Django's actions, at the only place where Django is to show them."""
+    """Return the verbs as Django's actions for the page of an object, and none for other locations."""
     if location is None or location is not OBJECT_PAGE:
         return {}
     return {verb.name: _action(verb) for verb in offered(request)}
@@ -36,24 +36,27 @@ def _action(verb: Verb) -> Any:
 
     made: Any = options.Action  # since 6.1
     label = str(verb.label).replace("%", "%%")
-    return made(_doing(verb.name), verb.name, label, label, [OBJECT_PAGE])
+    return made(_handler(verb.name), verb.name, label, label, [OBJECT_PAGE])
 
 
-def _doing(name: str) -> Callable[..., HttpResponse]:
+def _handler(name: str) -> Callable[..., HttpResponse]:
     def do(admin: Any, request: HttpRequest, queryset: Any) -> HttpResponse:
-        return act(admin, request, name)
+        return action_view(admin, request, name)
 
     return do
 
 
 def choices(admin: Any, request: HttpRequest) -> list[tuple[str, str]]:
-    """The actions of the page, ours and the project's. Themes may only know how Django chose them before."""
+    """Return name and label of the actions of the page, those of the project included.
+
+    A theme may override ``get_action_choices()`` without the parameter for the location.
+    """
     actions = admin.get_actions(request, action_location=OBJECT_PAGE).values()
     return [(action.name, action.description % model_format_dict(admin.opts)) for action in actions]
 
 
 def context(admin: Any, request: HttpRequest, job: Job) -> dict[str, Any]:
-    """What the template of a job's actions is told: of the verbs those only that its state allows."""
+    """Return the context for the actions of a job. Verbs that its state does not allow are left out."""
     verbs = [verb for verb in offered(request) if verb.fits(job)]
     if OBJECT_PAGE is None:
         return {"verbs": verbs, "actions_template": "admin/django_tasks_q/job_verbs.html"}
@@ -64,13 +67,16 @@ def context(admin: Any, request: HttpRequest, job: Job) -> dict[str, Any]:
     return {
         "action_form": form if found else None,
         "action_checkbox_name": ACTION_CHECKBOX_NAME,
-        "grave": [verb.name for verb in verbs if verb.is_grave],
+        "destructive": [verb.name for verb in verbs if verb.is_destructive],
         "actions_template": "admin/django_tasks_q/job_actions.html",
     }
 
 
 def perform(admin: Any, request: HttpRequest, job: Job) -> HttpResponse | None:
-    """Do what was chosen at Django's place; None where nothing was. Raises BadRequest for other jobs."""
+    """Execute the chosen action, or return None if the request chooses none.
+
+    Raise BadRequest if the request names another job.
+    """
     if OBJECT_PAGE is None or f"{OBJECT_PAGE.value}-action" not in request.POST:
         return None
     if request.POST.getlist(ACTION_CHECKBOX_NAME) != [str(job.pk)]:

@@ -1,4 +1,4 @@
-"""Who did what, in the log that Django's admin keeps."""
+"""Entries in the log of Django's admin."""
 
 from __future__ import annotations
 
@@ -19,5 +19,5 @@ def record(
     message: str,
     flag: int = CHANGE,
 ) -> None:
-    """One entry for each id and what it is called."""
+    """Write one entry for each pair of an id and a text in ``rows``."""
     actions.record(request.user, model, rows, message, flag)

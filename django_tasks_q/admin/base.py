@@ -1,4 +1,4 @@
-"""What all our admin pages have in common."""
+"""The base of all admin pages of the package: permissions, addresses, rendering."""
 
 from __future__ import annotations
 
@@ -26,23 +26,23 @@ if TYPE_CHECKING:
 
     Base = ModelAdmin[Any]
 else:
-    # No base class: the mixin goes before whichever ModelAdmin a project's admin is made of.
+    # No base class: a project mixes the screens into its own ModelAdmin, such as that of a theme.
     Base = object
 
 APP = "django_tasks_q"
-#: Asks for the part of a page that changes, and nothing around it.
+#: The request header that asks for only the part of a page that is refreshed.
 FRAGMENT = "X-Tasks-Fragment"
 
 
-#: The name of the AdminSite whose page is being made: a project may have several of them.
+#: The name of the AdminSite that handles the request: a project may have several.
 _site: ContextVar[str | None] = ContextVar("site", default=None)
 
 
 def may(request: HttpRequest, codename: str) -> bool:
-    """Whether the user has one of our permissions, and that to see what it is about.
+    """Return whether the user has a permission of this package, and the permission to view its model.
 
-    Those of queues and workers, which tell what happens to everybody's jobs, count for nobody from whom jobs
-    are hidden.
+    Pages of queues and workers show data about the jobs of all users. Return False for their permissions if
+    the user may see only some of the jobs.
     """
     if codename.endswith(("_queue", "_worker")) and is_narrowed(request):
         return False
@@ -51,24 +51,24 @@ def may(request: HttpRequest, codename: str) -> bool:
 
 
 def require(request: HttpRequest, codename: str) -> None:
-    """Raises PermissionDenied."""
+    """Raise PermissionDenied if ``may()`` returns False."""
     if not may(request, codename):
         raise PermissionDenied
 
 
 def jobs_of(request: HttpRequest) -> JobQuerySet:
-    """The jobs that the user may see, in the database that the backend writes them to."""
+    """Return the jobs that the user may see, read from the database that the backend writes to."""
     jobs: JobQuerySet = scope_jobs(request, Job.objects.using(database()))
     return jobs
 
 
-def sees_all() -> bool:
-    """Whether nobody's view is narrowed, so that figures about all jobs are everybody's to see."""
+def sees_all_jobs() -> bool:
+    """Return whether every user may see all jobs, and so the statistics of all jobs."""
     return not is_scoped()
 
 
-def back_to(request: HttpRequest, default: str) -> str:
-    """Where a form wants to return to, if that is an address of this site."""
+def return_url(request: HttpRequest, default: str) -> str:
+    """Return the ``next`` address of the request, or ``default`` if it is no address of this host."""
     wanted = request.POST.get("next") or request.GET.get("next") or ""
     if url_has_allowed_host_and_scheme(wanted, {request.get_host()}, require_https=request.is_secure()):
         return wanted
@@ -76,39 +76,44 @@ def back_to(request: HttpRequest, default: str) -> str:
 
 
 def url(name: str, *args: Any, **query: Any) -> str:
-    """The address of a page of ours on the site that is asked, with what it is to be filtered by."""
+    """Return the address of a page of this package on the current AdminSite.
+
+    ``query`` becomes the query string, without values that are None or empty.
+    """
     address = reverse(f"admin:{APP}_{name}", args=args, current_app=_site.get())
     given = {key: value for key, value in query.items() if value not in (None, "")}
     return f"{address}?{urlencode(given)}" if given else address
 
 
-def leave(request: HttpRequest, message: str, target: str, level: int = messages.WARNING) -> HttpResponse:
-    """Go to another page, which says why."""
+def redirect_with_message(
+    request: HttpRequest, message: str, target: str, level: int = messages.WARNING
+) -> HttpResponse:
+    """Redirect to ``target``, which shows the message."""
     messages.add_message(request, level, message)
     return HttpResponseRedirect(target)
 
 
 class Screens(Base):
-    """Mixin: shows the rows where the backend writes them. What changes them are verbs, not forms."""
+    """Mixin for a ModelAdmin that reads the backend's database. Actions change rows, forms do not."""
 
     @property
     def urls(self) -> list[URLPattern]:
-        """The addresses of ``get_urls()``. Links and redirects of their views stay on this site."""
+        """Return the patterns of ``get_urls()``. Links of their views stay on this AdminSite."""
         found: list[URLPattern] = self.get_urls()
         for pattern in found:
-            pattern.callback = self._staying(pattern.callback)
+            pattern.callback = self._on_this_site(pattern.callback)
         return found
 
-    def _staying(self, view: Callable[..., HttpResponse]) -> Callable[..., HttpResponse]:
+    def _on_this_site(self, view: Callable[..., HttpResponse]) -> Callable[..., HttpResponse]:
         @wraps(view)
-        def called(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+        def wrapped_view(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
             token = _site.set(self.admin_site.name)
             try:
                 return view(request, *args, **kwargs)
             finally:
                 _site.reset(token)
 
-        return called
+        return wrapped_view
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
         return super().get_queryset(request).using(database())
@@ -123,7 +128,7 @@ class Screens(Base):
         return False
 
     def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        # Not also with the permission to change, as Django has it: ours are for verbs.
+        # Django also accepts the change permission. Here that permission allows an action only.
         return may(request, f"view_{self.opts.model_name}")
 
     def has_module_permission(self, request: HttpRequest) -> bool:
@@ -139,15 +144,15 @@ class Screens(Base):
         fragment: str | None = None,
         status: int = 200,
     ) -> HttpResponse:
-        """A page of ours, or the ``fragment`` of it that is asked for when it is refreshed."""
+        """Return the page, or only its ``fragment`` if the request has the header of a refresh."""
         is_part = fragment is not None and request.headers.get(FRAGMENT) == "1"
         site: Any = self.admin_site
-        around = {} if is_part else site.each_context(request)
+        site_context = {} if is_part else site.each_context(request)
         response = TemplateResponse(
             request,
             f"admin/{APP}/{fragment if is_part else name}.html",
             {
-                **around,
+                **site_context,
                 "title": title,
                 "opts": self.opts,
                 "screen": name,
@@ -157,7 +162,7 @@ class Screens(Base):
             },
             status=status,
         )
-        # Pages hold what not everybody may see, and what is old in a minute.
+        # The content depends on the user's permissions and is out of date within seconds.
         add_never_cache_headers(response)
         request.current_app = site.name
         return response

@@ -1,4 +1,4 @@
-"""Charts as geometry, for templates to draw as SVG: it needs no script and no style of its own."""
+"""The geometry of charts, which templates draw as SVG without scripts or inline styles."""
 
 from __future__ import annotations
 
@@ -51,28 +51,28 @@ class Chart:
 
 
 class Step(NamedTuple):
-    """What happened in one step of time."""
+    """The numbers of one step of time."""
 
-    moment: datetime
+    start: datetime
     good: int
     bad: int
 
 
 def stacked(steps: Sequence[Step], titles: Sequence[str], is_long: bool) -> Chart:
-    """Good ones with bad ones on top."""
-    highest = nice(max((step.good + step.bad for step in steps), default=0))
+    """Return a chart with a bar for each step: the good ones, and the bad ones on top of them."""
+    highest = scale_top(max((step.good + step.bad for step in steps), default=0))
     floor, space = HEIGHT - BOTTOM, HEIGHT - BOTTOM - TOP
-    room = (WIDTH - LEFT) / max(1, len(steps))
+    slot = (WIDTH - LEFT) / max(1, len(steps))
     bars = []
     for number, (step, title) in enumerate(zip(steps, titles, strict=True)):
         good, bad = space * step.good / highest, space * step.bad / highest
-        # What is there at all can be seen.
+        # A single failure stays visible on any scale.
         bad = max(bad, 2.0) if step.bad else 0.0
-        x = LEFT + room * number
+        x = LEFT + slot * number
         bars.append(
             Bar(
-                _round(x + room * 0.1),
-                _round(room * 0.8),
+                _round(x + slot * 0.1),
+                _round(slot * 0.8),
                 _round(floor - good),
                 _round(good),
                 _round(floor - good - bad),
@@ -84,7 +84,7 @@ def stacked(steps: Sequence[Step], titles: Sequence[str], is_long: bool) -> Char
     shape = "j M" if is_long else "H:i"
     every = max(1, len(steps) // 6)
     times = [
-        Mark(_round(LEFT + room * (number + 0.5)), date_format(local(step.moment), shape))
+        Mark(_round(LEFT + slot * (number + 0.5)), date_format(local(step.start), shape))
         for number, step in enumerate(steps)
         if number % every == every // 2
     ]
@@ -92,7 +92,7 @@ def stacked(steps: Sequence[Step], titles: Sequence[str], is_long: bool) -> Char
 
 
 def sparkline(values: Sequence[int], width: int = 96, height: int = 22) -> str:
-    """The points of a line through values."""
+    """Return the points of an SVG polyline through the values."""
     if max(values, default=0) <= 0 or len(values) < 2:
         return ""
     highest, step = max(values), width / (len(values) - 1)
@@ -102,8 +102,8 @@ def sparkline(values: Sequence[int], width: int = 96, height: int = 22) -> str:
     )
 
 
-def nice(highest: float) -> int:
-    """The next number that makes a good scale."""
+def scale_top(highest: float) -> int:
+    """Return the smallest round number that is not below ``highest``, as the top of a scale."""
     size = 2
     while True:
         for factor in (1, 2, 4, 5):

@@ -1,4 +1,4 @@
-"""What filters offer, from settings and registered tasks: it costs no query."""
+"""The choices of filters, from settings and registered tasks, without a query."""
 
 from __future__ import annotations
 
@@ -8,21 +8,21 @@ from ..definition.registry import registry
 
 
 def known_queues() -> list[str]:
-    """The queues that settings or registered tasks name."""
+    """Return the queues that settings or registered tasks name."""
     return sorted({queue for _, queue in known_queues_of_backends()})
 
 
 def known_queues_of_backends() -> list[tuple[str, str]]:
-    """The same with the backend that each belongs to."""
+    """Return the same queues as pairs of a backend's alias and a queue's name."""
     queues = {(task.backend, task.queue_name) for task in registry}
-    ours = _backends()
-    for backend in ours.values():
+    backends = _backends()
+    for backend in backends.values():
         queues.update((backend.alias, queue) for queue in backend.queues)
-    return sorted(pair for pair in queues if pair[0] in ours)
+    return sorted(pair for pair in queues if pair[0] in backends)
 
 
-def our_backends() -> list[str]:
-    """The aliases of the settings that name one of our backends."""
+def database_backends() -> list[str]:
+    """Return the aliases of the settings that name a ``DatabaseBackend``."""
     return sorted(_backends())
 
 
@@ -35,10 +35,10 @@ def _backends() -> dict[str, Any]:
 
 
 def known_tasks() -> list[str]:
-    """The names that stored jobs may have."""
+    """Return the task names that stored jobs may have."""
     return registry.names()
 
 
 def known_tags() -> list[str]:
-    """The tags of registered tasks."""
+    """Return the tags of registered tasks."""
     return sorted({tag for task in registry for tag in task.tags})

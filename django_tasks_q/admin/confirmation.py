@@ -1,4 +1,4 @@
-"""From a button to a verb: a page that asks, with the count, and the deed."""
+"""The confirmation of an action on jobs, and its execution."""
 
 from __future__ import annotations
 
@@ -19,31 +19,31 @@ from ..actions import access
 from ..lifecycle.states import label_of
 from ..models import Job
 from . import audit
-from .base import back_to, jobs_of, leave, may, require, url
-from .forms import form_of, soon, values_of
+from .base import jobs_of, may, redirect_with_message, require, return_url, url
+from .forms import form_of, in_an_hour, values_of
 from .job_list import Filters
 from .verbs import VERBS, Verb
 
-#: Most jobs that one press of a button changes while the user waits.
+#: The most jobs that an action changes within one request.
 CAP = 1000
-#: How far those are counted that a job in the background is for.
+#: The most jobs that are counted for an action in the background.
 COUNTED = 10_000
 
 
-class Chosen(NamedTuple):
-    """Jobs that a verb is for."""
+class ChosenJobs(NamedTuple):
+    """The jobs that an action is for."""
 
-    #: By their ids: state and task. Where a filter finds more than CAP, of the first.
+    #: State and task by id: of all the jobs, or of the first CAP that the filters match.
     rows: dict[UUID, tuple[str, str]]
-    #: What they were found by, if they were.
+    #: The filters that match them, unless the form has named each.
     filters: Filters | None = None
-    #: How many the filters find, and whether there may be more.
+    #: The number of jobs that the filters match, and whether there may be more.
     number: int = 0
     more: bool = False
 
     @property
     def is_many(self) -> bool:
-        """Whether these are more than one press of a button changes while the user waits."""
+        """Return whether there are more jobs than one request changes."""
         return self.more or self.number > len(self.rows)
 
     def fitting(self, verb: Verb) -> int:
@@ -54,30 +54,30 @@ class Chosen(NamedTuple):
         return [(label_of(status), count) for status, count in sorted(counts.items())]
 
 
-def chosen(request: HttpRequest, verb: Verb) -> Chosen:
-    """The jobs that a form names, or all that its filter finds, as far as the user may see them.
+def chosen_jobs(request: HttpRequest, verb: Verb) -> ChosenJobs:
+    """Return the jobs that a form names, or all that its filters match, if the user may see them.
 
-    Raises ValueError with what to say to the user.
+    Raise ValueError with a message for the user.
     """
     jobs = jobs_of(request)
     if "matching" in request.POST:
-        return _found(request, verb, _filters(request.POST["matching"]))
+        return _matching(request, verb, _filters(request.POST["matching"]))
     filters = _filters(request.POST["all"]) if "all" in request.POST else None
     if filters is not None and "background" in request.POST:
-        return Chosen({}, filters, more=True)
-    return Chosen(_rows(jobs, _named(request)), filters, more=filters is not None)
+        return ChosenJobs({}, filters, more=True)
+    return ChosenJobs(_states_and_tasks(jobs, _selected_ids(request)), filters, more=filters is not None)
 
 
-def _found(request: HttpRequest, verb: Verb, filters: Filters) -> Chosen:
+def _matching(request: HttpRequest, verb: Verb, filters: Filters) -> ChosenJobs:
     jobs, selection = jobs_of(request), filters.selection(verb.states)
     found = actions.collected(selection, jobs, COUNTED, actions.BUDGET)
     if found.more and len(found.ids) < CAP and not tasks.can_bulk(request):
-        # It goes on step by step, and no step is empty while there is one more job.
+        # The user repeats the action for the next jobs, so that each step needs at least one.
         found = actions.collected(selection, jobs, CAP)
-    return Chosen(_rows(jobs, found.ids[:CAP]), filters, len(found.ids), found.more)
+    return ChosenJobs(_states_and_tasks(jobs, found.ids[:CAP]), filters, len(found.ids), found.more)
 
 
-def _rows(jobs: Any, ids: list[UUID]) -> dict[UUID, tuple[str, str]]:
+def _states_and_tasks(jobs: Any, ids: list[UUID]) -> dict[UUID, tuple[str, str]]:
     rows = jobs.filter(id__in=ids).values_list("id", "status", "task_name")
     return {id: (status, task) for id, status, task in rows}
 
@@ -89,7 +89,7 @@ def _filters(text: str) -> Filters:
     return filters
 
 
-def _named(request: HttpRequest) -> list[UUID]:
+def _selected_ids(request: HttpRequest) -> list[UUID]:
     texts = request.POST.getlist("_selected_action") + request.POST.get("ids", "").split()
     if not texts:
         raise ValueError(_("No job was chosen."))
@@ -102,41 +102,41 @@ def _named(request: HttpRequest) -> list[UUID]:
     return ids
 
 
-def act(admin: Any, request: HttpRequest, name: str) -> HttpResponse:
-    """Ask, and do what was confirmed. Only a POST gets here, and only one that confirms changes anything."""
+def action_view(admin: Any, request: HttpRequest, name: str) -> HttpResponse:
+    """Show the confirmation, or execute the action if the POST confirms it."""
     verb = VERBS.get(name)
     if verb is None:
         raise Http404
     require(request, verb.codename)
-    target = back_to(request, url("job_changelist"))
+    target = return_url(request, url("job_changelist"))
     if request.method != "POST":
-        return leave(request, _("Choose what to do on this page."), target)
+        return redirect_with_message(request, _("Choose what to do on this page."), target)
     try:
-        jobs = chosen(request, verb)
+        jobs = chosen_jobs(request, verb)
     except ValueError as error:
-        return leave(request, str(error), target, messages.ERROR)
+        return redirect_with_message(request, str(error), target, messages.ERROR)
     confirmed = "confirmed" in request.POST and not ("matching" in request.POST and jobs.is_many)
     data = request.POST if confirmed else None
-    form = form_of(verb.fields, data, {"moment": soon()})
+    form = form_of(verb.fields, data, {"moment": in_an_hour()})
     if confirmed and "background" in request.POST and jobs.filters and form.is_valid():
-        if (id := _ask_worker(request, verb, jobs.filters, form)) is not None:
-            return HttpResponseRedirect(_page_of(request, id) or target)
+        if (id := _start_in_background(request, verb, jobs.filters, form)) is not None:
+            return HttpResponseRedirect(_job_url(request, id) or target)
     elif confirmed and form.is_valid():
         done = _perform(request, verb, jobs, form)
         if done is not None:
-            return HttpResponseRedirect(_after(verb, jobs, target))
+            return HttpResponseRedirect(_target_after(verb, jobs, target))
     if jobs.filters is not None and "background" in request.POST:
-        jobs = _found(request, verb, jobs.filters)
-    return _ask(admin, request, verb, jobs, form, target)
+        jobs = _matching(request, verb, jobs.filters)
+    return _confirmation_page(admin, request, verb, jobs, form, target)
 
 
-def _after(verb: Verb, jobs: Chosen, target: str) -> str:
+def _target_after(verb: Verb, jobs: ChosenJobs, target: str) -> str:
     gone = verb.name == "delete" and any(str(id) in target for id in jobs.rows)
     return url("job_changelist") if gone else target
 
 
-def _ask(
-    admin: Any, request: HttpRequest, verb: Verb, jobs: Chosen, form: forms.Form, target: str
+def _confirmation_page(
+    admin: Any, request: HttpRequest, verb: Verb, jobs: ChosenJobs, form: forms.Form, target: str
 ) -> HttpResponse:
     fitting = jobs.fitting(verb)
     query = jobs.filters.query() if jobs.filters is not None else ""
@@ -144,14 +144,16 @@ def _ask(
     count = jobs.number if in_background else fitting
     context = {
         "verb": verb,
-        "question": _question(verb, count, jobs.more and in_background) if count else _("Nothing to do."),
+        "question": _question_text(verb, count, jobs.more and in_background)
+        if count
+        else _("Nothing to do."),
         "fitting": count,
         "left_alone": jobs.left_alone(verb),
         "is_many": jobs.is_many,
         "is_filtered": jobs.filters is not None,
         "in_background": in_background,
         "obstacle": tasks.obstacle(request) if jobs.is_many else "",
-        "all": _all(count, jobs.more),
+        "all": _count_text(count, jobs.more),
         "matching": query,
         "cap": CAP,
         "form": form,
@@ -167,19 +169,19 @@ def _ask(
     return response
 
 
-def _question(verb: Verb, count: int, more: bool) -> str:
+def _question_text(verb: Verb, count: int, more: bool) -> str:
     if not more:
         return str(verb.question % {"count": count})
-    told = _("%(label)s: all jobs that the filters find, at least %(count)s?")
-    return told % {"label": verb.label, "count": f"{count:,}"}
+    message = _("%(label)s: all jobs that the filters find, at least %(count)s?")
+    return message % {"label": verb.label, "count": f"{count:,}"}
 
 
-def _all(count: int, more: bool) -> str:
+def _count_text(count: int, more: bool) -> str:
     return _("at least %(count)s") % {"count": f"{count:,}"} if more else f"{count:,}"
 
 
-def _ask_worker(request: HttpRequest, verb: Verb, filters: Filters, form: forms.Form) -> UUID | None:
-    """Have all jobs that the filters find dealt with in the background."""
+def _start_in_background(request: HttpRequest, verb: Verb, filters: Filters, form: forms.Form) -> UUID | None:
+    """Enqueue the job that does this to all jobs that the filters match."""
     try:
         with transaction.atomic(using=database()):
             selection = filters.selection(verb.states)
@@ -187,21 +189,21 @@ def _ask_worker(request: HttpRequest, verb: Verb, filters: Filters, form: forms.
     except (TypeError, ValueError) as error:
         form.add_error(None, str(error))
         return None
-    told = _("%(label)s: this goes on in the background, as job %(id)s.")
-    messages.success(request, told % {"label": verb.label, "id": id})
+    message = _("%(label)s: this goes on in the background, as job %(id)s.")
+    messages.success(request, message % {"label": verb.label, "id": id})
     return id
 
 
-def _page_of(request: HttpRequest, id: UUID) -> str:
-    """The page of a job, if the user may see that one."""
+def _job_url(request: HttpRequest, id: UUID) -> str:
+    """Return the address of a job's page, or "" if the user may not see the job."""
     may_see = may(request, "view_job") and jobs_of(request).filter(id=id).exists()
     return url("job_change", id) if may_see else ""
 
 
-def _perform(request: HttpRequest, verb: Verb, jobs: Chosen, form: forms.Form) -> Any:
+def _perform(request: HttpRequest, verb: Verb, jobs: ChosenJobs, form: forms.Form) -> Any:
     values = values_of(form)
     try:
-        # The verb and the record of it, or neither.
+        # The action and its log entry are written together.
         with transaction.atomic(using=database()):
             done = verb.function(list(jobs.rows), user=request.user, **values)
             changed = done.done | getattr(done, "requested", set())
@@ -221,5 +223,5 @@ def _perform(request: HttpRequest, verb: Verb, jobs: Chosen, form: forms.Form) -
 
 
 def summary(label: Any, done: Any) -> str:
-    """ "n done, m skipped because …", in the user's language."""
+    """Return "n done, m skipped because …" in the user's language."""
     return f"{label}: {actions.Report.of(done).summary()}."

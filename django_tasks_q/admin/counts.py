@@ -1,4 +1,4 @@
-"""How many jobs there are in each state, queue and task: one statement, for all screens."""
+"""The counts of jobs by state, queue and task, for all screens."""
 
 from __future__ import annotations
 
@@ -16,45 +16,45 @@ from ..storage import storage_for
 from ..storage.orm.counting import Count
 from ..storage.orm.monitoring import INDEXED, capped_counts
 from ..storage.orm.queue_counts import QueueCounts
-from .base import sees_all
+from .base import sees_all_jobs
 from .choices import known_queues_of_backends
 from .job_list import RETRYING
 
-#: Most jobs of a state that are counted.
+#: The most jobs of a state that are counted.
 CAP = 10_000
 
 Queue = tuple[str, str]
 
 
 @dataclass
-class Overview:
-    """Counts of jobs, each at most CAP of a state. ``total`` is by tab."""
+class JobCounts:
+    """Counts of jobs. At most CAP of a state are counted; ``total`` is by tab."""
 
     total: Counter[str] = field(default_factory=Counter)
-    #: By task, of the jobs that are taken next.
+    #: By task, of the jobs that are claimed next.
     ready_tasks: Counter[str] = field(default_factory=Counter)
     #: By worker, of the jobs that are running.
     holders: Counter[UUID | None] = field(default_factory=Counter)
-    #: By backend and queue, if it was asked for.
+    #: By backend and queue, after ``with_queues()``.
     queues: dict[Queue, QueueCounts] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, jobs: JobQuerySet) -> Overview:
+    def of(cls, jobs: JobQuerySet) -> JobCounts:
         found = cls()
         for status, task, worker, again, count in capped_counts(database(), jobs, CAP + 1):
             found._add(status, task, worker, bool(again), count)
         return found
 
-    def with_queues(self, jobs: JobQuerySet, settled: Iterable[Any] = ()) -> Overview:
-        """The same with the counts of every queue that has jobs, or that settings or people name."""
+    def with_queues(self, jobs: JobQuerySet, stored: Iterable[Any] = ()) -> JobCounts:
+        """Add the counts by queue: of queues with jobs, of the settings, and those in ``stored``."""
         storage = storage_for(database())
-        names = {*known_queues_of_backends(), *((queue.backend, queue.name) for queue in settled)}
-        is_all = sees_all()
+        names = {*known_queues_of_backends(), *((queue.backend, queue.name) for queue in stored)}
+        is_all = sees_all_jobs()
         self.queues = storage.count_queues(
             names.union(storage.busy_queues()), None if is_all else jobs, cap=CAP
         )
         if not is_all:
-            # Of queues of others not even the name is told.
+            # The names of queues without visible jobs are hidden.
             self.queues = {
                 name: counts for name, counts in self.queues.items() if name in names or _is_any(counts)
             }
@@ -72,18 +72,18 @@ class Overview:
                 self.total[RETRYING] += count
 
     def number(self, queue: Queue, state: str) -> int:
-        """How many jobs of a state a queue has, as far as they were counted."""
+        """Return the number of jobs of a state in a queue, up to the cap."""
         found = self.queues.get(queue)
         return 0 if found is None else getattr(found, state).number
 
     def count(self, queue: Queue, state: str) -> str:
-        """The same as text, which says where there are more."""
+        """Return the same number as text, with "+" if there are more."""
         found = self.queues.get(queue)
-        return "0" if found is None else told(getattr(found, state))
+        return "0" if found is None else count_text(getattr(found, state))
 
     @property
     def oldest(self) -> dict[Queue, datetime]:
-        """Since when the job that has waited longest could have been started, by queue."""
+        """Return, by queue, the time since which the oldest ready job could have been started."""
         return {
             queue: counts.ready_since
             for queue, counts in self.queues.items()
@@ -91,16 +91,16 @@ class Overview:
         }
 
     def is_capped(self, tab: str) -> bool:
-        """Whether there are more jobs than were counted, in a state that has an index."""
+        """Return whether there are more jobs than were counted. The state has to have an index."""
         return self.total[tab] > CAP
 
     def shown(self, tab: str) -> str:
-        """A count as text, which says where there are more."""
+        """Return the count of a tab as text, with "+" if there are more."""
         count = self.total[tab]
         more = count > CAP or (tab == RETRYING and self.total["scheduled"] > CAP)
         others = [state for state in JobStatus if state not in INDEXED]
         if tab in others or tab in [state.value.lower() for state in others]:
-            # Of those only the newest jobs of all are looked at.
+            # Without an index only the newest of all jobs are counted.
             more = sum(self.total[state.value.lower()] for state in others) + self._indexed() > CAP
         return f"{min(count, CAP):,}{'+' if more else ''}"
 
@@ -108,8 +108,8 @@ class Overview:
         return sum(self.total[state.value.lower()] for state in INDEXED)
 
 
-def told(count: Count) -> str:
-    """A count as text, which says where there are more."""
+def count_text(count: Count) -> str:
+    """Return a count as text, with "+" if there are more."""
     return f"{count.number:,}{'+' if count.is_capped else ''}"
 
 

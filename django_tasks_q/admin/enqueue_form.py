@@ -1,4 +1,4 @@
-"""A form that enqueues a task, for tasks that say ``admin=True``."""
+"""The form that enqueues a task, for tasks with ``admin=True``."""
 
 from __future__ import annotations
 
@@ -32,15 +32,18 @@ OPTIONS = ("queue_name", "priority", "at")
 
 
 def can_enqueue(request: HttpRequest, task: Task[..., Any]) -> bool:
-    """Whether the user finds the form of a task: whose jobs go where these screens look for them."""
+    """Return whether the user may use the form of a task.
+
+    The jobs of the task have to go to the database that the admin shows.
+    """
     if not task.admin or is_internal(task.name) or not may(request, "enqueue_job"):
         return False
     backend = compat.task_backends[task.backend]
     return isinstance(backend, DatabaseBackend) and backend.database == database()
 
 
-def enqueue(admin: Any, request: HttpRequest) -> HttpResponse:
-    """The form of the task that the address names, and what it sends."""
+def enqueue_view(admin: Any, request: HttpRequest) -> HttpResponse:
+    """Show the form of the task that the query names, or enqueue the job."""
     require(request, "view_job")
     require(request, "enqueue_job")
     name = request.GET.get("task", "")
@@ -49,11 +52,11 @@ def enqueue(admin: Any, request: HttpRequest) -> HttpResponse:
         raise Http404
     inputs = inputs_of(task)
     form = _form(request, task, inputs)
-    if request.method == "POST" and form.is_valid() and (id := _enqueued(request, task, inputs, form)):
+    if request.method == "POST" and form.is_valid() and (id := _enqueue(request, task, inputs, form)):
         messages.success(request, _("A new job was enqueued."))
         return HttpResponseRedirect(url("job_change", id))
     context = {
-        # Not the task itself: a template calls what can be called.
+        # Not the task itself: a template would call it.
         "name": task.name,
         "description": task.description,
         "form": form,
@@ -73,22 +76,20 @@ def _form(request: HttpRequest, task: Task[..., Any], inputs: list[Input]) -> fo
     initial = {"queue_name": facts["queue_name"], "priority": facts["priority"]}
     form = form_of(OPTIONS, request.POST if request.method == "POST" else None, initial)
     for each in inputs:
-        form.fields[each.html_name] = each.asked.field
+        form.fields[each.html_name] = each.spec.field
     return form
 
 
-def _enqueued(
-    request: HttpRequest, task: Task[..., Any], inputs: list[Input], form: forms.Form
-) -> str | None:
-    """The id of the new job; None where an error of the form says why there is none."""
-    call = _call(task, inputs, form)
-    send = _with_options(task, form)
-    if call is None or send is None:
+def _enqueue(request: HttpRequest, task: Task[..., Any], inputs: list[Input], form: forms.Form) -> str | None:
+    """Return the id of the new job, or add an error to the form and return None."""
+    call = _arguments(task, inputs, form)
+    prepared = _with_options(task, form)
+    if call is None or prepared is None:
         return None
     args, kwargs = call
     try:
         with transaction.atomic(using=database()):
-            id = str(send.enqueue(*args, **kwargs).id)
+            id = str(prepared.enqueue(*args, **kwargs).id)
             if not jobs_of(request).filter(pk=id).exists():
                 raise ValueError(_("This would be a job that you may not see."))
             audit.record(request, Job, [(id, f"{task.name} ({id})")], str(_("Enqueue")), ADDITION)
@@ -98,15 +99,15 @@ def _enqueued(
     return id
 
 
-def _call(
+def _arguments(
     task: Task[..., Any], inputs: list[Input], form: forms.Form
 ) -> tuple[list[Any], dict[str, Any]] | None:
-    """The arguments as ``enqueue()`` takes them; errors go to the fields that they are about."""
+    """Return the arguments of ``enqueue()``, or add errors to the fields and return None."""
     given: dict[str, Any] = {}
     fields = {each.name: each for each in inputs}
     rest = next((each for each in inputs if each.kind == inspect.Parameter.VAR_KEYWORD), None)
     for each in inputs:
-        values = each.given(form)
+        values = each.argument(form)
         if each is rest and values:
             (others,) = values.values()
             if not isinstance(others, dict):
@@ -125,7 +126,7 @@ def _call(
             if field is None:
                 form.add_error(None, [f"{name}: {sentence}" for sentence in sentences])
             elif field.is_secret and given.get(name) is not None:
-                # Sentences about a value may name it.
+                # An error message may contain the value.
                 form.add_error(field.html_name, _("This value cannot be used."))
             else:
                 about = "" if field.name == name else f"{name}: "
@@ -134,7 +135,7 @@ def _call(
 
 
 def _with_options(task: Task[..., Any], form: forms.Form) -> Task[..., Any] | None:
-    # What the form has left alone is still for the settings to say.
+    # Options that the user has not changed keep the value of the settings.
     values = {name: value for name, value in form.cleaned_data.items() if name in form.changed_data}
     try:
         if "queue_name" in values:

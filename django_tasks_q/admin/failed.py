@@ -1,4 +1,4 @@
-"""Failures that nobody has dealt with, in groups of one cause."""
+"""Failures that were not dismissed, grouped by task and exception."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from ..storage.orm.monitoring import with_exception
 from . import formatting, payload
 from .base import jobs_of, require, url
 from .confirmation import COUNTED
-from .job_list import Filters, moment_of
+from .job_list import Filters, enqueued_at_of
 from .verbs import offered
 
-#: How many failures are grouped on a page, the newest first.
+#: The most failures that are grouped on a page, the newest first.
 REACH = 5_000
-#: Groups that are shown of a page, the largest first.
+#: The most groups that a page shows, the largest first.
 SHOWN = 100
 
 
@@ -37,15 +37,15 @@ class Group:
     first: datetime | None = None
     last: datetime | None = None
 
-    def add(self, moment: datetime | None) -> None:
+    def add(self, time: datetime | None) -> None:
         self.count += 1
-        if moment is not None:
-            self.first = min(moment, self.first or moment)
-            self.last = max(moment, self.last or moment)
+        if time is not None:
+            self.first = min(time, self.first or time)
+            self.last = max(time, self.last or time)
 
     @property
     def query(self) -> str:
-        """What finds all of it, those included that were not looked at."""
+        """Return the query string that matches all failures of the group, those of other pages included."""
         found = Filters(
             tab="failed", task=self.task, exception=self.exception or NONE, code=self.code or NONE
         )
@@ -53,22 +53,25 @@ class Group:
 
 
 def groups(jobs: Any, reach: int) -> tuple[list[Group], UUID | None]:
-    """The largest first, and the oldest id that was looked at if there are older ones. One query."""
+    """Return the groups, the largest first, and the id of the oldest failure if there are older ones.
+
+    It takes one query.
+    """
     rows = list(
         with_exception(jobs.undismissed())
         .order_by("-id")
         .values_list("id", "task_name", "error_code", "exception", "finished_at")[: reach + 1]
     )
     found: dict[tuple[str, str, str], Group] = {}
-    for id, task, code, exception, moment in rows[:reach]:
+    for id, task, code, exception, time in rows[:reach]:
         key = (task, exception or "", code)
-        found.setdefault(key, Group(*key, latest=id)).add(moment)
+        found.setdefault(key, Group(*key, latest=id)).add(time)
     end = rows[reach - 1][0] if len(rows) > reach else None
     return sorted(found.values(), key=lambda group: (-group.count, group.task)), end
 
 
-def failed(admin: Any, request: HttpRequest) -> HttpResponse:
-    """Three queries of its own."""
+def failed_view(admin: Any, request: HttpRequest) -> HttpResponse:
+    """Show the groups of failures. The page takes three queries."""
     require(request, "view_job")
     jobs, before, problem = jobs_of(request), None, ""
     if given := request.GET.get("before", ""):
@@ -84,7 +87,7 @@ def failed(admin: Any, request: HttpRequest) -> HttpResponse:
         {
             "group": group,
             "count": group.count,
-            "told": f"{group.count:,}",
+            "count_text": f"{group.count:,}",
             "first": formatting.since(group.first) if group.first else "",
             "last": formatting.since(group.last) if group.last else "",
             "message": messages.get(group.latest, ""),
@@ -98,11 +101,11 @@ def failed(admin: Any, request: HttpRequest) -> HttpResponse:
         "groups": rows,
         "is_part": is_part,
         "grouped": f"{sum(each.count for each in found):,}",
-        "from": formatting.moment(moment_of(before)) if before else "",
-        "to": formatting.moment(moment_of(end)) if end else "",
+        "from": formatting.timestamp(enqueued_at_of(before)) if before else "",
+        "to": formatting.timestamp(enqueued_at_of(end)) if end else "",
         "unshown": max(0, len(found) - SHOWN),
         "total": total,
-        "told_total": f"{min(total, COUNTED):,}",
+        "total_text": f"{min(total, COUNTED):,}",
         "is_capped": total > COUNTED,
         "first_url": url("failed") if before else "",
         "older_url": url("failed", before=end) if end else "",
@@ -114,7 +117,7 @@ def failed(admin: Any, request: HttpRequest) -> HttpResponse:
 
 
 def _messages(request: HttpRequest, found: list[Group]) -> dict[UUID, str]:
-    """What the latest of each group said."""
+    """Return the message of the latest failure of each group."""
     ids = [group.latest for group in found[:SHOWN]]
     rows = (
         Attempt._default_manager.using(jobs_of(request).db)
@@ -123,5 +126,6 @@ def _messages(request: HttpRequest, found: list[Group]) -> dict[UUID, str]:
         .values_list("job_id", "message", "job__task_name", "job__arguments")
     )
     return {
-        id: payload.Payload.of(task, arguments).told(message)[:300] for id, message, task, arguments in rows
+        id: payload.Payload.of(task, arguments).without_secrets(message)[:300]
+        for id, message, task, arguments in rows
     }

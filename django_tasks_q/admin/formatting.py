@@ -1,4 +1,4 @@
-"""Stored values as text on a page. All of it is escaped: the page's markup is only in this module."""
+"""Format values for pages. Everything is escaped; only this module makes markup in Python."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
 from ..models import Job
-from ..storage.timestamps import local as local_time
+from ..storage.timestamps import local as in_local_time
 
-#: Characters that are shown of one value; laying JSON out multiplies what is nested in it.
+#: The most characters that are shown of one value. Nested JSON grows when it is indented.
 MAX_SHOWN = 20_000
 
 
 def shortened(text: str) -> str:
-    """The beginning of a text that is too long for a page."""
+    """Return the text, cut to ``MAX_SHOWN`` characters."""
     hidden = len(text) - MAX_SHOWN
     if hidden <= 0:
         return text
@@ -31,13 +31,13 @@ def shortened(text: str) -> str:
 
 
 def pretty(value: Any) -> str:
-    """A JSON value over several lines; what is too long in one piece, and cut."""
+    """Return a JSON value indented; a value that is too long on one line, and cut."""
     flat = json.dumps(value, ensure_ascii=False)
     return shortened(flat) if len(flat) > MAX_SHOWN else json.dumps(value, indent=2, ensure_ascii=False)
 
 
 def unreadable(stored: str) -> str:
-    """What is shown in place of a stored text that is no JSON, in which secrets could not be masked."""
+    """Return the text that is shown in place of stored text that is no JSON: its secrets cannot be masked."""
     shape = ngettext(
         "This cannot be read: it has %(count)s character and is not what is stored here.",
         "This cannot be read: it has %(count)s characters and is not what is stored here.",
@@ -47,7 +47,7 @@ def unreadable(stored: str) -> str:
 
 
 def preview(args: list[Any], kwargs: dict[str, Any], maximum: int = 90) -> str:
-    """Arguments on one line, as in a call."""
+    """Return arguments on one line, as in a call."""
     shown = [json.dumps(value, ensure_ascii=False) for value in args]
     shown += [f"{name}={json.dumps(value, ensure_ascii=False)}" for name, value in kwargs.items()]
     line = ", ".join(shown)
@@ -55,22 +55,22 @@ def preview(args: list[Any], kwargs: dict[str, Any], maximum: int = 90) -> str:
 
 
 def block(text: str) -> SafeString:
-    """Text with its line breaks and spaces kept."""
+    """Return text that keeps its line breaks and spaces."""
     return format_html('<pre class="tasks-block">{}</pre>', text)
 
 
 def folded(summary: str, text: str) -> SafeString:
-    """A block that opens on a click."""
+    """Return a collapsed block."""
     return format_html("<details><summary>{}</summary>{}</details>", summary, block(text))
 
 
 def badge(label: str, kind: str) -> SafeString:
-    """A label in the colour of its kind."""
+    """Return a label in the colour of ``kind``."""
     return format_html('<span class="tasks-badge tasks-{}">{}</span>', kind, label)
 
 
 def state_label(job: Job) -> str:
-    """What a job's state is called for people."""
+    """Return the label of a job's state."""
     if job.is_retrying:
         return _("Retrying")
     if job.status == "RUNNING" and job.cancel_requested_at:
@@ -79,13 +79,13 @@ def state_label(job: Job) -> str:
 
 
 def state(job: Job) -> SafeString:
-    """A job's state as a badge."""
+    """Return a job's state as a badge."""
     return badge(state_label(job), "retrying" if job.is_retrying else job.status.lower())
 
 
-def moment(value: datetime) -> SafeString:
-    """A time for people and for programs."""
-    local = local_time(value)
+def timestamp(value: datetime) -> SafeString:
+    """Return a local time as a ``time`` element."""
+    local = in_local_time(value)
     return format_html(
         '<time datetime="{}" title="{}">{}</time>',
         value.isoformat(),
@@ -94,16 +94,16 @@ def moment(value: datetime) -> SafeString:
     )
 
 
-def plain(value: datetime) -> str:
-    """A time as text and no more, for titles."""
-    local = local_time(value)
+def timestamp_text(value: datetime) -> str:
+    """Return a local time as text without markup, for titles."""
+    local = in_local_time(value)
     return f"{date_format(local, 'SHORT_DATE_FORMAT')} {date_format(local, 'H:i:s')}"
 
 
 def since(value: datetime) -> SafeString:
-    """How long ago a time is, or how far ahead, with the time itself as a title."""
+    """Return the distance of a time from now, such as "5 min ago", with the time itself as a title."""
     seconds = (timezone.now() - value).total_seconds()
-    local = local_time(value)
+    local = in_local_time(value)
     shape = _("%(time)s ago") if seconds >= 0 else _("in %(time)s")
     return format_html(
         '<time datetime="{}" title="{}">{}</time>',
@@ -114,7 +114,7 @@ def since(value: datetime) -> SafeString:
 
 
 def roughly(seconds: float) -> str:
-    """A length of time in one unit."""
+    """Return a duration, given in seconds, in its largest unit."""
     if seconds < 1:
         return _("%(number)s s") % {"number": f"{seconds:.1f}"}
     for size, shape in (
@@ -129,12 +129,15 @@ def roughly(seconds: float) -> str:
 
 
 def bytes_of(number: int) -> str:
-    """An amount of memory."""
+    """Return a number of bytes in megabytes."""
     return _("%(number)s MB") % {"number": f"{number / 1_000_000:,.0f}"}
 
 
 def duration(seconds: float) -> str:
-    """A length of time to three digits, in the unit that fits it. Where clocks disagree there is none."""
+    """Return a duration, given in seconds, with up to three digits.
+
+    A negative one, which results from clocks that differ, is shown as a dash.
+    """
     if seconds < 0 or not math.isfinite(seconds):
         return "–"
     if seconds < 1:

@@ -1,4 +1,4 @@
-"""What confirmations and filters ask for."""
+"""Form fields of confirmations, and the forms that are made of them."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ def _line(value: str) -> str:
     return value
 
 
-class Line(forms.CharField):
+class LineField(forms.CharField):
     def clean(self, value: Any) -> Any:
         return _line(super().clean(value))
 
 
 def picker(kind: str, seconds: bool = True) -> forms.Widget:
-    """The browser's own picker for a "date", "time" or "datetime-local"; text where it has none."""
+    """Return a widget with the browser's picker for a "date", "time" or "datetime-local"."""
     clock = "%H:%M:%S" if seconds else "%H:%M"
     attrs = {"type": kind, "step": "1"} if seconds and kind != "date" else {"type": kind}
     match kind:
@@ -38,15 +38,15 @@ def picker(kind: str, seconds: bool = True) -> forms.Widget:
     return forms.DateTimeInput(attrs, format=f"%Y-%m-%dT{clock}")
 
 
-class Moment(forms.DateTimeField):
-    """A local time."""
+class LocalDateTimeField(forms.DateTimeField):
+    """A date and time in the current time zone."""
 
     def __init__(self, **more: Any) -> None:
         super().__init__(widget=picker("datetime-local", seconds=False), **more)
 
 
-class Json(forms.JSONField):
-    """JSON that may be nested deeper than Python can read."""
+class JsonField(forms.JSONField):
+    """JSON. Text that is nested deeper than Python can parse is a validation error."""
 
     widget = forms.Textarea(attrs={"rows": 6, "spellcheck": "false"})
 
@@ -57,27 +57,27 @@ class Json(forms.JSONField):
             raise forms.ValidationError(_("This is nested too deeply.")) from None
 
     def bound_data(self, data: Any, initial: Any) -> Any:
-        # As it was typed: written anew, a lone surrogate could not be sent, and a deep nesting not be read.
+        # Shown as it was typed: serializing it fails for a lone surrogate and for deep nesting.
         return initial if self.disabled else InvalidJSONInput(data or "")
 
 
 def _reason() -> forms.Field:
-    return Line(
+    return LineField(
         label=_("Reason"), max_length=255, required=False, help_text=_("For those who look at it later.")
     )
 
 
 FIELDS: dict[str, Any] = {
     "reason": _reason,
-    "at": lambda: Moment(label=_("Not before"), required=False, help_text=_("Empty for now.")),
-    "moment": lambda: Moment(label=_("Start at")),
-    "until": lambda: Moment(
+    "at": lambda: LocalDateTimeField(label=_("Not before"), required=False, help_text=_("Empty for now.")),
+    "moment": lambda: LocalDateTimeField(label=_("Start at")),
+    "until": lambda: LocalDateTimeField(
         label=_("Until"), required=False, help_text=_("Empty for until somebody resumes it.")
     ),
     "priority": lambda: forms.IntegerField(
         label=_("Priority"), min_value=-100, max_value=100, required=False
     ),
-    "queue_name": lambda: Line(label=_("Queue"), max_length=MAX_QUEUE_NAME, required=False),
+    "queue_name": lambda: LineField(label=_("Queue"), max_length=MAX_QUEUE_NAME, required=False),
     "max_running": lambda: forms.IntegerField(
         label=_("Most jobs at a time"),
         min_value=1,
@@ -86,13 +86,13 @@ FIELDS: dict[str, Any] = {
         help_text=_("Over all workers. Empty for no limit."),
     ),
     "typed": lambda: forms.CharField(label=_("Type the queue's name to confirm"), max_length=MAX_QUEUE_NAME),
-    "args": lambda: Json(label=_("Positional arguments")),
-    "kwargs": lambda: Json(label=_("Keyword arguments")),
+    "args": lambda: JsonField(label=_("Positional arguments")),
+    "kwargs": lambda: JsonField(label=_("Keyword arguments")),
 }
 
 
 def form_of(names: Iterable[str], data: Any = None, initial: Any = None) -> forms.Form:
-    """A form of these fields."""
+    """Return a form with the named fields."""
     form = forms.Form(data, initial=initial)
     for name in names:
         form.fields[name] = FIELDS[name]()
@@ -100,13 +100,13 @@ def form_of(names: Iterable[str], data: Any = None, initial: Any = None) -> form
 
 
 def values_of(form: forms.Form) -> dict[str, Any]:
-    """What was filled in, for a verb: empty fields are left to it."""
+    """Return the keyword arguments for a verb, without those of empty fields."""
     given = {name: value for name, value in form.cleaned_data.items() if value not in (None, "")}
     if "moment" in given:
         given["at"] = given.pop("moment")
     return given
 
 
-def soon() -> str:
-    """A time to begin with, in an hour."""
+def in_an_hour() -> str:
+    """Return the local time in an hour, as the initial value of a field."""
     return (local(timezone.now()) + timedelta(hours=1)).strftime("%Y-%m-%dT%H:%M")

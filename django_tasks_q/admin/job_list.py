@@ -1,4 +1,4 @@
-"""Which jobs a list shows: its filters, and pages that go on behind the last row instead of counting."""
+"""The list of jobs: its filters and its keyset pagination."""
 
 from __future__ import annotations
 
@@ -49,19 +49,19 @@ TABS: dict[str, tuple[Any, JobStatus | None]] = {
     "cancelled": (JobStatus.CANCELLED.label, JobStatus.CANCELLED),
     "expired": (JobStatus.EXPIRED.label, JobStatus.EXPIRED),
 }
-#: Tabs whose jobs have an index of their own: they are looked for in all the table.
+#: Tabs whose state has an index: their jobs are searched for in the whole table.
 OPEN_TABS = ("ready", "scheduled", RETRYING, "running", "failed")
-#: How many jobs are looked at, of those that no index tells apart.
+#: The most jobs that one page reads where no index fits the filters.
 REACH = 10_000
-#: The same of failures, which lie far apart: each is read from a page of the table of its own.
+#: The same for failures. These are spread over the table, so that each costs a read of a different block.
 REACH_OF_FAILED = 5_000
-#: A page that finds too little has the next one look so many times as far, and no page further than that.
-GROWTH, MOST = 4, 64
-#: Longest argument text that is parsed to be shown in a list.
+#: If a page finds too few jobs, the next page reads GROWTH times as many, up to MAX_FACTOR times.
+GROWTH, MAX_FACTOR = 4, 64
+#: The longest text of arguments, in characters, that is parsed for the list.
 PREVIEWED = 2_000
-#: Characters of a message that a list reads.
+#: Characters of an error message that the list reads.
 MESSAGE = 300
-NAMES = (
+FILTER_NAMES = (
     "status",
     "task",
     "queue",
@@ -80,7 +80,7 @@ NAMES = (
 
 @dataclass(frozen=True)
 class Filters:
-    """What a list is narrowed to. What cannot be understood is left out, and named in ``problems``."""
+    """The filters of the list. Invalid filters are ignored, and named in ``problems``."""
 
     tab: str = "all"
     task: str = ""
@@ -88,7 +88,7 @@ class Filters:
     tag: str = ""
     worker: UUID | None = None
     schedule: str = ""
-    #: Of the last attempt: the class of its exception, with its module.
+    #: The dotted path of the exception class of the last attempt.
     exception: str = ""
     code: str = ""
     window: str = ""
@@ -111,21 +111,24 @@ class Filters:
             exception=reader.line("exception", 600),
             code=reader.line("code", 64),
             window=reader.one_of("window", WINDOWS),
-            since=reader.moment("since"),
-            until=reader.moment("until"),
+            since=reader.time("since"),
+            until=reader.time("until"),
             dismissed=reader.one_of("dismissed", ("1",)) == "1",
         )
         return replace(filters, problems=tuple(reader.problems))
 
     @property
     def shown_window(self) -> str:
-        """The chosen time window, or the default of the tab: old ones among those that wait are the point."""
+        """Return the chosen time window, or the default of the tab.
+
+        Open jobs are shown whatever their age: the old ones need attention most.
+        """
         return self.window or (
             "all" if self.tab in OPEN_TABS or self.since or self.worker or self.schedule else "7d"
         )
 
     def query(self, **changes: Any) -> str:
-        """As the query of an address."""
+        """Return the filters as a query string, with ``changes``."""
         values = {
             "status": self.tab if self.tab != "all" else "",
             "task": self.task,
@@ -147,9 +150,9 @@ class Filters:
         return TABS[self.tab][1]
 
     def selection(self, states: Iterable[str] = ()) -> Selection:
-        """All jobs that the filters find, as a value whose times do not move on any more.
+        """Return the filters as a ``Selection`` with fixed times.
 
-        ``states`` are those that matter where the tab has jobs in any state.
+        ``states`` limits the states where the tab shows jobs in any state.
         """
         length = WINDOWS[self.shown_window][1]
         starts = (
@@ -174,20 +177,20 @@ class Filters:
 
     @property
     def is_searched(self) -> bool:
-        """Whether the jobs lie among others that no index tells them from, over all the table."""
+        """Return whether no index fits the filters, so that other jobs are read too."""
         if self.tab in OPEN_TABS and self.tab != "failed":
             return False
         chosen = (self.task, self.queue, self.tag, self.worker, self.exception, self.code)
         return not self.schedule and (any(chosen) or self.tab not in ("all", "failed"))
 
-    def around(self, jobs: JobQuerySet) -> JobQuerySet:
-        """The jobs among which those that the filters find are looked for."""
+    def candidates(self, jobs: JobQuerySet) -> JobQuerySet:
+        """Return the jobs that have to be read to find those that match the filters."""
         jobs = self.selection().in_time(jobs)
         return jobs.filter(status=self.status) if self.status in INDEXED else jobs
 
 
-def moment_of(id: UUID) -> datetime:
-    """When a job of that id was enqueued."""
+def enqueued_at_of(id: UUID) -> datetime:
+    """Return the time at which the job with this id was enqueued."""
     return native(datetime.fromtimestamp((id.int >> 80) / 1000, timezone.get_current_timezone()))
 
 
@@ -196,7 +199,7 @@ class _Reader:
         self.query = query
         self.problems: list[Any] = []
         for name in query:
-            if name not in (*NAMES, "next", "ids"):
+            if name not in (*FILTER_NAMES, "next", "ids"):
                 self._refuse(name)
 
     def _refuse(self, name: str) -> None:
@@ -228,31 +231,31 @@ class _Reader:
             self._refuse(name)
             return None
 
-    def moment(self, name: str) -> datetime | None:
+    def time(self, name: str) -> datetime | None:
         value = self.text(name)
         if not value:
             return None
         try:
-            return _read_moment(value)
+            return _read_time(value)
         except (ValueError, OverflowError):
             self._refuse(name)
             return None
 
 
-def _read_moment(value: str) -> datetime:
-    """Raises ValueError or OverflowError, also for times that some database or zone has no room for."""
+def _read_time(value: str) -> datetime:
+    """Raise ValueError or OverflowError for text that is no time, or that a database cannot store."""
     found = parse_datetime(value)
     if found is None or not 1970 < found.year < 9000:
         raise ValueError
     return native(found)
 
 
-def _local(moment: datetime | None) -> str:
-    return local(moment).strftime("%Y-%m-%dT%H:%M") if moment else ""
+def _local(time: datetime | None) -> str:
+    return local(time).strftime("%Y-%m-%dT%H:%M") if time else ""
 
 
 class Page(NamedTuple):
-    """Rows of a list, the token of what comes behind them, and how far back it was searched."""
+    """A page of the list: its rows, the token of the next page, and the time to which it was searched."""
 
     rows: list[Any]
     after: str
@@ -260,8 +263,8 @@ class Page(NamedTuple):
     problem: str
 
 
-#: The columns that order a tab, and "-" where it falls: that of its index.
-ORDERS = {
+#: The order of a tab's rows, which is that of its index.
+ORDER_BY = {
     "ready": INDEXED[JobStatus.READY],
     "scheduled": INDEXED[JobStatus.SCHEDULED],
     RETRYING: INDEXED[JobStatus.SCHEDULED],
@@ -270,19 +273,19 @@ NEWEST = ("-id",)
 
 
 def page_of(jobs: JobQuerySet, filters: Filters, token: str, size: int) -> Page:
-    """One page, and what leads to the next."""
-    order = ORDERS.get(filters.tab, NEWEST)
-    rows, around, factor, problem = filters.selection().of(jobs), filters.around(jobs), 1, ""
+    """Return the page that follows ``token``, or the first page if it is empty."""
+    order = ORDER_BY.get(filters.tab, NEWEST)
+    rows, candidates, factor, problem = filters.selection().of(jobs), filters.candidates(jobs), 1, ""
     if token:
         try:
             start, factor = _decoded(token, len(order))
-            rows, around = rows.filter(behind(order, start)), around.filter(behind(order, start))
+            rows, candidates = rows.filter(behind(order, start)), candidates.filter(behind(order, start))
         except (ValueError, TypeError, OverflowError):
             problem = gettext("That page cannot be found: this is the first one.")
     end = None
     if filters.is_searched:
         reach = REACH_OF_FAILED if filters.tab == "failed" else REACH
-        end = edge(around, order, reach * factor)
+        end = edge(candidates, order, reach * factor)
         if end is not None:
             rows = rows.filter(up_to(order, end))
     found = list(_with_columns(rows).order_by(*order)[: size + 1])
@@ -290,8 +293,8 @@ def page_of(jobs: JobQuerySet, filters: Filters, token: str, size: int) -> Page:
     if len(found) > size:
         after = _encoded([getattr(found[size - 1], column_of(term)) for term in order])
     elif end is not None:
-        after = _encoded([*end, min(factor * GROWTH, MOST)])
-        searched_to = moment_of(end[-1])
+        after = _encoded([*end, min(factor * GROWTH, MAX_FACTOR)])
+        searched_to = enqueued_at_of(end[-1])
     return Page(found[:size], after, searched_to, problem)
 
 
@@ -321,9 +324,9 @@ def _encoded(values: list[Any]) -> str:
 
 
 def _decoded(token: str, count: int) -> tuple[list[Any], int]:
-    """Where a page begins, and how many times as far as usual it looks.
+    """Return the row after which a page begins, and the factor of the number of jobs that it reads.
 
-    Raises ValueError or TypeError for what is no token of ours.
+    Raise ValueError or TypeError for an invalid token.
     """
     if len(token) > 1000:
         raise ValueError
@@ -334,7 +337,7 @@ def _decoded(token: str, count: int) -> tuple[list[Any], int]:
     if not isinstance(values, list) or len(values) not in (count, count + 1):
         raise ValueError
     factor = values.pop() if len(values) > count else 1
-    if isinstance(factor, bool) or not isinstance(factor, int) or not 1 <= factor <= MOST:
+    if isinstance(factor, bool) or not isinstance(factor, int) or not 1 <= factor <= MAX_FACTOR:
         raise ValueError
     *others, id = values
     if not isinstance(id, str):
@@ -350,7 +353,7 @@ def _decoded(token: str, count: int) -> tuple[list[Any], int]:
             continue
         if "\x00" in value:
             raise ValueError
-        found.append(_read_moment(value) if count == 2 else value)
+        found.append(_read_time(value) if count == 2 else value)
     if count == 3 and not (isinstance(found[0], str) and isinstance(found[1], int)):
         raise TypeError
     if count == 2 and not isinstance(found[0], datetime):

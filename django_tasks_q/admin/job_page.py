@@ -1,4 +1,4 @@
-"""What the page of one job tells."""
+"""The content of the page of one job."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from ..payload import codec
 from . import formatting, payload, schedule_display
 from .base import jobs_of, may, url
 
-#: Most rows of each kind that are shown.
+#: The most rows of each kind that are shown.
 MAX_ATTEMPTS = 100
 MAX_LINES = 200
 MAX_CHILDREN = 20
@@ -32,23 +32,23 @@ MAX_CHILDREN = 20
 class Event(NamedTuple):
     """A point of the timeline."""
 
-    moment: datetime | None
+    time: datetime | None
     label: str
     kind: str
-    note: str = ""
+    detail: str = ""
 
     @property
     def when(self) -> SafeString | str:
-        return formatting.moment(self.moment) if self.moment else ""
+        return formatting.timestamp(self.time) if self.time else ""
 
 
 def context(request: HttpRequest, job: Job) -> dict[str, Any]:
-    """All of it: with the job's own, six queries."""
+    """Return the context of the template. It takes six queries, that of the job included."""
     attempts = _attempts(job)
     data = payload.Payload.of(job.task_name, job.arguments)
     is_open = payload.is_open(request)
     workers = _workers(job, attempts) if may(request, "view_worker") else {}
-    parent, children = _family(request, job)
+    parent, children = _relatives(request, job)
     return {
         "job": job,
         "badge": formatting.state(job),
@@ -67,7 +67,7 @@ def context(request: HttpRequest, job: Job) -> dict[str, Any]:
         "has_result": job.result is not None,
         "metadata": payload.stored_of(job.task_name, job.metadata, data) if job.metadata else "",
         "progress": _progress(job, data),
-        "lines": _lines(job, data) if is_open else [],
+        "lines": _log_lines(job, data) if is_open else [],
         "parent": parent,
         "children": children[:MAX_CHILDREN],
         "more_children": len(children) > MAX_CHILDREN,
@@ -78,7 +78,7 @@ def context(request: HttpRequest, job: Job) -> dict[str, Any]:
 
 
 def _attempts(job: Job) -> list[Attempt]:
-    # A first run has a record of its own only once it has ended badly.
+    # A first attempt has an Attempt row only after it has failed.
     if job.fence == 0:
         return []
     rows = Attempt._default_manager.using(database()).filter(job_id=job.pk).order_by("-fence")
@@ -105,8 +105,8 @@ def _attempt(
         "worker": workers.get(attempt.worker_id, attempt.worker_id or ""),
         "took": "" if attempt.duration is None else formatting.duration(attempt.duration),
         "ended": formatting.since(attempt.finished_at),
-        "message": formatting.shortened(data.told(attempt.message)) if is_open else "",
-        "traceback": formatting.shortened(data.told(attempt.traceback)) if is_open else "",
+        "message": formatting.shortened(data.without_secrets(attempt.message)) if is_open else "",
+        "traceback": formatting.shortened(data.without_secrets(attempt.traceback)) if is_open else "",
         "data": payload.stored_of(task_name, attempt.data, data) if is_open and attempt.data else "",
     }
 
@@ -118,7 +118,7 @@ def _facts(job: Job, workers: dict[Any, str]) -> Iterator[tuple[str, Any]]:
     yield _("Attempts"), _("%(runs)d of %(allowed)d") % {"runs": job.attempts, "allowed": job.max_attempts}
     if job.crashes:
         yield _("Crashes"), job.crashes
-    yield _("Enqueued"), formatting.moment(job.enqueued_at)
+    yield _("Enqueued"), formatting.timestamp(job.enqueued_at)
     if job.status == JobStatus.SCHEDULED and job.run_after:
         yield _("Starts"), formatting.since(job.run_after)
     if job.started_at:
@@ -128,7 +128,7 @@ def _facts(job: Job, workers: dict[Any, str]) -> Iterator[tuple[str, Any]]:
     if job.timeout is not None:
         yield _("Timeout"), formatting.duration(job.timeout)
     if job.expires_at:
-        yield _("Expires"), formatting.moment(job.expires_at)
+        yield _("Expires"), formatting.timestamp(job.expires_at)
     if job.worker_id:
         yield _("Worker"), workers.get(job.worker_id, job.worker_id)
     if job.error_code:
@@ -165,32 +165,32 @@ def _timeline(job: Job, attempts: Iterable[Attempt]) -> list[Event]:
     for attempt in sorted(attempts, key=lambda each: each.fence):
         values = {"number": attempt.number}
         if attempt.started_at:
-            note = _("after %(time)s") % {"time": formatting.duration(_between(last, attempt.started_at))}
+            detail = _("after %(time)s") % {"time": formatting.duration(_between(last, attempt.started_at))}
             events.append(
-                Event(attempt.started_at, _("Attempt %(number)d started") % values, "running", note)
+                Event(attempt.started_at, _("Attempt %(number)d started") % values, "running", detail)
             )
         outcome = attempt.outcome
         label = AttemptOutcome(outcome).label if outcome in AttemptOutcome.values else outcome
-        told = _("Attempt %(number)d: %(outcome)s") % {**values, "outcome": str(label)}
-        note = (
+        label = _("Attempt %(number)d: %(outcome)s") % {**values, "outcome": str(label)}
+        detail = (
             _("ran for %(time)s") % {"time": formatting.duration(attempt.duration)}
             if attempt.duration
             else ""
         )
         kind = "successful" if outcome == "successful" else "failed"
-        events.append(Event(attempt.finished_at, told, kind, note))
+        events.append(Event(attempt.finished_at, label, kind, detail))
         last = attempt.finished_at
     recorded = {attempt.started_at for attempt in attempts}
     if job.last_attempted_at and job.last_attempted_at not in recorded and job.last_attempted_at >= last:
-        note = _("after %(time)s") % {"time": formatting.duration(_between(last, job.last_attempted_at))}
-        events.append(Event(job.last_attempted_at, _("Started"), "running", note))
+        detail = _("after %(time)s") % {"time": formatting.duration(_between(last, job.last_attempted_at))}
+        events.append(Event(job.last_attempted_at, _("Started"), "running", detail))
     if job.cancel_requested_at:
         events.append(
             Event(job.cancel_requested_at, _("Cancellation asked for"), "cancelled", job.told_reason)
         )
     if job.status == JobStatus.SCHEDULED and job.run_after:
         events.append(Event(job.run_after, _("To be started"), "scheduled"))
-    events.sort(key=lambda event: event.moment or job.enqueued_at)
+    events.sort(key=lambda event: event.time or job.enqueued_at)
     if job.finished_at:
         events.append(Event(job.finished_at, formatting.state_label(job), job.status.lower()))
     return events
@@ -206,29 +206,29 @@ def _progress(job: Job, data: payload.Payload) -> dict[str, Any] | None:
 
 
 def progress_of(found: Any, data: payload.Payload | None) -> dict[str, Any]:
-    """How far a job has come. Its message is left out where nobody knows which secrets to look for."""
+    """Return the progress of a job. Without ``data`` the secrets are unknown, and the message is left out."""
     share = found.share
     return {
         "row": found,
-        "message": data.told(found.message, cut=255) if data is not None else "",
+        "message": data.without_secrets(found.message, cut=255) if data is not None else "",
         "percent": None if share is None else round(share * 100),
         "updated": formatting.since(found.updated_at),
     }
 
 
-def _lines(job: Job, data: payload.Payload) -> list[dict[str, Any]]:
+def _log_lines(job: Job, data: payload.Payload) -> list[dict[str, Any]]:
     rows = LogLine._default_manager.using(database()).filter(job_id=job.pk).order_by("-id")[:MAX_LINES]
     return [
         {
             "row": line,
             "level": logging.getLevelName(line.level),
-            "message": formatting.shortened(data.told(line.message)),
+            "message": formatting.shortened(data.without_secrets(line.message)),
         }
         for line in reversed(rows)
     ]
 
 
-def _family(request: HttpRequest, job: Job) -> tuple[Any, list[Any]]:
+def _relatives(request: HttpRequest, job: Job) -> tuple[Any, list[Any]]:
     related = Q(parent_id=job.pk)
     if job.parent_id:
         related |= Q(pk=job.parent_id)

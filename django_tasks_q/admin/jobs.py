@@ -1,4 +1,4 @@
-"""The list of jobs, the page of one, and the screens about all of them."""
+"""The list of jobs, the page of one job, and the addresses of the screens about all jobs."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from django.utils.translation import gettext as _
 
 from ..models import Job
 from . import action_locations, choices, formatting, job_page, payload
-from .base import Screens, jobs_of, leave, require, url
-from .confirmation import act
-from .counts import Overview
-from .dashboard import dashboard
-from .enqueue_form import enqueue
-from .failed import failed
+from .base import Screens, jobs_of, redirect_with_message, require, url
+from .confirmation import action_view
+from .counts import JobCounts
+from .dashboard import dashboard_view
+from .enqueue_form import enqueue_view
+from .failed import failed_view
 from .job_list import MESSAGE, TABS, WINDOWS, Filters, page_of
-from .known_tasks import registered
-from .run_again import again
+from .known_tasks import tasks_view
+from .run_again import run_again
 from .schedule_display import with_schedule
 from .verbs import BULK, Verb, offered
 
@@ -32,17 +32,17 @@ else:
     ModelAdmin = admin.ModelAdmin
 
 
-#: More names than these are typed, for a list of them would make most of the page.
-MOST_CHOICES = 300
+#: With more tasks or queues than this a filter is a text field: a list would make the page too long.
+MAX_CHOICES = 300
 
 
 class JobScreens(Screens):
-    """Mixin: everything about jobs."""
+    """Mixin: all screens about jobs."""
 
     list_per_page = 50
 
     def get_urls(self) -> list[URLPattern]:
-        def own(route: str, view: Callable[..., HttpResponse], name: str) -> URLPattern:
+        def page(route: str, view: Callable[..., HttpResponse], name: str) -> URLPattern:
             def called(request: HttpRequest, **more: Any) -> HttpResponse:
                 return view(self, request, **more)
 
@@ -50,17 +50,17 @@ class JobScreens(Screens):
             return path(route, wrapped, name=f"django_tasks_q_{name}")
 
         return [
-            own("dashboard/", dashboard, "dashboard"),
-            own("failed/", failed, "failed"),
-            own("tasks/", registered, "tasks"),
-            own("enqueue/", enqueue, "enqueue"),
-            own("actions/<slug:name>/", act, "job_action"),
-            own("<str:id>/again/", again, "job_again"),
+            page("dashboard/", dashboard_view, "dashboard"),
+            page("failed/", failed_view, "failed"),
+            page("tasks/", tasks_view, "tasks"),
+            page("enqueue/", enqueue_view, "enqueue"),
+            page("actions/<slug:name>/", action_view, "job_action"),
+            page("<str:id>/again/", run_again, "job_again"),
             *super().get_urls(),
         ]
 
     def get_object(self, request: HttpRequest, object_id: str, from_field: str | None = None) -> Any:
-        """What a page of one job is about; nothing for an id that is none, or of a job of others."""
+        """Return the job, or None if the id is invalid or the user may not see the job."""
         try:
             id = UUID(object_id)
         except ValueError:
@@ -68,7 +68,7 @@ class JobScreens(Screens):
         return with_schedule(request, jobs_of(request)).select_related("progress").filter(pk=id).first()
 
     def get_actions(self, request: HttpRequest, action_location: Any = None) -> Any:
-        # The argument, and the method it is for, are Django's since 6.1.
+        # Django passes the location since 6.1.
         located = {} if action_location is None else {"action_location": action_location}
         found = super().get_actions(request, **located)
         return {**found, **action_locations.actions_at(request, action_location)}
@@ -86,22 +86,22 @@ class JobScreens(Screens):
         if request.method == "POST":
             return HttpResponseNotAllowed(["GET", "HEAD"])
         if "id" in request.GET:
-            return self._found(request, request.GET["id"])
-        filters = Filters.parse(_known(request))
+            return self._open_by_id(request, request.GET["id"])
+        filters = Filters.parse(_filter_query(request))
         page = page_of(jobs_of(request), filters, request.GET.get("after", ""), self.list_per_page)
         is_open = payload.is_open(request)
-        rows = [_line(job, is_open) for job in page.rows]
+        rows = [_list_row(job, is_open) for job in page.rows]
         if request.GET.get("export") == "csv":
             return _export(rows)
-        overview = Overview.of(jobs_of(request))
+        counts = JobCounts.of(jobs_of(request))
         context = {
             "filters": filters,
             "problems": [*filters.problems, *filter(None, [page.problem])],
-            "tabs": _tabs(filters, overview),
+            "tabs": _tabs(filters, counts),
             "rows": rows,
             "tasks": _choices(choices.known_tasks(), filters.task),
             "queues": _choices(choices.known_queues(), filters.queue),
-            "most_choices": MOST_CHOICES,
+            "most_choices": MAX_CHOICES,
             "tags": choices.known_tags(),
             "windows": [
                 (name, label, name == filters.shown_window) for name, (label, _length) in WINDOWS.items()
@@ -113,19 +113,19 @@ class JobScreens(Screens):
             "first_url": f"?{filters.query()}",
             "next_url": f"?{filters.query(after=page.after)}" if page.after else "",
             "export_url": f"?{filters.query(after=request.GET.get('after', ''), export='csv')}",
-            "searched_to": formatting.moment(page.searched_to) if page.searched_to else "",
+            "searched_to": formatting.timestamp(page.searched_to) if page.searched_to else "",
             "matching": filters.query(),
-            "verbs": [verb for verb in offered(request, BULK) if _fits(verb, filters)],
+            "verbs": [verb for verb in offered(request, BULK) if _fits_tab(verb, filters)],
             "is_open": is_open,
             "live": True,
             **(extra_context or {}),
         }
         return self.page(request, "jobs", _("Jobs"), context, fragment="jobs_live")
 
-    def _found(self, request: HttpRequest, given: str) -> HttpResponse:
+    def _open_by_id(self, request: HttpRequest, given: str) -> HttpResponse:
         job = self.get_object(request, given.strip())
         if job is None:
-            return leave(request, _("No job has this id."), url("job_changelist"))
+            return redirect_with_message(request, _("No job has this id."), url("job_changelist"))
         return HttpResponseRedirect(url("job_change", job.pk))
 
     def change_view(
@@ -134,7 +134,9 @@ class JobScreens(Screens):
         require(request, "view_job")
         job = self.get_object(request, object_id)
         if job is None:
-            return leave(request, _("No job has this id. It may be gone."), url("job_changelist"))
+            return redirect_with_message(
+                request, _("No job has this id. It may be gone."), url("job_changelist")
+            )
         if request.method == "POST":
             return action_locations.perform(self, request, job) or HttpResponseNotAllowed(["GET", "HEAD"])
         context = {
@@ -153,14 +155,14 @@ class JobScreens(Screens):
         return HttpResponseRedirect(target)
 
 
-def _fits(verb: Verb, filters: Filters) -> bool:
-    """Whether a verb can do something to the jobs of a tab."""
+def _fits_tab(verb: Verb, filters: Filters) -> bool:
+    """Return whether the verb can change the jobs of the chosen tab."""
     status = TABS[filters.tab][1]
     return status is None or status in verb.states
 
 
-def _known(request: HttpRequest) -> Any:
-    """The query without what is not a filter."""
+def _filter_query(request: HttpRequest) -> Any:
+    """Return the query of the request without the parameters that are not filters."""
     query = request.GET.copy()
     for name in ("export", "after"):
         query.pop(name, None)
@@ -175,29 +177,31 @@ def _query_value(filters: Filters, name: str) -> str:
     return QueryDict(filters.query()).get(name, "")
 
 
-def _tabs(filters: Filters, overview: Overview) -> list[dict[str, Any]]:
+def _tabs(filters: Filters, counts: JobCounts) -> list[dict[str, Any]]:
     return [
         {
             "name": name,
             "label": label,
-            "count": overview.shown(name) if name != "all" else "",
+            "count": counts.shown(name) if name != "all" else "",
             "is_chosen": name == filters.tab,
             "url": f"?{filters.query(status='' if name == 'all' else name, window='')}",
         }
         for name, (label, _status) in TABS.items()
-        if name != "waiting" or overview.total[name] or filters.tab == name
+        if name != "waiting" or counts.total[name] or filters.tab == name
     ]
 
 
-def _line(job: Any, is_open: bool) -> dict[str, Any]:
-    """A job as a row of the list."""
+def _list_row(job: Any, is_open: bool) -> dict[str, Any]:
+    """Return what the list shows of a job."""
     known = payload.Payload.of(job.task_name, job.preview) if job.preview else None
     data = known if is_open else None
     error = job.exception.rpartition(".")[2] if job.exception else job.error_code
     if job.status == "SUCCESSFUL":
         error = ""
     elif data is not None and job.last_message and job.exception:
-        error = f"{error}: {data.told(job.last_message, cut=MESSAGE).strip().partition(chr(10))[0]}"
+        error = (
+            f"{error}: {data.without_secrets(job.last_message, cut=MESSAGE).strip().partition(chr(10))[0]}"
+        )
     found = getattr(job, "progress", None) if job.status == "RUNNING" else None
     took = ""
     if job.duration is not None and job.is_finished:
@@ -230,13 +234,13 @@ def _export(rows: list[dict[str, Any]]) -> HttpResponse:
     for row in rows:
         job = row["job"]
         values = [getattr(job, column) for column in columns]
-        times = [moment.isoformat() if moment else "" for moment in (job.enqueued_at, job.finished_at)]
-        writer.writerow(map(_cell, [*values, *times, job.duration, row["args"], row["error"]]))
+        times = [time.isoformat() if time else "" for time in (job.enqueued_at, job.finished_at)]
+        writer.writerow(map(_csv_cell, [*values, *times, job.duration, row["args"], row["error"]]))
     return response
 
 
-def _cell(value: Any) -> Any:
-    """Text that a spreadsheet does not take for a formula."""
+def _csv_cell(value: Any) -> Any:
+    """Return a value that a spreadsheet does not evaluate as a formula."""
     return f"'{value}" if isinstance(value, str) and value[:1] in ("=", "+", "-", "@", "\t") else value
 
 

@@ -1,4 +1,4 @@
-"""The tasks that this process knows, and what the statistics say of each."""
+"""The page of the registered tasks with their statistics."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from django.utils.translation import gettext as _
 from ..definition.registry import registry
 from ..monitoring.descriptions import described
 from . import formatting, statistics
-from .base import require, sees_all, url
+from .base import require, sees_all_jobs, url
 from .enqueue_form import can_enqueue
 from .pagination import items_of, searched
 
-#: Facts that have a place of their own on the page.
+#: Facts that the page shows outside of the list of options.
 SHOWN = ("name", "description", "function", "signature", "source", "queue_name", "executor", "max_attempts")
 
 
-def registered(admin: Any, request: HttpRequest) -> HttpResponse:
-    """One query of its own."""
+def tasks_view(admin: Any, request: HttpRequest) -> HttpResponse:
+    """Show the registered tasks. The page takes one query."""
     require(request, "view_job")
-    told = {row.name: row for row in statistics.tasks_of("24h")} if sees_all() else {}
+    statistics_by_name = {row.name: row for row in statistics.tasks_of("24h")} if sees_all_jobs() else {}
     rows = []
     search = searched(request)
     known = [task for task in registry.offered() if search.lower() in task.name.lower()]
@@ -36,7 +36,7 @@ def registered(admin: Any, request: HttpRequest) -> HttpResponse:
                     for name, value in facts.items()
                     if name not in SHOWN and value not in (None, "", [], {}, False)
                 ],
-                "figures": told.get(task.name),
+                "figures": statistics_by_name.get(task.name),
                 "jobs_url": url("job_changelist", task=task.name),
                 "enqueue_url": url("enqueue", task=task.name) if can_enqueue(request, task) else "",
             }

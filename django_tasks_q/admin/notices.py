@@ -1,4 +1,4 @@
-"""What needs somebody: what is stuck, why, and what to press."""
+"""Notices of the dashboard: what is stuck, why, and what to do about it."""
 
 from __future__ import annotations
 
@@ -13,24 +13,24 @@ from django.utils.translation import ngettext
 from ..definition.registry import registry
 from . import formatting, statistics, worker_display
 from .base import url
-from .counts import Overview
+from .counts import JobCounts
 
-#: A job that has been ready for longer than this although its queue is served has waited long.
-PATIENCE = timedelta(minutes=5)
+#: A job that has been ready for longer than this, in a queue that a worker serves, waits too long.
+LONG_WAIT = timedelta(minutes=5)
 
 
-#: Failures are worth telling from half of the attempts on, from a tenth where they are many, and always
-#: where they are very many. Half of the attempts are a grave trouble unless they are but a few.
+#: Failures are reported if they are HALF of the attempts, or PART of them and at least MANY, or at least
+#: VERY_MANY. HALF of the attempts is an error, and no mere warning, if these are at least FEW.
 HALF, PART = 0.5, 0.1
 FEW, MANY, VERY_MANY = 5, 10, 1_000
 
 
-#: Notices of one kind that are shown each for itself.
+#: The most notices of one kind; the others are counted in one more.
 SHOWN = 5
 
 
 class Notice(NamedTuple):
-    """One trouble: what it is, what to do, and where."""
+    """One problem: what it is, what to do, and a link."""
 
     kind: str
     what: str
@@ -40,8 +40,8 @@ class Notice(NamedTuple):
 
 
 def notices(
-    overview: Overview,
-    fleet: worker_display.Fleet,
+    counts: JobCounts,
+    workers: worker_display.RecentWorkers,
     queues: Sequence[Any],
     schedules: Sequence[Any] = (),
     recent: statistics.Recent | None = None,
@@ -49,36 +49,38 @@ def notices(
     may_workers: bool = False,
     may_queues: bool = False,
 ) -> list[Notice]:
-    """All of them, the worst first.
+    """Return all notices, the most severe first.
 
-    Who may not see workers is told only what keeps jobs waiting, and who may not see queues is not told why
-    one is paused.
+    Without the permission to view workers the notices are limited to what keeps jobs waiting. Without the
+    permission to view queues the reason of a pause is left out.
     """
     return [
-        *_no_workers(overview, fleet, may_workers),
+        *_no_workers(counts, workers, may_workers),
         *_failing(recent),
-        *_stuck(overview, fleet),
-        *_unserved(overview, fleet),
-        *_unknown(overview),
-        *_paused(overview, queues, may_queues),
-        *_waiting_long(overview, fleet, queues),
-        *(_late(fleet) if may_workers else ()),
+        *_stuck(counts, workers),
+        *_unserved(counts, workers),
+        *_unknown(counts),
+        *_paused(counts, queues, may_queues),
+        *_waiting_long(counts, workers, queues),
+        *(_late(workers) if may_workers else ()),
         *_late_schedules(schedules),
         *_stuck_schedules(schedules),
-        *(_versions(fleet) if may_workers else ()),
+        *(_versions(workers) if may_workers else ()),
     ]
 
 
 def _rest(found: Sequence[Any], kind: str, link: str) -> Iterator[Notice]:
-    """How many there are of a kind beside those that are shown each for itself."""
+    """Yield a notice with the number of those of a kind that are not shown."""
     if (more := len(found) - SHOWN) > 0:
         what = ngettext("%(count)s more of this kind.", "%(count)s more of this kind.", more)
         yield Notice(kind, what % {"count": f"{more:,}"}, "", _("Show all"), link)
 
 
-def _no_workers(overview: Overview, fleet: worker_display.Fleet, may_workers: bool) -> Iterator[Notice]:
-    waiting = overview.total["ready"] + overview.total["scheduled"]
-    if not fleet.at_work and (may_workers or waiting):
+def _no_workers(
+    counts: JobCounts, workers: worker_display.RecentWorkers, may_workers: bool
+) -> Iterator[Notice]:
+    waiting = counts.total["ready"] + counts.total["scheduled"]
+    if not workers.running and (may_workers or waiting):
         yield Notice(
             "bad" if waiting else "warn",
             _("No worker is running."),
@@ -91,18 +93,18 @@ def _failing(recent: statistics.Recent | None) -> Iterator[Notice]:
         return
     for window in recent.windows:
         if window.share is None:
-            is_bad, is_worth_telling = False, window.wrong >= MANY
+            is_bad, is_notable = False, window.wrong >= MANY
         else:
             is_bad = window.wrong >= FEW and window.share >= HALF
-            is_worth_telling = (
+            is_notable = (
                 window.share >= HALF
                 or (window.wrong >= MANY and window.share >= PART)
                 or window.wrong >= VERY_MANY
             )
-        if is_worth_telling:
+        if is_notable:
             yield Notice(
                 "bad" if is_bad else "warn",
-                window.told,
+                window.text,
                 _("Look what they say, and which tasks they are of."),
                 _("Show the failures"),
                 url("failed"),
@@ -110,9 +112,9 @@ def _failing(recent: statistics.Recent | None) -> Iterator[Notice]:
             return
 
 
-def _stuck(overview: Overview, fleet: worker_display.Fleet) -> Iterator[Notice]:
-    alive = {worker.id for worker in fleet.at_work}
-    count = sum(found for worker, found in overview.holders.items() if worker not in alive)
+def _stuck(counts: JobCounts, workers: worker_display.RecentWorkers) -> Iterator[Notice]:
+    alive = {worker.id for worker in workers.running}
+    count = sum(found for worker, found in counts.holders.items() if worker not in alive)
     if count:
         what = ngettext(
             "%(count)s job is running on a worker that is gone.",
@@ -128,15 +130,15 @@ def _stuck(overview: Overview, fleet: worker_display.Fleet) -> Iterator[Notice]:
         )
 
 
-def _unserved(overview: Overview, fleet: worker_display.Fleet) -> Iterator[Notice]:
-    if not fleet.at_work:
+def _unserved(counts: JobCounts, workers: worker_display.RecentWorkers) -> Iterator[Notice]:
+    if not workers.running:
         return
     unserved = [
-        queue for queue in overview.queues if overview.number(queue, "ready") and not fleet.room(queue)
+        queue for queue in counts.queues if counts.number(queue, "ready") and not workers.processes_for(queue)
     ]
-    unserved.sort(key=lambda queue: (-overview.number(queue, "ready"), queue))
+    unserved.sort(key=lambda queue: (-counts.number(queue, "ready"), queue))
     for queue in unserved[:SHOWN]:
-        count = overview.number(queue, "ready")
+        count = counts.number(queue, "ready")
         yield Notice(
             "bad",
             ngettext(
@@ -144,7 +146,7 @@ def _unserved(overview: Overview, fleet: worker_display.Fleet) -> Iterator[Notic
                 "No worker serves the queue “%(queue)s”, where %(count)s jobs wait.",
                 count,
             )
-            % {"queue": queue[1], "count": overview.count(queue, "ready")},
+            % {"queue": queue[1], "count": counts.count(queue, "ready")},
             _("Start a worker for it: manage.py runworker --backend %(backend)s --queue %(queue)s")
             % {"backend": queue[0], "queue": queue[1]},
             _("Show the jobs"),
@@ -153,10 +155,10 @@ def _unserved(overview: Overview, fleet: worker_display.Fleet) -> Iterator[Notic
     yield from _rest(unserved, "bad", url("queue_changelist"))
 
 
-def _unknown(overview: Overview) -> Iterator[Notice]:
-    unknown = [(-count, task) for task, count in overview.ready_tasks.items() if task not in registry]
-    # Tasks are counted among the jobs that are taken next.
-    more = "+" if overview.is_capped("ready") else ""
+def _unknown(counts: JobCounts) -> Iterator[Notice]:
+    unknown = [(-count, task) for task, count in counts.ready_tasks.items() if task not in registry]
+    # Tasks are counted only among the jobs that are claimed next.
+    more = "+" if counts.is_capped("ready") else ""
     for minus, task in sorted(unknown)[:SHOWN]:
         count = -minus
         yield Notice(
@@ -174,14 +176,14 @@ def _unknown(overview: Overview) -> Iterator[Notice]:
     yield from _rest(unknown, "bad", url("job_changelist", status="ready"))
 
 
-def _paused(overview: Overview, queues: Iterable[Any], may_queues: bool) -> Iterator[Notice]:
+def _paused(counts: JobCounts, queues: Iterable[Any], may_queues: bool) -> Iterator[Notice]:
     paused = [
-        queue for queue in queues if queue.is_paused and overview.number((queue.backend, queue.name), "ready")
+        queue for queue in queues if queue.is_paused and counts.number((queue.backend, queue.name), "ready")
     ]
     target = url("queue_changelist") if may_queues else ""
     for queue in paused[:SHOWN]:
         name = (queue.backend, queue.name)
-        count = overview.number(name, "ready")
+        count = counts.number(name, "ready")
         yield Notice(
             "warn",
             ngettext(
@@ -189,7 +191,7 @@ def _paused(overview: Overview, queues: Iterable[Any], may_queues: bool) -> Iter
                 "The queue “%(queue)s” is paused, and %(count)s jobs wait in it.",
                 count,
             )
-            % {"queue": queue.name, "count": overview.count(name, "ready")},
+            % {"queue": queue.name, "count": counts.count(name, "ready")},
             (queue.pause_reason if may_queues else "") or _("Resume it when they may run."),
             _("Show the queues"),
             target,
@@ -197,16 +199,18 @@ def _paused(overview: Overview, queues: Iterable[Any], may_queues: bool) -> Iter
     yield from _rest(paused, "warn", target)
 
 
-def _waiting_long(overview: Overview, fleet: worker_display.Fleet, queues: Iterable[Any]) -> Iterator[Notice]:
+def _waiting_long(
+    counts: JobCounts, workers: worker_display.RecentWorkers, queues: Iterable[Any]
+) -> Iterator[Notice]:
     paused = {(queue.backend, queue.name) for queue in queues if queue.is_paused}
     now = timezone.now()
     found = [
-        (moment, queue)
-        for queue, moment in overview.oldest.items()
-        if now - moment > PATIENCE and queue not in paused and fleet.room(queue)
+        (since, queue)
+        for queue, since in counts.oldest.items()
+        if now - since > LONG_WAIT and queue not in paused and workers.processes_for(queue)
     ]
-    for moment, queue in sorted(found)[:SHOWN]:
-        age = now - moment
+    for since, queue in sorted(found)[:SHOWN]:
+        age = now - since
         yield Notice(
             "warn",
             _("A job has been ready in the queue “%(queue)s” for %(time)s.")
@@ -218,8 +222,8 @@ def _waiting_long(overview: Overview, fleet: worker_display.Fleet, queues: Itera
     yield from _rest(found, "warn", url("queue_changelist"))
 
 
-def _late(fleet: worker_display.Fleet) -> Iterator[Notice]:
-    if late := fleet.late:
+def _late(workers: worker_display.RecentWorkers) -> Iterator[Notice]:
+    if late := workers.late:
         what = ngettext(
             "%(count)d worker has stopped to report: %(names)s.",
             "%(count)d workers have stopped to report: %(names)s.",
@@ -274,8 +278,8 @@ def _stuck_schedules(schedules: Sequence[Any]) -> Iterator[Notice]:
         )
 
 
-def _versions(fleet: worker_display.Fleet) -> Iterator[Notice]:
-    found = fleet.versions()
+def _versions(workers: worker_display.RecentWorkers) -> Iterator[Notice]:
+    found = workers.versions()
     if len(found) > 1:
         yield Notice(
             "warn",

@@ -1,4 +1,4 @@
-"""Pages of lists that may be long: of rows behind the last one, of what is at hand by number."""
+"""Pagination of lists: by keyset for queries, by number for sequences."""
 
 from __future__ import annotations
 
@@ -15,29 +15,29 @@ from django.utils.translation import gettext as _
 
 from ..storage.orm.monitoring import behind, column_of
 
-#: Rows of a page, where a list has no number of its own.
+#: The default number of rows of a page.
 SIZE = 100
-#: Longest text that is searched for.
+#: The longest text that is searched for, in characters.
 MAX_SEARCH = 200
 
 
 class Page(NamedTuple):
-    """Rows of a list, and where the others are."""
+    """The rows of a page, and the addresses of other pages."""
 
     rows: list[Any]
-    #: Empty on the first page, and on the last.
+    #: ``first_url`` is empty on the first page, ``next_url`` on the last.
     first_url: str
     next_url: str
     problem: str = ""
 
 
 def searched(request: HttpRequest) -> str:
-    """What a list is searched for."""
+    """Return the text that a list is searched for."""
     return request.GET.get("q", "").strip().replace("\x00", "")[:MAX_SEARCH]
 
 
 def rows_of(request: HttpRequest, rows: QuerySet[Any], order: Sequence[str], size: int = SIZE) -> Page:
-    """A page of a query in an order that tells all rows apart. One query."""
+    """Return a page of a query. ``order`` has to be unique. It takes one query."""
     token, problem, start = request.GET.get("after", ""), "", None
     if token:
         try:
@@ -56,7 +56,7 @@ def rows_of(request: HttpRequest, rows: QuerySet[Any], order: Sequence[str], siz
 
 
 def items_of(request: HttpRequest, items: Sequence[Any], size: int = SIZE) -> Page:
-    """A page of what is at hand already."""
+    """Return a page of a sequence."""
     given, problem, number = request.GET.get("page", ""), "", 1
     if given:
         if given.isascii() and given.isdecimal() and len(given) < 8 and int(given) > 0:
@@ -81,7 +81,7 @@ def _encoded(values: list[Any]) -> str:
 
 
 def _decoded(model: Any, order: Sequence[str], token: str) -> list[Any]:
-    """Raises TypeError, ValueError or ValidationError for what is no token of ours."""
+    """Raise TypeError, ValueError or ValidationError for an invalid token."""
     if len(token) > 2000:
         raise ValueError
     try:
@@ -102,5 +102,5 @@ def _read(model: Any, column: str, value: Any) -> Any:
         raise ValueError
     try:
         return model._meta.get_field(column).to_python(value)
-    except FieldDoesNotExist:  # a number that the query has made
+    except FieldDoesNotExist:  # an annotation, which is a number
         return int(value)

@@ -1,4 +1,4 @@
-"""What a job was given and what became of it, for those who may see that, and without secrets."""
+"""Arguments and results of a job as they are shown: masked, and behind a permission."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .base import may
 
 
 class Payload(NamedTuple):
-    """Of one job. Secrets are masked, and taken out of what others wrote about it."""
+    """The arguments of one job with its secrets masked, and the secrets to remove from other texts."""
 
     args: list[Any]
     kwargs: dict[str, Any]
@@ -25,22 +25,25 @@ class Payload(NamedTuple):
         try:
             args, kwargs = codec.load_arguments(stored)
         except ValueError:
-            # Nobody can tell what in it is secret.
+            # Unreadable text cannot be masked, so that none of it is shown.
             return cls([formatting.unreadable(stored)] if stored else [], {}, set())
         return cls(*masked_arguments(task_name, args, kwargs), secrets_of(task_name, args, kwargs))
 
-    def told(self, message: str, cut: int | None = None) -> str:
-        """A message, a traceback or a log line, as it may be shown; ``cut`` is how long it was let be."""
+    def without_secrets(self, message: str, cut: int | None = None) -> str:
+        """Return a message, a traceback or a log line with the secrets masked.
+
+        ``cut`` is the length, in characters, to which the text was cut when it was stored or read.
+        """
         return redacted(message, self.secrets, cut)
 
 
 def is_open(request: HttpRequest) -> bool:
-    """Whether the user may see arguments, results, messages and tracebacks."""
+    """Return whether the user may see arguments, results, messages and tracebacks."""
     return may(request, "view_payload_job")
 
 
 def stored_of(task_name: str, stored: str | None, payload: Payload) -> str:
-    """A stored value of a job, laid out without its secrets."""
+    """Return a stored JSON value of a job as indented text, with the secrets masked."""
     try:
         value = None if stored is None else codec.loads(stored)
     except ValueError:

@@ -1,4 +1,4 @@
-"""The queues: how full they are, and what was settled about them."""
+"""The list of queues: counts, pauses and limits, and the actions on them."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from ..access import database
 from ..lifecycle.states import JobStatus
 from ..models import Queue
 from . import audit, formatting, statistics, worker_display
-from .base import Screens, jobs_of, leave, may, require, sees_all, url
+from .base import Screens, jobs_of, may, redirect_with_message, require, sees_all_jobs, url
 from .confirmation import CAP, COUNTED, summary
-from .counts import Overview
-from .dashboard import MOST_QUEUES, queue_names, queue_rows
+from .counts import JobCounts
+from .dashboard import MAX_QUEUES, queue_names, queue_rows
 from .forms import form_of
 from .pagination import items_of, searched
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 else:
     ModelAdmin = admin.ModelAdmin
 
-#: What can be done to a queue: its label, its permission, and what is asked for.
+#: The actions on a queue: label, permission, and the fields of the confirmation.
 VERBS: dict[str, tuple[Any, str, tuple[str, ...]]] = {
     "pause": (gettext_lazy("Pause"), "pause_queue", ("reason", "until")),
     "resume": (gettext_lazy("Resume"), "pause_queue", ()),
@@ -42,8 +42,8 @@ VERBS: dict[str, tuple[Any, str, tuple[str, ...]]] = {
 CLEARED = (JobStatus.READY.value, JobStatus.SCHEDULED.value)
 
 
-class Waiting(NamedTuple):
-    """The jobs that wait in a queue, as far as they were counted, and whether there may be more."""
+class WaitingJobs(NamedTuple):
+    """The jobs that wait in a queue, up to ``COUNTED``, and whether there may be more."""
 
     selection: actions.Selection
     ids: list[UUID]
@@ -57,7 +57,7 @@ class Waiting(NamedTuple):
 
 
 class QueueScreens(Screens):
-    """Mixin: everything about queues."""
+    """Mixin: all screens about queues."""
 
     def get_urls(self) -> list[URLPattern]:
         view = self.admin_site.admin_view(self.act_view)
@@ -67,18 +67,18 @@ class QueueScreens(Screens):
         ]
 
     def changelist_view(self, request: HttpRequest, extra_context: Any = None) -> HttpResponse:
-        """A number of queries of its own that does not grow with what there is."""
+        """Show the queues. The number of queries does not depend on the number of queues."""
         require(request, "view_queue")
         if request.method == "POST":
             return HttpResponseNotAllowed(["GET", "HEAD"])
         jobs, search = jobs_of(request), searched(request)
-        settled = list(Queue._default_manager.using(database()).order_by("backend", "name")[:MOST_QUEUES])
-        overview = Overview.of(jobs).with_queues(jobs, settled)
-        span = statistics.span_of("1h") if sees_all() else None
-        names = [name for name in queue_names(overview, settled) if search.lower() in name[1].lower()]
+        stored = list(Queue._default_manager.using(database()).order_by("backend", "name")[:MAX_QUEUES])
+        counts = JobCounts.of(jobs).with_queues(jobs, stored)
+        span = statistics.span_of("1h") if sees_all_jobs() else None
+        names = [name for name in queue_names(counts, stored) if search.lower() in name[1].lower()]
         page = items_of(request, names)
         context = {
-            "rows": queue_rows(page.rows, overview, worker_display.Fleet.now(), settled, span),
+            "rows": queue_rows(page.rows, counts, worker_display.RecentWorkers.now(), stored, span),
             "page": page,
             "search": search,
             "may_pause": may(request, "pause_queue"),
@@ -92,7 +92,7 @@ class QueueScreens(Screens):
     def change_view(
         self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: Any = None
     ) -> HttpResponse:
-        # A queue's page is its jobs, and what is settled of it is in the list.
+        # A queue has no page: the list shows its pause and limit, and the list of jobs its jobs.
         require(request, "view_queue")
         return HttpResponseRedirect(url("queue_changelist"))
 
@@ -100,30 +100,30 @@ class QueueScreens(Screens):
         return self.change_view(request, object_id)
 
     def act_view(self, request: HttpRequest, name: str) -> HttpResponse:
-        """Ask, and do what was confirmed."""
+        """Show the confirmation, or execute the action if it is confirmed."""
         if name not in VERBS:
             raise Http404
         label, codename, fields = VERBS[name]
         require(request, codename)
         target = url("queue_changelist")
         if request.method != "POST":
-            return leave(request, _("Choose what to do on this page."), target)
+            return redirect_with_message(request, _("Choose what to do on this page."), target)
         backend, queue = request.POST.get("backend", ""), request.POST.get("queue", "")
         if not all(value and len(value) <= 128 and value.isprintable() for value in (backend, queue)):
-            return leave(request, _("That is no name of a queue."), target, messages.ERROR)
+            return redirect_with_message(request, _("That is no name of a queue."), target, messages.ERROR)
         row = self._row(backend, queue)
         confirmed = "confirmed" in request.POST
         initial = {"max_running": row.max_running if row else None}
         form = form_of(fields, request.POST if confirmed else None, initial)
         waiting = self._waiting(request, backend, queue) if name == "clear" else None
-        # To resume is no harm, and undone by the button that comes in its place.
+        # Resuming needs no confirmation: the button that replaces it reverts it.
         if (confirmed and form.is_valid()) or name == "resume":
             values = form.cleaned_data if fields else {}
             if name == "clear" and values["typed"] != queue:
                 form.add_error("typed", _("That is not its name."))
-            elif name == "pause" and request.POST.get("known", "") != _mark(row):
+            elif name == "pause" and request.POST.get("known", "") != _pause_id(row):
                 form.add_error(None, _("Somebody else has paused or resumed it meanwhile: look again."))
-            elif self._done(request, name, (backend, queue), values, form, waiting, row):
+            elif self._apply(request, name, (backend, queue), values, form, waiting, row):
                 return HttpResponseRedirect(target)
         context = {
             "label": label,
@@ -132,9 +132,9 @@ class QueueScreens(Screens):
             "queue": queue,
             "form": form,
             "waiting": waiting,
-            "paused": _told(row) if name == "pause" else "",
-            "known": _mark(row) if name == "pause" else "",
-            "is_grave": name == "clear",
+            "paused": _pause_text(row) if name == "pause" else "",
+            "known": _pause_id(row) if name == "pause" else "",
+            "is_destructive": name == "clear",
         }
         return self.page(
             request, "queue_action", f"{label}: {queue}", context, status=400 if form.errors else 200
@@ -143,30 +143,30 @@ class QueueScreens(Screens):
     def _row(self, backend: str, queue: str) -> Any:
         return Queue._default_manager.using(database()).filter(backend=backend, name=queue).first()
 
-    def _waiting(self, request: HttpRequest, backend: str, queue: str) -> Waiting:
+    def _waiting(self, request: HttpRequest, backend: str, queue: str) -> WaitingJobs:
         selection = actions.Selection(states=CLEARED, backend=backend, queue=queue)
         jobs, can_bulk = jobs_of(request), tasks.can_bulk(request)
         found = actions.collected(selection, jobs, COUNTED, actions.BUDGET)
         if found.more and not can_bulk:
             found = actions.collected(selection, jobs, CAP)
         is_many = found.more or len(found.ids) > CAP
-        return Waiting(selection, found.ids, found.more, is_many, is_many and can_bulk)
+        return WaitingJobs(selection, found.ids, found.more, is_many, is_many and can_bulk)
 
-    def _done(
+    def _apply(
         self,
         request: HttpRequest,
         name: str,
         queue: tuple[str, str],
         values: dict[str, Any],
         form: Any,
-        waiting: Waiting | None,
+        waiting: WaitingJobs | None,
         row: Any,
     ) -> bool:
         try:
             with transaction.atomic(using=database()):
                 message = _perform(request, name, *queue, values, waiting)
-                told = _logged(name, values, row)
-                audit.record(request, Queue, [(queue[1], f"{queue[1]} ({queue[0]})")], told)
+                log_message = _log_message(name, values, row)
+                audit.record(request, Queue, [(queue[1], f"{queue[1]} ({queue[0]})")], log_message)
         except (TypeError, ValueError) as error:
             form.add_error(None, str(error))
             return False
@@ -174,33 +174,33 @@ class QueueScreens(Screens):
         return True
 
 
-def _mark(row: Any) -> str:
-    """What tells one pause of a queue from another one."""
+def _pause_id(row: Any) -> str:
+    """Return a text that identifies a pause of a queue, or "" if it is not paused."""
     if row is None or not row.is_paused:
         return ""
     return f"{row.paused_at.isoformat()} {row.paused_by}"
 
 
-def _told(row: Any) -> str:
-    """Who has paused a queue, and why."""
+def _pause_text(row: Any) -> str:
+    """Return the user, the reason and the end of a pause, or "" if the queue is not paused."""
     if row is None or not row.is_paused:
         return ""
-    until = formatting.plain(row.paused_until) if row.paused_until else ""
-    return ", ".join(filter(None, [row.paused_by, row.pause_reason, until])) or formatting.plain(
+    until = formatting.timestamp_text(row.paused_until) if row.paused_until else ""
+    return ", ".join(filter(None, [row.paused_by, row.pause_reason, until])) or formatting.timestamp_text(
         row.paused_at
     )
 
 
-def _logged(name: str, values: dict[str, Any], row: Any) -> str:
-    """What the log says of it: from what to what, and why."""
+def _log_message(name: str, values: dict[str, Any], row: Any) -> str:
+    """Return the message of the log entry: old and new values, and the reason."""
     parts = [str(VERBS[name][0])]
     if name == "limit":
         old, new = (row.max_running if row else None), values["max_running"]
         parts[0] += f": {'–' if old is None else old} → {'–' if new is None else new}"
-    if name == "pause" and (was := _told(row)):
+    if name == "pause" and (was := _pause_text(row)):
         parts.append(_("It was paused: %(pause)s") % {"pause": was})
     if values.get("until"):
-        parts.append(_("Until %(time)s") % {"time": formatting.plain(values["until"])})
+        parts.append(_("Until %(time)s") % {"time": formatting.timestamp_text(values["until"])})
     return ". ".join(filter(None, [*parts, values.get("reason")]))
 
 
@@ -210,7 +210,7 @@ def _perform(
     backend: str,
     queue: str,
     values: dict[str, Any],
-    waiting: Waiting | None,
+    waiting: WaitingJobs | None,
 ) -> str:
     shared: dict[str, Any] = {"backend": backend, "user": request.user}
     reason = values.get("reason") or ""
@@ -218,8 +218,8 @@ def _perform(
         case "pause":
             by = request.user.get_username()[:255]
             actions.pause(queue, by=by, reason=reason, until=values["until"], **shared)
-            told = _("“%(queue)s” is paused: nothing more of it is started. What runs goes on.")
-            return told % {"queue": queue}
+            message = _("“%(queue)s” is paused: nothing more of it is started. What runs goes on.")
+            return message % {"queue": queue}
         case "resume":
             actions.resume(queue, **shared)
             return _("“%(queue)s” is resumed.") % {"queue": queue}
@@ -229,8 +229,8 @@ def _perform(
     assert waiting is not None  # noqa: S101 - what is left is to clear
     if waiting.in_background:
         id = tasks.enqueue_bulk(request, "discard", waiting.selection, reason=reason).id
-        told = _("%(label)s: this goes on in the background, as job %(id)s.")
-        return told % {"label": VERBS[name][0], "id": id}
+        message = _("%(label)s: this goes on in the background, as job %(id)s.")
+        return message % {"label": VERBS[name][0], "id": id}
     done = actions.discard(waiting.ids[:CAP], reason=reason, user=request.user)
     return summary(VERBS[name][0], done)
 

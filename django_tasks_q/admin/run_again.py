@@ -1,4 +1,4 @@
-"""A new job from an old one, with other arguments."""
+"""The form that enqueues a new job from an old one, with the same or other arguments."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from ..exceptions import TaskNotRegistered
 from ..models import Job
 from ..payload.masking import MASK
 from . import audit, formatting
-from .base import leave, require, url
+from .base import redirect_with_message, require, url
 from .enqueue_form import can_enqueue
 from .forms import form_of
 from .payload import Payload
@@ -27,13 +27,13 @@ from .payload import Payload
 FIELDS = ("args", "kwargs", "reason")
 
 
-def again(admin: Any, request: HttpRequest, id: str) -> HttpResponse:
-    """The form, and what it sends."""
+def run_again(admin: Any, request: HttpRequest, id: str) -> HttpResponse:
+    """Show the form, or enqueue the new job."""
     require(request, "add_job")
     require(request, "view_payload_job")
     job = admin.get_object(request, id)
     if job is None:
-        return leave(request, _("No job has this id. It may be gone."), url("job_changelist"))
+        return redirect_with_message(request, _("No job has this id. It may be gone."), url("job_changelist"))
     shown = Payload.of(job.task_name, job.arguments)
     initial = {"args": shown.args, "kwargs": shown.kwargs}
     may_change = job.task_name in registry and can_enqueue(request, registry.get(job.task_name))
@@ -45,7 +45,7 @@ def again(admin: Any, request: HttpRequest, id: str) -> HttpResponse:
         if request.method != "POST":
             form.initial[name] = initial[name]
     if request.method == "POST" and form.is_valid():
-        new = _send(request, job, form, shown)
+        new = _enqueue(request, job, form, shown)
         if new is not None:
             return HttpResponseRedirect(url("job_change", new))
     context = {
@@ -61,7 +61,7 @@ def again(admin: Any, request: HttpRequest, id: str) -> HttpResponse:
     return response
 
 
-def _send(request: HttpRequest, job: Job, form: Any, shown: Payload) -> UUID | None:
+def _enqueue(request: HttpRequest, job: Job, form: Any, shown: Payload) -> UUID | None:
     values = form.cleaned_data
     args = [] if values["args"] is None else values["args"]
     kwargs = {} if values["kwargs"] is None else values["kwargs"]
@@ -76,7 +76,7 @@ def _send(request: HttpRequest, job: Job, form: Any, shown: Payload) -> UUID | N
         changed = {"args": args, "kwargs": kwargs}
         task = registry.get(job.task_name) if job.task_name in registry else None
         if task is not None and not can_enqueue(request, task):
-            # With other arguments it is a call like any other.
+            # With other arguments this is an ordinary enqueue, which needs its permission.
             form.add_error(None, _("You may not enqueue this task with other arguments."))
             return None
         if is_masked([args, kwargs]):
@@ -102,14 +102,14 @@ def _send(request: HttpRequest, job: Job, form: Any, shown: Payload) -> UUID | N
     return new
 
 
-#: A secret that is kept could else be sent to whoever the other arguments name.
+#: A stored secret could otherwise be sent to a recipient that the new arguments name.
 REFUSED = gettext_noop(
     "Secrets are kept only where no argument is changed: give them anew, or leave all arguments as they are."
 )
 
 
 def is_masked(value: Any) -> bool:
-    """Whether a JSON value holds what is shown in place of a secret."""
+    """Return whether a JSON value contains the mask that replaces secrets."""
     match value:
         case dict():
             return any(is_masked(item) for item in value.values())

@@ -1,4 +1,4 @@
-"""Schedules as they are shown: when they fire, and what became of their latest times."""
+"""Schedules as they are shown: their next times, and the outcomes of their latest times."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ from ..monitoring.descriptions import runs, state_of, words_of
 from . import formatting
 from .base import jobs_of, may, url
 
-#: Outcomes that are shown of each schedule.
+#: The number of outcomes that are shown of each schedule.
 LATEST = 10
 
-#: By what became of a job, or of a time that has none: a sign, and the kind that gives it its colour.
+#: Sign and colour by the state of the job, or by the outcome of a time without a job.
 SIGNS = {
     JobStatus.SUCCESSFUL: ("✓", "successful"),
     JobStatus.FAILED: ("✗", "failed"),
@@ -42,7 +42,7 @@ SIGNS = {
 
 
 class Mark(NamedTuple):
-    """What became of one time."""
+    """The outcome of one time."""
 
     row: Firing
     sign: str
@@ -56,26 +56,26 @@ class Mark(NamedTuple):
 
     @property
     def when(self) -> SafeString:
-        return formatting.moment(self.row.tick)
+        return formatting.timestamp(self.row.tick)
 
     @property
     def title(self) -> str:
-        return f"{formatting.plain(self.row.tick)}: {self.label}"
+        return f"{formatting.timestamp_text(self.row.tick)}: {self.label}"
 
 
-def schedules(request: HttpRequest) -> Any:
-    """The rows that the user may see, with the time of the oldest outcome that is shown of each."""
+def visible_schedules(request: HttpRequest) -> Any:
+    """Return the schedules that the user may see, annotated with the time of the oldest outcome shown."""
     latest = Firing._default_manager.filter(schedule_id=OuterRef("pk")).order_by("-tick").values("tick")
     since = Subquery(latest[LATEST - 1 : LATEST])
     return scope_schedules(request, Schedule.objects.using(database())).annotate(since=since)
 
 
 def marks(request: HttpRequest, rows: Iterable[Any]) -> dict[int, list[Mark]]:
-    """The latest outcomes of schedules, the oldest first: two queries for all of them."""
-    wanted = Q(pk__isnull=True)
+    """Return the latest outcomes of schedules, the oldest first. It takes two queries for all of them."""
+    condition = Q(pk__isnull=True)
     for row in rows:
-        wanted |= Q(schedule_id=row.pk, **({"tick__gte": row.since} if row.since else {}))
-    firings = list(Firing._default_manager.using(database()).filter(wanted).order_by("tick"))
+        condition |= Q(schedule_id=row.pk, **({"tick__gte": row.since} if row.since else {}))
+    firings = list(Firing._default_manager.using(database()).filter(condition).order_by("tick"))
     ids = [firing.job_id for firing in firings if firing.job_id is not None]
     jobs = dict(jobs_of(request).filter(id__in=ids).values_list("id", "status")) if ids else {}
     found: dict[int, list[Mark]] = {}
@@ -101,7 +101,7 @@ def _mark(firing: Firing, jobs: dict[Any, str], may_open: bool) -> Mark:
     return Mark(firing, sign, kind, label, link)
 
 
-#: What is said of a schedule's state, and the kind that gives it its colour.
+#: Label and colour by the state of a schedule.
 STATES = {
     "active": (gettext_lazy("Active"), "successful"),
     "late": (gettext_lazy("Late"), "failed"),
@@ -110,8 +110,8 @@ STATES = {
 }
 
 
-def line(schedule: Schedule, latest: Sequence[Mark] = ()) -> dict[str, Any]:
-    """A schedule as a row of the list, and of the dashboard."""
+def table_row(schedule: Schedule, latest: Sequence[Mark] = ()) -> dict[str, Any]:
+    """Return what the list and the dashboard show of a schedule."""
     state = state_of(schedule)
     label, kind = STATES[state]
     return {
@@ -130,11 +130,11 @@ def line(schedule: Schedule, latest: Sequence[Mark] = ()) -> dict[str, Any]:
     }
 
 
-def to_come(schedule: Schedule) -> list[dict[str, Any]]:
-    """The next five times, by the clocks of the schedule's zone."""
+def next_times(schedule: Schedule) -> list[dict[str, Any]]:
+    """Return the next five times in the schedule's time zone."""
     return [
         {
-            "at": _shown(run.at),
+            "at": _time_text(run.at),
             "iso": run.at.isoformat(),
             "zone": f"{run.at:%Z}",
             "clocks_change": run.clocks_change,
@@ -143,24 +143,24 @@ def to_come(schedule: Schedule) -> list[dict[str, Any]]:
     ]
 
 
-def _shown(moment: datetime) -> str:
-    wall = moment.replace(tzinfo=None)
+def _time_text(time: datetime) -> str:
+    wall = time.replace(tzinfo=None)
     return f"{date_format(wall, 'D')} {date_format(wall, 'SHORT_DATE_FORMAT')} {date_format(wall, 'H:i:s')}"
 
 
 def of_job(job: Any) -> tuple[str, str] | None:
-    """Name and address of the schedule that has enqueued a job, as ``with_schedule`` has found them."""
+    """Return name and address of the schedule that has enqueued a job of ``with_schedule()``."""
     if job.schedule_pk is None:
         return None
     return job.schedule_name, url("schedule_change", job.schedule_pk)
 
 
 def with_schedule(request: HttpRequest, jobs: Any) -> Any:
-    """Jobs with the schedule that has enqueued each, if the user may see that one."""
-    everybodys = Schedule.objects.using(jobs.db)
-    seen = scope_schedules(request, everybodys)
+    """Annotate jobs with the schedule that has enqueued each, if the user may see the schedule."""
+    all_schedules = Schedule.objects.using(jobs.db)
+    seen = scope_schedules(request, all_schedules)
     firing = Firing._default_manager.filter(job_id=OuterRef("pk"))
-    if seen is not everybodys:
+    if seen is not all_schedules:
         firing = firing.filter(schedule_id__in=seen.values("pk"))
     return jobs.annotate(
         schedule_pk=Subquery(firing.values("schedule_id")[:1]),

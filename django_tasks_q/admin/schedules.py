@@ -1,4 +1,4 @@
-"""The schedules: when they fire, what became of it, and what people do about it."""
+"""The list of schedules, the page of one, its form, and the actions on it."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ from ..models.schedule import Kind, MissedPolicy, Origin, OverlapPolicy
 from ..scheduling.declare import MAX_NAME
 from ..timing import zone_of
 from . import audit, formatting, payload, schedule_display
-from .base import Screens, back_to, leave, may, require, url
-from .forms import Json, Line, form_of
+from .base import Screens, may, redirect_with_message, require, return_url, url
+from .forms import JsonField, LineField, form_of
 from .pagination import rows_of, searched
 from .run_again import REFUSED, is_masked
 
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 else:
     ModelAdmin = admin.ModelAdmin
 
-#: What can be done to a schedule: its label, its permission, and whether it is asked about first.
+#: The actions on a schedule: label, permission, and whether a confirmation is shown.
 VERBS: dict[str, tuple[Any, str, bool]] = {
     "enable": (gettext_lazy("Enable"), "enable_schedule", False),
     "disable": (gettext_lazy("Disable"), "enable_schedule", True),
@@ -45,9 +45,9 @@ VERBS: dict[str, tuple[Any, str, bool]] = {
     "skip": (gettext_lazy("Skip the next run"), "run_schedule", True),
     "delete": (gettext_lazy("Delete"), "delete_schedule", True),
 }
-#: Characters that the log tells of a value that was changed.
-MOST_TOLD = 200
-QUESTIONS = {
+#: The most characters of a changed value in a log entry.
+MAX_LOGGED = 200
+EXPLANATIONS = {
     "disable": gettext_lazy("It fires no more until somebody enables it. Deploys do not change that."),
     "run": gettext_lazy("One job is enqueued now. The times of the schedule stay as they are."),
     "skip": gettext_lazy("The next time is left out, and no other."),
@@ -56,14 +56,14 @@ QUESTIONS = {
 
 
 class ScheduleForm(forms.Form):
-    """A schedule that is a row."""
+    """The form of a schedule that is defined in the database."""
 
-    name = Line(label=gettext_lazy("Name"), max_length=MAX_NAME)
+    name = LineField(label=gettext_lazy("Name"), max_length=MAX_NAME)
     task = forms.ChoiceField(label=gettext_lazy("Task"))
-    args = Json(label=gettext_lazy("Positional arguments"), required=False, initial=list)
-    kwargs = Json(label=gettext_lazy("Keyword arguments"), required=False, initial=dict)
+    args = JsonField(label=gettext_lazy("Positional arguments"), required=False, initial=list)
+    kwargs = JsonField(label=gettext_lazy("Keyword arguments"), required=False, initial=dict)
     kind = forms.ChoiceField(label=gettext_lazy("By"), choices=Kind.choices, initial=Kind.CRON)
-    expression = Line(
+    expression = LineField(
         label=gettext_lazy("Expression"),
         max_length=255,
         help_text=gettext_lazy(
@@ -71,7 +71,7 @@ class ScheduleForm(forms.Form):
             "them. Of an interval the seconds, such as 300."
         ),
     )
-    timezone = Line(label=gettext_lazy("Time zone"), max_length=64)
+    timezone = LineField(label=gettext_lazy("Time zone"), max_length=64)
     missed = forms.ChoiceField(
         label=gettext_lazy("Times at which no worker was there"), choices=MissedPolicy.choices, initial="one"
     )
@@ -80,7 +80,7 @@ class ScheduleForm(forms.Form):
         choices=OverlapPolicy.choices,
         initial="allow",
     )
-    queue_name = Line(
+    queue_name = LineField(
         label=gettext_lazy("Queue"),
         max_length=128,
         required=False,
@@ -108,7 +108,10 @@ class ScheduleForm(forms.Form):
         return name
 
     def values(self) -> dict[str, Any]:
-        """For the verb. Raises ValueError for what is no list, object or number."""
+        """Return the keyword arguments of ``save_schedule()``.
+
+        Raise ValueError if the arguments are no list or object, or an interval is no number.
+        """
         found = dict(self.cleaned_data)
         args, kwargs = found.pop("args"), found.pop("kwargs")
         args, kwargs = [] if args is None else args, {} if kwargs is None else kwargs
@@ -129,7 +132,7 @@ class ScheduleForm(forms.Form):
 
 
 class ScheduleScreens(Screens):
-    """Mixin: everything about schedules."""
+    """Mixin: all screens about schedules."""
 
     def get_urls(self) -> list[URLPattern]:
         view = self.admin_site.admin_view
@@ -145,21 +148,21 @@ class ScheduleScreens(Screens):
     def get_object(self, request: HttpRequest, object_id: str, from_field: str | None = None) -> Any:
         if not str(object_id).isdecimal() or len(str(object_id)) > 18:
             return None
-        return schedule_display.schedules(request).filter(pk=int(object_id)).first()
+        return schedule_display.visible_schedules(request).filter(pk=int(object_id)).first()
 
     def changelist_view(self, request: HttpRequest, extra_context: Any = None) -> HttpResponse:
-        """Three queries of its own."""
+        """Show the schedules. The page takes three queries."""
         require(request, "view_schedule")
         if request.method == "POST":
             return HttpResponseNotAllowed(["GET", "HEAD"])
-        search, found = searched(request), schedule_display.schedules(request)
+        search, found = searched(request), schedule_display.visible_schedules(request)
         if search:
             found = found.filter(Q(name__icontains=search) | Q(task_name__icontains=search))
         page = rows_of(request, found, ("backend", "name"))
         rows = page.rows
         latest = schedule_display.marks(request, rows)
         context = {
-            "rows": [schedule_display.line(row, latest.get(row.pk, ())) for row in rows],
+            "rows": [schedule_display.table_row(row, latest.get(row.pk, ())) for row in rows],
             "page": page,
             "search": search,
             "may_add": may(request, "add_schedule"),
@@ -173,7 +176,7 @@ class ScheduleScreens(Screens):
     def change_view(
         self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: Any = None
     ) -> HttpResponse:
-        """Four queries of its own."""
+        """Show a schedule. The page takes four queries."""
         require(request, "view_schedule")
         if request.method == "POST":
             return HttpResponseNotAllowed(["GET", "HEAD"])
@@ -182,9 +185,11 @@ class ScheduleScreens(Screens):
             return _gone(request)
         data = payload.Payload.of(row.task_name, row.arguments)
         context = {
-            "schedule": schedule_display.line(row, schedule_display.marks(request, [row]).get(row.pk, ())),
+            "schedule": schedule_display.table_row(
+                row, schedule_display.marks(request, [row]).get(row.pk, ())
+            ),
             "row": row,
-            "to_come": schedule_display.to_come(row),
+            "next_times": schedule_display.next_times(row),
             "is_open": payload.is_open(request),
             "args": formatting.pretty(data.args),
             "kwargs": formatting.pretty(data.kwargs),
@@ -204,8 +209,6 @@ class ScheduleScreens(Screens):
         row = self.get_object(request, object_id)
         return _gone(request) if row is None else HttpResponseRedirect(url("schedule_change", row.pk))
 
-    # Made and edited
-
     def add_view(self, request: HttpRequest, form_url: str = "", extra_context: Any = None) -> HttpResponse:
         require(request, "add_schedule")
         return self._form(request, None)
@@ -217,8 +220,8 @@ class ScheduleScreens(Screens):
         if row is None:
             return _gone(request)
         if row.origin == Origin.CODE:
-            told = _("“%(name)s” is declared in the code, and is changed there.") % {"name": row.name}
-            return leave(request, told, url("schedule_change", row.pk))
+            message = _("“%(name)s” is declared in the code, and is changed there.") % {"name": row.name}
+            return redirect_with_message(request, message, url("schedule_change", row.pk))
         return self._form(request, row)
 
     def _form(self, request: HttpRequest, row: Any) -> HttpResponse:
@@ -251,43 +254,43 @@ class ScheduleScreens(Screens):
                 saved = rows.get()
                 access.refuse_schedule(request, saved, database())
                 pk = saved.pk
-                told = _("Added") if row is None else _edited(form, before, _initial(saved))
-                audit.record(request, Schedule, [(pk, name)], told, ADDITION if row is None else CHANGE)
+                message = _("Added") if row is None else _edit_message(form, before, _initial(saved))
+                audit.record(request, Schedule, [(pk, name)], message, ADDITION if row is None else CHANGE)
         except (TaskNotRegistered, TypeError, ValueError, compat.InvalidTask) as error:
             form.add_error(None, str(error))
             return None
         messages.success(request, _("“%(name)s” is saved.") % {"name": name})
         return pk
 
-    # Acted upon
-
     def act_view(self, request: HttpRequest, name: str) -> HttpResponse:
-        """Ask, and do what was confirmed."""
+        """Show the confirmation, or execute the action if it is confirmed."""
         if name not in VERBS:
             raise Http404
-        label, codename, asks = VERBS[name]
+        label, codename, needs_confirmation = VERBS[name]
         require(request, codename)
         if request.method != "POST":
-            return leave(request, _("Choose what to do on this page."), url("schedule_changelist"))
+            return redirect_with_message(
+                request, _("Choose what to do on this page."), url("schedule_changelist")
+            )
         row = self.get_object(request, request.POST.get("id", ""))
         if row is None:
             return _gone(request)
-        target = back_to(request, url("schedule_change", row.pk))
+        target = return_url(request, url("schedule_change", row.pk))
         confirmed = "confirmed" in request.POST
         form = form_of(("reason",), request.POST if confirmed else None)
-        if not asks or (confirmed and form.is_valid()):
-            reason = form.cleaned_data["reason"] if asks else ""
+        if not needs_confirmation or (confirmed and form.is_valid()):
+            reason = form.cleaned_data["reason"] if needs_confirmation else ""
             self._act(request, name, row, reason)
             return HttpResponseRedirect(url("schedule_changelist") if name == "delete" else target)
         context = {
             "label": label,
             "name": name,
             "row": row,
-            "told": QUESTIONS[name],
-            "tick": formatting.moment(row.next_at) if name == "skip" and row.next_at else "",
+            "explanation": EXPLANATIONS[name],
+            "tick": formatting.timestamp(row.next_at) if name == "skip" and row.next_at else "",
             "form": form,
             "next": target,
-            "is_grave": name == "delete",
+            "is_destructive": name == "delete",
         }
         status = 400 if form.errors else 200
         return self.page(request, "schedule_action", f"{label}: {row.name}", context, status=status)
@@ -298,24 +301,26 @@ class ScheduleScreens(Screens):
             more["by"] = request.user.get_username()[:255]
         try:
             with transaction.atomic(using=database()):
-                answer = getattr(actions, f"{name}_schedule")(row.name, **more)
-                if answer.job_id is not None:
-                    access.refuse_outside(request, [answer.job_id], database())
-                if answer.done:
-                    told = ". ".join(filter(None, [str(VERBS[name][0]), reason]))
+                result = getattr(actions, f"{name}_schedule")(row.name, **more)
+                if result.job_id is not None:
+                    access.refuse_outside(request, [result.job_id], database())
+                if result.done:
+                    message = ". ".join(filter(None, [str(VERBS[name][0]), reason]))
                     flag = DELETION if name == "delete" else CHANGE
-                    audit.record(request, Schedule, [(row.pk, row.name)], told, flag)
+                    audit.record(request, Schedule, [(row.pk, row.name)], message, flag)
         except (TaskNotRegistered, TypeError, ValueError, compat.InvalidTask) as error:
             messages.error(request, str(error))
             return
-        if answer.done:
+        if result.done:
             messages.success(request, f"{VERBS[name][0]}: {row.name}")
         else:
-            messages.warning(request, f"{row.name}: {answer.reason.label}")
+            messages.warning(request, f"{row.name}: {result.reason.label}")
 
 
 def _gone(request: HttpRequest) -> HttpResponse:
-    return leave(request, _("There is no such schedule. It may be gone."), url("schedule_changelist"))
+    return redirect_with_message(
+        request, _("There is no such schedule. It may be gone."), url("schedule_changelist")
+    )
 
 
 def _may_edit(request: HttpRequest, row: Schedule) -> bool:
@@ -340,9 +345,9 @@ def _initial(row: Schedule) -> dict[str, Any]:
 
 
 def _unmasked(values: dict[str, Any], row: Schedule) -> dict[str, Any]:
-    """Where the task and all arguments are as they were shown, those of the row.
+    """Return ``values``, with the stored arguments if task and arguments were not changed.
 
-    Raises ValueError for a mask among others.
+    Raise ValueError if changed arguments contain a mask.
     """
     shown = payload.Payload.of(row.task_name, row.arguments)
     given = (values["task_name"], values["args"], values["kwargs"])
@@ -353,22 +358,22 @@ def _unmasked(values: dict[str, Any], row: Schedule) -> dict[str, Any]:
     return values
 
 
-def _edited(form: ScheduleForm, before: dict[str, Any], after: dict[str, Any]) -> str:
-    """What was changed, from what to what. Secrets are masked."""
+def _edit_message(form: ScheduleForm, before: dict[str, Any], after: dict[str, Any]) -> str:
+    """Return the old and new values of what was changed. Secrets are masked."""
     changes = [
         _("%(name)s: %(old)s → %(new)s")
-        % {"name": form.fields[name].label, "old": _shown(before[name]), "new": _shown(after[name])}
+        % {"name": form.fields[name].label, "old": _value_text(before[name]), "new": _value_text(after[name])}
         for name in before
         if before[name] != after[name]
     ]
     return ". ".join([_("Edited"), *changes])
 
 
-def _shown(value: Any) -> str:
+def _value_text(value: Any) -> str:
     if value in (None, ""):
         return "–"
     shown = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-    return shown if len(shown) <= MOST_TOLD else f"{shown[:MOST_TOLD]}…"
+    return shown if len(shown) <= MAX_LOGGED else f"{shown[:MAX_LOGGED]}…"
 
 
 def _history(row: Schedule) -> list[LogEntry]:

@@ -1,4 +1,4 @@
-"""What the small table of statistics says, for charts and for tables of tasks."""
+"""Statistics for charts and for tables of tasks, from the table of statistics."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from ..models.statistic import HOUR, percentiles
 from ..storage.timestamps import local
 from . import formatting
 from .charts import Chart, Step, sparkline, stacked
-from .choices import our_backends
+from .choices import database_backends
 
-#: Spans of the chart: how long, and its steps.
+#: The spans of the chart: label, length and step.
 SPANS = {
     "1h": (gettext_lazy("1 hour"), timedelta(hours=1), timedelta(minutes=2)),
     "24h": (gettext_lazy("24 hours"), timedelta(hours=24), HOUR),
@@ -29,16 +29,16 @@ SPANS = {
 }
 DAY = timedelta(hours=24)
 GOOD = ("successful",)
-#: Attempts that went wrong, whether another one followed or not.
+#: Outcomes of failed attempts, whether or not a retry followed.
 BAD = ("failed", "retried", "crashed")
 
 
-#: Spans in which failures are looked for, in minutes.
+#: Windows in which recent failures are counted, in minutes.
 RECENT = (5, 60)
 
 
 class Window(NamedTuple):
-    """What went wrong within some minutes, of how many attempts; None where that is not known."""
+    """The failures of the last minutes, and the number of attempts, or None if that is unknown."""
 
     minutes: int
     wrong: int
@@ -51,40 +51,43 @@ class Window(NamedTuple):
         return self.wrong / self.ended if self.ended else 0.0
 
     @property
-    def told(self) -> str:
+    def text(self) -> str:
         values = {"wrong": f"{self.wrong:,}", "minutes": self.minutes}
         if self.ended is None:
-            told = ngettext(
+            text = ngettext(
                 "%(wrong)s job has failed in the last %(minutes)d minutes.",
                 "%(wrong)s jobs have failed in the last %(minutes)d minutes.",
                 self.wrong,
             )
-            return told % values
+            return text % values
         if not self.ended:
             return _("Nothing has ended in the last %(minutes)d minutes.") % values
-        told = ngettext(
+        text = ngettext(
             "%(wrong)s of %(ended)s attempt has failed in the last %(minutes)d minutes.",
             "%(wrong)s of %(ended)s attempts have failed in the last %(minutes)d minutes.",
             self.ended,
         )
-        return told % {**values, "ended": f"{self.ended:,}"}
+        return text % {**values, "ended": f"{self.ended:,}"}
 
 
 class Recent(NamedTuple):
-    """What has failed lately, the shortest span first."""
+    """Recent failures, the shortest window first."""
 
     windows: list[Window]
 
     @property
-    def told(self) -> str:
-        return self.windows[-1].told
+    def text(self) -> str:
+        return self.windows[-1].text
 
     @classmethod
     def of_jobs(cls, jobs: Any, reach: int = 5_000) -> Recent:
-        """Of those who may not see the statistics: their own failures, among the newest of them."""
-        moments = jobs.undismissed().order_by("-id").values_list("finished_at", flat=True)[:reach]
-        found, now = [moment for moment in moments if moment is not None], timezone.now()
-        ages = [now - moment for moment in found]
+        """Count the failures among ``jobs``, for users who may not see the statistics of all jobs.
+
+        Only the newest ``reach`` failures are counted.
+        """
+        times = jobs.undismissed().order_by("-id").values_list("finished_at", flat=True)[:reach]
+        found, now = [time for time in times if time is not None], timezone.now()
+        ages = [now - time for time in found]
         return cls(
             [
                 Window(minutes, sum(age < timedelta(minutes=minutes) for age in ages), None)
@@ -94,22 +97,25 @@ class Recent(NamedTuple):
 
 
 class Span(NamedTuple):
-    """The figures of a span: over time, and of each queue."""
+    """The statistics of a span: over time, and by queue."""
 
     chart: Chart
     queues: dict[str, tuple[str, int, int]]
-    #: Jobs that have failed for good within a day, and what went wrong just now, if that was asked for.
+    #: The jobs that have failed within a day, and recent failures, if ``lately`` was set.
     failed_lately: int = 0
     recent: Recent | None = None
 
 
 def _rows() -> Any:
-    # By name, which is what their index begins with.
-    return Statistic.objects.using(database()).filter(backend__in=our_backends())
+    # Filtered by the backend, which is the first column of the index.
+    return Statistic.objects.using(database()).filter(backend__in=database_backends())
 
 
 def span_of(name: str, *, lately: bool = False) -> Span:
-    """One statement. With ``lately`` it goes a day back at least, to count what has failed."""
+    """Return the statistics of a span. It takes one query.
+
+    With ``lately`` at least one day is read, to count recent failures.
+    """
     _label, length, step = SPANS[name]
     now = timezone.now()
     first = _floor(now - length + step, step)
@@ -127,45 +133,45 @@ def span_of(name: str, *, lately: bool = False) -> Span:
     for row in rows:
         if lately and row["moment"] >= start:
             failed_lately += row["sum_lately"] or 0
-            amiss = sum(row[f"sum_{column}"] or 0 for column in (*BAD, "expired"))
+            failed_count = sum(row[f"sum_{column}"] or 0 for column in (*BAD, "expired"))
             for number, minutes in enumerate(RECENT):
                 if row["moment"] > now - timedelta(minutes=minutes):
-                    wrong[number] += amiss
-                    ended[number] += amiss + sum(row[f"sum_{column}"] or 0 for column in GOOD)
+                    wrong[number] += failed_count
+                    ended[number] += failed_count + sum(row[f"sum_{column}"] or 0 for column in GOOD)
         index = int((row["moment"] - first) // step)
         if not 0 <= index < count:
             continue
-        fine = sum(row[f"sum_{column}"] or 0 for column in GOOD)
-        amiss = sum(row[f"sum_{column}"] or 0 for column in BAD)
-        good[index] += fine
-        bad[index] += amiss
-        queues[row["queue_name"]][index] += fine + amiss
+        good_count = sum(row[f"sum_{column}"] or 0 for column in GOOD)
+        failed_count = sum(row[f"sum_{column}"] or 0 for column in BAD)
+        good[index] += good_count
+        bad[index] += failed_count
+        queues[row["queue_name"]][index] += good_count + failed_count
         sums[row["queue_name"]][0] += row["sum_started"] or 0
-        sums[row["queue_name"]][1] += fine + amiss
+        sums[row["queue_name"]][1] += good_count + failed_count
     steps = [Step(first + step * number, good[number], bad[number]) for number in range(count)]
     is_long = length > timedelta(days=1)
     titles = [_title(each, is_long) for each in steps]
-    told = {name: (sparkline(values), *sums[name]) for name, values in queues.items()}
+    text = {name: (sparkline(values), *sums[name]) for name, values in queues.items()}
     recent = Recent(list(map(Window, RECENT, wrong, ended))) if lately else None
-    return Span(stacked(steps, titles, is_long), told, failed_lately, recent)  # type: ignore[arg-type]
+    return Span(stacked(steps, titles, is_long), text, failed_lately, recent)  # type: ignore[arg-type]
 
 
 def _title(step: Step, is_long: bool) -> str:
-    moment = date_format(local(step.moment), "DATETIME_FORMAT" if is_long else "H:i")
-    return _("%(moment)s: %(good)d succeeded, %(bad)d failed") % {
-        "moment": moment,
+    time = date_format(local(step.start), "DATETIME_FORMAT" if is_long else "H:i")
+    return _("%(time)s: %(good)d succeeded, %(bad)d failed") % {
+        "time": time,
         "good": step.good,
         "bad": step.bad,
     }
 
 
-def _floor(moment: datetime, step: timedelta) -> datetime:
-    midnight = moment.replace(hour=0, minute=0, second=0, microsecond=0)
-    return moment - (moment - midnight) % step
+def _floor(time: datetime, step: timedelta) -> datetime:
+    midnight = time.replace(hour=0, minute=0, second=0, microsecond=0)
+    return time - (time - midnight) % step
 
 
 class TaskRow(NamedTuple):
-    """A line of a table of tasks."""
+    """A row of a table of tasks."""
 
     name: str
     runs: int
@@ -178,7 +184,7 @@ class TaskRow(NamedTuple):
 
 
 def tasks_of(name: str) -> list[TaskRow]:
-    """The figures of each task in a span, the busiest first. One statement."""
+    """Return the statistics of each task in a span, the busiest first. It takes one query."""
     since = timezone.now() - SPANS[name][1]
     return [_task(row) for row in _rows().by_task(since)]
 
@@ -201,6 +207,6 @@ def _task(row: dict[str, Any]) -> TaskRow:
 
 
 def worst(rows: Iterable[TaskRow], count: int = 5) -> list[TaskRow]:
-    """Those that fail most."""
+    """Return the tasks with the most failures."""
     failing = [row for row in rows if row.failures]
     return sorted(failing, key=lambda row: (-row.failures, row.name))[:count]

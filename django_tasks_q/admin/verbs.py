@@ -1,4 +1,4 @@
-"""What a person may do to jobs, as buttons, permissions and questions."""
+"""The actions on jobs: their buttons, permissions and confirmations."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from .base import may
 
 @dataclass(frozen=True)
 class Verb:
-    """One thing to do, and the states in which it can be done."""
+    """An action, and the states of the jobs that it can change."""
 
     name: str
     label: Any
@@ -25,13 +25,13 @@ class Verb:
     codename: str
     states: frozenset[str]
     function: Callable[..., Any]
-    #: What the confirmation asks for, by names of fields in ``forms``.
+    #: The fields of the confirmation, by their names in ``forms.FIELDS``.
     fields: tuple[str, ...] = ("reason",)
-    is_grave: bool = False
+    is_destructive: bool = False
     help: Any = ""
 
     def fits(self, job: Job) -> bool:
-        """Whether the verb would change that job."""
+        """Return whether the action would change that job."""
         match self.name:
             case "pin":
                 return job.pinned_at is None
@@ -77,7 +77,7 @@ VERBS = {
         _verb(
             "cancel",
             ngettext_lazy("Cancel %(count)s job?", "Cancel %(count)s jobs?", "count"),
-            is_grave=True,
+            is_destructive=True,
             help=_(
                 "Jobs that wait end at once. Running ones are asked to end; what they finish first stands."
             ),
@@ -85,7 +85,7 @@ VERBS = {
         _verb(
             "discard",
             ngettext_lazy("Discard %(count)s job?", "Discard %(count)s jobs?", "count"),
-            is_grave=True,
+            is_destructive=True,
             help=_("Jobs that wait are cancelled; running ones are left alone."),
         ),
         _verb(
@@ -105,15 +105,15 @@ VERBS = {
         _verb(
             "delete",
             ngettext_lazy("Delete %(count)s job?", "Delete %(count)s jobs?", "count"),
-            is_grave=True,
+            is_destructive=True,
             help=_("With their attempts, progress and log lines. This cannot be undone."),
         ),
     )
 }
-#: The verbs that are offered for several jobs at a time.
+#: The actions that are offered for several jobs at a time.
 BULK = ("retry", "run_now", "cancel", "discard", "dismiss", "pin", "unpin", "delete")
 
 
 def offered(request: HttpRequest, names: Iterable[str] = tuple(VERBS)) -> list[Verb]:
-    """The verbs that the user may use."""
+    """Return the actions that the user may use."""
     return [VERBS[name] for name in names if may(request, VERBS[name].codename)]

@@ -1,4 +1,4 @@
-"""The workers: which there are, how they are, and a way to have one end."""
+"""The list of workers, the page of one, and the request to stop it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from ..access import database
 from ..lifecycle.states import JobStatus
 from ..models import Worker
 from . import audit, formatting, worker_display
-from .base import Screens, jobs_of, leave, may, require, url
+from .base import Screens, jobs_of, may, redirect_with_message, require, url
 from .confirmation import summary
 from .pagination import rows_of, searched
 
@@ -30,7 +30,7 @@ MAX_JOBS = 50
 
 
 class WorkerScreens(Screens):
-    """Mixin: everything about workers."""
+    """Mixin: all screens about workers."""
 
     def get_urls(self) -> list[URLPattern]:
         view = self.admin_site.admin_view(self.stop_view)
@@ -41,19 +41,22 @@ class WorkerScreens(Screens):
             id = UUID(object_id)
         except ValueError:
             return None
-        return worker_display.with_life(Worker._default_manager.using(database())).filter(pk=id).first()
+        return worker_display.with_liveness(Worker._default_manager.using(database())).filter(pk=id).first()
 
     def changelist_view(self, request: HttpRequest, extra_context: Any = None) -> HttpResponse:
-        """One query of its own."""
+        """Show the workers. The page takes one query."""
         require(request, "view_worker")
         if request.method == "POST":
             return HttpResponseNotAllowed(["GET", "HEAD"])
-        search, found = searched(request), worker_display.with_life(Worker._default_manager.using(database()))
+        search, found = (
+            searched(request),
+            worker_display.with_liveness(Worker._default_manager.using(database())),
+        )
         if search:
             found = found.filter(Q(name__icontains=search) | Q(hostname__icontains=search))
-        page = rows_of(request, worker_display.with_end(found), ("has_ended", "-started_at", "-id"))
+        page = rows_of(request, worker_display.with_stopped(found), ("has_stopped", "-started_at", "-id"))
         context = {
-            "rows": [worker_display.line(worker) for worker in page.rows],
+            "rows": [worker_display.table_row(worker) for worker in page.rows],
             "page": page,
             "search": search,
             "may_stop": may(request, "stop_worker"),
@@ -65,19 +68,21 @@ class WorkerScreens(Screens):
     def change_view(
         self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: Any = None
     ) -> HttpResponse:
-        """Two queries of its own."""
+        """Show a worker and its running jobs. The page takes two queries."""
         require(request, "view_worker")
         if request.method == "POST":
             return HttpResponseNotAllowed(["GET", "HEAD"])
         worker = self.get_object(request, object_id)
         if worker is None:
-            return leave(request, _("No worker has this id. It may be gone."), url("worker_changelist"))
+            return redirect_with_message(
+                request, _("No worker has this id. It may be gone."), url("worker_changelist")
+            )
         jobs: list[Any] = []
         if may(request, "view_job"):
             running = jobs_of(request).filter(worker_id=worker.pk, status=JobStatus.RUNNING)
             jobs = list(running.without_payload().select_related("progress").order_by("-id")[:MAX_JOBS])
         context = {
-            "worker": worker_display.line(worker),
+            "worker": worker_display.table_row(worker),
             "lease": formatting.since(worker.lease_expires_at),
             "jobs": [
                 {
@@ -102,16 +107,20 @@ class WorkerScreens(Screens):
         )
 
     def stop_view(self, request: HttpRequest, id: str) -> HttpResponse:
-        """Ask, and have the worker end as by SIGTERM."""
+        """Show the confirmation, or request that the worker stops as on SIGTERM."""
         require(request, "stop_worker")
         worker = self.get_object(request, id)
         if worker is None:
-            return leave(request, _("No worker has this id. It may be gone."), url("worker_changelist"))
+            return redirect_with_message(
+                request, _("No worker has this id. It may be gone."), url("worker_changelist")
+            )
         if request.method != "POST":
-            return leave(request, _("Choose what to do on this page."), url("worker_changelist"))
+            return redirect_with_message(
+                request, _("Choose what to do on this page."), url("worker_changelist")
+            )
         if "confirmed" not in request.POST:
             return self.page(
-                request, "worker_stop", _("Stop a worker"), {"worker": worker_display.line(worker)}
+                request, "worker_stop", _("Stop a worker"), {"worker": worker_display.table_row(worker)}
             )
         with transaction.atomic(using=database()):
             done = actions.stop_worker(worker.pk, user=request.user)

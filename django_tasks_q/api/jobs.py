@@ -19,7 +19,7 @@ from .. import compat
 from ..backends import DatabaseBackend
 from ..lifecycle.states import FINAL, JobStatus
 from ..models import Job, LogLine
-from ..results.waiting import Waiting
+from ..results.waiter import Waiter
 from .base import TasksView
 from .filters import FILTERS, JobFilter, filter_backends
 from .openapi import described
@@ -219,7 +219,7 @@ def wait_for(job: Job, seconds: float, jobs: JobQuerySet) -> None:
     """Wait for the end of a job, at most so many seconds."""
     backend = backend_of(job.backend)
     storage = backend.storage if backend is not None and backend.settings.notify else None
-    with Waiting(storage, job.backend, str(job.id), seconds) as waiting:
+    with Waiter(storage, job.backend, str(job.id), seconds) as waiting:
         for pause in waiting.pauses():
             status = jobs.filter(id=job.id).values_list("status", flat=True).first()
             if status is None or status in FINAL:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from django.utils.translation import gettext_lazy as _
+from rest_framework import serializers
 
 Decorated = TypeVar("Decorated")
 
@@ -24,6 +25,15 @@ if TYPE_CHECKING or HAS_SCHEMA:
         extend_schema,
         extend_schema_field,
     )
+
+
+class ErrorSerializer(serializers.Serializer[Any]):
+    """An error. Errors of fields have another form."""
+
+    detail = serializers.CharField(help_text=_("A sentence for people."))
+    code = serializers.CharField(help_text=_("A stable code for programs."))
+    status = serializers.CharField(required=False, help_text=_("With a conflict: the present state."))
+
 
 #: The errors of all paths. Further errors are named at each path.
 COMMON_ERRORS = (400, 401, 403, 404, 406, 429)
@@ -46,8 +56,6 @@ def described(
     """Describe a method of a view in the schema. ``parameters`` are name, type, place and description."""
     if not HAS_SCHEMA:
         return lambda method: method
-    from .serializers import ErrorSerializer
-
     error = OpenApiResponse(ErrorSerializer, description=_("What went wrong, under a stable code."))
     descriptions: dict[Any, Any] = dict.fromkeys((*COMMON_ERRORS, *errors), error)
     descriptions[400] = OpenApiResponse(

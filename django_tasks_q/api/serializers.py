@@ -30,14 +30,6 @@ FIELDS = {
 MAX_ATTEMPTS = 100
 
 
-class ErrorSerializer(serializers.Serializer[Any]):
-    """What all errors but those of fields look like."""
-
-    detail = serializers.CharField(help_text=_("A sentence for people."))
-    code = serializers.CharField(help_text=_("A stable code for programs."))
-    status = serializers.CharField(required=False, help_text=_("With a conflict: the present state."))
-
-
 class Payload:
     """The arguments, the result and other data of a job, with secrets masked."""
 

@@ -11,10 +11,11 @@ logger = logging.getLogger("django_tasks_q.backends")
 _warned: set[tuple[str, str]] = set()
 
 
-def open_elsewhere(queue: str) -> str | None:
-    """Alias of a database with an open transaction where the queue's own has none; None without one.
+def other_open_transaction(queue: str) -> str | None:
+    """Return the alias of another database with an open transaction, if the queue's database has none.
 
-    Warns once a process of each pair: such a job is stored in a commit of its own.
+    None without one. A warning is logged once a process for each pair of databases, since the job is then
+    stored by a second commit, after that of the transaction.
     """
     if len(connections.settings) == 1 or connections[queue].in_atomic_block:
         return None

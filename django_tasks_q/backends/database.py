@@ -26,16 +26,16 @@ from ..definition.routing import routed
 from ..definition.task import P, R, Task
 from ..exceptions import UnstorableValue
 from ..failpoints import failpoint
-from ..lifecycle.states import JobStatus
+from ..lifecycle.admission import admit
 from ..payload import codec
 from ..payload.signature import Parameters
 from ..validation import suggestion
-from .cross_database import open_elsewhere
+from .cross_database import other_open_transaction
 
 if TYPE_CHECKING:
     from ..definition.result import TaskResult
     from ..results.mapper import Results
-    from ..results.waiting import ResultWaiting
+    from ..results.waiter import ResultWaiter
     from ..storage import NewJobs, Storage
 
 
@@ -74,7 +74,7 @@ class DatabaseBackend(compat.BaseTaskBackend):
         return storage_for(self.database)
 
     def validate_task(self, task: compat.Task[..., Any]) -> None:
-        """Raises InvalidTask, with the task's name, for what this backend cannot run."""
+        """Raise InvalidTask, with the task's name, for a task that this backend cannot run."""
         try:
             super().validate_task(task)
         except compat.InvalidTask as error:
@@ -118,16 +118,16 @@ class DatabaseBackend(compat.BaseTaskBackend):
             if typed:
                 args, kwargs = ours.encoded(args, kwargs)  # noqa: PLW2901
             arguments.append(codec.dump_arguments(args, kwargs, limit))
-        send = NewJobs(uuid7_texts(len(arguments)), arguments, *self._columns(ours, timezone.now()))
+        send = NewJobs(uuid7_texts(len(arguments)), arguments, **self._columns(ours, timezone.now()))
         return self._keep(Results(send), send)
 
     def enqueue_internal(
         self, task: Task[..., Any], call: Callable[[str], Mapping[str, Any]]
     ) -> TaskResult[..., Any]:
-        """Store one call of a task of the package itself, of the keyword arguments that fit the job's id.
+        """Store one call of a task of the package itself.
 
-        They are in JSON types. Raises InvalidTask for a task that this backend refuses, UnstorableValue
-        for arguments too large.
+        ``call`` takes the id of the new job and returns its keyword arguments, in JSON types. Raises
+        InvalidTask for a task that this backend refuses, UnstorableValue for arguments that are too large.
         """
         from .lazy import NewJobs, Results, uuid7_texts
 
@@ -136,7 +136,7 @@ class DatabaseBackend(compat.BaseTaskBackend):
             task = task.routed(routed(task.name, self.settings.routes))
         ids = uuid7_texts(1)
         arguments = codec.dump_arguments([], call(ids[0]), self.settings.max_arguments_bytes)
-        send = NewJobs(ids, [arguments], *self._columns(task, timezone.now()))
+        send = NewJobs(ids, [arguments], **self._columns(task, timezone.now()))
         results: Results[..., Any] = self._keep(Results(send), send)
         return results[0]
 
@@ -145,17 +145,17 @@ class DatabaseBackend(compat.BaseTaskBackend):
         from .lazy import sent_in
 
         database = self.database
-        elsewhere = open_elsewhere(database) if send.arguments else None
-        results.sent_in = sent_in(elsewhere or database)
-        if elsewhere:
+        other = other_open_transaction(database) if send.arguments else None
+        results.sent_in = sent_in(other or database)
+        if other:
             # Stored now, a job would outlive a rollback there, and could run before the commit.
-            transaction.on_commit(partial(self.store, database, send, results), using=elsewhere)
+            transaction.on_commit(partial(self.store, database, send, results), using=other)
         elif send.arguments:
             self.store(database, send, results)
         return results
 
     def send(self, task: Task[..., Any], arguments: list[str]) -> NewJobs:
-        """New jobs of calls whose arguments are encoded already, for who stores them without a result.
+        """Return new jobs of calls whose arguments are encoded already, to be stored without a result.
 
         Raises InvalidTask for a task that this backend refuses, UnstorableValue for arguments too large.
         """
@@ -167,30 +167,34 @@ class DatabaseBackend(compat.BaseTaskBackend):
             task = task.routed(routed(task.name, self.settings.routes))
         limit = self.settings.max_arguments_bytes
         if any(len(text.encode()) > limit for text in arguments):
-            raise UnstorableValue(f"The arguments take more than {limit:,} bytes as JSON.")
-        return NewJobs(uuid7_texts(len(arguments)), arguments, *self._columns(task, timezone.now()))
+            raise UnstorableValue(
+                f"The arguments take more than {limit:,} bytes as JSON, the limit of MAX_ARGUMENTS_BYTES. "
+                "Store large data elsewhere and pass a reference to it."
+            )
+        return NewJobs(uuid7_texts(len(arguments)), arguments, **self._columns(task, timezone.now()))
 
-    def _columns(self, task: Task[..., Any], now: datetime) -> tuple[Any, ...]:
-        """The columns of a new job that are the same for all calls of one send, in their order."""
+    def _columns(self, task: Task[..., Any], now: datetime) -> dict[str, Any]:
+        """Return the columns of new jobs that are the same for all calls, by the fields of NewJobs."""
         options = task.stored_options()
-        later = task.run_after is not None and task.run_after > now
-        return (
-            task.name,
-            task.queue_name,
-            self.alias,
-            task.priority if task.gives("priority") else self.settings.priority,
-            (JobStatus.SCHEDULED if later else JobStatus.READY).value,
-            codec.dumps(options, what="options") if options else "",
-            task.max_attempts or self.settings.max_attempts,
-            self.settings.timeout if task.timeout is DEFAULT else task.timeout,
-            task.run_after,
-            task.expires_at or (now + timedelta(seconds=task.expires) if task.expires else None),
-            now,
-            self._more(task),
-        )
+        admission = admit(task.run_after, now=now)
+        return {
+            "task_name": task.name,
+            "queue_name": task.queue_name,
+            "backend": self.alias,
+            "priority": task.priority if task.gives("priority") else self.settings.priority,
+            "status": admission.status.value,
+            "options": codec.dumps(options, what="options") if options else "",
+            "max_attempts": task.max_attempts or self.settings.max_attempts,
+            "timeout": self.settings.timeout if task.timeout is DEFAULT else task.timeout,
+            "run_after": admission.at,
+            "expires_at": task.expires_at
+            or (now + timedelta(seconds=task.expires) if task.expires else None),
+            "enqueued_at": now,
+            "more": self._more(task),
+        }
 
     def _more(self, task: Task[..., Any]) -> dict[str, Any]:
-        """The columns that most jobs leave empty."""
+        """Return the columns that most jobs leave empty."""
         more: dict[str, Any] = {}
         if task.tags:
             more["tags"] = codec.dumps(list(task.tags), what="tags")
@@ -205,14 +209,14 @@ class DatabaseBackend(compat.BaseTaskBackend):
         return more
 
     def store(self, database: str, send: NewJobs, results: Sequence[TaskResult[..., Any]]) -> None:
-        """Store jobs in the caller's transaction, and tell who is to know of them."""
+        """Store jobs in the caller's transaction, and notify workers and receivers of ``task_enqueued``."""
         self.store_quietly(database, send)
-        if compat.is_heard(compat.task_enqueued):
+        if compat.is_observed(compat.task_enqueued):
             for result in results:
                 compat.task_enqueued.send_robust(type(self), task_result=result)
 
     def store_quietly(self, database: str, send: NewJobs) -> None:
-        """The same where no receiver may be called, as in the worker."""
+        """Store jobs without calling receivers, as the worker does, which runs no user code."""
         from .lazy import storage_for
 
         storage = storage_for(database)
@@ -221,19 +225,22 @@ class DatabaseBackend(compat.BaseTaskBackend):
         if self.settings.notify:
             storage.hint(self.alias)
 
-    def waiter(self, result: TaskResult[..., Any], timeout: float | None) -> ResultWaiting:
-        """The wait of ``result.get()``, which lasts at most ``timeout`` seconds."""
-        from .lazy import ResultWaiting, settings_of
+    def waiter(self, result: TaskResult[..., Any], timeout: float | None) -> ResultWaiter:
+        """Return what ``result.get()`` waits with, at most for ``timeout`` seconds."""
+        from .lazy import ResultWaiter, settings_of
 
         settings = settings_of(result.backend)
-        return ResultWaiting(self.storage, result, timeout, notify=settings is not None and settings.notify)
+        return ResultWaiter(self.storage, result, timeout, notify=settings is not None and settings.notify)
 
     def get_result(self, result_id: str) -> TaskResult[..., Any]:
-        """The result of a job. Raises TaskResultDoesNotExist, for an id of the wrong form as well."""
+        """Return the result of a job.
+
+        Raises TaskResultDoesNotExist, also for an id of the wrong form.
+        """
         return self.get_result_from(self.database, result_id)
 
     def get_result_from(self, database: str, result_id: str) -> TaskResult[..., Any]:
-        """The same from the database of that alias, for a worker that was started on another one."""
+        """Return the result of a job from the database of that alias. See get_result()."""
         from .lazy import Attempt, Job, task_result
 
         try:
@@ -241,7 +248,7 @@ class DatabaseBackend(compat.BaseTaskBackend):
             job = Job.objects.using(database).get(id=job_id)
         except (ValueError, Job.DoesNotExist):
             raise compat.TaskResultDoesNotExist(result_id) from None
-        # Jobs of an alias that TASKS does not have any more are anybody's to read.
+        # Jobs of an alias that TASKS does not have any more can be read by every backend.
         if job.backend != self.alias and job.backend in compat.task_backends.settings:
             raise compat.TaskResultDoesNotExist(result_id)
         attempts: Sequence[Attempt] = ()

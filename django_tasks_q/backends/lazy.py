@@ -6,14 +6,14 @@ In one plain module, since an import out of a package costs each enqueue some ca
 from ..models import Attempt, Job
 from ..models.identifiers import uuid7_texts
 from ..results.mapper import Results, settings_of, task_result
-from ..results.waiting import ResultWaiting, sent_in
+from ..results.waiter import ResultWaiter, sent_in
 from ..storage import NewJobs, storage_for
 
 __all__ = [
     "Attempt",
     "Job",
     "NewJobs",
-    "ResultWaiting",
+    "ResultWaiter",
     "Results",
     "sent_in",
     "settings_of",

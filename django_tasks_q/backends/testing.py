@@ -11,19 +11,19 @@ from ..forks import OneProcess
 
 if TYPE_CHECKING:
     from ..definition.result import TaskResult
-    from ..results.waiting import ResultWaiting
+    from ..results.waiter import ResultWaiter
 
 
-class _Waits:
+class _WaitsWithoutNotifications:
     """Results of these backends end in this process, so that no database can notify of them."""
 
-    def waiter(self, result: TaskResult[..., Any], timeout: float | None) -> ResultWaiting:
-        from .lazy import ResultWaiting
+    def waiter(self, result: TaskResult[..., Any], timeout: float | None) -> ResultWaiter:
+        from .lazy import ResultWaiter
 
-        return ResultWaiting(None, result, timeout, notify=False)
+        return ResultWaiter(None, result, timeout, notify=False)
 
 
-class ImmediateBackend(_Waits, compat.ImmediateBackend):
+class ImmediateBackend(_WaitsWithoutNotifications, compat.ImmediateBackend):
     """Runs a task where it is enqueued. A copy of the process that the task makes ends with the task."""
 
     task_class = Task
@@ -35,7 +35,7 @@ class ImmediateBackend(_Waits, compat.ImmediateBackend):
         return result
 
 
-class DummyBackend(_Waits, compat.DummyBackend):
+class DummyBackend(_WaitsWithoutNotifications, compat.DummyBackend):
     """Keeps what was enqueued in a list and runs nothing."""
 
     task_class = Task

@@ -32,9 +32,9 @@ class TaskResult(compat.GenericTaskResult[P, R]):  # type: ignore[misc]
 
     @classmethod
     def deferred(cls, make: Callable[[], TaskResult[P, R]], **known: Any) -> TaskResult[P, R]:
-        """A result of which ``known`` is set, and the rest when something of it is first asked for.
+        """Return a result of which ``known`` is set, and the other fields when one of them is first read.
 
-        For results that hardly anybody looks at: those of every send and of every signal.
+        Results of sends and of signals are made for every job, and most are never read.
         """
         result = object.__new__(cls)
         result.__dict__["_make"] = make
@@ -43,7 +43,7 @@ class TaskResult(compat.GenericTaskResult[P, R]):  # type: ignore[misc]
         return result
 
     def __getattr__(self, name: str) -> Any:
-        # Asked only for what is not set.
+        # Python calls this for fields that are not set.
         make = self.__dict__.pop("_make", None)
         if make is None:
             raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
@@ -56,7 +56,7 @@ class TaskResult(compat.GenericTaskResult[P, R]):  # type: ignore[misc]
         return getattr(self, name)
 
     def __repr__(self) -> str:
-        """As of any dataclass, with what is secret masked."""
+        """Return the fields as any dataclass does, with secrets masked."""
         name = self.task.name
         names, secrets = sensitive_names(name), secrets_of(name, self.args, self.kwargs)
         args, kwargs = masked_arguments(name, self.args, self.kwargs)
@@ -72,7 +72,7 @@ class TaskResult(compat.GenericTaskResult[P, R]):  # type: ignore[misc]
         return f"TaskResult({', '.join(f'{key}={value!r}' for key, value in shown.items())})"
 
     def refresh(self) -> None:
-        """Read the job anew, by any backend that can where TASKS does not have its own any more."""
+        """Read the job again, by another backend where TASKS does not have the job's any more."""
         self._take(self._get_backend().get_result(self.id))
 
     async def arefresh(self) -> None:
@@ -104,12 +104,12 @@ class TaskResult(compat.GenericTaskResult[P, R]):  # type: ignore[misc]
                 try:
                     self.refresh()
                 except compat.TaskResultDoesNotExist:
-                    waiter.refuse_vain()
+                    waiter.refuse_endless_wait()
                     raise
                 if self.is_finished:
                     return self._value()
-                if waiter.is_first_look:
-                    waiter.refuse_vain()
+                if waiter.is_first_poll:
+                    waiter.refuse_endless_wait()
                 waiter.sleep(pause)
         raise self._still_running(timeout)
 
@@ -120,19 +120,22 @@ class TaskResult(compat.GenericTaskResult[P, R]):  # type: ignore[misc]
                 try:
                     await self.arefresh()
                 except compat.TaskResultDoesNotExist:
-                    await sync_to_async(waiter.refuse_vain)()
+                    await sync_to_async(waiter.refuse_endless_wait)()
                     raise
                 if self.is_finished:
                     return self._value()
-                if waiter.is_first_look:
-                    await sync_to_async(waiter.refuse_vain)()
+                if waiter.is_first_poll:
+                    await sync_to_async(waiter.refuse_endless_wait)()
                 await waiter.asleep(pause)
         raise self._still_running(timeout)
 
     def _waiter(self, timeout: float | None) -> Any:
         backend = self._get_backend()
         if not hasattr(backend, "waiter"):
-            raise NotImplementedError(f"Backend {self.backend!r} has no results that can be waited for.")
+            raise NotImplementedError(
+                f"get() cannot wait for results of the backend {self.backend!r}: it is none of "
+                "django_tasks_q.backends. Call refresh() until is_finished is true."
+            )
         return backend.waiter(self, timeout)
 
     def _value(self) -> R:
@@ -141,9 +144,9 @@ class TaskResult(compat.GenericTaskResult[P, R]):  # type: ignore[misc]
             reason = (
                 f"{last.exception_class_path}: {getattr(last, 'message', '')}" if last else "no reason stored"
             )
-            # Whoever does not catch it stores it with another job, by whose secrets these are not found.
-            told = redacted(reason, secrets_of(self.task.name, self.args, self.kwargs))
-            raise JobFailed(f"Task {self.task.name} ({self.id}) failed: {told}")
+            # A task that does not catch the error stores it with its job, where these secrets are unknown.
+            shown = redacted(reason, secrets_of(self.task.name, self.args, self.kwargs))
+            raise JobFailed(f"Task {self.task.name} ({self.id}) failed: {shown}")
         return self.return_value
 
     def _still_running(self, timeout: float | None) -> TimeoutError:

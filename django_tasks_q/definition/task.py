@@ -176,8 +176,8 @@ class Task(compat.GenericTask[P, R]):
     async def acall(self, *args: P.args, **kwargs: P.kwargs) -> R:
         """See call(). A plain function runs in a thread."""
         if iscoroutinefunction(self.func):
-            answer: R = await self(*args, **kwargs)  # type: ignore[misc]
-            return answer
+            value: R = await self(*args, **kwargs)  # type: ignore[misc]
+            return value
         return await sync_to_async(self)(*args, **kwargs)
 
     def routed(self, options: Mapping[str, Any]) -> Self:

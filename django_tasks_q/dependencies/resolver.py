@@ -26,7 +26,7 @@ from .declaration import Depends, Recipe, dependencies_of, needs_loop, placed
 logger = robust_logger("django_tasks_q.execution")
 
 #: Seconds that a thread waits for another one's factory before it looks for what is raised in it.
-LOOK = 0.1
+POLL_INTERVAL = 0.1
 
 Call = tuple[list[Any], dict[str, Any]]
 Values = dict[Depends, Any]
@@ -47,6 +47,10 @@ class Resolver:
         self._stacks: list[tuple[Depends, Stack]] = []
         self._lock = threading.RLock()
         self._turns: defaultdict[Depends, asyncio.Lock] = defaultdict(asyncio.Lock)
+
+    def use_loop(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Use an event loop that lasts as long as the child."""
+        self.loop = loop
 
     # Around an attempt
 
@@ -129,7 +133,7 @@ class Resolver:
         if depends in self.values:
             return self.values[depends]
         # In pieces: nothing can be raised in a thread that waits.
-        while not self._lock.acquire(timeout=LOOK):
+        while not self._lock.acquire(timeout=POLL_INTERVAL):
             pass
         try:
             if depends not in self.values:
@@ -225,40 +229,40 @@ def _log(depends: Depends) -> None:
 
 def _opened(recipe: Recipe, context: Any, inner: Mapping[str, Any], stack: Stack) -> Any:
     with OneProcess():
-        answer = recipe.call(context, inner)
-        return _entered(answer, stack)
+        made = recipe.call(context, inner)
+        return _entered(made, stack)
 
 
 async def _aopened(recipe: Recipe, context: Any, inner: Mapping[str, Any], stack: AsyncExitStack) -> Any:
     with OneProcess():
-        answer = recipe.call(context, inner)
-        if iscoroutine(answer):
-            answer = await answer
-        if not isinstance(answer, _AsyncGeneratorContextManager):
-            return _entered(answer, stack)
-        value = await answer.__aenter__()
+        made = recipe.call(context, inner)
+        if iscoroutine(made):
+            made = await made
+        if not isinstance(made, _AsyncGeneratorContextManager):
+            return _entered(made, stack)
+        value = await made.__aenter__()
 
     async def leave(*error: Any) -> None:
         with OneProcess():
-            await answer.__aexit__(*error)
+            await made.__aexit__(*error)
 
     stack.push_async_exit(leave)
     return value
 
 
-def _entered(answer: Any, stack: Stack) -> Any:
-    if iscoroutine(answer) or isinstance(answer, _AsyncGeneratorContextManager):
-        if iscoroutine(answer):
-            answer.close()
-        raise TypeError(f"A dependency turned out to be asynchronous: {answer!r:.100}.")
-    if not isinstance(answer, _GeneratorContextManager):
-        return answer
-    value = answer.__enter__()
+def _entered(made: Any, stack: Stack) -> Any:
+    if iscoroutine(made) or isinstance(made, _AsyncGeneratorContextManager):
+        if iscoroutine(made):
+            made.close()
+        raise TypeError(f"A dependency turned out to be asynchronous: {made!r:.100}.")
+    if not isinstance(made, _GeneratorContextManager):
+        return made
+    value = made.__enter__()
 
     def leave(*error: Any) -> None:
         # Its answer is left aside: a failure does not become a success by being caught.
         with OneProcess():
-            answer.__exit__(*error)
+            made.__exit__(*error)
 
     stack.push(leave)
     return value

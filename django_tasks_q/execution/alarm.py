@@ -53,9 +53,9 @@ class Alarm:
 
     def __init__(self) -> None:
         self.armed: AlarmControl | None = None
-        signal.signal(signal.SIGALRM, self._ring)
+        signal.signal(signal.SIGALRM, self._on_alarm)
 
-    def _ring(self, *_: object) -> None:
+    def _on_alarm(self, *_: object) -> None:
         control = self.armed
         if control is not None:
             control.interrupt()

@@ -53,12 +53,12 @@ def is_altered(connection: Any) -> bool:
 def _begin(connection: Any, **kwargs: Any) -> None:
     _opened.add(connection)
     _altered.discard(connection)
-    if _look not in connection.execute_wrappers:
+    if _watch not in connection.execute_wrappers:
         # At the bottom: Django takes wrappers that are in use for a while from the top.
-        connection.execute_wrappers.insert(0, _look)
+        connection.execute_wrappers.insert(0, _watch)
 
 
-def _look(execute: Any, sql: Any, params: Any, many: bool, context: Any) -> Any:
+def _watch(execute: Any, sql: Any, params: Any, many: bool, context: Any) -> Any:
     # What is no text was composed with the driver, for something out of the ordinary.
     connection = context["connection"]
     if not isinstance(sql, str) or alters(sql, connection.vendor):
@@ -67,7 +67,7 @@ def _look(execute: Any, sql: Any, params: Any, many: bool, context: Any) -> Any:
 
 
 #: It hides nothing from others and lets everything through.
-_look.is_passive = True  # type: ignore[attr-defined]
+_watch.is_passive = True  # type: ignore[attr-defined]
 
 
 def alters(sql: str, vendor: str = "postgresql") -> bool:

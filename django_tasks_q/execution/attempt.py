@@ -6,12 +6,13 @@ import os
 import time
 from collections.abc import Awaitable, Callable
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from uuid import UUID
 
 from asgiref.sync import sync_to_async
 from django.core.exceptions import ObjectDoesNotExist
 
+from ..definition.task import Task
 from ..exceptions import BadArguments, TaskFailure
 from ..failpoints import failpoint
 from ..forks import leave
@@ -20,14 +21,12 @@ from ..loggers import robust_logger
 from ..payload import codec
 from ..storage import ClaimedJob
 from . import endings
+from .call import Body
 from .context import TaskContext
 from .control import Control
+from .environment import Environment
 from .job_logger import LogBook, capture
 from .progress import Reporter
-
-if TYPE_CHECKING:
-    from .runner import Runner
-
 
 logger = robust_logger("django_tasks_q.execution")
 
@@ -51,22 +50,28 @@ class Attempt:
     log_book: LogBook | None = None
     _reporter: Reporter | None = None
 
-    def __init__(self, runner: Runner, job: ClaimedJob, control: Control) -> None:
-        self.runner = runner
+    def __init__(
+        self,
+        environment: Environment,
+        job: ClaimedJob,
+        control: Control,
+        body_of: Callable[[Task[..., Any]], Body],
+    ) -> None:
+        self.environment = environment
         self.job = job
         self.control = control
         self.task = endings.restored_task(job)
-        self.body = runner.body_of(self.task)
+        self.body = body_of(self.task)
         self.args: list[Any] = []
         self.kwargs: dict[str, Any] = {}
         #: What user code raised.
         self.exception: BaseException | None = None
         self._begun = 0.0
         self._is_decoded = False
-        settings = runner.backend.settings
+        settings = environment.backend.settings
         if level := settings.capture_logs if self.task.capture_logs is None else self.task.capture_logs:
             capture()
-            self.log_book = LogBook(job, level, runner.note)
+            self.log_book = LogBook(job, level, environment.send_update)
 
     @property
     def job_id(self) -> UUID:
@@ -79,13 +84,13 @@ class Attempt:
     @property
     def reporter(self) -> Reporter:
         if self._reporter is None:
-            self._reporter = Reporter(self.job, self.runner.note)
+            self._reporter = Reporter(self.job, self.environment.send_update)
         return self._reporter
 
     @property
     def keeps_result(self) -> bool:
         stores = self.task.store_result
-        return self.runner.backend.settings.store_result if stores is None else stores
+        return self.environment.backend.settings.store_result if stores is None else stores
 
     def bind(self) -> Outcome | None:
         """See whether the arguments fit the function. Answers an Outcome if not."""
@@ -121,7 +126,7 @@ class Attempt:
                 return self._acall()
             self._decode()
         if self.body.is_bare:
-            return self.runner.executor.call(self.task.func, self.args, self.kwargs)
+            return self.environment.executor.call(self.task.func, self.args, self.kwargs)
         return self.body.call(self)
 
     async def _acall(self) -> Any:
@@ -137,9 +142,9 @@ class Attempt:
         try:
             value = self._checked(call())
         except BaseException as exception:
-            if os.getpid() != self.runner.pid:
+            if os.getpid() != self.environment.pid:
                 leave(exception)
-            if self.runner.ends_with(exception):
+            if self.environment.ends_with(exception):
                 raise
             return self.raised(exception)
         return self.returned(value)
@@ -150,9 +155,9 @@ class Attempt:
         try:
             value = self._checked(await call())
         except BaseException as exception:
-            if os.getpid() != self.runner.pid:
+            if os.getpid() != self.environment.pid:
                 leave(exception)
-            if callable(self.task.backoff or self.runner.backend.settings.backoff):
+            if callable(self.task.backoff or self.environment.backend.settings.backoff):
                 # The rule is shown a result, which may have to be read.
                 return await sync_to_async(self.raised)(exception)
             return self.raised(exception)
@@ -174,9 +179,9 @@ class Attempt:
         return time.perf_counter() - self._begun
 
     def returned(self, value: Any) -> Outcome:
-        if os.getpid() != self.runner.pid:
+        if os.getpid() != self.environment.pid:
             leave(None)
-        settings, parameters = self.runner.backend.settings, self.body.parameters
+        settings, parameters = self.environment.backend.settings, self.body.parameters
         outcome = endings.by_value(self.job, self.task, parameters, settings, value, self.duration)
         if self.log_book is not None or self._reporter is not None:
             self._close()
@@ -190,10 +195,10 @@ class Attempt:
         outcome = endings.by_exception(
             self.job,
             self.task,
-            self.runner.backend.settings,
+            self.environment.backend.settings,
             exception,
             duration,
-            lambda: self.runner.announcer.result(self.job),
+            lambda: self.environment.signals.result(self.job),
         )
         if outcome.failure is not None and not outcome.is_final:
             self._log_retry(outcome.failure, outcome.delay)

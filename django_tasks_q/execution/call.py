@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from functools import wraps
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from ..conf import Options
 from ..current import running
@@ -17,8 +17,18 @@ from ..payload.signature import Parameters
 from .generators import adrive, drive
 from .middleware import Middleware
 
-if TYPE_CHECKING:
-    from .attempt import Attempt
+
+class Call(Protocol):
+    """What is known here of an attempt: the task, the context that it may take, and the arguments."""
+
+    @property
+    def task(self) -> Task[..., Any]: ...
+    @property
+    def context(self) -> Any: ...
+    @property
+    def args(self) -> list[Any]: ...
+    @property
+    def kwargs(self) -> dict[str, Any]: ...
 
 
 class Body:
@@ -38,7 +48,7 @@ class Body:
         #: Whether nothing goes around the function.
         self.is_bare = not (specs or self._depends or self.parameters.is_generator)
 
-    def call(self, attempt: Attempt) -> Any:
+    def call(self, attempt: Call) -> Any:
         """Answer what the task returns, or an awaitable of it for a coroutine."""
         if self._middleware is not None:
             pid = os.getpid()
@@ -50,17 +60,17 @@ class Body:
             return self._middleware.call(attempt.context, call)
         return self._call(attempt)
 
-    def _call(self, attempt: Attempt) -> Any:
+    def _call(self, attempt: Call) -> Any:
         if self.is_coroutine:
             return self._acall_with(attempt) if self._depends else self._acalled(attempt.args, attempt.kwargs)
         return self._call_with(attempt) if self._depends else self._called(attempt.args, attempt.kwargs)
 
-    def _call_with(self, attempt: Attempt) -> Any:
-        with self._resolver.task_scope(*self._wish(attempt)) as (args, kwargs):
+    def _call_with(self, attempt: Call) -> Any:
+        with self._resolver.task_scope(*self._scope_arguments(attempt)) as (args, kwargs):
             return self._called(args, kwargs)
 
-    async def _acall_with(self, attempt: Attempt) -> Any:
-        async with self._resolver.atask_scope(*self._wish(attempt)) as (args, kwargs):
+    async def _acall_with(self, attempt: Call) -> Any:
+        async with self._resolver.atask_scope(*self._scope_arguments(attempt)) as (args, kwargs):
             return await self._acalled(args, kwargs)
 
     # Within what goes around it, which a copy must not run a second time.
@@ -73,7 +83,7 @@ class Body:
         with OneProcess():
             return await self._executor.call(self._function, args, kwargs)
 
-    def _wish(self, attempt: Attempt) -> tuple[Any, ...]:
+    def _scope_arguments(self, attempt: Call) -> tuple[Any, ...]:
         task = attempt.task
         return task.func, task.takes_context, attempt.context, attempt.args, attempt.kwargs
 

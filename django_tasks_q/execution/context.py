@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, overload
+from typing import TYPE_CHECKING, Any, NoReturn, Protocol, TypeVar, overload
 
 from asgiref.sync import sync_to_async
 
@@ -18,24 +18,41 @@ from ..definition.task import Task
 from ..exceptions import JobTaken, TaskCancelled
 from ..models import Job
 from ..payload import codec
-from ..storage import storage_for
-from .job_logger import JobLogger
-
-if TYPE_CHECKING:
-    from .attempt import Attempt
+from ..storage import ClaimedJob, storage_for
+from .control import Control
+from .environment import Environment
+from .job_logger import JobLogger, LogBook
+from .progress import Reporter
 
 T = TypeVar("T")
+
+
+class RunningAttempt(Protocol):
+    """What a context shows of its attempt."""
+
+    @property
+    def environment(self) -> Environment: ...
+    @property
+    def job(self) -> ClaimedJob: ...
+    @property
+    def task(self) -> Task[..., Any]: ...
+    @property
+    def control(self) -> Control: ...
+    @property
+    def reporter(self) -> Reporter: ...
+    @property
+    def log_book(self) -> LogBook | None: ...
 
 
 class TaskContext(compat.GenericTaskContext[Any, Any]):
     """The running attempt, as its task sees it."""
 
-    def __init__(self, attempt: Attempt) -> None:
+    def __init__(self, attempt: RunningAttempt) -> None:
         # Past the framework's class, which is frozen.
         self.__dict__["_attempt"] = attempt
 
     if TYPE_CHECKING:
-        _attempt: Attempt
+        _attempt: RunningAttempt
 
     # What it is
 
@@ -47,7 +64,7 @@ class TaskContext(compat.GenericTaskContext[Any, Any]):
     @property
     def worker_id(self) -> str:
         """Id of the worker's boot."""
-        return self._attempt.runner.worker_id
+        return self._attempt.environment.worker_id
 
     @property
     def task(self) -> Task[..., Any]:
@@ -57,7 +74,7 @@ class TaskContext(compat.GenericTaskContext[Any, Any]):
     @property
     def backend(self) -> DatabaseBackend:
         """The backend that the job was enqueued to; its settings are in ``backend.options``."""
-        return self._attempt.runner.backend
+        return self._attempt.environment.backend
 
     @property
     def attempt(self) -> int:
@@ -75,7 +92,7 @@ class TaskContext(compat.GenericTaskContext[Any, Any]):
     def task_result(self) -> TaskResult[..., Any]:  # type: ignore[override]
         """The job as a TaskResult, built when it is first asked for."""
         attempt = self._attempt
-        return attempt.runner.announcer.result(attempt.job)
+        return attempt.environment.signals.result(attempt.job)
 
     @cached_property
     def logger(self) -> JobLogger:
@@ -89,7 +106,7 @@ class TaskContext(compat.GenericTaskContext[Any, Any]):
     def job(self) -> Job:
         """The job's row, read when it is first asked for. In a coroutine, await ``ajob()`` before."""
         attempt = self._attempt
-        return Job.objects.using(attempt.runner.database).get(id=attempt.job.id)
+        return Job.objects.using(attempt.environment.database).get(id=attempt.job.id)
 
     async def ajob(self) -> Job:
         """See job."""
@@ -120,7 +137,9 @@ class TaskContext(compat.GenericTaskContext[Any, Any]):
         """
         attempt = self._attempt
         text = codec.dumps(checked_metadata(self.metadata), what="metadata")
-        if not storage_for(attempt.runner.database).save_metadata(attempt.job.id, attempt.job.fence, text):
+        if not storage_for(attempt.environment.database).save_metadata(
+            attempt.job.id, attempt.job.fence, text
+        ):
             raise JobTaken("Another worker has taken this job over.")
 
     async def asave_metadata(self) -> None:

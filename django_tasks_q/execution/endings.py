@@ -96,12 +96,12 @@ def by_exception(
         failure = Failure.of(exception, CANCELLED, formatted(exception))
         return Outcome.cancelled(job.id, job.fence, failure, duration)
     timed_out = isinstance(exception, TaskTimeout)
-    data, note = None, ""
+    data, remark = None, ""
     if timed_out:
         code = TASK_TIMEOUT
     elif isinstance(exception, TaskFailure):
         code = exception.code
-        data, note = _data_of(exception)
+        data, remark = _data_of(exception)
     else:
         code = error_code(exception, task.error_codes, settings.error_codes) or (
             task.default_error_code or settings.default_error_code
@@ -121,7 +121,7 @@ def by_exception(
         # Both are shown: the rule's own error, raised while the task's was being handled.
         error.__context__ = exception
         delay, exception = None, error
-    failure = Failure.of(exception, code, formatted(exception) + note, data=data)
+    failure = Failure.of(exception, code, formatted(exception) + remark, data=data)
     kind = AttemptOutcome.TIMEOUT if timed_out else AttemptOutcome.FAILED
     return Outcome.failed(job.id, job.fence, failure, delay, duration, kind)
 
@@ -197,8 +197,8 @@ def by_crash(
     crashes = job.crashes + 1
     poison = crashes >= settings.max_crashes
     again = not _is_fatal_to_lose(job)
-    told = type(error)(f"{error} (crash {crashes} of {settings.max_crashes})")
-    return Outcome.crashed(job.id, job.fence, told, again, poison, duration, exit_status)
+    described = type(error)(f"{error} (crash {crashes} of {settings.max_crashes})")
+    return Outcome.crashed(job.id, job.fence, described, again, poison, duration, exit_status)
 
 
 def by_stop(job: ClaimedJob, duration: float | None) -> Outcome:

@@ -27,12 +27,12 @@ def drive(
     generator too, and ends it.
     """
     values: list[Any] = []
-    count, answer = 0, None
+    count, reply = 0, None
     try:
         while True:
             with OneProcess():
                 try:
-                    value = generator.send(answer)
+                    value = generator.send(reply)
                 except StopIteration as end:
                     return values if end.value is None and keep else end.value
             count += 1
@@ -40,10 +40,10 @@ def drive(
                 values.append(value)
             report(value, count)
             if on_yield is None:
-                answer = None
+                reply = None
                 continue
             with OneProcess():
-                answer = on_yield(value)
+                reply = on_yield(value)
     except BaseException as error:
         if generator.gi_frame is not None:  # else it has ended by this very error
             with suppress(StopIteration):
@@ -62,23 +62,23 @@ async def adrive(
 ) -> list[Any] | None:
     """See drive(). The handler and ``report`` may be coroutine functions; others are called on the loop."""
     values: list[Any] = []
-    count, answer = 0, None
+    count, reply = 0, None
     try:
         while True:
             with OneProcess():
                 try:
-                    value = await generator.asend(answer)
+                    value = await generator.asend(reply)
                 except StopAsyncIteration:
                     return values if keep else None
             count += 1
             if keep:
                 values.append(value)
-            await _settled(report(value, count))
+            await _awaited(report(value, count))
             if on_yield is None:
-                answer = None
+                reply = None
                 continue
             with OneProcess():
-                answer = await _settled(on_yield(value))
+                reply = await _awaited(on_yield(value))
     except BaseException as error:
         if generator.ag_frame is not None:
             with suppress(StopAsyncIteration):
@@ -88,5 +88,5 @@ async def adrive(
         await generator.aclose()
 
 
-async def _settled(answer: Any) -> Any:
-    return await answer if inspect.isawaitable(answer) else answer
+async def _awaited(reply: Any) -> Any:
+    return await reply if inspect.isawaitable(reply) else reply

@@ -17,10 +17,10 @@ MAX_LINES, MAX_LINE = 1000, 8 * 1024
 class LogBook:
     """Keeps the lines of one attempt from a level on."""
 
-    def __init__(self, job: ClaimedJob, level: int, note: Callable[[Note], None]) -> None:
+    def __init__(self, job: ClaimedJob, level: int, send_update: Callable[[Note], None]) -> None:
         self.level = level
         self._job = job
-        self._note = note
+        self._send_update = send_update
         self._lines = 0
 
     def keep(self, record: logging.LogRecord) -> None:
@@ -32,7 +32,7 @@ class LogBook:
         else:
             text = _formatter.format(record)
         job = self._job
-        self._note(
+        self._send_update(
             LogNote(
                 job.id,
                 job.fence,

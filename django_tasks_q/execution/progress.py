@@ -21,16 +21,16 @@ MAX_VALUE = 16 * 1024
 class Reporter:
     """Tells others how far an attempt is, and not too often."""
 
-    def __init__(self, job: ClaimedJob, note: Callable[[Note], None]) -> None:
+    def __init__(self, job: ClaimedJob, send_update: Callable[[Note], None]) -> None:
         self._job = job
-        self._note = note
-        self._told_at = float("-inf")
-        self._untold: ProgressNote | None = None
+        self._send_update = send_update
+        self._sent_at = float("-inf")
+        self._unsent: ProgressNote | None = None
 
     def set(self, current: float, total: float | None, message: str, value: str | None = None) -> None:
         job = self._job
-        self._untold = ProgressNote(job.id, job.fence, float(current), total, message[:255], value)
-        if time.monotonic() - self._told_at >= PAUSE:
+        self._unsent = ProgressNote(job.id, job.fence, float(current), total, message[:255], value)
+        if time.monotonic() - self._sent_at >= PAUSE:
             self.flush()
 
     def yielded(self, value: Any, count: int) -> None:
@@ -43,10 +43,10 @@ class Reporter:
 
     def flush(self) -> None:
         """Tell what has not been told yet."""
-        note, self._untold = self._untold, None
-        if note is not None:
-            self._told_at = time.monotonic()
-            self._note(note)
+        update, self._unsent = self._unsent, None
+        if update is not None:
+            self._sent_at = time.monotonic()
+            self._send_update(update)
 
     def over(self, items: Iterable[T], total: float | None, message: str) -> Iterator[T]:
         """The same items, each counted once it has been dealt with."""

@@ -31,8 +31,8 @@ from .call import Body
 from .connections import clean_connections, drop_dead_connections
 from .context_variables import isolated
 from .control import Control
+from .environment import Environment
 from .sync_threads import SyncThreads
-from .task_signals import Announcer
 from .transaction import completed_in_transaction
 
 logger = robust_logger("django_tasks_q.execution")
@@ -44,8 +44,8 @@ HOOK_LIMIT = 30.0
 class Runner:
     """Runs attempts for one backend and one worker. Threads may share it.
 
-    With ``in_test`` the attempts use the caller's connections and transaction, which are not cleaned up.
-    ``note`` takes what attempts tell while they run; without it nobody hears that.
+    ``executor`` calls the functions, by default in this process. ``database`` is the alias of the database
+    that holds the jobs, by default the backend's. See Environment for the other arguments.
     """
 
     def __init__(
@@ -57,19 +57,17 @@ class Runner:
         database: str | None = None,
         in_test: bool = False,
         resolver: Resolver | None = None,
-        note: Callable[[Note], None] | None = None,
+        send_update: Callable[[Note], None] | None = None,
     ) -> None:
-        self.backend = backend
-        self.worker_id = worker_id
-        #: A copy of this process that comes back from user code ends there: see ``forks``.
-        self.pid = os.getpid()
-        self.executor = executor or ProcessExecutor()
-        self.database = database or backend.database
-        self.in_test = in_test
-        self.announcer = Announcer(backend, worker_id, self.database)
+        self.environment = Environment(
+            backend,
+            worker_id,
+            database or backend.database,
+            executor or ProcessExecutor(),
+            in_test=in_test,
+            send_update=send_update,
+        )
         self.resolver = resolver or Resolver()
-        #: Takes what attempts tell while they run.
-        self.note = note or _unheard
         #: By which jobs expire that have been claimed in time.
         self.clock = DatabaseClock()
         self._bodies: dict[tuple[int, Any], Body] = {}
@@ -77,30 +75,28 @@ class Runner:
             watch_sessions()
 
     def run(self, job: ClaimedJob, control: Control | None = None, hooks: Control | None = None) -> Outcome:
-        """Run one attempt. Whatever the task does becomes its Outcome; see ``ends_with()`` for the exception.
+        """Run one attempt, and return its Outcome, whatever the task does.
+
+        Only what ``Environment.ends_with()`` names is raised.
 
         ``control`` reaches into the task's code, ``hooks`` into receivers of ``task_started``.
         """
-        if not self.in_test:
+        if not self.environment.in_test:
             drop_dead_connections()
         # A copy, so that what the task leaves in context variables (language, time zone) ends with it.
         context = contextvars.copy_context()
         try:
             outcome = context.run(self._isolated, job, control or Control(), hooks or Control())
         except BaseException as error:  # a hostile exception, or a mistake of this package
-            if os.getpid() != self.pid:
+            if os.getpid() != self.environment.pid:
                 leave(error)
-            if self.ends_with(error):
+            if self.environment.ends_with(error):
                 raise
-            outcome = context.run(self._heard, endings.by_internal_error(job, error), error)
-        if os.getpid() != self.pid:
+            outcome = context.run(self._with_aftermath, endings.by_internal_error(job, error), error)
+        if os.getpid() != self.environment.pid:
             leave(None)
         self._clean()
         return outcome
-
-    def ends_with(self, error: BaseException) -> bool:
-        """Whether it is a Ctrl-C in somebody's test, who wants the whole run to end, and not one job."""
-        return self.in_test and isinstance(error, KeyboardInterrupt)
 
     def _is_too_late(self, job: ClaimedJob) -> bool:
         return job.expires_at is not None and self.clock.is_past(job.expires_at)
@@ -109,12 +105,12 @@ class Runner:
         with isolated():
             if self._is_too_late(job):
                 return _too_late(job)
-            attempt = Attempt(self, job, control)
-            return self._heard(self._run(attempt, job, control, hooks), attempt.exception)
+            attempt = Attempt(self.environment, job, control, self.body_of)
+            return self._with_aftermath(self._run(attempt, job, control, hooks), attempt.exception)
 
-    def _heard(self, outcome: Outcome, exception: BaseException | None) -> Outcome:
+    def _with_aftermath(self, outcome: Outcome, exception: BaseException | None) -> Outcome:
         """The outcome, with what receivers of ``task_finished`` are given, if there are any for it."""
-        if not outcome.is_final or not self.announcer.is_heard(outcome):
+        if not outcome.is_final or not self.environment.signals.is_observed(outcome):
             return outcome
         failure = outcome.failure
         if failure is None or failure.exception_class != class_path(type(exception)):
@@ -124,8 +120,8 @@ class Runner:
     def _run(self, attempt: Attempt, job: ClaimedJob, control: Control, hooks: Control) -> Outcome:
         if (refusal := attempt.bind()) is not None:
             return refusal
-        if self.announcer.starts_are_heard:
-            self.tell(hooks, lambda: self.announcer.started(job))
+        if self.environment.signals.has_start_receivers:
+            self.call_receivers(hooks, lambda: self.environment.signals.started(job))
         if self._is_too_late(job):  # by now, for receivers take their time
             return _too_late(job)
         running.set(attempt)
@@ -134,7 +130,7 @@ class Runner:
             return control.run(attempt.call, is_coroutine=attempt.body.is_coroutine)
 
         if attempt.task.atomic:
-            return completed_in_transaction(storage_for(self.database), attempt, call)
+            return completed_in_transaction(storage_for(self.environment.database), attempt, call)
         return attempt.outcome_of(call)
 
     async def arun(self, job: ClaimedJob, control: Control, threads: SyncThreads) -> Outcome:
@@ -142,10 +138,10 @@ class Runner:
         try:
             outcome = await self._aisolated(job, control, threads)
         except BaseException as error:
-            if os.getpid() != self.pid:
+            if os.getpid() != self.environment.pid:
                 leave(error)
-            outcome = self._heard(endings.by_internal_error(job, error), error)
-        if os.getpid() != self.pid:
+            outcome = self._with_aftermath(endings.by_internal_error(job, error), error)
+        if os.getpid() != self.environment.pid:
             leave(None)
         return outcome
 
@@ -153,16 +149,16 @@ class Runner:
         with isolated():
             if self._is_too_late(job):
                 return _too_late(job)
-            attempt = Attempt(self, job, control)
-            return self._heard(await self._arun(attempt, job, control, threads), attempt.exception)
+            attempt = Attempt(self.environment, job, control, self.body_of)
+            return self._with_aftermath(await self._arun(attempt, job, control, threads), attempt.exception)
 
     async def _arun(
         self, attempt: Attempt, job: ClaimedJob, control: Control, threads: SyncThreads
     ) -> Outcome:
         if (refusal := attempt.bind()) is not None:
             return refusal
-        if self.announcer.starts_are_heard:
-            await self.atell(threads, lambda: self.announcer.started(job))
+        if self.environment.signals.has_start_receivers:
+            await self.acall_receivers(threads, lambda: self.environment.signals.started(job))
         async with threads.lend():
             if self._is_too_late(job):
                 return _too_late(job)
@@ -173,16 +169,18 @@ class Runner:
         """What is called for the jobs of a task. Raises what unusable middleware raises."""
         key = (registry.version, task.func)
         if (body := self._bodies.get(key)) is None:
-            body = self._bodies[key] = Body(task, self.backend.settings, self.executor, self.resolver)
+            body = self._bodies[key] = Body(
+                task, self.environment.backend.settings, self.environment.executor, self.resolver
+            )
         return body
 
     def _clean(self) -> None:
-        if not self.in_test:
+        if not self.environment.in_test:
             clean_connections()
 
     # Receivers of signals
 
-    def tell(self, hooks: Control, announce: Callable[[], None]) -> None:
+    def call_receivers(self, hooks: Control, announce: Callable[[], None]) -> None:
         """Call receivers, and do not let what they do to themselves reach the job."""
         try:
             with OneProcess():
@@ -192,11 +190,11 @@ class Runner:
         except BaseException:  # SystemExit, GeneratorExit: send_robust() lets them through
             logger.exception("A receiver of a task signal raised.")
 
-    async def atell(self, threads: SyncThreads, announce: Callable[[], None]) -> None:
+    async def acall_receivers(self, threads: SyncThreads, announce: Callable[[], None]) -> None:
         """See tell()."""
         with suppress(TimeoutError):
             async with asyncio.timeout(HOOK_LIMIT), threads.lend():
-                await sync_to_async(self.tell)(Control(), announce)
+                await sync_to_async(self.call_receivers)(Control(), announce)
                 return
         logger.error("A receiver of a task signal took longer than %g seconds.", HOOK_LIMIT)
 
@@ -204,23 +202,19 @@ class Runner:
         """Tell the receivers of ``task_finished``, once the outcome stands in the database."""
         after = outcome.aftermath
         context = contextvars.copy_context() if after is None else after.context
-        context.run(self.announcer.finished, job, outcome)
+        context.run(self.environment.signals.finished, job, outcome)
         self._clean()
 
-    def finished_elsewhere(self, job_id: str) -> None:
+    def finished_by_id(self, job_id: str) -> None:
         """The same for a job whose own process is gone: its row knows all."""
-        contextvars.copy_context().run(self._finished_elsewhere, job_id)
+        contextvars.copy_context().run(self._finished_by_id, job_id)
         self._clean()
 
-    def _finished_elsewhere(self, job_id: str) -> None:
+    def _finished_by_id(self, job_id: str) -> None:
         with isolated():
-            self.announcer.finished_elsewhere(job_id)
+            self.environment.signals.finished_by_id(job_id)
 
 
 def _too_late(job: ClaimedJob) -> Outcome:
     """The job has expired in hand. Given back, it ends as those do that nobody has claimed."""
     return Outcome.released(job.id, job.fence)
-
-
-def _unheard(note: Note) -> None:
-    """Stands for somebody who listens."""

@@ -23,7 +23,7 @@ from .job_log import is_error, user_frames
 logger = robust_logger("django_tasks_q.execution")
 
 
-class Announcer:
+class TaskSignals:
     """Sends the signals, each with the job as a result."""
 
     def __init__(self, backend: DatabaseBackend, worker_id: str, database: str) -> None:
@@ -32,8 +32,8 @@ class Announcer:
         self.database = database
 
     @property
-    def starts_are_heard(self) -> bool:
-        return compat.is_heard(compat.task_started)
+    def has_start_receivers(self) -> bool:
+        return compat.is_observed(compat.task_started)
 
     def started(self, job: ClaimedJob) -> None:
         result = TaskResult.deferred(
@@ -41,9 +41,9 @@ class Announcer:
         )
         compat.task_started.send_robust(type(self.backend), task_result=result)
 
-    def is_heard(self, outcome: Outcome) -> bool:
+    def is_observed(self, outcome: Outcome) -> bool:
         """Whether anybody listens to the end of a job. A failure is logged as an error, so somebody does."""
-        return outcome.status is not JobStatus.SUCCESSFUL or compat.is_heard(compat.task_finished)
+        return outcome.status is not JobStatus.SUCCESSFUL or compat.is_observed(compat.task_finished)
 
     def finished(self, job: ClaimedJob, outcome: Outcome) -> None:
         """The outcome stands in the database."""
@@ -59,7 +59,7 @@ class Announcer:
         )
         self._send_finished(result, None)
 
-    def finished_elsewhere(self, job_id: str) -> None:
+    def finished_by_id(self, job_id: str) -> None:
         """A job has ended of which this process knows no more than its id."""
         try:
             self._finished(self.backend.get_result_from(self.database, job_id))

@@ -61,7 +61,7 @@ def completed_in_transaction(storage: Storage, attempt: Attempt, call: Callable[
     except _Undone:
         return _repeated(storage, attempt, state.outcome)
     except BaseException as error:
-        if attempt.runner.ends_with(error):
+        if attempt.environment.ends_with(error):
             raise
         return _broken(storage, attempt, state, error)
     failpoint("finish.committed")
@@ -97,4 +97,4 @@ def _conflict(attempt: Attempt, error: BaseException) -> Outcome:
     failure = Failure.of(error, SERIALIZATION_FAILURE, formatted(error))
     released = Outcome.released(attempt.job.id, attempt.job.fence, attempt.duration, failure)
     pause = random.uniform(0.01, CONFLICT_PAUSE)  # noqa: S311 - spreads load, hides nothing
-    return released._replace(status=JobStatus.SCHEDULED, delay=pause)
+    return released.again_in(pause)

@@ -12,6 +12,7 @@ from django.utils.translation import gettext_lazy as _
 
 from ..exceptions import NO_REASON, AttemptCrashed, WorkerLost
 from ..payload.codec import printable
+from .admission import Admission, admit
 from .retry import class_path
 from .states import FINAL, JobStatus
 
@@ -116,10 +117,7 @@ class Outcome(NamedTuple):
         kind: AttemptOutcome = AttemptOutcome.FAILED,
     ) -> Outcome:
         """An attempt that ended badly; ``retry_after`` seconds later comes another, or None for no more."""
-        if retry_after is None:
-            status = JobStatus.FAILED
-        else:
-            status = JobStatus.SCHEDULED if retry_after > 0 else JobStatus.READY
+        status = JobStatus.FAILED if retry_after is None else admit(delay=retry_after).status
         return cls(
             job_id=job_id,
             fence=fence,
@@ -162,7 +160,7 @@ class Outcome(NamedTuple):
             job_id=job_id,
             fence=fence,
             kind=AttemptOutcome.RELEASED,
-            status=JobStatus.READY,
+            status=admit().status,
             duration=duration,
             failure=failure,
         )
@@ -186,10 +184,19 @@ class Outcome(NamedTuple):
             job_id=job_id,
             fence=fence,
             kind=AttemptOutcome.SNOOZED,
-            status=JobStatus.SCHEDULED if delay > 0 else JobStatus.READY,
+            status=admit(delay=delay).status,
             delay=delay,
             duration=duration,
         )
+
+    def again_in(self, delay: float) -> Outcome:
+        """Return the same ending of a job that runs again, ``delay`` seconds from now."""
+        return self._replace(status=admit(delay=delay).status, delay=delay)
+
+    @property
+    def admission(self) -> Admission | None:
+        """How the job is admitted once more; None where it has ended. It keeps its place if it is ready."""
+        return None if self.is_final else admit(delay=self.delay, keeps_place=True)
 
     @property
     def cancel_reason(self) -> str:

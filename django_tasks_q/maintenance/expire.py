@@ -1,13 +1,13 @@
-"""Ends jobs that were to be started by a moment that is past. No worker takes them any more."""
+"""Ends jobs whose time to start is over. No worker claims them any more."""
 
 from uuid import UUID
 
 from ..storage import Storage
 
-#: Jobs expired in one transaction.
+#: Jobs that expire in one transaction.
 BATCH = 500
 
 
 def expire(storage: Storage, backend: str) -> list[UUID]:
-    """Expire a batch of what is due. Answers which jobs were."""
+    """End a batch of jobs that have expired, and return their ids."""
     return storage.expire(backend, BATCH)

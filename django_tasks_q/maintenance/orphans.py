@@ -1,4 +1,4 @@
-"""Gives back what a worker has claimed without ever learning of it."""
+"""Gives back orphans: jobs that a worker has claimed without knowing it."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ logger = logging.getLogger("django_tasks_q.maintenance")
 def release_orphans(
     storage: Storage, worker_id: UUID, known: Container[tuple[UUID, int]]
 ) -> dict[UUID, JobStatus]:
-    """Make jobs ready again that are the worker's in the table and not in its memory. Answers the states.
+    """Give back jobs that the worker holds in the table but not in its memory, and return their states.
 
     ``known`` is that memory: attempts by job and fence, as the table has them.
 
-    The answer to a claim can be lost with the connection although the claim stands. The lease would
-    keep such a job from everybody for as long as the worker lives.
+    The reply to a claim can be lost with the connection although the claim was committed. The lease would
+    keep such a job from all workers for as long as this one lives.
     """
     orphans = [attempt for attempt in storage.held(worker_id) if attempt not in known]
     if not orphans:
         return {}
     written = storage.finish([Outcome.released(job_id, fence) for job_id, fence in orphans])
-    logger.warning("Gave back %d jobs whose claim this worker was never told of", len(written))
+    logger.warning("Gave back %d jobs whose claim this worker did not know of", len(written))
     return written

@@ -4,14 +4,14 @@ from ..storage import Storage
 
 
 def promote(storage: Storage, backend: str) -> tuple[int, float | None]:
-    """Promote a batch of what is due.
+    """Make a batch of due jobs ready.
 
-    Answers how many jobs were, and in how many seconds the next one will be due, None without one.
+    Return how many, and in how many seconds the next job is due: None without one.
     """
     due = storage.next_due(backend)
     if due is None or due > 0:
         return 0, due
     promoted = storage.promote(backend)
     if not promoted:
-        return 0, 0.01  # another worker is promoting them this moment
+        return 0, 0.01  # another worker is promoting them at this moment
     return promoted, storage.next_due(backend)

@@ -1,4 +1,4 @@
-"""Deletes what is kept for a while only: finished jobs, their results, and rows of the past."""
+"""Deletes what has a retention: finished jobs, their results, and rows of the past."""
 
 from collections.abc import Callable, Iterator
 
@@ -7,25 +7,25 @@ from ..lifecycle.states import JobStatus
 from ..scheduling.fire import KEPT
 from ..storage import Storage
 
-#: Jobs deleted in one transaction: short enough that no claim waits for it.
+#: Jobs deleted in one transaction, which is short enough that no claim waits for it.
 SLICE = 500
 
 
 def prune(storage: Storage, backend: str, settings: Options) -> int:
-    """Delete a slice of each sort of jobs past their retention, and clear results past theirs.
+    """Delete a slice of each kind of jobs past their retention, and clear results past theirs.
 
-    Answers how many rows were dealt with.
+    Return how many rows were deleted or cleared.
     """
-    return sum(prune_slice() for prune_slice in _duties(storage, backend, settings))
+    return sum(prune_slice() for prune_slice in _slices(storage, backend, settings))
 
 
 def forget(storage: Storage) -> int:
-    """Delete a slice of each sort of rows that nobody comes back to. Answers how many."""
+    """Delete a slice of each kind of rows that are not needed any more, and return how many."""
     done = storage.forget_workers(limit=SLICE) + storage.forget_keys(limit=SLICE)
     return done + storage.forget_firings(KEPT, limit=SLICE)
 
 
-def _duties(storage: Storage, backend: str, settings: Options) -> Iterator[Callable[[], int]]:
+def _slices(storage: Storage, backend: str, settings: Options) -> Iterator[Callable[[], int]]:
     for statuses, retention in (
         ({JobStatus.SUCCESSFUL, JobStatus.CANCELLED}, settings.retention),
         ({JobStatus.FAILED, JobStatus.EXPIRED}, settings.retention_failed),

@@ -1,4 +1,4 @@
-"""Gives the jobs of workers that went silent to others."""
+"""Gives back the jobs of workers whose lease is over."""
 
 import logging
 from uuid import UUID
@@ -17,15 +17,15 @@ logger = logging.getLogger("django_tasks_q.maintenance")
 
 
 def rescue(storage: Storage, backend: str, settings: Options) -> dict[UUID, JobStatus]:
-    """Make a batch of lost jobs ready again, or failed where they cost too many workers. Answers the states.
+    """Give back a batch of lost jobs, or fail those that cost too many workers. Return the new states.
 
-    The write names the fence that was read, so a job that anybody has touched since is left alone.
+    The write names the fence that was read, so a job that has changed since is left alone.
     """
     lost = storage.lost(backend, BATCH)
     if not lost:
         return {}
-    silent = WorkerLost("The worker stopped renewing its lease while it held this job.")
-    outcomes = [by_crash(job, settings, silent) for job in lost]
+    lost_worker = WorkerLost("The worker stopped renewing its lease while it held this job.")
+    outcomes = [by_crash(job, settings, lost_worker) for job in lost]
     failpoint("rescue.selected")
     rescued = storage.finish(outcomes)
     failpoint("rescue.written")

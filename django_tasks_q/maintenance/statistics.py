@@ -1,4 +1,4 @@
-"""Keeps the statistics small: minutes become hours, and hours go."""
+"""Keeps the statistics small: minutes are folded into hours, and old hours deleted."""
 
 from ..storage import Storage
 
@@ -9,6 +9,6 @@ SLICE = 1000
 
 
 def condense(storage: Storage, backend: str) -> bool:
-    """Fold one hour, and delete a slice of what is old. Answers whether there may be more to do."""
+    """Fold one hour, and delete a slice of old rows. Return whether there may be more to do."""
     folded = storage.fold(backend)
     return storage.forget_statistics(backend, KEPT, SLICE) >= SLICE or folded > 0

@@ -1,4 +1,4 @@
-"""Tells of jobs that wait because no worker seems to know their task. They are never discarded."""
+"""Warns about jobs that wait because no worker seems to know their task. They are never discarded."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from ..storage import Storage
 
 logger = logging.getLogger("django_tasks_q.maintenance")
 
-#: Seconds that a job of an unknown task waits before it is worth a word: during a deploy that is usual.
-PATIENCE = 60.0
+#: Seconds that a job of an unknown task waits before a warning: during a deploy that is usual.
+WARN_AFTER = 60.0
 
 
 def report_unknown(storage: Storage, backend: str, known: Collection[str]) -> list[str]:
-    """Log the unknown tasks that jobs have been waiting for. Answers their names."""
-    names = storage.unknown(backend, known, PATIENCE)
+    """Warn about the unknown tasks that jobs have been waiting for, and return their names."""
+    names = storage.unknown(backend, known, WARN_AFTER)
     if names:
         logger.warning(
             "Jobs of backend %r have waited for more than %g seconds for tasks that this worker does not "
             "know: %s. They stay for a worker that does; run one with their code, or cancel them.",
             backend,
-            PATIENCE,
+            WARN_AFTER,
             ", ".join(repr(name) for name in names),
         )
     return names

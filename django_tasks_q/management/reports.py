@@ -25,7 +25,7 @@ from ..models.worker import names_in
 from ..monitoring.descriptions import described, line
 from ..payload import codec
 from ..payload.masking import cleaned, masked, redacted
-from ..storage import storage_for
+from ..storage import claimable, storage_for
 from ..storage.orm.clock import DatabaseNow
 from ..storage.orm.monitoring import INDEXED, capped_counts
 from ..storage.orm.queue_counts import QueueCounts
@@ -376,7 +376,7 @@ def _problems(options: dict[str, Any], alive: list[Any]) -> Iterator[str]:
     if options["max_age"] is not None:
         jobs = filtered({"status": "ready", "queue": queue, "backend": backend})
         # The next ones in the order of a claim: what waits longest for its turn is among them.
-        rows = jobs.order_by("backend", "-priority", "id").annotate(now=DatabaseNow())
+        rows = jobs.in_claim_order("backend").annotate(now=DatabaseNow())
         ages = [
             (now - max(filter(None, (enqueued, run_after)))).total_seconds()
             for enqueued, run_after, now in rows.values_list("enqueued_at", "run_after", "now")[:1000]
@@ -386,8 +386,8 @@ def _problems(options: dict[str, Any], alive: list[Any]) -> Iterator[str]:
 
 
 def _serves(worker: Worker, queue: str) -> bool:
-    served, left_out = names_in(worker.queues), names_in(worker.exclude_queues)
-    return queue in served if served else queue not in (left_out or ())
+    served, left_out = names_in(worker.queues) or (), names_in(worker.exclude_queues) or ()
+    return claimable.serves(queue, served, left_out)
 
 
 REPORTS = {

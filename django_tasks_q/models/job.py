@@ -12,6 +12,10 @@ from ..payload import codec
 from .identifiers import uuid7
 from .schedule import Firing
 
+#: The order in which ready jobs are claimed: the most urgent first, and of equals the oldest. The indexes
+#: of ready jobs end with it.
+CLAIM_ORDER = ("-priority", "id")
+
 
 class JobQuerySet(models.QuerySet["Job"]):
     def finished(self) -> Self:
@@ -20,8 +24,12 @@ class JobQuerySet(models.QuerySet["Job"]):
     def unfinished(self) -> Self:
         return self.exclude(status__in=FINAL)
 
+    def in_claim_order(self, *before: str) -> Self:
+        """Return the jobs in the order of a claim, after the order of the columns ``before``."""
+        return self.order_by(*before, *CLAIM_ORDER)
+
     def retrying(self) -> Self:
-        """Waiting for another attempt after one that failed."""
+        """Return the jobs that wait for another attempt after one that failed."""
         return self.filter(status=JobStatus.SCHEDULED, attempts__gt=0)
 
     def undismissed(self) -> Self:
@@ -123,13 +131,13 @@ class Job(models.Model):
         indexes = [
             # The order of a claim, and nothing more: whatever is left to filter or to sort costs every claim.
             models.Index(
-                fields=["backend", "-priority", "id"],
+                fields=["backend", *CLAIM_ORDER],
                 name="dtq_job_ready",
                 condition=models.Q(status=JobStatus.READY),
             ),
             # The same for workers of some queues, which would else read past all jobs of the others.
             models.Index(
-                fields=["backend", "queue_name", "-priority", "id"],
+                fields=["backend", "queue_name", *CLAIM_ORDER],
                 name="dtq_job_ready_in_queue",
                 condition=models.Q(status=JobStatus.READY),
             ),

@@ -1,4 +1,4 @@
-"""Enqueues what schedules say, when they say so."""
+"""Fires schedules: enqueues their jobs at their times."""
 
 from __future__ import annotations
 
@@ -24,18 +24,18 @@ logger = logging.getLogger("django_tasks_q.maintenance")
 
 #: Schedules fired in one transaction.
 BATCH = 20
-#: Seconds that ticks are kept; of each schedule the latest ones for ever.
+#: Seconds that ticks are kept. The latest ones of each schedule are kept for ever.
 KEPT = 7 * 24 * 60 * 60.0
 
 #: Seconds for which a schedule that this process cannot read is left to others, before it is tried again.
 LEAVE_FOR = 60.0
 
-#: Why a schedule's call cannot be enqueued.
+#: The errors of a schedule whose call cannot be enqueued.
 UNUSABLE = (TypeError, ValueError, InvalidTask, TaskNotRegistered)
 
 
 class Firings:
-    """Declares the schedules of this process's code, and fires whatever is due of a backend."""
+    """Declares the schedules of this process's code, and fires the due schedules of a backend."""
 
     def __init__(self, storage: Storage, backend: DatabaseBackend) -> None:
         self.storage = storage
@@ -45,40 +45,40 @@ class Firings:
         self._known = KnownSchedules(list(self.declared), registry.names())
         #: Rows that this process cannot read, and until when it leaves them alone, by the monotonic clock.
         self._unreadable: dict[int, float] = {}
-        #: What has been said of schedules, which is said once.
-        self._said: set[tuple[str, str]] = set()
+        #: What has been logged about schedules, which is logged once.
+        self._logged: set[tuple[str, str]] = set()
 
     @property
     def known(self) -> KnownSchedules:
-        """What this process can fire."""
+        """The schedules that this process can fire."""
         now = time.monotonic()
         self._unreadable = {pk: until for pk, until in self._unreadable.items() if until > now}
         return self._known._replace(unreadable=tuple(self._unreadable))
 
     def declare(self, worker_id: UUID | None = None) -> bool:
-        """Have the table say what the code of this process does, which is that of a worker if one is named.
+        """Write the schedules of this process's code, or of a worker's if one is named, to the table.
 
-        To be repeated: what no live worker declares is retired, and others take over from workers that end.
-        Answers whether that has changed any schedule.
+        It is to be repeated: a schedule that no live worker declares is retired. Return whether any schedule
+        has changed.
         """
         rows = [row for row, _ in self.declared.values()]
         done = self.storage.declare(self.backend.alias, rows, first_tick, worker_id)
-        self._tell(done)
+        self._log_declared(done)
         return bool(done.changes)
 
     def declare_one(self, name: str) -> None:
-        """Have a row for one schedule of the code of this process, before any worker has seen to it."""
+        """Write one schedule of this process's code to the table, before any worker has declared it."""
         if name in self.declared:
             row, _task = self.declared[name]
-            self._tell(self.storage.declare(self.backend.alias, [row], first_tick, may_retire=False))
+            self._log_declared(self.storage.declare(self.backend.alias, [row], first_tick, may_retire=False))
 
-    def _tell(self, declared: Declared) -> None:
+    def _log_declared(self, declared: Declared) -> None:
         for name in declared.clashes:
-            self._say_once(
+            self._log_once(
                 logging.ERROR,
                 name,
-                "The code's schedule %r does not fire: somebody has made another one of that name. Delete "
-                "that one, or rename this.",
+                "The code's schedule %r does not fire: the table has another schedule of that name, which "
+                "was not declared in code. Delete that one, or rename this.",
             )
         for name, kind, columns in declared.changes:
             if kind == "retired":
@@ -86,22 +86,22 @@ class Firings:
                     "Schedule %r does not fire any more: no live worker of this backend declares it.", name
                 )
                 continue
-            # Arguments may be nobody's business.
-            told = [
+            # Arguments may be confidential.
+            parts = [
                 column if column == "arguments" else f"{column} {old!r} → {new!r}"
                 for column, (old, new) in columns.items()
             ]
-            logger.info("Schedule %r is %s in the code. %s", name, kind, ", ".join(told))
+            logger.info("Schedule %r is %s in the code. %s", name, kind, ", ".join(parts))
 
-    def _say_once(self, level: int, name: str, text: str, *values: Any) -> None:
-        if (name, text % (name, *values)) not in self._said:
-            self._said.add((name, text % (name, *values)))
+    def _log_once(self, level: int, name: str, text: str, *values: Any) -> None:
+        if (name, text % (name, *values)) not in self._logged:
+            self._logged.add((name, text % (name, *values)))
             logger.log(level, text, name, *values)
 
     def fire(self) -> tuple[int, float | None]:
-        """Fire a batch of what is due.
+        """Fire a batch of due schedules.
 
-        Answers how many jobs came of it, and in how many seconds the next tick is due, None without one.
+        Return how many jobs were enqueued, and in how many seconds the next tick is due: None without one.
         """
         due = self.storage.next_tick(self.backend.alias, self.known)
         if due is None or due > 0:
@@ -109,7 +109,7 @@ class Firings:
         written = self.storage.fire(self.backend.alias, self.known, self.decide, self._store, BATCH)
         if not written:
             due = self.storage.next_tick(self.backend.alias, self.known)
-            # What is due still, another worker is firing this moment.
+            # Another worker is firing at this moment what is still due.
             return 0, None if due is None else max(due, 0.05)
         for row, planned in written:
             _log(row, planned)
@@ -117,9 +117,9 @@ class Firings:
         return jobs, self.storage.next_tick(self.backend.alias, self.known)
 
     def decide(self, row: Schedule, now: datetime, has_job: bool) -> Decision | None:
-        """What becomes of the ticks of a schedule that are due; None for one that cannot be read here.
+        """Return what becomes of the due ticks of a schedule, or None if it cannot be read here.
 
-        Such a one stays due, for a process of another release, or with other time zones.
+        Such a schedule stays due, for a process of another release, or with other time zones.
         """
         first = now if row.next_at is None else aware(row.next_at)
         try:
@@ -127,7 +127,7 @@ class Firings:
             found = plan(row.timing, first, now, Missed(row.missed))
         except ValueError as error:
             self._unreadable[row.pk] = time.monotonic() + LEAVE_FOR
-            self._say_once(
+            self._log_once(
                 logging.ERROR,
                 row.name,
                 "Schedule %r is left to other workers, since this one cannot read it: %s",
@@ -149,11 +149,11 @@ class Firings:
         return Decision(firings, found.next_at)
 
     def send(self, row: Schedule) -> NewJobs:
-        """A job of a schedule. Raises one of UNUSABLE."""
+        """Return a job of a schedule. Raises one of UNUSABLE."""
         if row.origin == Origin.CODE:
             if row.name not in self.declared:
                 raise TaskNotRegistered(f"The code of this process has no schedule named {row.name!r}.")
-            # Of its own release, whichever one has written the row.
+            # The call of this process's release, whichever release has written the row.
             declared, task = self.declared[row.name]
             return self.backend.send(task, [declared.arguments])
         return self.backend.send(task_of(row), [row.arguments])
@@ -163,12 +163,12 @@ class Firings:
 
 
 def first_tick(row: Schedule, after: datetime) -> datetime | None:
-    """The first tick of a schedule after a moment. Raises ValueError for one that cannot be read here."""
+    """Return the first tick after a moment. Raises ValueError for a schedule that cannot be read here."""
     return row.timing.next_after(after)
 
 
 def task_of(row: Schedule) -> Task[..., Any]:
-    """The task of a schedule defined in the database, under its options. Raises one of UNUSABLE."""
+    """Return the task of a schedule of the table, under its options. Raises one of UNUSABLE."""
     task = registry.get(row.task_name)
     refuse_internal(task.name)
     options: dict[str, Any] = {"backend": row.backend}
@@ -180,7 +180,7 @@ def task_of(row: Schedule) -> Task[..., Any]:
 
 
 def row_of(declared: DeclaredSchedule) -> Schedule:
-    """A schedule of the code as a row. Raises UnserializableValue or UnstorableValue."""
+    """Return a schedule of the code as a row. Raises UnserializableValue or UnstorableValue."""
     task, timing = declared.call.task, declared.timing
     return Schedule(
         backend=declared.backend,

@@ -5,20 +5,26 @@ from __future__ import annotations
 import json
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, cast
 from uuid import UUID
 
 from django.db import OperationalError, transaction
 
 from ..lifecycle.outcome import Outcome
-from ..lifecycle.states import JobStatus
+from ..lifecycle.states import JobStatus, require
 from ..models import Job
+from .claimable import sort_key
 from .orm.clock import DatabaseNow
+from .orm.columns import columns_of
 from .orm.queue_counts import QueueKey
 from .orm.storage import Storage, has_just_succeeded
 from .session import RoundTripResult
 from .timestamps import microseconds
-from .values import Advice, Claim, ClaimedJob
+from .values import FLOATS, IDS, TIMESTAMPS, Advice, Claim, ClaimedJob
+
+# The transitions that the statements have in their texts.
+require(JobStatus.READY, JobStatus.RUNNING)
+require(JobStatus.RUNNING, JobStatus.SUCCESSFUL)
 
 CLAIM = """
 UPDATE {job}
@@ -27,6 +33,7 @@ SET status = 'RUNNING', fence = fence + 1, attempts = attempts + 1, worker_id = 
 WHERE id IN ({candidates})
 RETURNING {columns}
 """
+
 
 SUCCEED = """
 UPDATE {job}
@@ -87,13 +94,13 @@ class SQLiteStorage(Storage):
             return super().claim(claim, limit)
         with self.transaction(), self.connection.cursor() as cursor:
             # Only one transaction writes at a time, so what it finds is what it gets.
-            first = self._ready(claim).order_by("-priority", "id").values("id")[:limit]
+            first = self._ready(claim).in_claim_order().values("id")[:limit]
             candidates, values = first.query.sql_with_params()
             now = self._now()
             statement = self._statement(CLAIM, candidates=candidates)
             cursor.execute(statement, [claim.worker_id.hex, now, now, *values])
             jobs = list(map(self._claimed, cursor.fetchall()))
-        jobs.sort(key=lambda job: (-job.priority, job.id.int))  # RETURNING promises no order
+        jobs.sort(key=sort_key)  # RETURNING promises no order
         return jobs
 
     def finish(self, outcomes: Collection[Outcome]) -> dict[UUID, JobStatus]:
@@ -134,30 +141,26 @@ class SQLiteStorage(Storage):
             return super().finish_and_claim(outcomes, claim, limit)
 
     def _statement(self, text: str, **more: str) -> str:
-        quote = self.connection.ops.quote_name
-        column_of = {field.name: quote(str(field.column)) for field in Job._meta.concrete_fields}
-        columns = [column_of[name] for name in ClaimedJob._fields]
-        return text.format(job=quote(Job._meta.db_table), columns=", ".join(columns), **more)
+        table = self.connection.ops.quote_name(Job._meta.db_table)
+        columns = columns_of(self.connection.ops.quote_name, ClaimedJob._fields)
+        return text.format(job=table, columns=", ".join(columns), **more)
 
     def _now(self) -> Any:
         return self.connection.ops.adapt_datetimefield_value(DatabaseNow().moment)
 
     def _claimed(self, row: Sequence[Any]) -> ClaimedJob:
-        """What is in the file, as Django's fields would read it."""
-        job = ClaimedJob._make(row)
-        return job._replace(
-            id=UUID(hex=row[0]),
-            # RETURNING gives a whole number as it is on the disk.
-            timeout=None if job.timeout is None else float(job.timeout),
-            enqueued_at=self._moment(job.enqueued_at),
-            last_attempted_at=self._moment(job.last_attempted_at),
-            expires_at=self._moment(job.expires_at),
-            run_after=self._moment(job.run_after),
-        )
-
-    def _moment(self, value: Any) -> Any:
-        ops: Any = self.connection.ops
-        return value and microseconds(ops.convert_datetimefield_value(value, None, self.connection))
+        """Return a job from its columns as they are in the file."""
+        values, ops = [*row], cast("Any", self.connection.ops)
+        for place in IDS:
+            values[place] = UUID(hex=values[place])
+        for place in FLOATS:
+            if values[place] is not None:  # RETURNING gives a whole number as it is on the disk
+                values[place] = float(values[place])
+        for place in TIMESTAMPS:
+            if values[place] is not None:
+                read = ops.convert_datetimefield_value(values[place], None, self.connection)
+                values[place] = microseconds(read)
+        return ClaimedJob._make(values)
 
     def _queue_values(self, queues: Sequence[QueueKey]) -> list[Any]:
         return [json.dumps(queues)]

@@ -39,6 +39,10 @@ class DatabaseClock:
         """The database told this moment when it was asked, not before ``asked_at`` by ``boot_time()``."""
         self.offset = moment - int(asked_at * 1e6)
 
+    def use_offset(self, offset: int | None) -> None:
+        """Agree with the clock of another process of this machine."""
+        self.offset = offset
+
     def is_past(self, moment: int | None) -> bool:
         """Whether a moment has come. One that is None never does."""
         if moment is None or self.offset is None:

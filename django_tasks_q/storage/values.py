@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NewType, get_args, get_type_hints
 from uuid import UUID
 
 from .timestamps import microseconds, moment
@@ -46,10 +46,16 @@ class NewJobs(NamedTuple):
 SENT_COLUMNS = ("id", *NewJobs._fields[1:-1])
 
 
+#: A date and time as a whole number: see ``storage.timestamps``.
+Timestamp = NewType("Timestamp", int)
+
+
 class ClaimedJob(NamedTuple):
     """A row that a worker now owns under ``fence``; ``attempts`` counts the run that begins.
 
-    Its moments are numbers: see ``moments``.
+    This is the one declaration of what a claim returns. A field is named as the column that it is read from.
+    By the types the drivers' values and the records on the pipe to a child are converted: see ``IDS``,
+    ``FLOATS`` and ``TIMESTAMPS``.
     """
 
     id: UUID
@@ -64,25 +70,39 @@ class ClaimedJob(NamedTuple):
     metadata: str | None
     attempts: int
     crashes: int
-    enqueued_at: int
-    last_attempted_at: int
-    expires_at: int | None
-    run_after: int | None
+    enqueued_at: Timestamp
+    last_attempted_at: Timestamp
+    expires_at: Timestamp | None
+    run_after: Timestamp | None
 
     @classmethod
     def of(cls, row: Sequence[Any]) -> ClaimedJob:
-        """A job from its columns, as Django's fields read them."""
+        """Return a job from its columns, as Django's fields read them."""
         return cls._make(microseconds(value) if isinstance(value, datetime) else value for value in row)
 
     @property
     def columns(self) -> dict[str, Any]:
         """Its columns by name, as Django's fields have them."""
-        moments = {name: value and moment(value) for name, value in zip(_MOMENTS, self[-4:], strict=True)}
-        return self._asdict() | moments
+        columns: dict[str, Any] = self._asdict()
+        for place in TIMESTAMPS:
+            name = self._fields[place]
+            if columns[name] is not None:
+                columns[name] = moment(columns[name])
+        return columns
 
 
-#: The fields of a claimed job that are moments are its last.
-_MOMENTS = ClaimedJob._fields[-4:]
+def _places(kind: object) -> tuple[int, ...]:
+    """Return the positions of a claimed job's fields that have this type, or this type or None."""
+    types = get_type_hints(ClaimedJob)
+    return tuple(
+        place
+        for place, name in enumerate(ClaimedJob._fields)
+        if kind in (types[name], *get_args(types[name]))
+    )
+
+
+#: Positions in a claimed job of the ids, of the numbers of seconds, and of the dates and times.
+IDS, FLOATS, TIMESTAMPS = _places(UUID), _places(float), _places(Timestamp)
 
 
 class Advice(NamedTuple):

@@ -1,4 +1,4 @@
-"""What the templates of the admin ask for."""
+"""Template tags of the admin."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ register = template.Library()
 
 @register.simple_tag(takes_context=True)
 def tasks_may(context: RequestContext, codename: str) -> bool:
-    """Whether the user has one of our permissions, as the screens ask for it."""
-    # Not at the top: Django imports this also in projects without the admin.
+    """Return whether the user has a permission of this package, as ``admin.base.may()`` does."""
+    # Imported here: Django loads this module in projects without the admin too.
     from ..admin.base import may
 
     return may(context.request, codename)

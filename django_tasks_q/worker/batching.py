@@ -1,18 +1,18 @@
-"""How long a busy worker lets endings gather before it writes them."""
+"""The pauses in which a busy worker collects endings to write them in one batch."""
 
 from __future__ import annotations
 
 import time
 
-#: Most seconds that an ending waits for others.
+#: The most seconds that an ending waits for others.
 LONGEST = 0.01
 
 
 class Batching:
-    """A spell in which the children are left alone, since each of them has enough to do.
+    """A pause in which the children are not listened to, since each of them has enough to do.
 
-    What they answer in it is read at its end, and written by one statement. Where a child is about to run
-    out of jobs there is none: with little to do, everything is written at once.
+    Their outcomes are read at its end, and written by one statement. There is none while a child is about to
+    run out of jobs: with little to do, everything is written at once.
     """
 
     def __init__(self) -> None:
@@ -20,15 +20,15 @@ class Batching:
 
     @property
     def left(self) -> float:
-        """Seconds that are left of it, 0 if none is on."""
+        """Seconds that are left of the pause, 0 outside of one."""
         return max(0.0, self._until - time.monotonic())
 
-    def begin(self, in_hand: float) -> None:
-        """Start one, unless one is on, for less than the ``in_hand`` seconds that children have work for."""
+    def begin(self, seconds_of_work: float) -> None:
+        """Start a pause, unless one is on, that is shorter than the time for which the children have work."""
         now = time.monotonic()
         if now >= self._until:
-            self._until = now + min(LONGEST, in_hand / 2)
+            self._until = now + min(LONGEST, seconds_of_work / 2)
 
     def end(self) -> None:
-        """Somebody is in a hurry."""
+        """End the pause."""
         self._until = 0.0

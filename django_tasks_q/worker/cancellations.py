@@ -1,4 +1,4 @@
-"""When a worker looks whether somebody wants one of its jobs to end."""
+"""The queries for running jobs of a worker that are to be cancelled, and when they are made."""
 
 from __future__ import annotations
 
@@ -7,33 +7,34 @@ from uuid import UUID
 
 from ..storage import Storage
 
-#: Seconds between two looks. Where hints come, they only make up for lost ones.
+#: Seconds between two queries. Where notifications arrive, queries only make up for lost ones.
 EVERY, EVERY_WITH_NOTIFICATIONS = 1.0, 10.0
-#: Seconds between two looks however many hints come: anybody can send those.
+#: Seconds between two queries however many notifications arrive: any client can send those.
 AT_MOST_EVERY = 0.05
 
 
 class Cancellations:
-    """Looks are rare, and only made by a worker that has jobs."""
+    """Queries are rare, and only made while the worker holds jobs."""
 
     def __init__(self, storage: Storage, *, listens: bool) -> None:
         self.storage = storage
         self._every = EVERY_WITH_NOTIFICATIONS if listens and storage.sends_notifications else EVERY
-        self._looked_at = 0.0
+        self._queried_at = 0.0
         self._notified = False
 
     def are_due(self, notified: bool, held: int) -> bool:
-        """Whether to look now. A hint that comes too soon after a look is kept for later."""
+        """Return whether to query now. A notification that comes too soon after a query is kept for later."""
         self._notified |= notified
         return bool(held) and not self.seconds_to_next
 
-    def look(self, worker_id: UUID) -> set[UUID]:
-        """The jobs of this worker that are to end, the ones known from earlier looks included."""
-        self._looked_at = time.monotonic()
+    def query(self, worker_id: UUID) -> set[UUID]:
+        """Return the jobs of the worker that are to end, including those of earlier queries."""
+        self._queried_at = time.monotonic()
         self._notified = False
         return self.storage.cancelling(worker_id)
 
     @property
     def seconds_to_next(self) -> float:
+        """Seconds until the next query."""
         pause = AT_MOST_EVERY if self._notified else self._every
-        return max(0.0, self._looked_at + pause - time.monotonic())
+        return max(0.0, self._queried_at + pause - time.monotonic())

@@ -1,10 +1,11 @@
-"""The endings that are to be written, and the one exchange with the database that writes them."""
+"""The endings that are to be written, and the round trip to the database that writes them."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
+from ..events import EndingsWritten, Events
 from ..failpoints import failpoint
 from ..lifecycle.outcome import AttemptOutcome, Outcome
 from ..lifecycle.states import JobStatus
@@ -12,115 +13,126 @@ from ..storage import ClaimedJob, RoundTrip, Storage
 from ..storage.timestamps import boot_time
 from .children.pool import Pool
 from .fetcher import Fetcher
-from .held_jobs import first_of_each_job
-from .outcome_writer import Written, record
-from .subscribers.console import Report
-from .subscribers.waiters import WaiterNotifications
+from .held_jobs import HeldJobs, first_of_each_job
+from .outcome_writer import Written, write_outcomes
 
-#: Seconds after which what was sent is waited for, and nothing else is done.
-LONG_PIPELINE = 1.0
+#: Seconds after which a round trip is waited for, and nothing else is done.
+LONG_ROUND_TRIP = 1.0
 
 
 class Completer:
-    """Keeps every ending until it is known to be written, and then says so."""
+    """Keeps every ending until it is known to be written, and then publishes it."""
 
     def __init__(
-        self, storage: Storage, fetcher: Fetcher, pool: Pool, waiters: WaiterNotifications, report: Report
+        self, storage: Storage, fetcher: Fetcher, pool: Pool, held_jobs: HeldJobs, events: Events
     ) -> None:
         self.storage = storage
         self.fetcher = fetcher
         self.pool = pool
-        self.waiters = waiters
-        self.report = report
+        self.held_jobs = held_jobs
+        self.events = events
         self.unwritten: list[Outcome] = []
-        #: What is being written, and since when.
-        self.exchange: RoundTrip | None = None
+        #: The round trip that is under way.
+        self.round_trip: RoundTrip | None = None
         self._writing: list[Outcome] = []
         self._sent_at = self._asked_at = 0.0
-        #: A job was given back that may have expired.
-        self.may_have_expired = False
+        #: Whether a job was given back that may have expired.
+        self._has_released_expiring = False
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether every ending is written."""
+        return not self.unwritten and self.round_trip is None
+
+    def add(self, outcomes: Iterable[Outcome]) -> None:
+        """Add endings to be written."""
+        self.unwritten += outcomes
 
     def release(self, jobs: list[ClaimedJob]) -> None:
-        """Let others have jobs that have not started."""
+        """Give back jobs that have not started."""
         if jobs:
             failpoint("release.sending")
-            self.unwritten += [Outcome.released(job.id, job.fence) for job in jobs]
+            self.add(Outcome.released(job.id, job.fence) for job in jobs)
 
     def send(self, notified: bool) -> None:
-        """Have endings written and jobs claimed, while this process sees to its children."""
+        """Start to write endings and claim jobs, while the supervisor goes on."""
         writing, later = first_of_each_job(self.unwritten)
         unwritten = [outcome for outcome in writing if not outcome.is_written]
         if not unwritten or len(self.pool.groups) > 1 or self.fetcher.limits:
             self.write()
-            self.fetcher.look(notified)
+            self.fetcher.claim(notified)
             return
-        claim, limit = self.fetcher.wish(notified)
+        claim, limit = self.fetcher.plan(notified)
         failpoint("finish.sending")
         self._asked_at = boot_time()
-        self.exchange = self.storage.exchange(unwritten, claim, limit)
+        self.round_trip = self.storage.exchange(unwritten, claim, limit)
         self._sent_at = time.monotonic()
         self._writing, self.unwritten = list(writing), later
-        if not self.exchange.is_in_flight:
+        if not self.round_trip.is_in_flight:
             self.collect()
-            self.fetcher.look(notified=False)
+            self.fetcher.claim(notified=False)
 
     @property
     def may_collect(self) -> bool:
-        """Whether nothing is on its way, or the answer has come, or it is time to wait for it."""
-        if self.exchange is None or self.exchange.has_landed():
+        """Whether nothing is in flight, or it has returned, or it is time to wait for it."""
+        if self.round_trip is None or self.round_trip.has_landed():
             return True
-        return time.monotonic() > self._sent_at + LONG_PIPELINE
+        return time.monotonic() > self._sent_at + LONG_ROUND_TRIP
 
     @property
     def seconds_to_collect(self) -> float:
-        """Seconds until the answer to what was sent is waited for."""
-        return max(0.0, self._sent_at + LONG_PIPELINE - time.monotonic())
+        """Seconds until the round trip is waited for."""
+        return max(0.0, self._sent_at + LONG_ROUND_TRIP - time.monotonic())
 
     def collect(self) -> None:
-        """Wait for what was sent, and take it in."""
-        if (exchange := self.exchange) is None:
+        """Wait for the round trip, and take what it returns."""
+        if (round_trip := self.round_trip) is None:
             return
-        outcomes, self.exchange, self._writing = self._writing, None, []
+        outcomes, self.round_trip, self._writing = self._writing, None, []
         # Until it is known that they are written, they are not.
         self.unwritten = outcomes + self.unwritten
 
         def finish(_: Sequence[Outcome]) -> Written:
-            written, jobs = exchange.result()
-            if exchange.limit:
-                self.fetcher.granted(jobs, exchange.limit, self._asked_at)
+            written, jobs = round_trip.result()
+            if round_trip.limit:
+                self.fetcher.claimed(jobs, round_trip.limit, self._asked_at)
             return written
 
-        recorded = record(self.storage, outcomes, finish)
+        done = write_outcomes(self.storage, outcomes, finish)
         del self.unwritten[: len(outcomes)]
-        self._confirm(*recorded)
+        self._publish(*done)
 
     def write(self) -> None:
-        """Write what has ended, and wait for that."""
+        """Write all endings, and wait for that."""
         self.collect()
         while self.unwritten:
             failpoint("finish.sending")
             writing, later = first_of_each_job(self.unwritten)
-            recorded = record(self.storage, writing)
+            done = write_outcomes(self.storage, writing)
             self.unwritten = later
-            self._confirm(*recorded)
+            self._publish(*done)
 
-    def _confirm(self, outcomes: list[Outcome], written: Written) -> None:
+    def _publish(self, outcomes: list[Outcome], written: Written) -> None:
         if JobStatus.READY in written.values() or not self.pool.held or self.fetcher.limits:
-            self.fetcher.look_soon()
+            self.fetcher.claim_soon()
         released = sum(outcome.kind is AttemptOutcome.RELEASED for outcome in outcomes)
-        self.fetcher.taken -= released
-        self.pool.finished_signals.confirm(outcomes, written)
-        self.waiters.ended(written)
-        endings = list(zip(outcomes, self.fetcher.holdings.settle(outcomes), strict=True))
+        endings = list(zip(outcomes, self.held_jobs.remove(outcomes), strict=True))
         if released:
-            self.may_have_expired |= any(job is not None and job.expires_at is not None for _, job in endings)
-        self.fetcher.metrics.ended(endings, written)
-        self.report.ended(endings, written)
+            self.fetcher.given_back(released)
+            self._has_released_expiring |= any(
+                job is not None and job.expires_at is not None for _, job in endings
+            )
+        self.events.publish(EndingsWritten(endings, written))
+
+    def take_released_expiring(self) -> bool:
+        """Return whether jobs that may have expired were given back since the last call."""
+        taken, self._has_released_expiring = self._has_released_expiring, False
+        return taken
 
     def forget(self) -> None:
-        """The jobs that have ended are others' now, and so are their endings."""
-        if self.exchange is not None:
-            self.exchange = None
+        """Drop all endings, whose jobs belong to other workers."""
+        if self.round_trip is not None:
+            self.round_trip = None
             self.storage.disconnect()
         self._writing.clear()
         self.unwritten.clear()

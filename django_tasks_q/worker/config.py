@@ -1,10 +1,10 @@
-"""What one worker was started with."""
+"""The options that a worker was started with."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from .children.recycling import Recycling
+from .recycling import Recycling
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,7 +27,7 @@ class WorkerConfig:
     batch: bool = False
     #: Stop after this many jobs; None for no end.
     max_jobs: int | None = None
-    #: Seconds that running jobs are given to finish when the worker is asked to stop.
+    #: Seconds that running jobs have to finish when the worker is asked to stop.
     shutdown_timeout: float = 25.0
-    #: Written with each renewal of the lease, for probes that ask no database.
+    #: A file written with each renewal of the lease, for probes that use no database.
     heartbeat_file: str | None = None

@@ -1,4 +1,4 @@
-"""Ends database calls that do not come back, as on a connection whose other end is gone without a word."""
+"""Interrupts database calls that do not return, as on a connection whose other end is gone."""
 
 from __future__ import annotations
 
@@ -11,32 +11,33 @@ from django.db import OperationalError
 from .. import storage
 from ..validation import plain
 
-#: Seconds between two interruptions: what cleans up after the first may itself wait for an answer.
+#: Seconds between two interruptions: what cleans up after the first may itself wait for the database.
 AGAIN = 1.0
-#: Longest time that the database is given, in seconds, and the share of the lease if that is less: then
-#: a call that hangs leaves time to renew the lease on another connection.
+#: The most and the fewest seconds that a call may take, and the share of the lease in between: a call that
+#: hangs leaves time to renew the lease on another connection.
 LONGEST, SHORTEST, SHARE = 15.0, 2.0, 1 / 5
 
+#: The package whose calls are interrupted.
 _STORAGE = storage.__name__
 
 
 class DatabaseTimeoutReached(OperationalError):
-    """The database was asked and did not answer in time."""
+    """The database did not reply in time."""
 
 
 class DatabaseTimeout:
-    """In its ``with`` block a database call raises Unanswered when ``seconds`` of the block have passed.
+    """In its ``with`` block a database call raises DatabaseTimeoutReached after ``seconds`` of the block.
 
-    Without a lease to be renewed, it is the longest time.
+    ``lease`` is the length of the lease in seconds; without one, the longest time is used.
 
-    For the main thread of a process that uses no other alarm. A driver that waits in C and takes no
-    notice of signals has a limit of its own, see ``Storage.prepare_worker``: there it may be twice as long.
+    Only for the main thread of a process that uses no other alarm. A driver that waits in C and ignores
+    signals has a limit of its own, see ``Storage.prepare_worker``: there it may be twice as long.
     """
 
     def __init__(self, lease: float = float("inf")) -> None:
         self.seconds = max(SHORTEST, min(LONGEST, lease * SHARE))
         self._armed = False
-        signal.signal(signal.SIGALRM, self._ring)
+        signal.signal(signal.SIGALRM, self._interrupt)
 
     def __enter__(self) -> Self:
         self._armed = True
@@ -49,9 +50,9 @@ class DatabaseTimeout:
         self._armed = False
         signal.setitimer(signal.ITIMER_REAL, 0)
 
-    def _ring(self, number: int, frame: FrameType | None) -> None:
-        # Set from here, not by the timer itself: a driver that waits in C begins its own limit anew at each
-        # signal, and with one a second would never come to the end of it.
+    def _interrupt(self, number: int, frame: FrameType | None) -> None:
+        # Set here, not by the timer itself: a driver that waits in C starts its own limit anew at each
+        # signal, and with one each second would never reach its end.
         if self._armed:
             signal.setitimer(signal.ITIMER_REAL, AGAIN)
         # Only a call to the database is interrupted, never the bookkeeping between two of them.

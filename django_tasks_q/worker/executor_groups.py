@@ -1,4 +1,4 @@
-"""Which tasks run in which children: those of one executor form a group."""
+"""The groups of children: the tasks of one executor run in the children of one group."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
+from uuid import UUID
 
 from ..conf import Options
 from ..definition.routing import executor_of
@@ -13,21 +14,23 @@ from ..definition.task import Task
 from ..executors import Kind, executor_class
 from ..storage import ClaimedJob
 from ..storage.timestamps import DatabaseClock
-from .children.recycling import Recycling
-from .children.starts import Starts
 from .config import WorkerConfig
+from .recycling import Recycling
+from .starts import Starts
 
-#: Seconds of work a child may hold in advance.
+#: Seconds of work that a child may hold in advance.
 AHEAD_SECONDS = 0.05
-#: Seconds that a child needs for a job that does nothing, or less.
+#: Seconds that a child needs at least for a job, even one that does nothing.
 OVERHEAD = 2e-5
-#: Bytes of arguments that the parent may hold for a group, beside those that its children have.
+#: Bytes of arguments that the backlog of a group may hold, beside those that its children hold.
 BACKLOG_BYTES = 4 << 20
-#: Bytes of arguments that a child is handed at once, if it is more than one job. A socket has room for them,
-#: and a child has read them within a millisecond.
+#: Bytes of arguments that a child is sent at once, unless one job alone has more. A socket has room for them,
+#: and a child reads them within a millisecond.
 FRAME_BYTES = 1 << 16
-#: Children of a group that may be on their way out while others take their place.
+#: Retiring children of a group whose places are given to other children already.
 MAX_RETIRING = 3
+#: Seconds that a job may wait in the backlog for a child before it is given back to other workers.
+BACKLOG_TIMEOUT = 1.0
 
 
 @dataclass
@@ -38,48 +41,62 @@ class Group:
     kind: Kind
     settings: Options
     recycling: Recycling
-    #: How many children there are at most.
+    #: The most children that it may have.
     size: int
-    #: Jobs that one of them runs at a time.
+    #: Jobs that one child runs at a time.
     capacity: int
     task_names: list[str] = field(default_factory=list)
     backlog: deque[ClaimedJob] = field(default_factory=deque)
-    #: By which claimed jobs expire.
+    #: The clock by which claimed jobs expire.
     clock: DatabaseClock = field(default_factory=DatabaseClock)
-    #: Whether one in the backlog may.
+    #: Whether a job in the backlog may expire.
     has_expiring: bool = False
-    #: When a job began to wait in the backlog that no child has come for.
+    #: Since when jobs wait in the backlog that no child is about to take.
     waiting_since: float | None = None
     #: Seconds that recent jobs took.
-    usual: float = AHEAD_SECONDS
-    #: Bytes that recent ones answered.
-    size_of_answer: float = 1.0
-    #: Bytes that recent ones were called with.
-    size_of_call: float = 1.0
-    #: How starts of its children have gone lately.
+    usual_duration: float = AHEAD_SECONDS
+    #: Bytes of the results of recent jobs.
+    usual_result_size: float = 1.0
+    #: Bytes of the arguments of recent jobs.
+    usual_call_size: float = 1.0
+    #: The recent starts of its children.
     starts: Starts = field(init=False)
 
     def __post_init__(self) -> None:
         self.starts = Starts(self.executor)
 
+    def use_clock(self, clock: DatabaseClock) -> None:
+        """Share a clock with the other groups of a worker."""
+        self.clock = clock
+
+    def serve(self, task_names: Iterable[str]) -> None:
+        """Run the tasks of these names as well."""
+        self.task_names += task_names
+
     def learn(self, duration: float, size: int) -> None:
-        """Take note of how many seconds a job took, and how many bytes it answered."""
-        # Quick to believe that jobs are long, slow to believe that they are short: a job too many in
-        # hand looks like running to everybody else.
-        weight = 0.5 if duration > self.usual else 0.05
-        self.usual += weight * (duration - self.usual)
-        self.size_of_answer += (0.5 if size > self.size_of_answer else 0.05) * (size - self.size_of_answer)
+        """Adapt to a job that took ``duration`` seconds and returned ``size`` bytes."""
+        # Estimates rise quickly and fall slowly: a job too many that a child holds looks as if it ran.
+        weight = 0.5 if duration > self.usual_duration else 0.05
+        self.usual_duration += weight * (duration - self.usual_duration)
+        usual = self.usual_result_size
+        self.usual_result_size += (0.5 if size > usual else 0.05) * (size - usual)
+
+    # The backlog
 
     def add(self, job: ClaimedJob) -> None:
-        """Put a claimed job behind the others, and take note of its size."""
+        """Append a claimed job to the backlog, and adapt to its size."""
         self.backlog.append(job)
         if job.expires_at is not None:
             self.has_expiring = True
-        size, usual = _size(job), self.size_of_call
-        self.size_of_call += (0.5 if size > usual else 0.05) * (size - usual)
+        size, usual = _size(job), self.usual_call_size
+        self.usual_call_size += (0.5 if size > usual else 0.05) * (size - usual)
 
-    def expired(self) -> list[ClaimedJob]:
-        """Take from the backlog what is not to be started any more."""
+    def put_back(self, jobs: list[ClaimedJob]) -> None:
+        """Put jobs that were taken back from a child in front of the backlog."""
+        self.backlog.extendleft(reversed(jobs))
+
+    def take_expired(self) -> list[ClaimedJob]:
+        """Remove the jobs from the backlog that must not be started any more, and return them."""
         if not self.has_expiring:
             return []
         late = [job for job in self.backlog if self.clock.is_past(job.expires_at)]
@@ -88,11 +105,38 @@ class Group:
         self.has_expiring = any(job.expires_at is not None for job in self.backlog)
         return late
 
-    def next(self, most: int) -> list[ClaimedJob]:
-        """Take the next jobs from the backlog: up to ``most``, and no more than one frame has room for."""
+    def take(self, job_id: UUID) -> list[ClaimedJob]:
+        """Remove one job from the backlog, if it is there, and return it."""
+        found = [job for job in self.backlog if job.id == job_id]
+        for job in found:
+            self.backlog.remove(job)
+        return found
+
+    def take_all(self) -> list[ClaimedJob]:
+        """Remove and return the whole backlog."""
+        jobs = list(self.backlog)
+        self.backlog.clear()
+        return jobs
+
+    def take_overdue(self, now: float, *, is_waiting: bool) -> list[ClaimedJob]:
+        """Remove and return the backlog if it has waited too long.
+
+        ``is_waiting`` says that no child takes a job of it now or is about to.
+        """
+        if not is_waiting:
+            self.waiting_since = None
+        elif self.waiting_since is None:
+            self.waiting_since = now
+        elif now - self.waiting_since > BACKLOG_TIMEOUT:
+            self.waiting_since = None
+            return self.take_all()
+        return []
+
+    def next(self, limit: int) -> list[ClaimedJob]:
+        """Remove and return up to ``limit`` jobs from the front of the backlog that fit in one frame."""
         jobs: list[ClaimedJob] = []
         size = 0
-        while self.backlog and len(jobs) < most:
+        while self.backlog and len(jobs) < limit:
             size += _size(self.backlog[0])
             if jobs and size > FRAME_BYTES:
                 break
@@ -100,18 +144,18 @@ class Group:
         return jobs
 
     def room(self, jobs: int) -> int:
-        """How many of ``jobs`` more jobs may be claimed: not more than the parent is to hold."""
-        most = max(1, int(BACKLOG_BYTES / max(1.0, self.size_of_call)))
+        """Return how many more jobs may be claimed for children that can take ``jobs``."""
+        most = max(1, int(BACKLOG_BYTES / max(1.0, self.usual_call_size)))
         return max(0, min(jobs, most) - len(self.backlog))
 
     @property
     def pace(self) -> float:
         """Seconds from one job of a child to its next."""
-        return max(self.usual, OVERHEAD)
+        return max(self.usual_duration, OVERHEAD)
 
     @property
     def ahead(self) -> int:
-        """Jobs that a child of the group should have at hand, the running ones included."""
+        """Jobs that a child of the group should hold, the running ones included."""
         if self.kind != "process":
             return self.capacity
         return max(1, int(AHEAD_SECONDS / self.pace))
@@ -122,7 +166,7 @@ def _size(job: ClaimedJob) -> int:
 
 
 def groups_of(tasks: Iterable[Task[..., Any]], config: WorkerConfig, settings: Options) -> dict[str, Group]:
-    """The groups that a worker needs, by the name of each task."""
+    """Return the groups that a worker needs, by the name of each task."""
     groups: dict[str, Group] = {}
     by_task: dict[str, Group] = {}
     for task in tasks:
@@ -133,6 +177,6 @@ def groups_of(tasks: Iterable[Task[..., Any]], config: WorkerConfig, settings: O
             capacity = {"process": 1, "thread": config.threads, "async": config.async_concurrency}[kind]
             groups[name] = Group(name, kind, settings, config.recycling, size, capacity)
         names = (task.name, *task.aliases)
-        groups[name].task_names += names
+        groups[name].serve(names)
         by_task |= dict.fromkeys(names, groups[name])
     return by_task

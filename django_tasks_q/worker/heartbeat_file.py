@@ -1,4 +1,4 @@
-"""A file that says that a worker is well, for probes that are to ask nobody else."""
+"""The heartbeat file, by which a probe can check a worker without the database."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ FLAGS = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 class HeartbeatFile:
-    """The file of one worker, written with each renewal of its lease and gone when it has ended."""
+    """The file of one worker, written with each renewal of its lease and removed at its end."""
 
     def __init__(self, path: str | None) -> None:
         self.path = Path(path) if path else None
@@ -36,15 +36,15 @@ class HeartbeatFile:
         fresh.unlink()
 
     def write(self, name: str, seconds: float) -> None:
-        """Say that the worker is well, and for how long that is to be believed."""
+        """Note that the worker of this name is well, and for how many seconds a probe should believe it."""
         if self.path is None:
             return
-        told = {"worker": name, "pid": os.getpid(), "at": time.time(), "good_for": seconds}
+        content = {"worker": name, "pid": os.getpid(), "at": time.time(), "good_for": seconds}
         fresh = self._fresh(self.path)
         try:
             descriptor = os.open(fresh, FLAGS, 0o600)
             with os.fdopen(descriptor, "w") as file:
-                json.dump(told, file)
+                json.dump(content, file)
             fresh.replace(self.path)
         except OSError as error:
             # A full disk is no reason to end: the probe finds an old file, and reports that.
@@ -55,6 +55,7 @@ class HeartbeatFile:
             self.has_failed = False
 
     def remove(self) -> None:
+        """Remove the file."""
         if self.path is not None:
             with suppress(OSError):
                 self.path.unlink()
@@ -65,15 +66,15 @@ class HeartbeatFile:
 
 
 def read(path: str) -> tuple[bool, str, dict[str, Any]]:
-    """Whether the worker of that file is well, why, and what the file says."""
+    """Return whether the worker of that file is well, the reason, and the content of the file."""
     try:
-        told = json.loads(Path(path).read_text())
-        age = time.time() - float(told["at"])
-        good_for = float(told["good_for"])
+        content = json.loads(Path(path).read_text())
+        age = time.time() - float(content["at"])
+        good_for = float(content["good_for"])
     except FileNotFoundError:
         return False, "there is no such file: the worker has not started, or has ended", {}
     except (OSError, ValueError, TypeError, KeyError) as error:
         return False, f"the file cannot be read: {error}", {}
     if not -good_for <= age <= good_for:
-        return False, f"the last heartbeat was {age:.0f} seconds ago", told
-    return True, f"the last heartbeat was {max(0.0, age):.0f} seconds ago", told
+        return False, f"the last heartbeat was {age:.0f} seconds ago", content
+    return True, f"the last heartbeat was {max(0.0, age):.0f} seconds ago", content

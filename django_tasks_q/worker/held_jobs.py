@@ -9,22 +9,22 @@ from ..lifecycle.outcome import Outcome
 from ..storage import ClaimedJob
 
 
-class Holdings:
-    """What this worker has, by job and fence: nothing else in the parent says whether an attempt is held.
+class HeldJobs:
+    """The jobs of this worker, by id and fence: the only place that says whether it holds an attempt.
 
-    By fence as well, since a job that is to run again at once is claimed by the very exchange that writes
-    the end of its attempt before, and for a moment both are here.
+    The fence is part of the key, since a job that is to run again at once is claimed by the very round trip
+    that writes the end of its attempt before, and for a moment both are here.
     """
 
     def __init__(self) -> None:
         self._jobs: dict[tuple[UUID, int], ClaimedJob] = {}
 
-    def take(self, jobs: Iterable[ClaimedJob]) -> None:
-        """These were claimed."""
+    def add(self, jobs: Iterable[ClaimedJob]) -> None:
+        """Add jobs that were claimed."""
         self._jobs.update(((job.id, job.fence), job) for job in jobs)
 
-    def settle(self, outcomes: Iterable[Outcome]) -> list[ClaimedJob | None]:
-        """The endings of these attempts are written. Answers the job of each, or None if it was not held."""
+    def remove(self, outcomes: Iterable[Outcome]) -> list[ClaimedJob | None]:
+        """Remove attempts whose endings are written. Return the job of each, or None if it was not held."""
         return [self._jobs.pop((outcome.job_id, outcome.fence), None) for outcome in outcomes]
 
     def __contains__(self, key: object) -> bool:
@@ -35,18 +35,18 @@ class Holdings:
 
     @property
     def ids(self) -> set[UUID]:
-        """The jobs, whatever their fences."""
+        """The ids of the jobs, whatever their fences."""
         return {job_id for job_id, _ in self._jobs}
 
     def clear(self) -> None:
-        """They are others' now."""
+        """Remove all jobs, which belong to other workers."""
         self._jobs.clear()
 
 
 def first_of_each_job(outcomes: Sequence[Outcome]) -> tuple[Sequence[Outcome], list[Outcome]]:
-    """Endings of different jobs, and the later endings of the same jobs.
+    """Return outcomes of different jobs, and the later outcomes of the same jobs.
 
-    What the database answers is told apart by job, so two attempts of one are written one after the other.
+    What the database returns is matched by job, so two attempts of one job are written one after the other.
     """
     if len({outcome.job_id for outcome in outcomes}) == len(outcomes):  # as nearly always
         return outcomes, []

@@ -1,4 +1,4 @@
-"""A worker's right to its jobs: renewed while it lasts, given up in time when it cannot be."""
+"""The lease of a worker, its right to its jobs: renewed while it lasts, given up in time otherwise."""
 
 from __future__ import annotations
 
@@ -6,34 +6,34 @@ import os
 import uuid
 
 from .. import __version__
+from ..events import Events, LeaseLost, LeaseRenewed, WorkerStopped
 from ..failpoints import failpoint
 from ..models import Worker
 from ..payload import codec
 from ..storage import Storage
 from ..storage.timestamps import boot_time
 from .config import WorkerConfig
-from .heartbeat_file import HeartbeatFile
 from .identity import host_name
 
-#: Shares of the lease: how often it is renewed, when claiming stops for want of a renewal, and when the
-#: children are killed. Of 60 seconds these are 10, 45 and 55.
+#: Shares of the lease: when it is renewed, when claiming stops without a renewal, and when the children are
+#: killed. Of 60 seconds these are 10, 45 and 55.
 RENEW, STOP_CLAIMING, KILL = 1 / 6, 3 / 4, 11 / 12
 
 
 class Lease:
-    """One boot's lease. Its id is never used again: a lease that is over is replaced by another."""
+    """The worker's current lease. Each time that it is taken it has another id, which is never used again."""
 
-    def __init__(self, storage: Storage, config: WorkerConfig, seconds: float) -> None:
+    def __init__(self, storage: Storage, config: WorkerConfig, seconds: float, events: Events) -> None:
         self.storage = storage
         self.config = config
         self.seconds = seconds
-        self.heartbeat_file = HeartbeatFile(config.heartbeat_file)
+        self.events = events
         self.id = uuid.uuid4()
         self.renewed_at = float("-inf")
 
     def take(self) -> None:
-        """Register the worker."""
-        # Anew each time: an earlier try whose answer was lost may have been carried out.
+        """Register the worker under a new id."""
+        # An earlier try whose reply was lost may have been carried out.
         self.id = uuid.uuid4()
         asked_at = boot_time()
         self.storage.register(
@@ -52,30 +52,38 @@ class Lease:
             ),
             self.seconds,
         )
-        self.renewed_at = asked_at
-        self.heartbeat_file.write(self.config.name, self.seconds)
+        self._renewed(asked_at)
 
     def renew(self, *, running_jobs: int = 0, memory: int | None = None) -> bool:
-        """Prolong the lease. False means that it is over, and the jobs are others' now.
+        """Extend the lease. Return False if it is over, so that its jobs belong to other workers.
 
-        The rest is for people to read.
+        ``running_jobs`` and ``memory``, in bytes, are stored for operators.
         """
-        # Counted from before the question: however long the answer takes, the database's lease is longer.
+        # Measured before the statement: however long the reply takes, the database's lease is longer.
         asked_at = boot_time()
         failpoint("heartbeat.sending")
         if not self.storage.heartbeat(self.id, self.seconds, running_jobs=running_jobs, memory=memory):
             return False
-        self.renewed_at = asked_at
-        self.heartbeat_file.write(self.config.name, self.seconds)
+        self._renewed(asked_at)
         return True
 
+    def _renewed(self, at: float) -> None:
+        self.renewed_at = at
+        self.events.publish(LeaseRenewed(self.id, self.seconds, self.kill_at))
+
+    def lose(self) -> None:
+        """Drop the lease, which is over. Another may be taken."""
+        lost, self.id, self.renewed_at = self.id, uuid.uuid4(), float("-inf")
+        self.events.publish(LeaseLost(lost))
+
     def give_up(self) -> None:
-        """End the lease; what the worker still holds can be rescued at once."""
+        """End the lease; the jobs that the worker still holds can be rescued at once."""
         self.storage.unregister(self.id)
-        self.heartbeat_file.remove()
+        self.events.publish(WorkerStopped(self.id))
 
     @property
     def is_taken(self) -> bool:
+        """Whether the worker is registered."""
         return self.renewed_at != float("-inf")
 
     @property
@@ -85,22 +93,25 @@ class Lease:
 
     @property
     def is_due(self) -> bool:
+        """Whether it is time to renew the lease."""
         return self.age >= self.seconds * RENEW
 
     @property
     def may_claim(self) -> bool:
+        """Whether the last renewal is recent enough to claim jobs."""
         return self.age < self.seconds * STOP_CLAIMING
 
     @property
     def is_over(self) -> bool:
-        """Whether to act as if others had the jobs already: a little before they can."""
+        """Whether to act as if other workers had the jobs already: a little before they can."""
         return self.age >= self.seconds * KILL
 
     @property
     def kill_at(self) -> float:
-        """When the children must be dead unless there is another renewal, on the boot-time clock."""
+        """When the children must be dead without another renewal, on the boot-time clock."""
         return self.renewed_at + self.seconds * KILL
 
     @property
     def seconds_to_renewal(self) -> float:
+        """Seconds until it is time to renew the lease."""
         return max(0.0, self.seconds * RENEW - self.age)

@@ -1,4 +1,4 @@
-"""Writes outcomes so that none can stop the worker, whatever is in it."""
+"""Writes outcomes so that none of them can stop the worker, whatever it contains."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ logger = logging.getLogger("django_tasks_q.worker")
 
 
 Written = dict[UUID, JobStatus]
-#: Claims jobs in the transaction of the endings, if it is asked to; answers the states that were written.
+#: Writes outcomes and returns the states that were written. It may claim jobs in the same transaction.
 Finish = Callable[[Sequence[Outcome]], Written]
 
 
-def record(
+def write_outcomes(
     storage: Storage, outcomes: Sequence[Outcome], finish: Finish | None = None
 ) -> tuple[list[Outcome], Written]:
-    """Write a batch of endings. Answers them as they were written, and the states of those that count.
+    """Write a batch of outcomes. Return them as they were written, and the states of the jobs.
 
-    ``finish`` takes the place of the storage's own for the first try.
+    ``finish`` takes the place of ``storage.finish`` for the first try.
 
-    An ending that stands already, because the answer to an earlier try was lost, counts as written.
-    What the database refuses to store is written as a failure instead. Raises a database Error that is
-    not about the outcomes, as when the database does not answer.
+    An outcome that is written already, because the reply to an earlier try was lost, counts as written. What
+    the database refuses to store is written as a failure instead. Raises a database Error that is not about
+    the outcomes, as when the database cannot be reached.
     """
     done = [outcome for outcome in outcomes if outcome.is_written]
     unwritten = [outcome for outcome in outcomes if not outcome.is_written] if done else outcomes
@@ -39,8 +39,8 @@ def record(
     failpoint("finish.committed")
     if len(written) < len(tried):
         void = [outcome for outcome in tried if outcome.job_id not in written]
-        # An earlier try may have written it, or the attempt its success in its own transaction. Nothing of
-        # that is in doubt any more: the write has waited for the transaction.
+        # An earlier try may have written it, or the attempt its success in its own transaction. That is no
+        # longer in doubt: the write has waited for the transaction.
         for form in (void, [_success(outcome) for outcome in void]):
             found = {outcome.job_id: outcome for outcome in form if outcome is not None}
             stands = storage.stands(found.values())
@@ -52,7 +52,7 @@ def record(
 
 
 def _success(outcome: Outcome) -> Outcome | None:
-    """What the attempt may have written itself before it, or the answer to it, was lost."""
+    """Return the success that the attempt may have written itself, before it or the reply was lost."""
     if outcome.kind in (AttemptOutcome.SUCCESSFUL, AttemptOutcome.FAILED):
         return None
     kind, status = AttemptOutcome.SUCCESSFUL, JobStatus.SUCCESSFUL

@@ -1,4 +1,4 @@
-"""The signals of the process that a worker runs in, which may be somebody else's program."""
+"""The signal handlers of the process that a worker runs in, which may be another program's."""
 
 from __future__ import annotations
 
@@ -7,24 +7,24 @@ import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-#: By which a worker is asked to stop.
+#: The signals that stop a worker.
 STOPS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
-#: All that it has a use for.
+#: All signals that it uses.
 USED = (*STOPS, signal.SIGQUIT, signal.SIGALRM, signal.SIGCHLD)
 
 
 @contextmanager
 def borrowed_signals(*, is_last: bool = False) -> Iterator[None]:
-    """Within the block a worker may do with signals what it likes; afterwards they are as they were.
+    """Let a worker change signal handlers within the block, and restore them afterwards.
 
-    What the program blocked or ignored, and a worker cannot do without, is let through meanwhile. With
-    ``is_last`` the process ends behind the block: further requests to stop are ignored from then on, so that
+    Signals that the program blocked or ignored, and that a worker needs, are let through meanwhile. With
+    ``is_last`` the process ends after the block: further signals to stop are ignored from then on, so that
     none of them turns an orderly end into a death by a signal. Only for the main thread.
     """
     handlers = {number: signal.getsignal(number) for number in USED}
     blocked = signal.pthread_sigmask(signal.SIG_UNBLOCK, USED)
     wakeup = signal.set_wakeup_fd(-1)
-    # Whoever ignores it, or reaps of itself, keeps the worker from hearing of the end of its own processes.
+    # A program that ignores it, or reaps children itself, hides the end of the worker's own processes.
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     try:
         yield
@@ -35,6 +35,6 @@ def borrowed_signals(*, is_last: bool = False) -> Iterator[None]:
         for number, handler in handlers.items():
             if is_last and number in STOPS:
                 signal.signal(number, signal.SIG_IGN)
-            elif handler is not None:  # None is one that Python has not installed
+            elif handler is not None:  # None stands for a handler that Python has not installed
                 signal.signal(number, handler)
         signal.pthread_sigmask(signal.SIG_SETMASK, blocked)

@@ -1,4 +1,4 @@
-"""The streams of a process, which whoever called the worker may have closed, replaced, or never had."""
+"""The standard streams of a process, which its caller may have closed, replaced, or never opened."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 
 class Streams:
-    """The streams that a child has begun with, to know whether a task has closed them."""
+    """The streams that a child started with, to find out whether a task has closed them."""
 
     def __init__(self) -> None:
         streams: tuple[Any, ...] = (sys.stdout, sys.stderr)
@@ -18,12 +18,12 @@ class Streams:
 
     @property
     def are_closed(self) -> bool:
-        """Whether one was open and is not any more: whoever prints from now on would fail."""
+        """Whether one was open and is not any more, so that the next task that prints would fail."""
         return any(stream.closed for stream in self._open)
 
 
 def dump_stack_on_quit() -> None:
-    """Have SIGQUIT write the stack to the first stream that is a file; without one, nowhere."""
+    """Make SIGQUIT write the stacks to the first stream that is a file. Without one, it does nothing."""
     streams: tuple[Any, ...] = (sys.stderr, sys.__stderr__)
     for stream in streams:
         with suppress(Exception):  # None, closed, or without a descriptor

@@ -1,6 +1,6 @@
-"""The parent process: claims, feeds, enforces and records, and never runs user code.
+"""The supervisor, the main process of a worker: claims, feeds, enforces, completes, and runs no user code.
 
-It is one thread around one selector. Every database call of the worker is made from here.
+It is one thread around one selector. Every database call of the worker is made here.
 """
 
 from __future__ import annotations
@@ -16,27 +16,48 @@ from django.db import Error, connections
 
 from ..backends import DatabaseBackend
 from ..definition.registry import registry
+from ..events import (
+    AttemptsEnded,
+    ChildExited,
+    EndingsWritten,
+    Events,
+    ExecutorRecovered,
+    JobsClaimed,
+    JobsExpired,
+    JobsRescued,
+    LeaseLost,
+    LeaseRenewed,
+    OrphansReleased,
+    ProgressReceived,
+    ShutdownStarted,
+    StopRequested,
+    WorkerStopped,
+)
 from ..maintenance.expire import expire
+from ..maintenance.loop import Maintenance
 from ..maintenance.orphans import release_orphans
+from ..maintenance.table import MaintenanceReport
 from ..storage import Notifications, before_fork, storage_for
-from ..validation import plain
 from .batching import Batching
 from .cancellations import Cancellations
-from .children import main as child_main
 from .children.fork_server import ForkServer
+from .children.main import main as child_main
 from .children.pool import Pool, PoolBroken
-from .children.starts import MAX_FAILURES
 from .completer import Completer
 from .config import WorkerConfig
 from .control import WorkerControl
 from .database_timeout import DatabaseTimeout
 from .executor_groups import groups_of
 from .fetcher import Fetcher
+from .heartbeat_file import HeartbeatFile
+from .held_jobs import HeldJobs
 from .lease import Lease
-from .maintenance import Maintenance
 from .outage import Outage
-from .subscribers.console import Report
+from .starts import MAX_FAILURES
+from .subscribers.console import Console
+from .subscribers.finished_signals import FinishedSignals
 from .subscribers.metrics import Metrics
+from .subscribers.progress import ProgressBuffer
 from .subscribers.waiters import WaiterNotifications
 from .system import resident_memory
 from .wakeup import Signals, Wakeup
@@ -46,17 +67,16 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("django_tasks_q.worker")
 
-#: Seconds that children get to tell receivers of the last jobs before they are killed.
-FAREWELL = 5.0
+#: Seconds that children have for the receivers of the last jobs before they are killed.
+DISMISSAL_TIMEOUT = 5.0
 
 
 class Supervisor:
     """One worker, from its start to its end."""
 
-    def __init__(self, config: WorkerConfig, backend: DatabaseBackend, report: Report) -> None:
+    def __init__(self, config: WorkerConfig, backend: DatabaseBackend, console: Console) -> None:
         self.config = config
         self.settings = backend.settings
-        self.report = report
         self.storage = storage_for(config.database)
         # First of all, while this process has no connection and no thread that a fork would copy.
         before_fork()
@@ -66,27 +86,72 @@ class Supervisor:
         self.signals = Signals()
         self.database_timeout = DatabaseTimeout(self.settings.lease)
         self.storage.prepare_worker(self.database_timeout.seconds)
+        self.events = Events()
         child_config = {"backend": config.backend, "database": config.database}
         groups = groups_of(registry, config, self.settings)
-        self.pool = Pool(self.server, groups, child_config)
-        self.lease = Lease(self.storage, config, self.settings.lease)
+        self.pool = Pool(self.server, groups, child_config, self.events)
+        self.held_jobs = HeldJobs()
+        self.lease = Lease(self.storage, config, self.settings.lease, self.events)
         self.maintenance = Maintenance(self.storage, backend, registry.names())
         self.wakeup = Wakeup(self.storage, config.backend, self.signals, listen=self.settings.notify)
         self.cancellations = Cancellations(self.storage, listens=self.settings.notify)
         self.control = WorkerControl(self.storage, config.backend)
-        self.metrics = Metrics(self.storage, config.backend)
         self.fetcher = Fetcher(
-            self.storage, config, self.lease, self.pool, self.wakeup, self.control, self.metrics
+            self.storage,
+            config,
+            self.lease,
+            self.pool,
+            self.held_jobs,
+            self.wakeup,
+            self.control,
+            self.events,
         )
-        self.waiters = WaiterNotifications(self.storage, config.backend)
-        self.completer = Completer(self.storage, self.fetcher, self.pool, self.waiters, report)
+        self.completer = Completer(self.storage, self.fetcher, self.pool, self.held_jobs, self.events)
         self.batching = Batching()
         self.outage = Outage()
-        #: Hints that came while the database was busy.
-        self._heard = Notifications()
+        #: Notifications that arrived while the database was busy.
+        self._notifications = Notifications()
+        self.console = console
+        self.finished_signals = FinishedSignals(self.pool.children)
+        self.metrics = Metrics(self.storage, config.backend)
+        self.progress = ProgressBuffer(self.storage)
+        self.waiters = WaiterNotifications(self.storage, config.backend)
+        self.heartbeat_file = HeartbeatFile(config.heartbeat_file)
+        self._subscribe()
+
+    def _subscribe(self) -> None:
+        """Say who is called at which event. Subscribers of one event are called in this order."""
+        on, signals, metrics, console = (
+            self.events.subscribe,
+            self.finished_signals,
+            self.metrics,
+            self.console,
+        )
+        on(JobsClaimed, lambda event: metrics.claimed(event.jobs))
+        on(AttemptsEnded, signals.ended)
+        on(EndingsWritten, signals.written)
+        on(EndingsWritten, lambda event: self.waiters.written(event.written))
+        on(EndingsWritten, lambda event: metrics.written(event.endings, event.written))
+        on(EndingsWritten, lambda event: console.written(event.endings, event.written))
+        on(JobsExpired, lambda event: signals.add(event.ids))
+        on(JobsExpired, lambda event: metrics.expired(event.ids))
+        on(JobsRescued, lambda event: signals.add(event.ended))
+        on(JobsRescued, lambda event: metrics.rescued(event.states))
+        on(OrphansReleased, lambda event: signals.add(event.ended))
+        on(ProgressReceived, lambda event: self.progress.append(event.update))
+        on(ChildExited, signals.exited)
+        on(ExecutorRecovered, lambda _: self.fetcher.claim_soon())
+        on(LeaseRenewed, lambda event: self.server.renew(event.kill_at))
+        on(LeaseRenewed, lambda event: self.heartbeat_file.write(self.config.name, event.seconds))
+        on(LeaseLost, lambda _: self.server.renew(float("inf")))
+        on(LeaseLost, lambda _: signals.forget())
+        on(LeaseLost, lambda _: self.progress.forget())
+        on(WorkerStopped, lambda _: self.heartbeat_file.remove())
+        on(StopRequested, lambda _: console.stop_requested())
+        on(ShutdownStarted, lambda event: console.shutdown_started(event.timeout, event.held))
 
     def run(self) -> None:
-        """Work until told to stop. Raises PoolBroken, and a database Error when the start fails."""
+        """Work until a request to stop. Raises PoolBroken, and a database Error if the start fails."""
         try:
             self._take_first_lease()
             while not self._is_done():
@@ -100,7 +165,7 @@ class Supervisor:
             self.server.stop()
             self._give_up_lease()
             self.signals.close()
-            # The session has the worker's settings, which are not for whoever called it.
+            # The session has the worker's settings, which the caller must not inherit.
             self.storage.leave_worker()
             connections[self.config.database].close()
         if self.config.batch and (broken := self.pool.broken):
@@ -110,73 +175,70 @@ class Supervisor:
             )
 
     def _take_first_lease(self) -> None:
-        patience = DatabaseTimeout()
+        timeout = DatabaseTimeout()
         while not self.lease.is_taken:
             try:
-                with patience:
+                with timeout:
                     self.lease.take()
             except Error as error:
                 if self.signals.stops or not self.storage.is_busy(error):
                     raise
-        self.database_timeout = DatabaseTimeout(self.settings.lease)  # from now on there is something to lose
-        self.server.renew(self.lease.kill_at)
+        self.database_timeout = DatabaseTimeout(self.settings.lease)  # from now on there is a lease to lose
 
     def _is_done(self) -> bool:
         if self.signals.stops:
             return True
-        if self.pool.held or self.completer.unwritten or self.completer.exchange is not None:
+        if self.pool.held or not self.completer.is_idle:
             return False
         return self.fetcher.is_over
 
     def _step(self) -> None:
         notifications = self.wakeup.wait(self._sources(), self._sleep())
-        self._heard |= notifications
-        # Asked before anything else: after a freeze, whatever the children say comes too late.
+        self._notifications |= notifications
+        # Before anything else: after a freeze, whatever the children have sent comes too late.
         if self.lease.is_over and self.lease.is_taken:
             self._lose_lease()
-        self.completer.unwritten += self.pool.receive()
-        if self.pool.has_recovered:
-            self.pool.has_recovered = False
-            self.fetcher.look_soon()
-        if not self._may_gather():
+        self.completer.add(self.pool.receive())
+        if not self._may_batch():
             self.batching.end()
-        if self._may_ask():
-            notifications, self._heard = self._heard, Notifications()
+        if self._may_query():
+            notifications, self._notifications = self._notifications, Notifications()
             try:
                 with self.database_timeout:
-                    self._ask(notifications)
-                self.outage.over()
-            except Error as error:  # nothing of the database ends the worker once it runs
+                    self._query(notifications)
+                self.outage.succeeded()
+            except Error as error:  # no database error ends the worker once it runs
                 self._outage(error)
         if self.lease.is_taken:
-            self.pool.fill(self.lease.id)
-            self.pool.finished_signals.tell()
+            self.pool.fill(self.lease.id, has_signals=bool(self.finished_signals.unsent))
+            self.finished_signals.send()
             self.completer.release(self.pool.feed())
-        if self._may_gather():
-            self.batching.begin(self.pool.in_hand)
-        self.report.progress()
+        if self._may_batch():
+            self.batching.begin(self.pool.seconds_of_work)
+        self.console.summarize()
 
-    def _may_gather(self) -> bool:
-        """Whether nobody is in want of endings, nor of jobs."""
+    def _may_batch(self) -> bool:
+        """Return whether endings may wait, because neither waiters nor children need them soon."""
         if self.signals.stops or self.waiters.are_waited_for or self.fetcher.limits:
             return False
-        return self.pool.in_hand > 0
+        return self.pool.seconds_of_work > 0
 
     def _sleep(self) -> float:
+        """Return the seconds until the next step."""
         now = time.monotonic()
         due = self.pool.deadline()
-        if gathers := self.batching.left:
-            due = min(due, gathers)
+        if pause := self.batching.left:
+            due = min(due, pause)
         if now < self.outage.retry_at:
             return min(due, self.outage.retry_at - now)
         due = min(due, self.lease.seconds_to_renewal)
-        if self.completer.exchange is not None:
+        if self.completer.round_trip is not None:
             return min(due, self.completer.seconds_to_collect)
-        if gathers:
+        if pause:
             return due
         if self.completer.unwritten:
             return 0.0
-        due = min(due, self.maintenance.seconds_to_next, self.pool.notes.seconds_to_next)
+        due = min(due, self.maintenance.seconds_to_next, self.progress.seconds_to_next)
         due = min(due, self.control.seconds_to_next, self.metrics.seconds_to_next)
         if self.pool.held:
             due = min(due, self.cancellations.seconds_to_next)
@@ -186,96 +248,95 @@ class Supervisor:
 
     def _sources(self) -> Iterator[tuple[HasFileno, bool]]:
         yield from self.pool.channels(quiet=self.batching.left > 0)
-        if self.completer.exchange is not None:
-            yield self.completer.exchange, False
+        if self.completer.round_trip is not None:
+            yield self.completer.round_trip, False
 
-    def _may_ask(self) -> bool:
-        """Whether the database can be asked something: it does one thing at a time."""
+    def _may_query(self) -> bool:
+        """Return whether the database can be used: it does one thing at a time."""
         if time.monotonic() < self.outage.retry_at:
             return False
         return self.completer.may_collect or self.lease.is_due
 
-    def _ask(self, notifications: Notifications) -> None:
-        """What a step does with the database."""
+    def _query(self, notifications: Notifications) -> None:
+        """Do the part of a step that uses the database."""
         self.completer.collect()
         self._keep_lease()
-        self._heed(notifications.control)
+        self._follow_control(notifications.control)
         if notifications.waited:
-            self.waiters.remember(notifications.waited, self.fetcher.holdings.ids)
-        self.waiters.ring()
-        # What an attempt has told comes before its end.
-        self.pool.notes.write(self.storage, now=bool(self.completer.unwritten))
-        found = self.maintenance.perform(
+            self.waiters.remember(notifications.waited, self.held_jobs.ids)
+        self.waiters.notify()
+        # The updates of an attempt are written before its end.
+        self.progress.write(now=bool(self.completer.unwritten))
+        report = self.maintenance.perform(
             self.lease.id,
-            self.fetcher.holdings,
+            self.held_jobs,
             idle=self.pool.has_room
             and not (self.fetcher.seconds_to_next or notifications.jobs or self.pool.held),
-            pause=1.0 if self.pool.held else self.wakeup.longest_pause,
+            poll_interval=1.0 if self.pool.held else self.wakeup.longest_pause,
         )
-        self.pool.finished_signals.ended(found.ended)
-        self.metrics.found(found.expired, found.rescued)
+        self._publish(report)
         self.metrics.write()
         self.wakeup.listen()
         self._cancel(notifications.cancels)
-        notified = notifications.jobs or found.ready
+        notified = notifications.jobs or report.ready > 0
         if notified or self.waiters.are_waited_for or not self.batching.left:
             self.completer.send(notified)
-        if self.completer.may_have_expired:
-            self.completer.may_have_expired = False
-            self._expire()
-        if self.completer.exchange is None:
-            self.waiters.ring()
+        if self.completer.take_released_expiring():
+            # Such jobs are ready once more, and end like those that no worker has claimed.
+            self._publish(MaintenanceReport(expired=expire(self.storage, self.config.backend)))
+        if self.completer.round_trip is None:
+            self.waiters.notify()
 
-    def _expire(self) -> None:
-        """Jobs expired in hand, and are ready once more: end them as those are that nobody has claimed."""
-        expired = expire(self.storage, self.config.backend)
-        self.pool.finished_signals.ended(expired)
-        self.metrics.found(expired, {})
+    def _publish(self, report: MaintenanceReport) -> None:
+        """Publish what maintenance did."""
+        if report.expired:
+            self.events.publish(JobsExpired(report.expired))
+        if report.released:
+            self.events.publish(OrphansReleased(report.released))
+        if report.rescued:
+            self.events.publish(JobsRescued(report.rescued))
 
     def _keep_lease(self) -> None:
         if not self.lease.is_taken:
             self.lease.take()
-        elif not self.lease.is_due:
-            return
-        elif not self._renew():
+        elif self.lease.is_due and not self._renew():
             self._lose_lease()
             self.lease.take()
-        self.server.renew(self.lease.kill_at)
 
     def _renew(self) -> bool:
-        """Prolong the lease, and say how much there is to do. What processes share is counted for each."""
+        """Renew the lease. Return False if it is over. Memory that processes share is counted for each."""
         children = [child.pid for child in self.pool.children.values() if child.pid is not None]
         memory = sum(map(resident_memory, [os.getpid(), self.server.pid, *children]))
         return self.lease.renew(running_jobs=self.pool.held, memory=memory or None)
 
-    def _heed(self, notified: bool) -> None:
-        """Know which queues to leave alone, and whether to stop."""
-        if not self.control.are_due(notified):
+    def _follow_control(self, notified: bool) -> None:
+        """Find out whether to stop, and which queues are paused or limited."""
+        if not self.control.is_due(notified):
             return
-        if self.control.look(self.lease.id, hears=self.wakeup.hears):
-            self.fetcher.look_soon()
+        if self.control.query(self.lease.id, is_notified=self.wakeup.is_notified):
+            self.fetcher.claim_soon()
             if self.control.current.stop:
-                self.report.line("Somebody has asked this worker to stop.")
-                self.signals.stops += 1
+                self.events.publish(StopRequested(self.lease.id))
+                self.signals.request_stop()
         self.maintenance.fires_in(self.control.current.fires_in)
 
     def _cancel(self, notified: bool) -> None:
-        """End what somebody wants cancelled."""
+        """Interrupt jobs that are to be cancelled."""
         if self.cancellations.are_due(notified, self.pool.held):
-            self.completer.unwritten += self.pool.cancel(self.cancellations.look(self.lease.id))
+            self.completer.add(self.pool.cancel(self.cancellations.query(self.lease.id)))
 
     # When things go wrong
 
     def _outage(self, error: Exception) -> None:
         busy = self.storage.is_busy(error)
-        # Waiting for a turn is worth a line when it begins to cost something.
-        self.outage.met(error, busy=busy and self.lease.may_claim)
+        # Waiting for a lock is logged once it keeps the worker from claiming.
+        self.outage.failed(error, busy=busy and self.lease.may_claim)
         if not busy:
             self.storage.disconnect()
-            self.maintenance.find_orphans()
+            self.maintenance.run_soon("orphans")  # the reply to a claim may have been lost
 
     def _lose_lease(self) -> None:
-        """Others may run these jobs by now: kill the children, write nothing more, and be a new worker."""
+        """Kill the children and drop their jobs, which other workers may run by now."""
         logger.error(
             "Worker %s has lost its lease; its %d jobs are left to others.", self.lease.id, self.pool.held
         )
@@ -283,16 +344,14 @@ class Supervisor:
         self.control.forget()
         self.pool.abandon()
         self.completer.forget()
-        self.pool.notes.forget()
-        self.server.renew(float("inf"))
-        self.lease = self.fetcher.lease = Lease(self.storage, self.config, self.settings.lease)
+        self.lease.lose()
 
     def _break_off(self) -> None:
-        """Whatever has happened: no child runs on, and what they held is given back uncounted."""
+        """After an unexpected error: end every child, and give back their jobs uncounted."""
         self.pool.kill()
         self.server.stop()
         try:
-            self.completer.unwritten += self.pool.settle()
+            self.completer.add(self.pool.end_attempts())
             self.completer.release(self.pool.withdraw())
         except Exception:
             logger.exception("Not all jobs can be given back; the others return when the lease ends")
@@ -302,7 +361,7 @@ class Supervisor:
             try:
                 with self.database_timeout:
                     self.completer.write()
-                    release_orphans(self.storage, self.lease.id, self.fetcher.holdings)
+                    release_orphans(self.storage, self.lease.id, self.held_jobs)
                     self.metrics.write(now=True)
                 return
             except Exception as error:
@@ -313,12 +372,9 @@ class Supervisor:
 
     def _shut_down(self) -> None:
         """Give back what has not started, wait for what runs, then give that back too."""
-        stops = self.signals.stops
-        deadline = time.monotonic() + (self.config.shutdown_timeout if stops <= 1 else 0.0)
-        if self.pool.held:
-            self.report.line(
-                f"Stopping; waiting up to {plain(self.config.shutdown_timeout)}s for running jobs."
-            )
+        stops, timeout = self.signals.stops, self.config.shutdown_timeout
+        deadline = time.monotonic() + (timeout if stops <= 1 else 0.0)
+        self.events.publish(ShutdownStarted(timeout, self.pool.held))
         killed = False
         while True:
             self.completer.release(self.pool.withdraw())
@@ -326,14 +382,13 @@ class Supervisor:
                 with self.database_timeout:
                     self.completer.collect()
                     self.completer.release(self.pool.withdraw())
-                    self.pool.notes.write(self.storage, now=True)
+                    self.progress.write(now=True)
                     self.completer.write()
                     self.metrics.write(now=True)
-                    self.waiters.ring()
+                    self.waiters.notify()
                     if self.lease.is_due and not self._renew():
                         break
-                self.server.renew(self.lease.kill_at)
-                self.outage.over()
+                self.outage.succeeded()
             except Error as error:
                 self._outage(error)
                 if killed or time.monotonic() > deadline:
@@ -346,16 +401,16 @@ class Supervisor:
                 killed = True
             remaining = 1.0 if killed else max(0.0, min(1.0, deadline - time.monotonic()))
             self.wakeup.wait(self.pool.channels(), remaining)
-            self.completer.unwritten += self.pool.receive()
+            self.completer.add(self.pool.receive())
         self._dismiss_children()
 
     def _dismiss_children(self) -> None:
-        """Give the receivers of the last signals time to be called."""
-        stops, deadline = self.signals.stops, time.monotonic() + FAREWELL
+        """Let the children call the receivers of the last signals, and exit."""
+        stops, deadline = self.signals.stops, time.monotonic() + DISMISSAL_TIMEOUT
         while self.signals.stops == stops and time.monotonic() < deadline:
-            if self.pool.finished_signals.unsent:
-                self.pool.fill(self.lease.id)
-                self.pool.finished_signals.tell()
+            if self.finished_signals.unsent:
+                self.pool.fill(self.lease.id, has_signals=True)
+                self.finished_signals.send()
             else:
                 self.pool.dismiss()
             if not self.pool.children:
@@ -364,7 +419,7 @@ class Supervisor:
             self.pool.receive()
 
     def _give_up_lease(self) -> None:
-        """With the children dead, whatever they still held can be rescued at once."""
+        """End the lease: the children are dead, and the jobs that they still held can be rescued at once."""
         if self.lease.is_taken:
             try:
                 with self.database_timeout:

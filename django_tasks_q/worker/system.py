@@ -1,4 +1,4 @@
-"""What the worker asks of the operating system, and what it does where Linux's answers are missing."""
+"""What the worker needs of the operating system, with fallbacks where it is not Linux."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _PR_SET_CHILD_SUBREAPER = 36
 
 
 def die_with_parent(parent: int) -> None:
-    """Have this process killed when its parent dies, however that happens (Linux; else a no-op)."""
+    """Make this process die when its parent dies, however that happens (Linux; else a no-op)."""
     if sys.platform == "linux":
         ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
         if os.getppid() != parent:  # it died before the call
@@ -24,7 +24,7 @@ def die_with_parent(parent: int) -> None:
 
 
 def adopt_orphans() -> None:
-    """Become the parent of what descendants leave behind, so that it can be reaped (Linux; else a no-op)."""
+    """Become the parent of orphaned descendants, so that they can be reaped (Linux; else a no-op)."""
     if sys.platform == "linux":
         ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
@@ -46,7 +46,7 @@ def kill_process(pid: int) -> None:
 
 
 def children_of(pid: int) -> list[int]:
-    """The processes that have this one as parent."""
+    """Return the processes that have this one as parent."""
     found: list[int] = []
     if sys.platform == "linux":
         with suppress(OSError):  # also where there is no descriptor left to look
@@ -66,12 +66,12 @@ def _has_children() -> bool:
     return True
 
 
-def kill_descendants(patience: float = 2.0) -> None:
+def kill_descendants(timeout: float = 2.0) -> None:
     """SIGKILL and reap the processes below this one. Costs one system call where there are none.
 
-    Those whose own parent dies come to this process if it has adopted orphans, and are next.
+    Those whose own parent dies become children of this process if it adopts orphans, and are next.
     """
-    deadline = time.monotonic() + patience
+    deadline = time.monotonic() + timeout
     while _has_children() and time.monotonic() < deadline:
         for pid in children_of(os.getpid()):
             kill_process(pid)
@@ -82,7 +82,7 @@ def kill_descendants(patience: float = 2.0) -> None:
 
 
 def resident_memory(pid: int) -> int:
-    """Bytes of memory that a process has in use; 0 where that cannot be known."""
+    """Return the bytes of memory that a process uses; 0 if that cannot be found out."""
     with suppress(OSError):
         pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
         return pages * os.sysconf("SC_PAGE_SIZE")
@@ -93,7 +93,7 @@ def resident_memory(pid: int) -> int:
 
 
 def _psutil() -> Any:
-    """Where there is no /proc. It comes with the extra ``worker``."""
+    """Return psutil, used where there is no /proc. It comes with the extra ``worker``."""
     try:
         import psutil
     except ImportError:
@@ -102,7 +102,7 @@ def _psutil() -> Any:
 
 
 def describe_exit(status: int) -> str:
-    """A wait status in words."""
+    """Return a wait status in words."""
     code = os.waitstatus_to_exitcode(status)
     if code >= 0:
         return f"The process exited with status {code} without an answer"

@@ -1,4 +1,4 @@
-"""What ends a worker's sleep: its children, signals, hints from the database, or the time."""
+"""What ends a worker's sleep: its children, signals, notifications from the database, or the time."""
 
 from __future__ import annotations
 
@@ -22,21 +22,21 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("django_tasks_q.worker")
 
-#: Seconds between proofs that hints come through, and the time that one may take.
+#: Seconds between proofs that notifications arrive, and the time that one may take.
 VERIFY, PROOF = 15.0, 3.0
 #: Seconds before another try to listen; each further one waits twice as long, up to the longest.
 RELISTEN, LONGEST_RELISTEN = 5.0, 60.0
-#: Seconds after which a job is found whose hint was lost, where hints are known to come through.
+#: Seconds after which a job is found whose notification was lost, where notifications are known to arrive.
 LOST_NOTIFICATION = 5.0
-#: Seconds after a job during which more may come without a hint each: senders of many are sparing with them.
+#: Seconds after a job during which more may come without notifications: they are throttled.
 STREAM = 0.5
-#: Seconds between two hints that are acted upon: whoever may send them cannot make the worker ask the
-#: database more often.
+#: Seconds between two notifications that are acted upon: no sender can make the worker query the database
+#: more often.
 NOTIFICATION_PAUSE = 0.02
 
 
 class Signals:
-    """Counts requests to stop, and makes a sleeping selector notice them. SIGQUIT dumps the stack."""
+    """Counts requests to stop, and makes a sleeping selector notice them. SIGQUIT dumps the stacks."""
 
     def __init__(self) -> None:
         self.stops = 0
@@ -46,22 +46,24 @@ class Signals:
         signal.set_wakeup_fd(self._writer.fileno(), warn_on_full_buffer=False)
         for number in STOPS:
             if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup leaves SIGHUP
-                signal.signal(number, self._stop)
+                signal.signal(number, self.request_stop)
         dump_stack_on_quit()
 
     def close(self) -> None:
-        """Nothing wakes it any more."""
+        """Stop to be woken by signals."""
         signal.set_wakeup_fd(-1)
         self._reader.close()
         self._writer.close()
 
-    def _stop(self, *_: object) -> None:
+    def request_stop(self, *_: object) -> None:
+        """Count a request to stop."""
         self.stops += 1
 
     def fileno(self) -> int:
         return self._reader.fileno()
 
     def drain(self) -> None:
+        """Read what signals have written."""
         try:
             while self._reader.recv(4096):
                 pass
@@ -70,7 +72,7 @@ class Signals:
 
 
 class Wakeup:
-    """Waits for whatever comes first."""
+    """Waits for whatever comes first, and listens for notifications."""
 
     def __init__(self, storage: Storage, backend: str, signals: Signals, *, listen: bool) -> None:
         self.storage = storage
@@ -80,47 +82,47 @@ class Wakeup:
         self._listener: Listener | None = None
         self._pause = RELISTEN
         self._due = 0.0
-        self._asked = self._proven = self._hears = False
-        self._deaf_until = 0.0
-        #: Hints may have been lost since the last look.
+        self._asked = self._proven = self._is_notified = False
+        self._ignored_until = 0.0
+        #: Whether notifications may have been lost.
         self._missed = False
 
     @property
-    def hears(self) -> bool:
-        """Whether hints are known to come through."""
-        return self._hears
+    def is_notified(self) -> bool:
+        """Whether notifications are known to arrive."""
+        return self._is_notified
 
     @property
     def longest_pause(self) -> float:
-        """Seconds after which an idle worker looks for jobs although no hint came: some may be lost."""
-        return LOST_NOTIFICATION if self._hears else self.storage.longest_pause
+        """Seconds after which an idle worker claims although no notification came: some may be lost."""
+        return LOST_NOTIFICATION if self._is_notified else self.storage.longest_pause
 
     def pause(self, idle: float, notified: float) -> float:
-        """Seconds until the next look for jobs, where none has come for ``idle`` seconds.
+        """Return the seconds until the next claim, where no job has come for ``idle`` seconds.
 
-        The last hint is ``notified`` seconds old. It stands for the jobs that its sender stored soon after,
-        and the first may have gone to another worker.
+        The last notification is ``notified`` seconds old. It stands for the jobs that its sender stored soon
+        after, and the first may have gone to another worker.
         """
-        if self._hears and idle > STREAM:
+        if self._is_notified and idle > STREAM:
             silence = self.storage.notify_interval + NOTIFICATION_PAUSE - notified
             return min(silence, max(2 * NOTIFICATION_PAUSE, notified)) if silence > 0 else LOST_NOTIFICATION
         return min(max(self.storage.shortest_pause, idle / 8), self.storage.longest_pause)
 
     def wait(self, channels: Iterable[tuple[HasFileno, bool]], timeout: float) -> Notifications:
-        """Sleep until one of ``channels`` has something, or takes something if that is said of it.
+        """Sleep until one of ``channels`` can be read, or written if its flag says so.
 
-        At most ``timeout`` seconds. Answers the hints that have come."""
+        It takes at most ``timeout`` seconds. Return the notifications that have arrived.
+        """
         listener = self._listener
         if self._missed:
             self._missed, timeout = False, 0.0
-            missed = Notifications(
-                jobs=True, cancels=True, control=True
-            )  # whatever was missed is found by looking
+            # Queries find whatever was missed.
+            missed = Notifications(jobs=True, cancels=True, control=True)
         else:
             missed = Notifications()
-        if (deaf := self._deaf_until - time.monotonic()) > 0:
-            listener, timeout = None, min(timeout, deaf)
-        # Made anew each time: who is to be waited for changes at every step.
+        if (ignored := self._ignored_until - time.monotonic()) > 0:
+            listener, timeout = None, min(timeout, ignored)
+        # Made anew each time: the channels to wait for change at every step.
         poll = select.poll()
         poll.register(self.signals, select.POLLIN)
         if listener is not None:
@@ -142,11 +144,11 @@ class Wakeup:
             self._lose_listener()
             return Notifications()
         if any(notifications):
-            self._deaf_until = time.monotonic() + NOTIFICATION_PAUSE
+            self._ignored_until = time.monotonic() + NOTIFICATION_PAUSE
         return notifications
 
     def listen(self) -> None:
-        """Have a listener, and prove from time to time that hints reach it.
+        """Keep a listener, and prove from time to time that notifications reach it.
 
         Raises the Error of the connection by which it is proven.
         """
@@ -178,16 +180,16 @@ class Wakeup:
 
     def _judge(self, listener: Listener, now: float) -> None:
         if not listener.is_answered:
-            self._drained(listener)  # this process may have slept through it
+            self._drained(listener)  # it may have arrived while this process slept
         if listener.is_answered:
-            self._asked, self._proven, self._hears = False, True, True
+            self._asked, self._proven, self._is_notified = False, True, True
             self._pause, self._due = RELISTEN, now + VERIFY
         elif self._proven:
             self._lose_listener()
         else:
-            # A pooler that gives out sessions by transaction takes LISTEN, and hints go elsewhere.
+            # A pooler that assigns sessions by transaction accepts LISTEN, and notifications go elsewhere.
             logger.warning(
-                "Wake-up hints do not come through, as behind a pooler in transaction mode; this worker "
+                "Notifications do not arrive, as behind a pooler in transaction mode; this worker "
                 "polls. Set 'NOTIFY': False in the OPTIONS of TASKS[%r].",
                 self.backend,
             )
@@ -195,14 +197,15 @@ class Wakeup:
             self.close()
 
     def _lose_listener(self) -> None:
-        logger.warning("Lost the connection that wake-up hints come by; polling until it is back.")
+        logger.warning("Lost the connection that notifications arrive by; polling until it is back.")
         self.close()
         self._missed = True
         self._due = time.monotonic() + self._pause
         self._pause = min(LONGEST_RELISTEN, self._pause * 2)
 
     def close(self) -> None:
-        self._asked = self._hears = False
+        """Close the listener."""
+        self._asked = self._is_notified = False
         if self._listener is not None:
             self._listener.close()
             self._listener = None

@@ -1,6 +1,6 @@
-"""Shows the table of job states as the code has it: ``{job-transitions}`` and ``{job-diagram}``.
+"""Sphinx directives for the transitions between job states: ``{job-transitions}`` and ``{job-diagram}``.
 
-Both read ``django_tasks_q.states`` while the documentation is built, so that it cannot fall behind.
+Both read the table of transitions from the package while the documentation is built.
 """
 
 from __future__ import annotations
@@ -13,15 +13,15 @@ from sphinx.util.docutils import SphinxDirective
 
 from django_tasks_q.lifecycle.states import FINAL, TRANSITIONS, JobStatus
 
-#: Verbs of the table that no code performs yet; tests/test_docs.py fails when one of them comes.
+#: Verbs of the table that are not implemented yet. A test fails as soon as one of them is.
 NOT_YET = ("admit",)
-#: Moves whose verbs exist, but that nothing leads to, since no job is ever WAITING.
+#: Transitions whose verbs are implemented, but that cannot occur, because no job is ever WAITING.
 NOT_YET_MOVES = {(JobStatus.WAITING, JobStatus.CANCELLED), (JobStatus.WAITING, JobStatus.EXPIRED)}
 
 WIDTH, HEIGHT = 900, 420
 BOX_WIDTH, BOX_HEIGHT = 118, 36
 
-#: Centre of each state's box.
+#: The centre of the box of each state.
 PLACES = {
     JobStatus.SCHEDULED: (150, 60),
     JobStatus.WAITING: (70, 240),
@@ -33,7 +33,7 @@ PLACES = {
     JobStatus.CANCELLED: (480, 385),
 }
 
-#: How far an arrow bends to its left, as a share of its length, where it would hide another.
+#: How far an arrow bends to its left, as a share of its length, where it would cover another arrow.
 BENDS = {
     (JobStatus.RUNNING, JobStatus.SCHEDULED): -0.12,
     (JobStatus.RUNNING, JobStatus.READY): -0.2,
@@ -56,31 +56,31 @@ Point = tuple[float, float]
 
 
 def moves() -> Iterator[Move]:
-    """Every allowed move, with the verb that makes it."""
+    """Yield every allowed transition with its verbs."""
     for start, ends in TRANSITIONS.items():
         for end, verb in ends.items():
             yield start, end, verb
 
 
 def exists(move: Move) -> bool:
-    """Whether some code makes this move today."""
+    """Return whether the transition can occur."""
     return move[2] not in NOT_YET and move[:2] not in NOT_YET_MOVES
 
 
 def table() -> str:
-    """The moves as a table in Markdown."""
-    rows = ["| From | To | By | Today |", "|---|---|---|---|"]
+    """Return the transitions as a Markdown table."""
+    rows = ["| From | To | Transition | In use |", "|---|---|---|---|"]
     for move in moves():
         start, end, verb = move
-        rows.append(f"| {start.value} | {end.value} | {verb} | {'yes' if exists(move) else 'not yet'} |")
+        rows.append(f"| {start.value} | {end.value} | {verb} | {'yes' if exists(move) else 'no'} |")
     return "\n".join(rows)
 
 
 def diagram() -> str:
-    """The moves as an SVG drawing in the colour of the text around it."""
+    """Return the transitions as an SVG drawing in the colour of the surrounding text."""
     parts = [
         f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" xmlns="http://www.w3.org/2000/svg"'
-        ' aria-label="States of a job and the moves between them, as in the table below"'
+        ' aria-label="States of a job and the transitions between them, as in the table below"'
         ' style="max-width: 100%; font: 12px sans-serif" fill="none" stroke="currentColor">',
         '<defs><marker id="tip" viewBox="0 0 8 8" refX="8" refY="4" markerWidth="8" markerHeight="8"'
         ' orient="auto"><path d="M0 0 8 4 0 8z" fill="currentColor" stroke="none"/></marker></defs>',
@@ -100,7 +100,7 @@ def diagram() -> str:
 
 
 def _arrow(move: Move) -> tuple[str, str]:
-    """The line and, to be drawn over all lines, its label."""
+    """Return the line of a transition and its label, which is drawn above all lines."""
     start, end, verb = move
     (x1, y1), (x2, y2) = PLACES[start], PLACES[end]
     bend = BENDS.get((start, end), 0.0)

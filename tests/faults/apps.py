@@ -13,9 +13,9 @@ class Faults(AppConfig):
 def equip() -> None:
     """Do to this process what its environment says."""
     from django_tasks_q import failpoints
-    from django_tasks_q.worker import maintenance
-    from django_tasks_q.worker.children import process_parent
+    from django_tasks_q.worker.children import process
 
+    from ..hardship.intervals import set_intervals
     from .mutations import remove
     from .points import Points
 
@@ -24,5 +24,6 @@ def equip() -> None:
         failpoints.install(Points.read(text, os.environ["FAILPOINT_MARKS"]))
     if text := os.environ.pop("WITHOUT", ""):
         remove(*text.split(","))
-    process_parent.START_TIMEOUT = float(os.environ.get("START_TIMEOUT", process_parent.START_TIMEOUT))
-    maintenance.PRUNE = float(os.environ.get("PRUNE_EVERY", maintenance.PRUNE))
+    process.START_TIMEOUT = float(os.environ.get("START_TIMEOUT", process.START_TIMEOUT))
+    if seconds := os.environ.get("PRUNE_EVERY"):
+        set_intervals({"prune": float(seconds)})

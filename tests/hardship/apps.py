@@ -12,6 +12,8 @@ from django.db import connections
 
 from django_tasks_q.failpoints import install
 
+from .intervals import set_intervals
+
 
 def linger(mark: Path, go: Path) -> None:
     """Keep the interpreter from ending until there is a file; say what SIGTERM would do."""
@@ -30,7 +32,10 @@ class Hardship(AppConfig):
         connections.settings["default"].update(wanted.get("database", {}))
         for path, value in wanted.get("constants", {}).items():
             module, _, name = path.rpartition(".")
-            setattr(import_module(module), name, value)
+            place = import_module(module)
+            getattr(place, name)  # a name that is gone would change nothing
+            setattr(place, name, value)
+        set_intervals(wanted.get("intervals", {}))
         if paths := wanted.get("linger"):
             atexit.register(linger, *map(Path, paths))
         if descriptors := wanted.get("descriptors"):

@@ -307,7 +307,7 @@ def test_a_claim_passes_over_what_has_ended_where_indexes_are_whole(alias):
         cursor.fetchall()
     storage = storage_for(alias)
     terms = Claim(worker_id=uuid.uuid4(), backend="default", task_names=["task1"])
-    plan = storage._ready(terms).order_by("-priority", "id").values_list("id")[:10].explain(format="JSON")
+    plan = storage._ready(terms).in_claim_order().values_list("id")[:10].explain(format="JSON")
     assert "dtq_job_ready" in plan
     assert "filesort" not in plan
     assert re.search(r"used_key_parts.*backend.*status", plan)

@@ -294,6 +294,13 @@ class Play:
         runs = read_journal(self.folder / "journal")
         self.lost_lease = "has lost its lease" in output
         uncertain = self.kills * sum(PLACES.values()) * self.draw.processes
+        # A run that ends its process may do so while a sibling has begun and not yet come to its own code.
+        uncertain += sum(
+            PLACES[kind.body] - 1
+            for job, kind in self.kinds.items()
+            for one in runs.get(job, [])
+            if one.how in ("_exit", "kill")
+        )
         for job, story in stories.items():
             kind = self.kinds.get(job)
             if kind is None or story.row is None:

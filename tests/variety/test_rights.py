@@ -72,7 +72,7 @@ class World:
         make_job(queue_name="tenant", task_name="rights.open", status="READY")
         self.theirs = make_job(queue_name="others", task_name=THEIRS, status="FAILED")
         make_job(queue_name="others", task_name=THEIRS, status="READY")
-        made = tasks.ask(request_of(root), "delete", Selection(task=THEIRS))
+        made = tasks.enqueue_bulk(request_of(root), "delete", Selection(task=THEIRS))
         cancel(made.id)
         self.request = Job.objects.get(id=made.id)
         self.schedule = make_schedule(kind="cron", task_name="rights.open")

@@ -20,13 +20,13 @@ from ...backends import DatabaseBackend
 from ...definition.registry import registry
 from ...storage import storage_for
 from ...validation import one_line, suggestion
-from ...worker.children.recycling import Recycling
 from ...worker.config import WorkerConfig
 from ...worker.database_timeout import DatabaseTimeout
 from ...worker.heartbeat_file import HeartbeatFile
 from ...worker.identity import MAX_NAME, default_name
+from ...worker.recycling import Recycling
 from ...worker.signal_handlers import borrowed_signals
-from ...worker.subscribers.console import Report
+from ...worker.subscribers.console import Console
 from ...worker.supervisor import PoolBroken, Supervisor
 from ..arguments import add_capacity, add_choice, add_ends
 from ..backends import stored
@@ -58,17 +58,17 @@ class Command(BaseCommand):
         _check_caller()
         backend = stored(options["backend"])
         config = self._config(options, backend)
-        report = Report(lambda text: self.stdout.write(on_terminal(text)), options["verbosity"])
-        report.line(f"{_banner(config)} Stop with Ctrl-C.")
+        console = Console(lambda text: self.stdout.write(on_terminal(text)), options["verbosity"])
+        console.line(f"{_banner(config)} Stop with Ctrl-C.")
         with borrowed_signals(is_last=getattr(self, "_called_from_command_line", False)):
-            self._work(config, backend, report)
-        report.line(f"Stopped: {report.summary()}.")
+            self._work(config, backend, console)
+        console.line(f"Stopped: {console.summary()}.")
 
-    def _work(self, config: WorkerConfig, backend: DatabaseBackend, report: Report) -> None:
+    def _work(self, config: WorkerConfig, backend: DatabaseBackend, console: Console) -> None:
         try:
             with DatabaseTimeout():
                 _check_tables(config.database)
-            Supervisor(config, backend, report).run()
+            Supervisor(config, backend, console).run()
         except PoolBroken as error:
             raise CommandError(str(error)) from error
         except Error as error:

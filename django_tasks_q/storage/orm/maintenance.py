@@ -9,26 +9,29 @@ from django.db.models import Exists, F, OuterRef
 from django.db.models.lookups import LessThanOrEqual
 
 from ...failpoints import failpoint
+from ...lifecycle.admission import admit
 from ...lifecycle.outcome import EXPIRED
-from ...lifecycle.states import FINAL, STARTABLE, JobStatus
+from ...lifecycle.states import FINAL, STARTABLE, JobStatus, legal_sources
 from ...models import Job, Worker
 from ...models.job import JobQuerySet
 from ..session import repeated
 from ..values import LostJob
 from .clock import DatabaseNow
-from .operations import Operations
+from .operations import Operations, admitted
 
 
 class Upkeep(Operations):
     @repeated
     def promote(self, backend: str, limit: int = 1000) -> int:
         """Make up to ``limit`` scheduled jobs ready that are due. Answers how many."""
+        admission = admit(keeps_place=True)
+        start = legal_sources((JobStatus.SCHEDULED,), admission.status)
         due = Job.objects.using(self.alias).filter(
-            status=JobStatus.SCHEDULED, backend=backend, run_after__lte=DatabaseNow()
+            status__in=start, backend=backend, run_after__lte=DatabaseNow()
         )
         # MySQL cannot limit a subquery of the table it updates, hence the list.
         ids = list(due.order_by("run_after").values_list("id", flat=True)[:limit])
-        return due.filter(id__in=ids).update(status=JobStatus.READY) if ids else 0
+        return due.filter(id__in=ids).update(**admitted(admission)) if ids else 0
 
     def next_due(self, backend: str) -> float | None:
         """Seconds until the next scheduled job is due, negative if it is already; None without one."""
@@ -47,15 +50,16 @@ class Upkeep(Operations):
     @repeated
     def expire(self, backend: str, limit: int = 500) -> list[UUID]:
         """End up to ``limit`` jobs that wait although they are not to be started any more. Answers which."""
+        start = legal_sources(STARTABLE, JobStatus.EXPIRED)
         due = Job.objects.using(self.alias).filter(
-            status__in=STARTABLE, backend=backend, expires_at__lte=DatabaseNow()
+            status__in=start, backend=backend, expires_at__lte=DatabaseNow()
         )
         if not due.exists():
             return []
         with self.transaction():
             ids = list(self.locked(due).values_list("id", flat=True)[:limit])
             if ids:
-                Job.objects.using(self.alias).filter(id__in=ids, status__in=STARTABLE).update(
+                Job.objects.using(self.alias).filter(id__in=ids, status__in=start).update(
                     finished_at=DatabaseNow(), error_code=EXPIRED, status=JobStatus.EXPIRED
                 )
         return ids
@@ -70,7 +74,7 @@ class Upkeep(Operations):
         first = (
             Job.objects.using(self.alias)
             .filter(status=JobStatus.READY, backend=backend)
-            .order_by("-priority", "id")
+            .in_claim_order()
             .annotate(waited=LessThanOrEqual(F("enqueued_at"), DatabaseNow(-older_than)))
             .values_list("task_name", "waited")[:limit]
         )

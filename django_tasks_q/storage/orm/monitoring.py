@@ -23,13 +23,13 @@ from django.db.models.functions import Cast
 
 from ...lifecycle.states import JobStatus
 from ...models import Attempt
-from ...models.job import JobQuerySet
+from ...models.job import CLAIM_ORDER, JobQuerySet
 
 #: By which jobs are told apart when they are counted.
 KINDS = ("status", "kind_task", "kind_worker", "kind_again")
 #: Per state, the order of the index that holds its jobs and no others. The id makes it one of single jobs.
 INDEXED = {
-    JobStatus.READY: ("backend", "-priority", "id"),
+    JobStatus.READY: ("backend", *CLAIM_ORDER),
     JobStatus.SCHEDULED: ("run_after", "id"),
     JobStatus.RUNNING: ("worker_id", "id"),
     JobStatus.FAILED: ("id",),

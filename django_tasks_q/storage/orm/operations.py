@@ -9,8 +9,9 @@ from uuid import UUID
 
 from django.db.models import Case, F, Q, When
 
+from ...lifecycle.admission import Admission, admit
 from ...lifecycle.outcome import CANCELLED
-from ...lifecycle.states import FINAL, STARTABLE, JobStatus
+from ...lifecycle.states import FINAL, STARTABLE, JobStatus, legal_sources
 from ...models import Attempt, Job, LogLine, Progress, Worker
 from ..session import Session, repeated
 from ..values import Transition
@@ -26,13 +27,28 @@ DISMISSIBLE = (JobStatus.FAILED, JobStatus.EXPIRED)
 PARTS = (Attempt, Progress, LogLine)
 
 
+def admitted(admission: Admission) -> dict[str, Any]:
+    """Return the columns that an admission changes, with their values."""
+    changes: dict[str, Any] = {"status": admission.status}
+    if admission.at is not None:
+        changes["run_after"] = admission.at
+    elif admission.delay is not None:
+        changes["run_after"] = DatabaseNow(admission.delay)
+    return changes
+
+
 class Operations(Session):
     """Each in the caller's transaction. They answer the jobs that were changed, and what the others are."""
 
     def _move(
         self, ids: Collection[UUID], start: Collection[JobStatus], *more: Q, **changes: Any
     ) -> Transition:
-        """Change those of the jobs that are in a state of ``start`` and fit ``more``."""
+        """Change those of the jobs that are in a state of ``start`` and fit ``more``.
+
+        A state from which the new status may not follow is left out.
+        """
+        if "status" in changes:
+            start = legal_sources(start, changes["status"])
         with self.transaction():
             jobs = Job.objects.using(self.alias).filter(id__in=ids)
             # No others are locked: to wait for what runs, or to keep it from ending, is nobody's wish.
@@ -73,9 +89,7 @@ class Operations(Session):
             cancel_requested_at=None,
             cancel_reason="",
             expires_at=Case(When(past, then=None), default=F("expires_at")),
-            # Waiting begins now.
-            run_after=DatabaseNow() if at is None else at,
-            status=JobStatus.READY if at is None else JobStatus.SCHEDULED,
+            **admitted(admit(at)),
         )
 
     @repeated
@@ -99,17 +113,12 @@ class Operations(Session):
     @repeated
     def reschedule(self, ids: Collection[UUID], at: datetime | None) -> Transition:
         """Have jobs that wait start at another time; None for as soon as can be."""
-        return self._move(
-            ids,
-            MOVABLE,
-            run_after=DatabaseNow() if at is None else at,
-            status=JobStatus.READY if at is None else JobStatus.SCHEDULED,
-        )
+        return self._move(ids, MOVABLE, **admitted(admit(at)))
 
     @repeated
     def run_now(self, ids: Collection[UUID]) -> Transition:
         """Make scheduled jobs ready before their time."""
-        return self._move(ids, (JobStatus.SCHEDULED,), run_after=DatabaseNow(), status=JobStatus.READY)
+        return self._move(ids, (JobStatus.SCHEDULED,), **admitted(admit()))
 
     @repeated
     def change(self, /, ids: Collection[UUID], **values: Any) -> Transition:

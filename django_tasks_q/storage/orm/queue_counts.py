@@ -12,6 +12,7 @@ from django.db.models.functions import Coalesce
 from ...lifecycle.states import JobStatus
 from ...models import Job
 from ...models.job import JobQuerySet
+from ..claimable import ORDER
 from ..session import Session
 from .counting import CAP, Count, counts, moment_of
 
@@ -53,14 +54,14 @@ level(backend, name, priority) AS (
     SELECT backend, name, (
         SELECT priority FROM {job}
         WHERE status = 'READY' AND backend = queue.backend AND queue_name BETWEEN queue.name AND queue.name
-        ORDER BY backend, queue_name, priority DESC, id LIMIT 1
+        ORDER BY backend, queue_name, {order} LIMIT 1
     ) FROM queue
     UNION ALL
     SELECT backend, name, (
         SELECT priority FROM {job}
         WHERE status = 'READY' AND backend = level.backend AND queue_name BETWEEN level.name AND level.name
               AND priority < level.priority
-        ORDER BY backend, queue_name, priority DESC, id LIMIT 1
+        ORDER BY backend, queue_name, {order} LIMIT 1
     ) FROM level WHERE priority IS NOT NULL
 ),
 oldest(backend, name, since) AS (
@@ -69,7 +70,7 @@ oldest(backend, name, since) AS (
             SELECT run_after, enqueued_at FROM {job}
             WHERE status = 'READY' AND backend = level.backend
                   AND queue_name BETWEEN level.name AND level.name AND priority = level.priority
-            ORDER BY backend, queue_name, priority DESC, id LIMIT {first}
+            ORDER BY backend, queue_name, {order} LIMIT {first}
         ) AS first
     )) FROM level WHERE priority IS NOT NULL GROUP BY backend, name
 )
@@ -77,7 +78,7 @@ SELECT queue.backend, queue.name, oldest.since, (
     SELECT COUNT(*) FROM (
         SELECT id FROM {job}
         WHERE status = 'READY' AND backend = queue.backend AND queue_name BETWEEN queue.name AND queue.name
-        ORDER BY backend, queue_name, priority DESC, id LIMIT {cap}
+        ORDER BY backend, queue_name, {order} LIMIT {cap}
     ) AS ready
 ), (
     SELECT COUNT(*) FROM (
@@ -177,6 +178,7 @@ class QueueFigures(Session):
         statement = COUNTED.format(
             job=self.connection.ops.quote_name(Job._meta.db_table),
             source=self.queue_source,
+            order=ORDER,
             first=FIRST,
             cap=cap + 1,
         )

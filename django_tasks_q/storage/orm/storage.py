@@ -12,22 +12,21 @@ from django.db.models import Case, F, Q, Value, When
 from django.db.models.functions import Coalesce
 
 from ...lifecycle.outcome import CANCELLED, AttemptOutcome, Outcome
-from ...lifecycle.states import STARTABLE, JobStatus
+from ...lifecycle.states import STARTABLE, JobStatus, is_legal, legal_sources
 from ...models import Attempt, Job
 from ...models.job import JobQuerySet
+from ..claimable import condition
 from ..session import JobWaiter, Listener, RoundTrip, RoundTripResult, repeated
 from ..values import Cancelled, Claim, ClaimedJob, NewJobs
 from .clock import DatabaseNow
 from .maintenance import Upkeep
+from .operations import admitted
 from .progress import Notes
 from .queue_counts import QueueFigures
 from .queues import Queues
 from .schedules import Schedules
 from .statistics import Statistics
 from .workers import Leases
-
-#: States of jobs that can be cancelled. One that a newer release has stored is left alone.
-CANCELLABLE = (*STARTABLE, JobStatus.RUNNING)
 
 
 class Storage(Upkeep, Leases, Notes, Queues, QueueFigures, Schedules, Statistics):
@@ -75,12 +74,13 @@ class Storage(Upkeep, Leases, Notes, Queues, QueueFigures, Schedules, Statistics
             ready = self._ready(claim)
             if features.has_select_for_update:
                 ready = ready.select_for_update(skip_locked=features.has_select_for_update_skip_locked)
-            ids = list(ready.order_by("-priority", "id").values_list("id", flat=True)[:limit])
+            ids = list(ready.in_claim_order().values_list("id", flat=True)[:limit])
             if not ids:
                 return []
             now = DatabaseNow()
             candidates = Job.objects.using(self.alias).filter(id__in=ids)
-            candidates.filter(status=JobStatus.READY).update(
+            start = legal_sources((JobStatus.READY,), JobStatus.RUNNING)
+            candidates.filter(status__in=start).update(
                 status=JobStatus.RUNNING,
                 fence=F("fence") + 1,
                 attempts=F("attempts") + 1,
@@ -90,7 +90,7 @@ class Storage(Upkeep, Leases, Notes, Queues, QueueFigures, Schedules, Statistics
             )
             # A candidate was ready a moment ago: if it is this worker's now, it came by this update.
             won = candidates.filter(status=JobStatus.RUNNING, worker_id=claim.worker_id)
-            return list(map(ClaimedJob.of, won.order_by("-priority", "id").values_list(*ClaimedJob._fields)))
+            return list(map(ClaimedJob.of, won.in_claim_order().values_list(*ClaimedJob._fields)))
 
     @repeated
     def claim_limited(self, claim: Claim, queue: str, limit: int) -> list[ClaimedJob]:
@@ -116,16 +116,7 @@ class Storage(Upkeep, Leases, Notes, Queues, QueueFigures, Schedules, Statistics
         return self._takeable(claim).filter(Q(status=JobStatus.READY) | due).exists()
 
     def _takeable(self, claim: Claim) -> JobQuerySet:
-        jobs = Job.objects.using(self.alias).filter(
-            Q(expires_at__isnull=True) | Q(expires_at__gt=DatabaseNow()),
-            backend=claim.backend,
-            task_name__in=claim.task_names,
-        )
-        if claim.queues:
-            jobs = jobs.filter(queue_name__in=claim.queues)
-        if claim.exclude_queues:
-            jobs = jobs.exclude(queue_name__in=claim.exclude_queues)
-        return jobs
+        return Job.objects.using(self.alias).filter(condition(claim, DatabaseNow()))
 
     @repeated
     def finish(self, outcomes: Collection[Outcome]) -> dict[UUID, JobStatus]:
@@ -134,6 +125,7 @@ class Storage(Upkeep, Leases, Notes, Queues, QueueFigures, Schedules, Statistics
         An id that is missing from the answer was taken from this attempt: its outcome is void. A job
         that somebody wants cancelled is not run again: where its outcome would have it, it is CANCELLED.
         """
+        outcomes = legal(outcomes)
         written: dict[UUID, JobStatus] = {}
         attempts: list[Attempt] = []
         with self.transaction():
@@ -201,9 +193,11 @@ class Storage(Upkeep, Leases, Notes, Queues, QueueFigures, Schedules, Statistics
         """
         with self.transaction():
             jobs = Job.objects.using(self.alias).filter(id__in=ids)
-            unfinished = list(self.locked(jobs.filter(status__in=CANCELLABLE)).values_list("id", flat=True))
+            # Named one by one: a state that a newer release has stored is left alone.
+            start = [*legal_sources(STARTABLE, JobStatus.CANCELLED), JobStatus.RUNNING]
+            unfinished = list(self.locked(jobs.filter(status__in=start)).values_list("id", flat=True))
             running = Q(status=JobStatus.RUNNING)
-            Job.objects.using(self.alias).filter(id__in=unfinished, status__in=CANCELLABLE).update(
+            Job.objects.using(self.alias).filter(id__in=unfinished, status__in=start).update(
                 cancel_requested_at=Coalesce(F("cancel_requested_at"), DatabaseNow()),
                 cancel_reason=reason,
                 finished_at=Case(When(running, then=None), default=DatabaseNow()),
@@ -234,6 +228,11 @@ def has_just_succeeded(outcome: Outcome) -> bool:
     return outcome.kind is AttemptOutcome.SUCCESSFUL and outcome.status is JobStatus.SUCCESSFUL
 
 
+def legal(outcomes: Collection[Outcome]) -> list[Outcome]:
+    """Return the endings whose state may follow RUNNING. Raise IllegalTransition for any other if strict."""
+    return [outcome for outcome in outcomes if is_legal(JobStatus.RUNNING, outcome.status)]
+
+
 def is_recorded(outcome: Outcome, number: int) -> bool:
     """Whether an attempt gets a row of its own: it ended badly, or it is not the only one."""
     if outcome.is_uncounted:
@@ -247,8 +246,8 @@ def _changes(outcome: Outcome, row: Mapping[str, Any]) -> dict[str, Any]:
     if outcome.is_final or is_unwanted:
         changes["finished_at"] = DatabaseNow()
         changes["result"] = outcome.result
-    elif outcome.status == JobStatus.SCHEDULED:
-        changes["run_after"] = DatabaseNow(outcome.delay)
+    elif admission := outcome.admission:
+        changes |= admitted(admission)
     if not outcome.is_uncounted:
         changes["duration"] = outcome.duration
         changes["error_code"] = outcome.failure.code if outcome.failure else ""

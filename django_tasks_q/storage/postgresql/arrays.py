@@ -45,7 +45,7 @@ class _Ending(NamedTuple):
     fence: int
     status: str
     final: bool
-    delay: float
+    delay: float | None
     result: str | None
     duration: float | None
     kind: str
@@ -61,13 +61,13 @@ class _Ending(NamedTuple):
 
 
 def _ending(outcome: Outcome) -> _Ending:
-    failure = outcome.failure
+    failure, admission = outcome.failure, outcome.admission
     return _Ending(
         id=outcome.job_id,
         fence=outcome.fence,
         status=outcome.status.value,
         final=outcome.status in FINAL,
-        delay=outcome.delay,
+        delay=admission.delay if admission else None,
         result=outcome.result,
         duration=outcome.duration,
         kind=outcome.kind.value,

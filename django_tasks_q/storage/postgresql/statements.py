@@ -7,15 +7,24 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-# What every claim asks of a row. The rest is where it looks, and in which order.
-_READY = """status = 'READY' AND backend = %(backend)s AND task_name = ANY(%(names)s::text[])
-          AND (expires_at IS NULL OR expires_at > STATEMENT_TIMESTAMP())"""
+from ...lifecycle.admission import admit
+from ...lifecycle.states import JobStatus, require
+from .. import claimable
+
+#: The state to which a scheduled job is admitted once it is due.
+ADMITTED = admit(keeps_place=True).status
+
+# The transitions that the statements have in their texts.
+require(JobStatus.READY, JobStatus.RUNNING)
+require(JobStatus.RUNNING, JobStatus.SUCCESSFUL)
+require(JobStatus.RUNNING, JobStatus.CANCELLED)
+require(JobStatus.SCHEDULED, ADMITTED)
 
 # In the index's own order, so that a claim reads what it takes and no more.
 _FIRST = """
     SELECT id FROM {job}
-    WHERE <ready><also>
-    ORDER BY priority DESC, id
+    WHERE <condition><also>
+    ORDER BY <order>
     LIMIT %(limit)s
     FOR NO KEY UPDATE SKIP LOCKED"""
 
@@ -26,8 +35,8 @@ _OF_QUEUE = " AND queue_name BETWEEN <queue> AND <queue>"
 
 _FIRST_OF_QUEUE = """
     SELECT id FROM {job}
-    WHERE <ready><of_queue>
-    ORDER BY queue_name, priority DESC, id
+    WHERE <condition><of_queue>
+    ORDER BY queue_name, <order>
     LIMIT %(limit)s
     FOR NO KEY UPDATE SKIP LOCKED""".replace("<of_queue>", _OF_QUEUE.replace("<queue>", "%(queue)s"))
 
@@ -36,12 +45,12 @@ _FIRST_OF_QUEUES = """
     SELECT job.id
     FROM queue CROSS JOIN LATERAL (
         SELECT id, priority FROM {job}
-        WHERE <ready><of_queue>
-        ORDER BY queue_name, priority DESC, id
+        WHERE <condition><of_queue>
+        ORDER BY queue_name, <order>
         LIMIT 2 * %(limit)s
     ) AS top
     JOIN {job} AS job ON job.id = top.id
-    ORDER BY top.priority DESC, top.id
+    ORDER BY <order_of_top>
     LIMIT %(limit)s
     FOR NO KEY UPDATE OF job SKIP LOCKED""".replace("<of_queue>", _OF_QUEUE.replace("<queue>", "queue.name"))
 
@@ -83,7 +92,9 @@ RETURNING {columns}
 
 def _claim(candidates: str, *, also: str = "", before: str = "") -> str:
     text = _CLAIM.replace("<candidates>", candidates).replace("<before>", before)
-    return text.replace("<ready>", _READY).replace("<also>", also)
+    text = text.replace("<condition>", claimable.CONDITION)
+    text = text.replace("<order>", claimable.ORDER).replace("<order_of_top>", claimable.order_of("top"))
+    return text.replace("<also>", also)
 
 
 CLAIM = _claim(_FIRST)
@@ -123,7 +134,7 @@ WITH ending AS MATERIALIZED (
         crashes = job.crashes + ending.crashed::int,
         finished_at = CASE WHEN ending.final OR job.cancel_requested_at IS NOT NULL
                            THEN STATEMENT_TIMESTAMP() END,
-        run_after = CASE WHEN ending.status = 'SCHEDULED'
+        run_after = CASE WHEN ending.delay IS NOT NULL AND job.cancel_requested_at IS NULL
                          THEN STATEMENT_TIMESTAMP() + ending.delay * INTERVAL '1 second'
                          ELSE job.run_after END
     FROM ending{of_owned}
@@ -174,17 +185,20 @@ WITH ending AS MATERIALIZED (
 SELECT ending.id FROM ending LEFT JOIN ended USING (id) WHERE ended.id IS NULL
 """
 
+#: What a new job has in the columns that have no default in the database.
+STARTS_WITH: dict[str, int | str] = {"fence": 0, "attempts": 0, "crashes": 0, "error_code": ""}
+
 INSERT = """
-INSERT INTO {job} ({inserted}, fence, attempts, crashes, error_code)
-VALUES ({values}, 0, 0, 0, '')
-"""
+INSERT INTO {job} ({inserted}, <names>)
+VALUES ({values}, <starts>)
+""".replace("<names>", ", ".join(STARTS_WITH)).replace("<starts>", ", ".join(map(repr, STARTS_WITH.values())))
 
 COPY = """
-COPY {job} ({inserted}, fence, attempts, crashes, error_code) FROM STDIN
-"""
+COPY {job} ({inserted}, <names>) FROM STDIN
+""".replace("<names>", ", ".join(STARTS_WITH))
 
 PROMOTE = """
-UPDATE {job} SET status = 'READY'
+UPDATE {job} SET status = '<admitted>'
 WHERE status = 'SCHEDULED' AND id = ANY(ARRAY(
     SELECT id FROM {job}
     WHERE status = 'SCHEDULED' AND backend = %(backend)s AND run_after <= STATEMENT_TIMESTAMP()
@@ -192,7 +206,7 @@ WHERE status = 'SCHEDULED' AND id = ANY(ARRAY(
     LIMIT %(limit)s
     FOR UPDATE SKIP LOCKED
 ))
-"""
+""".replace("<admitted>", ADMITTED.value)
 
 # A shorter limit of the project's own stays.
 LIMIT_TIME = """

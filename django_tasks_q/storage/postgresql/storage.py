@@ -19,8 +19,10 @@ from ...failpoints import failpoint
 from ...lifecycle.outcome import AttemptOutcome, Outcome
 from ...lifecycle.states import FINAL, JobStatus
 from ...models import Attempt, Job
+from ..claimable import sort_key
+from ..orm.columns import columns_of
 from ..orm.operations import PARTS, has_foreign_parts
-from ..orm.storage import Storage, has_just_succeeded
+from ..orm.storage import Storage, has_just_succeeded, legal
 from ..session import (
     JobWaiter,
     Listener,
@@ -30,7 +32,7 @@ from ..session import (
     is_in_transaction,
     repeated,
 )
-from ..values import Claim, ClaimedJob, NewJobs
+from ..values import TIMESTAMPS, Claim, ClaimedJob, NewJobs
 from . import statements
 from .arrays import array, endings, quoted, successes
 from .notifications import (
@@ -48,8 +50,6 @@ from .prepared_session import PreparedSession, is_watched
 #: Seconds for which claims go on behind the last one. A job that comes in before it, because it is more
 #: urgent or has been given back, may wait that long while there is a backlog.
 KEEP_ON = 0.05
-
-_ENQUEUED_AT = ClaimedJob._fields.index("enqueued_at")
 
 #: serialization_failure and deadlock_detected: the statement did nothing and may be repeated.
 REPEATABLE = ("40001", "40P01")
@@ -74,11 +74,10 @@ class PostgreSQLStorage(Storage):
     def __init__(self, alias: str) -> None:
         super().__init__(alias)
         quote = self.connection.ops.quote_name
-        self._column_of = {field.name: quote(str(field.column)) for field in Job._meta.concrete_fields}
         names = {
             "job": quote(Job._meta.db_table),
             "attempt": quote(Attempt._meta.db_table),
-            "columns": ", ".join(f"job.{self._column_of[name]}" for name in ClaimedJob._fields),
+            "columns": ", ".join(f"job.{column}" for column in columns_of(quote, ClaimedJob._fields)),
             "parts": statements.parts(quote(part._meta.db_table) for part in PARTS),
             "inserted": "{inserted}",
             "values": "{values}",
@@ -86,7 +85,7 @@ class PostgreSQLStorage(Storage):
         self._sql = {
             name: text.format(**names, owned="", of_owned="")
             for name, text in vars(statements).items()
-            if name.isupper() and not name.startswith("_")
+            if name.isupper() and not name.startswith("_") and type(text) is str
         }
         self._sql["RESCUE"] = statements.FINISH.format(
             **names, owned=statements.OWNED.format(**names), of_owned=" JOIN owned USING (id)"
@@ -123,7 +122,7 @@ class PostgreSQLStorage(Storage):
         """The statement that stores a send, with its columns."""
         columns = send.columns
         if (statement := self._storing.get((kind, columns))) is None:
-            inserted = ", ".join(self._column_of[name] for name in columns)
+            inserted = ", ".join(columns_of(self.connection.ops.quote_name, columns))
             values = ", ".join(["%s"] * len(columns))
             statement = self._sql[kind].format(inserted=inserted, values=values)
             self._storing[kind, columns] = statement
@@ -166,9 +165,9 @@ class PostgreSQLStorage(Storage):
         self, rows: Iterable[Sequence[Any]], statement: str, claim: Claim, limit: int
     ) -> list[ClaimedJob]:
         rows = list(rows)
-        by_django = rows and isinstance(rows[0][_ENQUEUED_AT], datetime)
+        by_django = rows and isinstance(rows[0][TIMESTAMPS[0]], datetime)
         jobs = list(map(ClaimedJob.of if by_django else ClaimedJob._make, rows))
-        jobs.sort(key=lambda job: (-job.priority, job.id.int))  # RETURNING promises no order
+        jobs.sort(key=sort_key)  # RETURNING promises no order
         if len(jobs) == limit:
             reached = self._reached
             until = reached.until if reached else time.monotonic() + KEEP_ON
@@ -189,8 +188,7 @@ class PostgreSQLStorage(Storage):
             if succeeded:
                 self._prepared.execute(cursor, self._sql["SUCCEED"], successes(succeeded))
                 written = _succeeded(cursor.fetchall(), succeeded)
-            if len(succeeded) < len(outcomes):
-                others = [outcome for outcome in outcomes if not has_just_succeeded(outcome)]
+            if len(succeeded) < len(outcomes) and (others := _others(outcomes)):
                 rescues = any(outcome.kind is AttemptOutcome.LOST for outcome in others)
                 statement = self._sql["RESCUE" if rescues else "FINISH"]
                 self._prepared.execute(cursor, statement, endings(others))
@@ -345,7 +343,7 @@ class _InFlight(RoundTrip):
 
 def _blocks(send: NewJobs, rows: int = 1000) -> Iterator[str]:
     """Jobs in the text format of COPY, some at a time: the server takes them in while more are made."""
-    end = "\t" + "\t".join(map(_copied, send.shared)) + "\t0\t0\t0\t\n"
+    end = "\t" + "\t".join(map(_copied, (*send.shared, *statements.STARTS_WITH.values()))) + "\n"
     for start in range(0, len(send.ids), rows):
         part = slice(start, start + rows)
         calls = zip(send.ids[part], send.arguments[part], strict=True)
@@ -363,6 +361,10 @@ def _copied(value: Any) -> str:
 
 def _job_id(outcome: Outcome) -> int:
     return outcome.job_id.int
+
+
+def _others(outcomes: Iterable[Outcome]) -> list[Outcome]:
+    return legal([outcome for outcome in outcomes if not has_just_succeeded(outcome)])
 
 
 def _succeeded(void: Iterable[Sequence[UUID]], outcomes: Collection[Outcome]) -> dict[UUID, JobStatus]:

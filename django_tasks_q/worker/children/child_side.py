@@ -1,4 +1,4 @@
-"""What all children have in common."""
+"""The base class of the ends of the pipe at which jobs run."""
 
 from __future__ import annotations
 
@@ -15,48 +15,52 @@ from . import protocol
 from .fork_server import Pipes
 from .protocol import Channel
 
-#: Seconds without a job after which idle database connections are let go.
+#: Seconds without a job after which idle database connections are closed.
 IDLE = 1.0
-#: Exceptions that a child keeps for receivers until the endings are written. Of others they get the text.
-MOST_EXCEPTIONS = 16
+#: Exceptions that a child keeps for receivers until the endings are written. Of others it keeps the text.
+MAX_EXCEPTIONS = 16
 
 
-class Child:
-    """The end of the pipe at which jobs are run."""
+class ChildSide:
+    """The child's end of the pipe. ``capacity`` is the number of jobs that it runs at a time."""
 
-    def __init__(self, pipes: Pipes, runner: Runner) -> None:
+    def __init__(self, pipes: Pipes, make_runner: Callable[..., Runner], capacity: int) -> None:
         self.pid = os.getpid()
         self.channel = Channel(pipes.sock, blocking=True)
-        self.runner = runner
-        runner.note = self.note
+        self.runner = make_runner(send_update=self.send_update)
+        self.capacity = capacity
         self.streams = Streams()
-        #: Outcomes to tell receivers of, whose guarded write has not been confirmed yet.
+        #: Outcomes for receivers of ``task_finished``, until the supervisor confirms that they are written.
         self.unconfirmed: dict[str, tuple[ClaimedJob, Outcome]] = {}
         self._failed: deque[str] = deque()
 
+    def run(self) -> None:
+        """Run jobs. Raise EOFError or another OSError of the pipe once the supervisor is gone."""
+        raise NotImplementedError
+
     def send(self, kind: bytes, body: bytes = b"") -> None:
-        """Write to the parent, which knows nothing of copies of this process."""
+        """Send a frame to the supervisor, which does not know copies of this process."""
         leave_if_copy(self.pid)
         self.channel.send(kind, body)
 
-    def handed(self, body: bytes) -> Iterator[ClaimedJob]:
-        """The jobs that the parent hands over."""
+    def jobs_in(self, body: bytes) -> Iterator[ClaimedJob]:
+        """Return the jobs in a frame of the supervisor."""
         return protocol.unpack_jobs(body, self.runner.clock)
 
-    def note(self, note: Note) -> None:
-        """Tell the parent what an attempt says while it runs."""
-        if os.getpid() == self.pid:  # user code of a copy may go on, and is not heard
-            self.send(protocol.NOTE, protocol.pack_note(note))
+    def send_update(self, update: Note) -> None:
+        """Send a progress update, or a line of a job's log, of a running attempt."""
+        if os.getpid() == self.pid:  # a copy made by user code may run on, but sends nothing
+            self.send(protocol.PROGRESS, protocol.pack_update(update))
 
-    def answer(self, job: ClaimedJob, outcome: Outcome) -> None:
-        """Tell the parent how an attempt has ended."""
-        told = outcome.aftermath is not None
-        if told:
+    def send_outcome(self, job: ClaimedJob, outcome: Outcome) -> None:
+        """Send how an attempt has ended."""
+        has_receivers = outcome.aftermath is not None
+        if has_receivers:
             self._remember(job, outcome)
         if outcome.kind is AttemptOutcome.SUCCESSFUL and not outcome.is_written:
-            self.send(protocol.SUCCESS, protocol.pack_success(outcome, told))
+            self.send(protocol.SUCCESS, protocol.pack_success(outcome, has_receivers))
         else:
-            self.send(protocol.OUTCOME, protocol.pack_outcome(outcome, told))
+            self.send(protocol.OUTCOME, protocol.pack_outcome(outcome, has_receivers))
 
     def _remember(self, job: ClaimedJob, outcome: Outcome) -> None:
         self.unconfirmed[job.id.hex] = (job, outcome)
@@ -64,12 +68,12 @@ class Child:
             return
         # An exception keeps alive what its task had in local variables.
         self._failed.append(job.id.hex)
-        if len(self._failed) > MOST_EXCEPTIONS and (known := self.unconfirmed.get(self._failed.popleft())):
+        if len(self._failed) > MAX_EXCEPTIONS and (known := self.unconfirmed.get(self._failed.popleft())):
             forgotten_job, forgotten = known
             self.unconfirmed[forgotten_job.id.hex] = (forgotten_job, forgotten._replace(aftermath=None))
 
     def announcements(self, body: bytes) -> Iterator[Callable[[], None]]:
-        """What is to be told to receivers of ``task_finished``, now that endings are written."""
+        """Return the calls of receivers of ``task_finished`` for a frame of endings that are written."""
         for job_id, won, status in protocol.unpack(body):
             known = self.unconfirmed.pop(job_id, None)
             if not won:
@@ -77,4 +81,4 @@ class Child:
             if known is not None and known[1].status == status:
                 yield lambda known=known: self.runner.finished(*known)  # type: ignore[misc]
             else:
-                yield lambda job_id=job_id: self.runner.finished_elsewhere(job_id)  # type: ignore[misc]
+                yield lambda job_id=job_id: self.runner.finished_by_id(job_id)  # type: ignore[misc]

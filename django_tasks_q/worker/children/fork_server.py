@@ -1,8 +1,8 @@
-"""The process that children are forked from: everything imported, no database, no thread.
+"""The fork server, a process that children are forked from: everything imported, no database, no thread.
 
-The parent forks it before it opens anything itself, so the children inherit clean memory, shared
-until it is written to. It also ends the children when the parent dies, or when the parent has not
-renewed its lease in time, whatever keeps the parent from noticing.
+The supervisor forks it before it opens anything itself, so the children inherit clean memory, shared until
+it is written to. It also ends the children when the supervisor dies, or has not renewed its lease in time,
+even if the supervisor is stopped.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ from . import protocol
 from .protocol import Channel
 from .shared_memory import open_memory
 
-#: File descriptors that the parent keeps for its database and the rest: no child takes the last ones.
+#: File descriptors that the supervisor keeps for its database and the rest: no child gets the last ones.
 SPARE = 8
-#: Seconds that the fork server has to end its children and itself before it is killed, and they with it.
+#: Seconds that the fork server has to end its children and itself before all of them are killed.
 STOP_TIMEOUT = 10.0
 #: File descriptors that a child is given.
 PIPES = 4
@@ -39,17 +39,17 @@ PIPES = 4
 
 @dataclass(frozen=True)
 class Pipes:
-    """A child's ends, or the parent's: the frames' socket and both ends of the token pipe."""
+    """One end of the pipes between supervisor and child: the socket of the frames, and the token pipe."""
 
     sock: socket.socket
-    #: One byte a job that may start. Who reads a byte, child or parent, has the job: see ``pool``.
+    #: One byte for each job that may start. The side that reads a byte has the job: see ``process``.
     token_reader: int
     token_writer: int
-    #: Of the board that both look at: see ``attempt_clock``.
+    #: The descriptor of memory that both share: see ``shared_memory``.
     memory: int
 
     def close(self) -> None:
-        """Close all but the socket, which belongs to the channel."""
+        """Close all but the socket, which the channel closes."""
         for fd in (self.token_reader, self.token_writer, self.memory):
             os.close(fd)
 
@@ -62,7 +62,7 @@ ChildMain = Callable[[Pipes, dict[str, str]], None]
 
 
 class ForkServer:
-    """The parent's handle."""
+    """The supervisor's end of the pipe to the fork server."""
 
     def __init__(self, child_main: ChildMain) -> None:
         ours, theirs = socket.socketpair()
@@ -83,9 +83,9 @@ class ForkServer:
         self._is_stopped = False
 
     def spawn(self, key: int, config: dict[str, str]) -> Pipes:
-        """Have a child forked, known as ``key`` from now on. Answers the parent's ends of its pipes.
+        """Fork a child, known as ``key`` from now on. Return the supervisor's ends of its pipes.
 
-        Raises OSError where there are no descriptors or no memory for them, and ServerGone.
+        Raises OSError if there are no descriptors or no memory for them, and ServerGone.
         """
         body = json.dumps({"key": key, "config": config}).encode()
         frame = protocol.HEAD.pack(protocol.SPAWN, len(body)) + body
@@ -100,11 +100,11 @@ class ForkServer:
                 opened.callback(os.close, fds[-1])
                 os.set_blocking(fds[0], False)
                 _keep_spare(max(fds))
-                self._order(frame, [theirs.fileno(), *fds])
+                self._send(frame, [theirs.fileno(), *fds])
             opened.pop_all()
         return Pipes(ours, *fds)
 
-    def _order(self, frame: bytes, fds: list[int]) -> None:
+    def _send(self, frame: bytes, fds: list[int]) -> None:
         self.channel.sock.setblocking(True)
         try:
             self.channel.flush()  # all of what is queued, or the frame would come in the middle of it
@@ -115,33 +115,33 @@ class ForkServer:
             self.channel.sock.setblocking(False)
 
     def renew(self, kill_at: float) -> None:
-        """Let the children live until ``kill_at`` on the boot-time clock."""
+        """Kill the children at ``kill_at`` on the boot-time clock, unless this is called again before."""
         self.channel.send(protocol.LEASE, repr(kill_at).encode())
 
     def stop(self) -> None:
-        """End the server and with it every child, and wait until they have ended."""
+        """End the server and every child, and wait until they have ended."""
         if self._is_stopped:
             return
         self._is_stopped = True
         self.channel.close()
         deadline = time.monotonic() + STOP_TIMEOUT
-        with suppress(ChildProcessError):  # somebody else has reaped it
+        with suppress(ChildProcessError):  # another part of the program has reaped it
             while os.waitpid(self.pid, os.WNOHANG)[0] == 0:
                 if time.monotonic() > deadline:
                     kill_process(self.pid)
-                # time.sleep() reckons with an end in absolute time, and fails where a clock jumps meanwhile.
+                # Not time.sleep(), which computes an absolute end and fails where a clock jumps meanwhile.
                 select.select((), (), (), 0.002)
 
 
 def _keep_spare(highest: int) -> None:
-    """Raise OSError if a descriptor of that number leaves too few."""
+    """Raise OSError if a descriptor of that number leaves too few for the supervisor."""
     limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
     if limit != resource.RLIM_INFINITY and highest + SPARE >= limit:
         raise OSError(errno.EMFILE, f"{os.strerror(errno.EMFILE)} (the limit is {limit})")
 
 
-class _Unmoved:
-    """A signal handler that does nothing in this process, and the usual in those that tasks fork from it.
+class _IgnoredHere:
+    """A signal handler that does nothing in this process, and the default in those that tasks fork from it.
 
     Programs that tasks start lose it altogether, as they would not lose an ignored signal.
     """
@@ -165,7 +165,7 @@ class _Server:
     lapsed: set[int] = field(default_factory=set)
 
     def serve(self) -> NoReturn:
-        # A terminal sends Ctrl-C to the whole foreground group; only the parent decides what it means.
+        # A terminal sends Ctrl-C to the whole foreground group; only the supervisor decides what it means.
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT):
             signal.signal(number, signal.SIG_IGN)
         adopt_orphans()
@@ -182,7 +182,7 @@ class _Server:
             self._loop()
             code = 0
         except (EOFError, BrokenPipeError, ConnectionResetError):
-            code = 0  # the parent is gone
+            code = 0  # the supervisor is gone
         except BaseException:
             show_error()
         finally:
@@ -244,7 +244,7 @@ class _Server:
             if len(fds) < PIPES:  # the kernel leaves out those that are too many for this process
                 raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
             pid = os.fork()
-        except OSError as error:  # the parent will try again
+        except OSError as error:  # the supervisor tries again
             for fd in fds:
                 os.close(fd)
             self.channel.send(protocol.EXITED, json.dumps([key, 1 << 8, False, str(error)]).encode())
@@ -253,7 +253,7 @@ class _Server:
             try:
                 self._become_child(server, config, fds)
             finally:
-                os._exit(1)  # the server's own code is not for a child to go on with
+                os._exit(1)  # a child must not go on with the server's own code
         for fd in fds:
             os.close(fd)
         self.children[pid] = key
@@ -266,9 +266,9 @@ class _Server:
             die_with_parent(server)
             signal.set_wakeup_fd(-1)
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-            # A supervisor may signal every process of the service, but only the parent stops work.
+            # A process manager may signal every process of the service, but only the supervisor stops work.
             for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-                signal.signal(number, _Unmoved())
+                signal.signal(number, _IgnoredHere())
             self.sock.close()
             for sock in self.wake:
                 sock.close()
@@ -291,11 +291,11 @@ class _Server:
             kill_group(ended.si_pid)
             pid, status = os.waitpid(ended.si_pid, 0)
             key = self.children.pop(pid, None)
-            # What it had started in sessions of their own came here when it died.
+            # What it had started in other sessions became a child of this process when it died.
             for orphan in children_of(os.getpid()):
                 if orphan not in self.children:
                     kill_process(orphan)
             if key is not None:
-                told = [key, status, pid in self.lapsed]
+                report = [key, status, pid in self.lapsed]
                 self.lapsed.discard(pid)
-                self.channel.send(protocol.EXITED, json.dumps(told).encode())
+                self.channel.send(protocol.EXITED, json.dumps(report).encode())

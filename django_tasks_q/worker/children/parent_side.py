@@ -1,38 +1,46 @@
-"""The parent's side of one child, whatever its kind."""
+"""The base class of the supervisor's ends of the pipes to its children."""
 
 from __future__ import annotations
 
 import os
 import time
 from collections import deque
-from typing import TYPE_CHECKING
+from typing import NamedTuple
 from uuid import UUID
 
 from ...exceptions import AttemptCrashed
 from ...execution import endings
 from ...lifecycle.outcome import Outcome
 from ...storage import ClaimedJob
+from ..executor_groups import Group
 from ..system import describe_exit, kill_group
 from . import protocol
 from .fork_server import Pipes
 from .protocol import Channel
 
-if TYPE_CHECKING:
-    from ..executor_groups import Group
-    from ..subscribers.finished_signals import Ending
-
 #: Seconds between a child's end of its pipe and its exit.
 GONE_TIMEOUT = 2.0
-#: Seconds a child may take from its fork to its first answer.
+#: Seconds that a child may take from its fork until it is ready.
 BOOT_TIMEOUT = 60.0
-#: Seconds between a job's turn and the start of its code; receivers of ``task_started`` come in between.
+#: Seconds between a job's turn and the start of its code; receivers of ``task_started`` run in between.
 START_TIMEOUT = 60.0
 #: Seconds that receivers of ``task_finished`` may take.
 HOOK_TIMEOUT = 60.0
 
 
+class FinishedJob(NamedTuple):
+    """A job of whose end receivers of ``task_finished`` are to be informed."""
+
+    job_id: str
+    #: Whether the outcome of the attempt was written.
+    won: bool
+    status: str = ""
+    #: Children that died while they ran nothing but receivers for it.
+    died: int = 0
+
+
 class ParentSide:
-    """A child: what it was given, and since when it owes what."""
+    """The supervisor's end of the pipe: the jobs that the child holds, and the deadlines of each step."""
 
     def __init__(self, key: int, group: Group, pipes: Pipes) -> None:
         self.key = key
@@ -42,115 +50,153 @@ class ParentSide:
         self.pid: int | None = None
         self.ready = False
         self.born = self.since = time.monotonic()
-        #: Attempts it has ended.
+        #: Attempts that it has ended.
         self.done = 0
         #: When it closed its end of the pipe, if it has.
         self.gone_at: float | None = None
-        #: It gets no more jobs, and goes when it has none left.
+        #: Whether it gets no more jobs, and leaves when it holds none.
         self.is_retiring = False
-        #: When it was let go, if it has been.
+        #: When it was dismissed, if it has been.
         self.dismissed_at: float | None = None
-        #: Why this child is being killed.
-        self.verdict = ""
-        #: Frames about ended jobs that the child has not dealt with, oldest first.
-        self.unsent: deque[list[Ending]] = deque()
-        #: Attempts it has ended whose endings are being written.
+        #: Why this child is being killed; empty if it is not.
+        self.kill_reason = ""
+        #: Frames of finished jobs whose receivers the child has not called yet, oldest first.
+        self.unsent: deque[list[FinishedJob]] = deque()
+        #: Attempts that it has ended whose endings are being written.
         self.unconfirmed = 0
         self.sending_since = 0.0
+
+    # What the child reports
+
+    def spawned(self, pid: int) -> None:
+        """The child has been forked."""
+        self.pid = pid
+
+    def booted(self) -> bool:
+        """The child is ready. Return whether its executor was broken before."""
+        self.ready = True
+        self.since = time.monotonic()
+        return self.group.starts.succeeded()
+
+    def started(self, job_id: UUID) -> None:
+        """The code of a job begins."""
+
+    def ended(self, outcome: Outcome, size: int) -> bool:
+        """An attempt has ended, reported in ``size`` bytes. Return False if the child did not hold it."""
+        if not self.remove(outcome):
+            return False
+        self.done += 1
+        self.group.learn(outcome.duration or 0.0, size)
+        if self.group.recycling.is_due(jobs=self.done, born=self.born, pid=self.pid):
+            self.retire()
+        return True
+
+    def dropped(self) -> None:
+        """The child has noticed that jobs were taken back."""
+
+    def responded(self) -> None:
+        """The child has replied that it is at work."""
+
+    def closed_pipe(self) -> None:
+        """The child has closed its end of the pipe."""
+        if self.gone_at is None:
+            self.gone_at = time.monotonic()
+
+    def excuse(self) -> None:
+        """It was killed without fault: its attempts are given back, unless there was a reason before."""
+        self.kill_reason = self.kill_reason or "release"
 
     # Jobs
 
     @property
     def held(self) -> int:
-        """Jobs it was given and has not answered."""
+        """Jobs that it was sent and that have not ended."""
         raise NotImplementedError
 
     @property
     def expected(self) -> UUID | None:
-        """The job that it will answer next, if that can be told."""
+        """The job that will end next, if that is known."""
         return None
 
     @property
-    def in_hand(self) -> float:
-        """Seconds for which it will have something to do, as far as can be told."""
+    def seconds_of_work(self) -> float:
+        """Seconds for which it has jobs, as far as that can be estimated."""
         return 0.0
 
     def room(self, now: float) -> int:
-        """How many more jobs it should be given."""
+        """Return how many more jobs it should be sent."""
         raise NotImplementedError
 
     def send(self, jobs: list[ClaimedJob]) -> None:
+        """Send it jobs."""
         raise NotImplementedError
 
-    def hand_over(self, jobs: list[ClaimedJob]) -> None:
+    def send_frame(self, jobs: list[ClaimedJob]) -> None:
         """Put a frame of jobs on the channel."""
         expires = any(job.expires_at is not None for job in jobs)
         offset = self.group.clock.offset if expires else None
         self.channel.send(protocol.RUN, protocol.pack_jobs(jobs, offset))
 
-    def started(self, job_id: UUID) -> None:
-        """The child says that a job's code begins."""
-
-    def answered(self, outcome: Outcome) -> bool:
-        """Take an attempt off its list. False if it was not on it: then the answer is void."""
+    def remove(self, outcome: Outcome) -> bool:
+        """Remove an attempt that has ended. Return False if the child did not hold it."""
         raise NotImplementedError
 
     def take_back(self) -> list[ClaimedJob]:
-        """Withdraw the jobs that the child has not started."""
+        """Remove the jobs that the child has not started, and return them."""
         return []
 
-    def abandon(self) -> None:
-        """Forget its jobs."""
+    def forget(self) -> None:
+        """Drop its jobs, which belong to other workers."""
         raise NotImplementedError
 
     def cancel(self, job_id: UUID) -> bool:
-        """Have a running job ended. False if this child does not run it."""
+        """Interrupt a running job. Return False if this child does not run it."""
         raise NotImplementedError
 
     def limited(self, room: int) -> int:
-        """``room`` as far as the child may still go before another takes its place."""
+        """Return ``room`` as far as the child may go before another takes its place."""
         if self.group.recycling.jobs is not None:
             room = min(room, self.group.recycling.jobs - self.done - self.held)
         return max(0, room)
 
     @property
     def accepts(self) -> bool:
-        """Whether it may be given anything."""
-        return self.ready and not self.verdict and not self.is_retiring and self.gone_at is None
+        """Whether it may be sent anything."""
+        return self.ready and not self.kill_reason and not self.is_retiring and self.gone_at is None
 
-    # Time
+    # Deadlines
 
     def enforce(self, now: float) -> list[Outcome]:
-        """Do what is due. Answers endings that the child itself does not tell of any more."""
-        if self.verdict:
+        """Do what is due. Return the outcomes of attempts that the child will not report any more."""
+        if self.kill_reason:
             return []
         if not self.ready:
             if now - self.born > BOOT_TIMEOUT:
-                self.condemn("boot")
+                self.kill("boot")
         elif self.gone_at is not None:
             # It lives on without its end of the pipe, as after a task that closed all files.
             if now - self.gone_at > GONE_TIMEOUT:
-                self.condemn("gone")
+                self.kill("gone")
         elif self.dismissed_at is not None:
             if now - self.dismissed_at > GONE_TIMEOUT:
-                self.condemn("dismissed")
+                self.kill("dismissed")
         elif self.is_retiring and not self.held and not self.unconfirmed:
             if not self.unsent:
                 self.dismiss(now)
             elif self._hangs_sending(now):
-                self.condemn("hook")
+                self.kill("hook")
         else:
             return self.enforce_jobs(now)
         return []
 
     def enforce_jobs(self, now: float) -> list[Outcome]:
-        """The same for a child that is at work."""
+        """Do what is due for the jobs of a child that is at work."""
         raise NotImplementedError
 
     def due(self, now: float) -> float:
-        """Seconds until something is, as far as it can be known."""
-        if self.verdict:
-            return float("inf")  # its exit is told by the server
+        """Return the seconds until ``enforce`` has something to do, as far as that is known."""
+        if self.kill_reason:
+            return float("inf")  # the fork server reports its exit
         if not self.ready:
             return BOOT_TIMEOUT - (now - self.born)
         for moment in (self.gone_at, self.dismissed_at):
@@ -162,59 +208,74 @@ class ParentSide:
             return HOOK_TIMEOUT - (now - self.sending_since) if self.unsent else 0.0
         return self.jobs_due(now)
 
+    def jobs_due(self, now: float) -> float:
+        """Return the seconds until ``enforce_jobs`` has something to do."""
+        raise NotImplementedError
+
     def _hangs_sending(self, now: float) -> bool:
         return bool(self.unsent) and now - self.sending_since > HOOK_TIMEOUT
 
-    def jobs_due(self, now: float) -> float:
-        """The same for its jobs."""
-        raise NotImplementedError
+    # Finished signals
 
-    # Its end
+    def expect_confirmation(self) -> None:
+        """An ending that its receivers wait for is being written."""
+        self.unconfirmed += 1
 
-    def retire(self) -> None:
-        """Give it no more jobs; another child takes its place."""
-        self.is_retiring = True
+    def confirmed(self) -> None:
+        """Such an ending has been written, or another worker's has."""
+        self.unconfirmed -= 1
 
-    def dismiss(self, now: float) -> None:
-        """Let it leave once it has read what was sent to it."""
-        self.is_retiring = True
-        self.dismissed_at = now
-        self.channel.finish()
+    def forget_confirmations(self) -> None:
+        """Endings that are being written belong to other workers."""
+        self.unconfirmed = 0
 
-    def condemn(self, verdict: str) -> None:
-        """Kill it. Its exit will be told by the fork server, and settled under this verdict."""
-        if self.pid is not None:
-            self.verdict = verdict
-            kill_group(self.pid)
-
-    def settle(self, status: int) -> list[Outcome]:
-        """The child has exited: the endings of what it was running."""
-        raise NotImplementedError
-
-    def unbegun(self, job: ClaimedJob) -> Outcome:
-        """The code of a job did not begin in time. It is given back, but not for ever."""
-        error = AttemptCrashed(f"Its code did not begin within {START_TIMEOUT:g} seconds")
-        return endings.by_crash(job, self.group.settings, error)
-
-    def crashed(self, job: ClaimedJob, status: int, duration: float | None) -> Outcome:
-        error = AttemptCrashed(describe_exit(status))
-        exit_status = os.waitstatus_to_exitcode(status)
-        return endings.by_crash(job, self.group.settings, error, duration, exit_status)
-
-    def tell(self, frame: list[Ending]) -> None:
-        """Have it call the receivers of ``task_finished`` for jobs that have ended."""
+    def send_finished(self, frame: list[FinishedJob]) -> None:
+        """Make it call the receivers of ``task_finished`` for finished jobs."""
         if not self.unsent:
             self.sending_since = time.monotonic()
         self.unsent.append(frame)
-        records = ((ending.job_id, ending.won, ending.status) for ending in frame)
-        self.channel.send(protocol.ENDED, protocol.pack(records))
+        records = ((finished.job_id, finished.won, finished.status) for finished in frame)
+        self.channel.send(protocol.FINISHED, protocol.pack(records))
 
     def has_sent(self) -> None:
-        """It has called them for the oldest frame."""
+        """The child has called the receivers for the oldest frame."""
         if self.unsent:
             self.unsent.popleft()
         self.sending_since = time.monotonic()
 
+    # The end of the child
+
+    def retire(self) -> None:
+        """Send it no more jobs; another child takes its place."""
+        self.is_retiring = True
+
+    def dismiss(self, now: float) -> None:
+        """Let it exit once it has read what was sent to it."""
+        self.is_retiring = True
+        self.dismissed_at = now
+        self.channel.finish()
+
+    def kill(self, reason: str) -> None:
+        """Kill it. Its attempts end for this reason once the fork server has reported its exit."""
+        if self.pid is not None:
+            self.kill_reason = reason
+            kill_group(self.pid)
+
+    def end_attempts(self, status: int) -> list[Outcome]:
+        """Return the outcomes of the attempts that it was running when it exited with a wait status."""
+        raise NotImplementedError
+
+    def not_started(self, job: ClaimedJob) -> Outcome:
+        """Return the outcome of an attempt whose code did not begin in time. It counts as a crash."""
+        error = AttemptCrashed(f"Its code did not begin within {START_TIMEOUT:g} seconds")
+        return endings.by_crash(job, self.group.settings, error)
+
+    def crashed(self, job: ClaimedJob, status: int, duration: float | None) -> Outcome:
+        """Return the outcome of an attempt whose process exited."""
+        error = AttemptCrashed(describe_exit(status))
+        exit_status = os.waitstatus_to_exitcode(status)
+        return endings.by_crash(job, self.group.settings, error, duration, exit_status)
+
     def close(self) -> None:
+        """Close its channel."""
         self.channel.close()
-        self.pipes.close()

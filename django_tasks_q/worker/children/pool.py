@@ -1,4 +1,4 @@
-"""The children of a worker: started when there is something to do, fed, timed, and settled."""
+"""The children of a worker: started when there are jobs, fed, kept to their deadlines, and buried."""
 
 from __future__ import annotations
 
@@ -8,70 +8,76 @@ import time
 from collections.abc import Iterable, Iterator
 from uuid import UUID
 
+from ...events import AttemptsEnded, ChildExited, Events, ExecutorRecovered, ProgressReceived
+from ...executors import Kind
 from ...lifecycle.outcome import Outcome
 from ...storage import ClaimedJob
 from ...storage.timestamps import DatabaseClock
-from ..executor_groups import MAX_RETIRING, Group
-from ..subscribers.finished_signals import FinishedSignals
-from ..subscribers.progress import ProgressBuffer
+from ..executor_groups import BACKLOG_TIMEOUT, MAX_RETIRING, Group
+from ..starts import MAX_FAILURES
 from ..system import describe_exit
 from . import protocol
-from .concurrent_parent import ConcurrentParentSide
+from .event_loop import AsyncParentSide
 from .fork_server import ForkServer, ServerGone
 from .parent_side import ParentSide
-from .process_parent import ProcessParentSide
+from .process import ProcessParentSide
 from .protocol import Channel
-from .starts import MAX_FAILURES
+from .thread import ThreadParentSide
 
-#: Seconds a job may wait in the parent for a child before others may have it.
-BACKLOG_TIMEOUT = 1.0
+PARENT_SIDES: dict[Kind, type[ParentSide]] = {
+    "process": ProcessParentSide,
+    "thread": ThreadParentSide,
+    "async": AsyncParentSide,
+}
 
 
 class PoolBroken(Exception):
-    """No child can be had."""
+    """No child can be started."""
 
 
 class Pool:
-    """All children, in groups."""
+    """All children of a worker, in groups, and the claimed jobs that have not ended."""
 
     def __init__(
         self,
         server: ForkServer,
         group_of: dict[str, Group],
         child_config: dict[str, str],
+        events: Events,
     ) -> None:
         self.server = server
         self.group_of = group_of
         self.groups = list({id(group): group for group in group_of.values()}.values())
         self.child_config = child_config
+        self.events = events
         self.clock = DatabaseClock()
         for group in self.groups:
-            group.clock = self.clock
+            group.use_clock(self.clock)
         self.children: dict[int, ParentSide] = {}
-        self.finished_signals = FinishedSignals(self.children)
-        self.notes = ProgressBuffer()
-        #: Groups that were broken and are not any more, since somebody last asked.
-        self.has_recovered = False
         self._keys = 0
 
     # Children
 
-    def fill(self, worker_id: UUID) -> None:
-        """Start the children that the waiting jobs are in want of. Raises PoolBroken."""
+    def fill(self, worker_id: UUID, *, has_signals: bool = False) -> None:
+        """Start the children that the backlogs need.
+
+        ``has_signals`` says that receivers of ``task_finished`` are to be called, for which one is enough.
+        Raises PoolBroken if no child can be started.
+        """
         if self.groups and len(self.broken) == len(self.groups):
             raise PoolBroken(f"{MAX_FAILURES} child processes in a row died while they started.")
         for group in self.groups:
             if group.starts.is_broken:
                 if not group.starts.seconds_to_next and not any(self._of(group)):
-                    self._start(group, worker_id)  # whether it can be had again
+                    self._start(group, worker_id)  # to try whether it can be started again
             elif group.backlog:
-                # One that is starting will take what it can when it is there.
+                # A child that is starting will take what it can when it is ready.
                 idle = sum(self._will_take(child) for child in self._of(group))
                 wanted = -(-len(group.backlog) // group.capacity) - idle
                 for _ in range(min(wanted, self._vacancies(group))):
                     if not self._start(group, worker_id):
                         break
-        if self.finished_signals.unsent and not self.children:
+        if has_signals and not self.children:
             for group in self.groups:
                 if (
                     not group.starts.is_broken
@@ -82,20 +88,21 @@ class Pool:
 
     @property
     def broken(self) -> list[str]:
-        """Executors of which no child can be had, by name."""
+        """The names of the executors of which no child can be started."""
         return [group.executor for group in self.groups if group.starts.is_broken]
 
     def _has_failed(self, group: Group, reason: str) -> None:
-        """A child of a group could not be started. The next is tried after a pause."""
+        """Count a child of a group that could not be started. The next is tried after a pause."""
         group.starts.failed(reason, is_alone=not any(child.ready for child in self._of(group)))
 
     def _will_take(self, child: ParentSide) -> bool:
-        """Whether a child is about to come for jobs that wait."""
+        """Return whether a child is about to take jobs of the backlog."""
         if child.held or child.is_retiring:
             return False
         return not child.ready or child.room(time.monotonic()) > 0
 
     def _vacancies(self, group: Group) -> int:
+        """Return how many more children of a group may be started."""
         if group.starts.is_broken or group.starts.seconds_to_next:
             return 0
         mine = list(self._of(group))
@@ -106,7 +113,7 @@ class Pool:
         return (child for child in self.children.values() if child.group is group)
 
     def _start(self, group: Group, worker_id: UUID) -> bool:
-        """Start a child. False if that is not possible now. Raises PoolBroken."""
+        """Start a child. Return False if that is not possible now. Raises PoolBroken."""
         self._keys += 1
         config = {
             **self.child_config,
@@ -114,11 +121,10 @@ class Pool:
             "executor": group.executor,
             "capacity": str(group.capacity),
         }
-        kind = ProcessParentSide if group.kind == "process" else ConcurrentParentSide
         try:
             pipes = self.server.spawn(self._keys, config)
             try:
-                self.children[self._keys] = kind(self._keys, group, pipes)
+                self.children[self._keys] = PARENT_SIDES[group.kind](self._keys, group, pipes)
             except OSError:
                 pipes.sock.close()
                 pipes.close()
@@ -131,41 +137,41 @@ class Pool:
         return True
 
     def channels(self, *, quiet: bool = False) -> Iterator[tuple[Channel, bool]]:
-        """Every channel to wait for, and whether it also has something to send.
+        """Return every channel to wait for, and whether it also has something to send.
 
-        With ``quiet`` not those of children that have work for some time.
+        With ``quiet`` the children that have work for some time are left out.
         """
         yield self.server.channel, self.server.channel.has_unsent
         for child in self.children.values():
-            if child.gone_at is None and not (quiet and child.in_hand):
+            if child.gone_at is None and not (quiet and child.seconds_of_work):
                 yield child.channel, child.channel.has_unsent
 
     # Jobs
 
     @property
     def held(self) -> int:
-        """Claimed jobs that have no outcome yet."""
+        """Claimed jobs that have not ended."""
         return self.waiting + sum(child.held for child in self.children.values())
 
     @property
     def waiting(self) -> int:
-        """Claimed jobs that no child has."""
+        """Claimed jobs in the backlogs."""
         return sum(len(group.backlog) for group in self.groups)
 
     @property
-    def in_hand(self) -> float:
-        """Seconds for which no child will run out of jobs, as far as can be told; 0 if one has already.
+    def seconds_of_work(self) -> float:
+        """Seconds for which no child runs out of jobs, as far as that can be estimated; 0 if one has already.
 
-        Of those that have a job and none behind it nothing can be told: they are listened to.
+        Children that run their only job are left out: nothing is known of its end.
         """
         at_work = {id(child.group) for child in self.children.values() if child.held}
         mine = [child for child in self.children.values() if id(child.group) in at_work]
         if any(child.accepts and not child.held for child in mine):
             return 0.0
-        return min((child.in_hand for child in mine if child.in_hand), default=0.0)
+        return min((child.seconds_of_work for child in mine if child.seconds_of_work), default=0.0)
 
     def room(self, group: Group) -> int:
-        """How many more jobs could start soon enough to be worth claiming now."""
+        """Return how many more jobs could start soon enough to be worth claiming now."""
         now = time.monotonic()
         if group.starts.is_broken:
             return 0
@@ -174,56 +180,52 @@ class Pool:
             room += child.room(now) if child.ready or child.is_retiring else group.ahead
         return group.room(room)
 
-    def common_wish(self) -> tuple[list[str], int]:
-        """A claim for all groups that have room: its task names, and how many jobs fit of any of them."""
+    def common_plan(self) -> tuple[list[str], int]:
+        """Return a claim for all groups with room: its task names, and how many jobs fit of any of them."""
         able = [group for group in self.groups if self.room(group)]
         names = [name for group in able for name in group.task_names]
         return names, min((self.room(group) for group in able), default=0)
 
-    def wishes(self) -> Iterator[tuple[list[str], int]]:
-        """A claim for each group that has room, for when the common one left something."""
+    def group_plans(self) -> Iterator[tuple[list[str], int]]:
+        """Return a claim for each group that has room, for when the common one left some."""
         for group in self.groups:
             if room := self.room(group):
                 yield group.task_names, room
 
     @property
     def task_names(self) -> list[str]:
-        """Of all groups that are not broken."""
+        """The names of the tasks whose executors are not broken."""
         return [name for group in self.groups if not group.starts.is_broken for name in group.task_names]
 
     @property
     def has_room(self) -> bool:
+        """Whether any job could start soon enough to be worth claiming now."""
         return any(self.room(group) for group in self.groups)
 
     def add(self, jobs: Iterable[ClaimedJob]) -> None:
-        """Take in claimed jobs."""
+        """Put claimed jobs into the backlogs."""
         for job in jobs:
             self.group_of[job.task_name].add(job)
 
     def feed(self) -> list[ClaimedJob]:
-        """Hand the backlog out. Answers jobs that no child gets round to, for others to have."""
+        """Send jobs to children. Return those that no child starts in time, to be given back."""
         now = time.monotonic()
         overdue: list[ClaimedJob] = []
         for group in self.groups:
-            overdue += group.expired()
+            overdue += group.take_expired()
             if group.starts.is_broken:
-                overdue += group.backlog
-                group.backlog.clear()
-            elif not group.backlog or self._feed(group, now) or self._is_growing(group):
-                group.waiting_since = None
-            elif group.waiting_since is None:
-                group.waiting_since = now
-            elif now - group.waiting_since > BACKLOG_TIMEOUT:
-                overdue += group.backlog
-                group.backlog.clear()
-                group.waiting_since = None
+                overdue += group.take_all()
+            else:
+                is_taken = not group.backlog or self._feed(group, now) or self._is_growing(group)
+                overdue += group.take_overdue(now, is_waiting=not is_taken)
         return overdue
 
     def _is_growing(self, group: Group) -> bool:
+        """Return whether a child of a group is being started, or may be."""
         return self._vacancies(group) > 0 or any(not child.ready for child in self._of(group))
 
     def _feed(self, group: Group, now: float) -> int:
-        """Hand jobs to the children that have the least to do. Answers how many went."""
+        """Send jobs to the children that hold the fewest. Return how many were sent."""
         before = len(group.backlog)
         rooms = [(child.room(now), child) for child in self._of(group)]
         takers = sorted(((room, child) for room, child in rooms if room), key=lambda taker: -taker[0])
@@ -236,37 +238,34 @@ class Pool:
         return before - len(group.backlog)
 
     def cancel(self, job_ids: Iterable[UUID]) -> list[Outcome]:
-        """Have jobs ended that somebody wants cancelled. Answers the endings of those that never started."""
+        """Interrupt running jobs. Return the outcomes of those that had not started."""
         outcomes = []
         for job_id in job_ids:
             if not any(child.cancel(job_id) for child in list(self.children.values())):
                 for group in self.groups:
-                    for job in [job for job in group.backlog if job.id == job_id]:
-                        group.backlog.remove(job)
-                        # Its row says that it is to be cancelled, and that is what giving it back does.
-                        outcomes.append(Outcome.released(job.id, job.fence))
+                    # A release makes the job end as cancelled, as its row says.
+                    outcomes += [Outcome.released(job.id, job.fence) for job in group.take(job_id)]
         return outcomes
 
-    # What the children say
+    # What the children report
 
     def receive(self) -> list[Outcome]:
-        """Take in what children and server say, enforce the deadlines, and answer the attempts that ended."""
+        """Read what children and fork server have sent, and enforce deadlines. Return the outcomes of it."""
         outcomes: list[Outcome] = []
         for child in list(self.children.values()):
             child.channel.flush()
-            outcomes += self._answers(child)
+            outcomes += self._read(child)
         for kind, body in self._server_frames():
             key, value, *more = json.loads(body)
             found = self.children.get(key)
             if found is None:
                 continue
             if kind == protocol.SPAWNED:
-                found.pid = value
+                found.spawned(value)
             else:
                 has_lapsed, *reason = more
                 if has_lapsed:
-                    # The lease was renewed after all, too late for the child: it is not to blame.
-                    found.verdict = found.verdict or "release"
+                    found.excuse()  # the lease was renewed too late for it
                 outcomes += self._bury(found, value, *reason)
         now = time.monotonic()
         for child in list(self.children.values()):
@@ -280,104 +279,97 @@ class Pool:
         except EOFError:
             raise PoolBroken("The process that starts children is gone.") from None
 
-    def _answers(self, child: ParentSide) -> list[Outcome]:
-        outcomes: list[Outcome] = []
+    def _read(self, child: ParentSide) -> list[Outcome]:
+        """Read what a child has sent. Return the outcomes of the attempts that it held."""
+        ended: list[tuple[Outcome, bool]] = []
         try:
             for kind, body in child.channel.receive():
                 if kind == protocol.SUCCESS:
-                    answer = protocol.unpack_success(body, child.expected)
-                    self._answered(child, *answer, len(body), outcomes)
+                    report = protocol.unpack_success(body, child.expected)
+                    if child.ended(report[0], len(body)):
+                        ended.append(report)
                 elif kind == protocol.OUTCOME:
-                    self._answered(child, *protocol.unpack_outcome(body), len(body), outcomes)
-                elif kind == protocol.NOTE:
-                    self.notes.append(protocol.unpack_note(body))
+                    report = protocol.unpack_outcome(body)
+                    if child.ended(report[0], len(body)):
+                        ended.append(report)
+                elif kind == protocol.PROGRESS:
+                    self.events.publish(ProgressReceived(protocol.unpack_update(body)))
                 elif kind == protocol.STARTED:
                     child.started(UUID(bytes=body))
                 elif kind == protocol.READY:
-                    child.ready = True
-                    child.since = time.monotonic()
-                    self.has_recovered |= child.group.starts.succeeded()
+                    if child.booted():
+                        self.events.publish(ExecutorRecovered(child.group.executor))
                 elif kind == protocol.SENT:
                     child.has_sent()
-                elif kind == protocol.TIRED:
+                elif kind == protocol.RETIRE:
                     child.retire()
-                elif kind == protocol.DROPPED and isinstance(child, ProcessParentSide):
-                    child.dropping = False
-                elif kind == protocol.PONG and isinstance(child, ConcurrentParentSide):
-                    child.responds(time.monotonic())
+                elif kind == protocol.DROPPED:
+                    child.dropped()
+                elif kind == protocol.PONG:
+                    child.responded()
         except EOFError:
-            if child.gone_at is None:
-                child.gone_at = time.monotonic()
-        return outcomes
-
-    def _answered(
-        self, child: ParentSide, outcome: Outcome, told: bool, size: int, outcomes: list[Outcome]
-    ) -> None:
-        if not child.answered(outcome):
-            return
-        child.done += 1
-        child.group.learn(outcome.duration or 0.0, size)
-        if child.group.recycling.is_due(child):
-            child.retire()
-        self.finished_signals.ran(outcome, child, told)
-        outcomes.append(outcome)
+            child.closed_pipe()
+        if ended:
+            self.events.publish(AttemptsEnded(child.key, ended))
+        return [outcome for outcome, _ in ended]
 
     def _bury(self, child: ParentSide, status: int, reason: str = "") -> list[Outcome]:
-        """A child has exited: settle the jobs it was running, keep the ones it had not started."""
-        outcomes = self._answers(child)
-        settled = child.settle(status)
-        self.finished_signals.inherit(child, was_running=bool(settled))
+        """Remove a child that has exited. Return the outcomes of the attempts that it was running.
+
+        Jobs that it had not started go back to the backlog.
+        """
+        outcomes = self._read(child)
+        interrupted = child.end_attempts(status)
+        self.events.publish(ChildExited(child.key, was_running=bool(interrupted)))
         child.close()
         del self.children[child.key]
         if child.ready:
-            child.group.starts.try_now()  # what it had is free for it
-        elif child.verdict in ("", "boot"):
+            child.group.starts.try_now()  # its resources are free
+        elif child.kill_reason in ("", "boot"):
             self._has_failed(child.group, reason or describe_exit(status))
-        return outcomes + settled
+        return outcomes + interrupted
 
     # Stopping
 
     def withdraw(self) -> list[ClaimedJob]:
-        """Take back every job that has not started."""
+        """Remove every job that has not started, and return them."""
         jobs: list[ClaimedJob] = []
         for group in self.groups:
-            jobs += group.backlog
-            group.backlog.clear()
+            jobs += group.take_all()
         for child in self.children.values():
             jobs += child.take_back()
         return jobs
 
     def kill(self) -> None:
-        """Kill every child; the jobs they run are given back once their exits are received."""
+        """Kill every child. The jobs that they run are given back once their exits are received."""
         for child in self.children.values():
-            child.condemn("release")
+            child.kill("release")
 
-    def settle(self) -> list[Outcome]:
-        """Every child is dead, and nobody tells of their exits: answer how the attempts that they ran end."""
+    def end_attempts(self) -> list[Outcome]:
+        """Return the outcomes of what dead children were running, without messages of their exits."""
         outcomes: list[Outcome] = []
         for child in list(self.children.values()):
-            child.verdict = child.verdict or "release"
+            child.excuse()
             outcomes += self._bury(child, signal.SIGKILL)
         return outcomes
 
     def abandon(self) -> None:
-        """Kill every child and forget their jobs: this worker's claim on them is over."""
-        self.finished_signals.forget()
+        """Kill every child and forget their jobs, which belong to other workers."""
         for group in self.groups:
-            group.backlog.clear()
+            group.take_all()
         for child in self.children.values():
-            child.condemn("release")
-            child.abandon()
+            child.kill("release")
+            child.forget()
 
     def dismiss(self) -> None:
-        """Let every child leave that has nothing left to do."""
+        """Let every child exit that has nothing left to do."""
         now = time.monotonic()
         for child in self.children.values():
             if not child.unsent and child.dismissed_at is None:
                 child.dismiss(now)
 
     def deadline(self) -> float:
-        """Seconds until something here is due."""
+        """Return the seconds until something here is due."""
         now = time.monotonic()
         due = min((child.due(now) for child in self.children.values()), default=3600.0)
         for group in self.groups:

@@ -1,7 +1,7 @@
-"""The pipe protocol between parent, fork server and children: frames of one kind byte and a body.
+"""The pipe protocol between supervisor, fork server and children: frames of one kind byte and a body.
 
 No pickle: a body is JSON, or a few numbers and a text. Arguments and results travel in it as the text that
-the database holds, and the parent never decodes them.
+the database holds, and the supervisor never decodes them.
 """
 
 from __future__ import annotations
@@ -19,13 +19,14 @@ from ...lifecycle.outcome import AttemptOutcome, Failure, Outcome
 from ...lifecycle.states import JobStatus
 from ...storage import ClaimedJob, LogNote, Note, ProgressNote
 from ...storage.timestamps import DatabaseClock
+from ...storage.values import IDS
 
-# Parent to child
+# Supervisor to child
 RUN = b"R"
-ENDED = b"E"
+FINISHED = b"E"
 CANCEL = b"C"
 PING = b"P"
-# Child to parent
+# Child to supervisor
 READY = b"r"
 SUCCESS = b"y"
 OUTCOME = b"o"
@@ -33,12 +34,12 @@ DROPPED = b"d"
 SENT = b"t"
 STARTED = b"b"
 PONG = b"p"
-TIRED = b"x"
-NOTE = b"n"
-# Parent to fork server
+RETIRE = b"x"
+PROGRESS = b"n"
+# Supervisor to fork server
 SPAWN = b"S"
 LEASE = b"L"
-# Fork server to parent
+# Fork server to supervisor
 SPAWNED = b"s"
 EXITED = b"e"
 
@@ -47,7 +48,7 @@ _CHUNK = 1 << 16
 
 
 class Channel:
-    """Frames over a socket. Blocking for who only answers, buffered and non-blocking for the parent."""
+    """Frames over a socket: blocking in children, buffered and non-blocking in the supervisor."""
 
     def __init__(self, sock: socket.socket, *, blocking: bool) -> None:
         self.sock = sock
@@ -61,10 +62,10 @@ class Channel:
         return self.sock.fileno()
 
     def send(self, kind: bytes, body: bytes = b"") -> None:
-        """Send a frame, or queue what the other side is too busy to take; see ``flush``."""
+        """Send a frame, or queue it if the other side does not read; see ``flush()``."""
         frame = HEAD.pack(kind, len(body)) + body
         if self._blocking:
-            # Threads share the channel, and a frame goes in one piece.
+            # Threads share the channel, and a frame must not be interrupted by another.
             with self._lock:
                 self.sock.sendall(frame)
         else:
@@ -72,7 +73,7 @@ class Channel:
             self.flush()
 
     def flush(self) -> None:
-        """Send what is queued, as far as it goes. A side that is gone is noticed by who waits for it."""
+        """Send what is queued, as far as possible. If the other side is gone, ``receive()`` raises."""
         try:
             while self._outgoing:
                 del self._outgoing[: self.sock.send(self._outgoing)]
@@ -83,15 +84,16 @@ class Channel:
 
     @property
     def unsent(self) -> int:
-        """Bytes that the other side has not taken yet."""
+        """Bytes that the other side has not read yet."""
         return len(self._outgoing)
 
     @property
     def has_unsent(self) -> bool:
+        """Whether something is queued."""
         return bool(self._outgoing)
 
     def receive(self, *, wait: bool = False) -> Iterator[tuple[bytes, bytes]]:
-        """The frames that are here; with ``wait``, at least one. Raises EOFError when the other side left."""
+        """Return the frames that have arrived; with ``wait``, at least one. Raises EOFError at the end."""
         flags = 0 if wait else socket.MSG_DONTWAIT
         while True:
             frames = self._parse()
@@ -121,7 +123,7 @@ class Channel:
         return frames
 
     def finish(self) -> None:
-        """Send what is queued and nothing more; the other side reads on until EOFError."""
+        """Send what is queued and nothing more; the other side reads until EOFError."""
         self.sock.setblocking(True)
         try:
             self.sock.sendall(self._outgoing)
@@ -139,7 +141,7 @@ _ENCODER = json.JSONEncoder(separators=(",", ":"))
 
 
 def pack(records: Iterable[Sequence[Any]]) -> bytes:
-    """Records of JSON types."""
+    """Return records of JSON types as the body of a frame."""
     return _ENCODER.encode(list(records)).encode()
 
 
@@ -149,56 +151,66 @@ def unpack(body: bytes) -> list[list[Any]]:
 
 
 def pack_jobs(jobs: Iterable[ClaimedJob], offset: int | None = None) -> bytes:
-    """Jobs, and before them what sets the clock by which they expire, if one does."""
-    records: list[tuple[Any, ...]] = [(job.id.hex, *job[1:]) for job in jobs]
-    return pack(records if offset is None else [(offset,), *records])
+    """Pack jobs, and before them what sets the clock by which they expire, if one does.
+
+    A record has the fields of ClaimedJob in their order, with its ids as hexadecimal text.
+    """
+    records: list[list[Any]] = [[*job] for job in jobs]
+    for record in records:
+        for place in IDS:
+            record[place] = record[place].hex
+    return pack(records if offset is None else [[offset], *records])
 
 
 def unpack_jobs(body: bytes, clock: DatabaseClock | None = None) -> Iterator[ClaimedJob]:
+    """Yield the jobs that ``pack_jobs()`` has packed. Set the clock if its offset is among them."""
     records = unpack(body)
     if records and len(records[0]) == 1:
         (offset,) = records.pop(0)
         if clock is not None:
-            clock.offset = offset
+            clock.use_offset(offset)
     for record in records:
-        record[0] = UUID(int=int(record[0], 16))
+        for place in IDS:
+            record[place] = UUID(int=int(record[place], 16))
         yield ClaimedJob._make(record)
 
 
-# An outcome begins with its job's id and whether receivers are to be told of it.
+# An outcome begins with its job's id and whether the child has receivers for it.
 _OUTCOME = struct.Struct("!16s?")
 _SUCCESS = struct.Struct("!16s?id")
 
 
-def pack_success(outcome: Outcome, told: bool) -> bytes:
-    """An attempt that returned: what nearly all of them come to."""
-    head = _SUCCESS.pack(outcome.job_id.bytes, told, outcome.fence, outcome.duration)
+def pack_success(outcome: Outcome, has_receivers: bool) -> bytes:
+    """Return the outcome of an attempt that succeeded, as nearly all do, as a body."""
+    head = _SUCCESS.pack(outcome.job_id.bytes, has_receivers, outcome.fence, outcome.duration)
     return head + (outcome.result or "").encode()
 
 
 def unpack_success(body: bytes, expected: UUID | None = None) -> tuple[Outcome, bool]:
-    """See pack_success(). The id that was ``expected`` is used again, since to make one is work."""
-    id, told, fence, duration = _SUCCESS.unpack_from(body)
+    """Return the outcome of such a body and ``has_receivers``. An ``expected`` id is reused."""
+    id, has_receivers, fence, duration = _SUCCESS.unpack_from(body)
     if expected is None or expected.int != int.from_bytes(id):
         expected = UUID(bytes=id)
-    return Outcome.successful(expected, fence, body[_SUCCESS.size :].decode(), duration), told
+    return Outcome.successful(expected, fence, body[_SUCCESS.size :].decode(), duration), has_receivers
 
 
-_NOTES: dict[str, type[Note]] = {kind.__name__: kind for kind in (ProgressNote, LogNote)}
+_UPDATES: dict[str, type[Note]] = {kind.__name__: kind for kind in (ProgressNote, LogNote)}
 
 
-def pack_note(note: Note) -> bytes:
-    """Something that an attempt tells while it runs."""
-    id, *rest = note
-    return pack([[type(note).__name__, id.hex, *rest]])
+def pack_update(update: Note) -> bytes:
+    """Return a progress update, or a line of a job's log, as a body."""
+    id, *rest = update
+    return pack([[type(update).__name__, id.hex, *rest]])
 
 
-def unpack_note(body: bytes) -> Note:
+def unpack_update(body: bytes) -> Note:
+    """Return the update of such a body."""
     [[name, id, *rest]] = unpack(body)
-    return _NOTES[name](UUID(hex=id), *rest)
+    return _UPDATES[name](UUID(hex=id), *rest)
 
 
-def pack_outcome(outcome: Outcome, told: bool) -> bytes:
+def pack_outcome(outcome: Outcome, has_receivers: bool) -> bytes:
+    """Return any outcome as a body."""
     failure = outcome.failure
     header = [
         outcome.fence,
@@ -211,11 +223,12 @@ def pack_outcome(outcome: Outcome, told: bool) -> bytes:
         outcome.is_written,
         outcome.in_doubt,
     ]
-    return _OUTCOME.pack(outcome.job_id.bytes, told) + json.dumps(header).encode()
+    return _OUTCOME.pack(outcome.job_id.bytes, has_receivers) + json.dumps(header).encode()
 
 
 def unpack_outcome(body: bytes) -> tuple[Outcome, bool]:
-    id, told = _OUTCOME.unpack_from(body)
+    """Return the outcome of such a body and ``has_receivers``."""
+    id, has_receivers = _OUTCOME.unpack_from(body)
     fence, kind, status, delay, duration, failure, result, is_written, in_doubt = json.loads(
         body[_OUTCOME.size :]
     )
@@ -231,4 +244,4 @@ def unpack_outcome(body: bytes) -> tuple[Outcome, bool]:
         is_written=is_written,
         in_doubt=in_doubt,
     )
-    return outcome, told
+    return outcome, has_receivers

@@ -1,7 +1,7 @@
-"""A few bytes of memory that the parent shares with a process child.
+"""A few bytes of memory that the supervisor shares with a process child.
 
-The child says there when the user code of its job began, and the parent which job is to end. Neither
-costs a message, and the parent can read it although the child is stuck.
+The child notes there when the user code of its job began, and the supervisor which job is cancelled. Neither
+costs a message, and the supervisor can read it although the child is stuck.
 """
 
 from __future__ import annotations
@@ -11,20 +11,21 @@ import os
 import struct
 import sys
 import tempfile
+import time
 from uuid import UUID
 
 _BEGAN = struct.Struct("=d")
 _CANCELLED = struct.Struct("=16si")
 _SIZE = _BEGAN.size + _CANCELLED.size
 
-#: Instead of a time: user code has not begun, and it is over.
+#: Values in place of a time: user code has not begun, and it is over.
 WAITING, OVER = 0.0, -1.0
 
 
 def open_memory() -> int:
-    """A file descriptor of memory that can be handed to another process."""
+    """Return a file descriptor of memory that can be passed to another process."""
     if sys.platform == "linux":
-        fd = os.memfd_create("board")
+        fd = os.memfd_create("attempt_clock")
     else:
         with tempfile.TemporaryFile() as file:
             fd = os.dup(file.fileno())
@@ -37,7 +38,7 @@ def open_memory() -> int:
 
 
 class AttemptClock:
-    """One side's view of it."""
+    """One side's view of the memory."""
 
     def __init__(self, fd: int) -> None:
         self._memory = mmap.mmap(fd, _SIZE)
@@ -48,17 +49,27 @@ class AttemptClock:
         began: float = _BEGAN.unpack_from(self._memory)[0]
         return began
 
-    @began.setter
-    def began(self, moment: float) -> None:
-        _BEGAN.pack_into(self._memory, 0, moment)
+    def mark_waiting(self) -> None:
+        """Note that user code has not begun."""
+        _BEGAN.pack_into(self._memory, 0, WAITING)
+
+    def mark_begun(self, at: float | None = None) -> None:
+        """Note that user code begins, now or at a time on ``time.monotonic()``."""
+        _BEGAN.pack_into(self._memory, 0, time.monotonic() if at is None else at)
+
+    def mark_over(self) -> None:
+        """Note that user code is over."""
+        _BEGAN.pack_into(self._memory, 0, OVER)
 
     def cancel(self, job_id: UUID, fence: int) -> None:
-        """Mark the attempt that is to end."""
+        """Note the attempt that is cancelled."""
         _CANCELLED.pack_into(self._memory, _BEGAN.size, job_id.bytes, fence)
 
     def is_cancelled(self, job_id: UUID, fence: int) -> bool:
+        """Return whether this attempt is cancelled."""
         marked: tuple[bytes, int] = _CANCELLED.unpack_from(self._memory, _BEGAN.size)
         return marked == (job_id.bytes, fence)
 
     def close(self) -> None:
+        """Unmap the memory."""
         self._memory.close()

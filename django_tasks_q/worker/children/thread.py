@@ -1,4 +1,4 @@
-"""A thread child: runs as many jobs at a time as it has threads."""
+"""Thread children, which run as many jobs at a time as they have threads: both ends of the pipe."""
 
 from __future__ import annotations
 
@@ -16,45 +16,47 @@ from ...execution.runner import HOOK_LIMIT, Runner
 from ...execution.thread_timeout import ReceiverThreadControl, ThreadControl
 from ...storage import ClaimedJob
 from . import protocol
-from .child_side import IDLE, Child
+from .child_side import IDLE, ChildSide
+from .concurrent import ConcurrentParentSide
 from .fork_server import Pipes
 
 Work = Callable[[], None]
 
 
-class ThreadChild(Child):
-    """The main thread of a thread child. It takes in what the parent says, and looks at the clock."""
+class ThreadParentSide(ConcurrentParentSide):
+    """The supervisor's end of the pipe. A cancelled thread decides itself when to end."""
 
-    def __init__(self, pipes: Pipes, runner: Runner, size: int) -> None:
-        super().__init__(pipes, runner)
+
+class ThreadChildSide(ChildSide):
+    """The child's end of the pipe. Its main thread reads the pipe and enforces deadlines."""
+
+    def __init__(self, pipes: Pipes, make_runner: Callable[..., Runner], capacity: int) -> None:
+        super().__init__(pipes, make_runner, capacity)
         self.jobs: queue.SimpleQueue[Work] = queue.SimpleQueue()
-        #: Receivers are called by a thread of their own, one after the other.
-        self.ended: queue.SimpleQueue[Work] = queue.SimpleQueue()
+        #: Calls of receivers, which a thread of their own makes one after the other.
+        self.finished: queue.SimpleQueue[Work] = queue.SimpleQueue()
         #: User code that may have to be interrupted.
         self.running: dict[UUID, ThreadControl] = {}
-        #: Receivers of signals that may have to be.
+        #: Receivers of signals that may have to be interrupted.
         self.hooks: set[ThreadControl] = set()
-        self._woken, self._poke = socket.socketpair()
-        for source in [self.jobs] * size + [self.ended]:
-            # They end with the process, whatever they are busy with.
+        self._wake_reader, self._wake_writer = socket.socketpair()
+        for source in [self.jobs] * capacity + [self.finished]:
+            # They end with the process, whatever they are doing.
             threading.Thread(target=_work, args=(source,), daemon=True).start()
 
     def run(self) -> None:
         self.send(protocol.READY)
-        sources: list[Any] = [self.channel, self._woken]
-        try:
-            while True:
-                due = min((control.remaining for control in self._clocks()), default=IDLE)
-                ready = select.select(sources, [], [], min(due, IDLE))[0]
-                if self._woken in ready:
-                    self._woken.recv(4096)
-                if self.channel in ready:
-                    self._receive()
-                for control in self._clocks():
-                    if not control.remaining:
-                        control.interrupt()
-        except (EOFError, BrokenPipeError, ConnectionResetError):
-            pass  # the parent is gone, and with it the claim on these jobs
+        sources: list[Any] = [self.channel, self._wake_reader]
+        while True:
+            due = min((control.remaining for control in self._clocks()), default=IDLE)
+            ready = select.select(sources, [], [], min(due, IDLE))[0]
+            if self._wake_reader in ready:
+                self._wake_reader.recv(4096)
+            if self.channel in ready:
+                self._receive()
+            for control in self._clocks():
+                if not control.remaining:
+                    control.interrupt()
 
     def _clocks(self) -> list[ThreadControl]:
         clocks = [*self.running.copy().values(), *self.hooks.copy()]
@@ -63,12 +65,12 @@ class ThreadChild(Child):
     def _receive(self) -> None:
         for kind, body in self.channel.receive():
             if kind == protocol.RUN:
-                for job in self.handed(body):
+                for job in self.jobs_in(body):
                     control = ThreadControl(job.timeout, begun=lambda job=job: self._begun(job))  # type: ignore[misc]
                     self.running[job.id] = control
                     self.jobs.put(lambda job=job, control=control: self._run(job, control))  # type: ignore[misc]
-            elif kind == protocol.ENDED:
-                self.ended.put(lambda body=body: self._tell(body))  # type: ignore[misc]
+            elif kind == protocol.FINISHED:
+                self.finished.put(lambda body=body: self._call_receivers(body))  # type: ignore[misc]
             elif kind == protocol.CANCEL:
                 control_or_none = self.running.get(UUID(bytes=body))
                 if control_or_none is not None:
@@ -86,28 +88,28 @@ class ThreadChild(Child):
         finally:
             self.hooks.discard(hooks)
             self.running.pop(job.id, None)
-        self._note(control, hooks)
-        self.answer(job, outcome)
+        self._retire_after(control, hooks)
+        self.send_outcome(job, outcome)
 
-    def _note(self, *controls: ThreadControl) -> None:
+    def _retire_after(self, *controls: ThreadControl) -> None:
         if any(control.has_interrupted for control in controls) or self.streams.are_closed:
-            # It may have left anything half done, or closed, that others in this process need.
-            self.send(protocol.TIRED)
+            # Interrupted code may have left anything half done, or closed, that others in this process need.
+            self.send(protocol.RETIRE)
 
     def _begun(self, job: ClaimedJob) -> None:
         if job.timeout is not None and job.timeout < IDLE:
-            self._poke.send(b".")  # the main thread may be about to sleep longer
+            self._wake_writer.send(b".")  # the main thread may be about to sleep longer
         self.send(protocol.STARTED, job.id.bytes)
 
-    def _tell(self, body: bytes) -> None:
+    def _call_receivers(self, body: bytes) -> None:
         for announce in self.announcements(body):
             hooks = ReceiverThreadControl(HOOK_LIMIT)
             self.hooks.add(hooks)
             try:
-                self.runner.tell(hooks, announce)
+                self.runner.call_receivers(hooks, announce)
             finally:
                 self.hooks.discard(hooks)
-            self._note(hooks)
+            self._retire_after(hooks)
         self.send(protocol.SENT)
 
 
@@ -124,4 +126,4 @@ def _work(source: queue.SimpleQueue[Work]) -> None:
         try:
             work()
         except (BrokenPipeError, ConnectionResetError):
-            return  # the parent is gone; the main thread notices too
+            return  # the supervisor is gone; the main thread notices it as well

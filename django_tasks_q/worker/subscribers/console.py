@@ -1,4 +1,4 @@
-"""What the operator reads while a worker runs."""
+"""The lines that an operator reads while a worker runs."""
 
 from __future__ import annotations
 
@@ -10,15 +10,16 @@ from uuid import UUID
 from ...lifecycle.outcome import AttemptOutcome, Outcome
 from ...lifecycle.states import JobStatus
 from ...storage import ClaimedJob
+from ...validation import plain
 
 logger = logging.getLogger("django_tasks_q.worker")
 
-#: Seconds between two lines of progress.
+#: Seconds between two summaries.
 EVERY = 10.0
 
 
-class Report:
-    """Lines for a terminal: progress at verbosity 1, each job at 2, nothing at 0."""
+class Console:
+    """Writes to a terminal: summaries at verbosity 1, each job at 2, nothing at 0."""
 
     def __init__(self, write: Callable[[str], object], verbosity: int) -> None:
         self._write = write
@@ -28,17 +29,20 @@ class Report:
         self.counts: dict[str, int] = {"succeeded": 0, "failed": 0, "retried": 0, "released": 0}
 
     def line(self, text: str, *, verbosity: int = 1) -> None:
+        """Write a line, at this verbosity or a higher one."""
         if self._verbosity < verbosity:
             return
         try:
             self._write(text)
         except UnicodeEncodeError:  # a terminal of few letters
             self._write(text.encode("ascii", "backslashreplace").decode())
-        except (OSError, ValueError, AttributeError):  # nobody reads any more, or there is no stream
+        except (OSError, ValueError, AttributeError):  # the reader is gone, or there is no stream
             self._verbosity = -1
 
-    def ended(self, endings: Iterable[tuple[Outcome, ClaimedJob | None]], written: Collection[UUID]) -> None:
-        """Count attempts whose end was written, and say which were not this worker's any more."""
+    def written(
+        self, endings: Iterable[tuple[Outcome, ClaimedJob | None]], written: Collection[UUID]
+    ) -> None:
+        """Count attempts whose endings were written, and warn about those of other workers' jobs."""
         for outcome, job in endings:
             name = "?" if job is None else job.task_name
             if outcome.job_id not in written:
@@ -68,11 +72,11 @@ class Report:
 
     @property
     def finished(self) -> int:
-        """Jobs that this worker brought to their end."""
+        """Jobs that this worker has ended."""
         return self.counts["succeeded"] + self.counts["failed"]
 
-    def progress(self) -> None:
-        """Every few seconds in which something happened, a line that sums it up."""
+    def summarize(self) -> None:
+        """Write a summary of the last seconds, if it is due and an attempt ended in them."""
         elapsed = time.monotonic() - self._since
         if elapsed < EVERY:
             return
@@ -80,7 +84,17 @@ class Report:
             self.line(f"{self._window / elapsed:.1f} attempts/s · {self.summary()}")
         self._since, self._window = time.monotonic(), 0
 
+    def stop_requested(self) -> None:
+        """Write that an operator has stopped the worker by way of the database."""
+        self.line("This worker was asked to stop.")
+
+    def shutdown_started(self, timeout: float, held: int) -> None:
+        """Write how long running jobs have to finish, if there are any."""
+        if held:
+            self.line(f"Stopping; waiting up to {plain(timeout)}s for running jobs.")
+
     def summary(self) -> str:
+        """Return the counts of the worker's whole life in words."""
         return ", ".join(f"{count} {what}" for what, count in self.counts.items() if count) or "no jobs run"
 
 

@@ -1,102 +1,90 @@
-"""Which child tells the receivers of ``task_finished`` of which ended job."""
+"""The signals of finished jobs: which child calls the receivers of ``task_finished`` for which job."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Mapping
-from typing import NamedTuple
 from uuid import UUID
 
-from ...lifecycle.outcome import Outcome
-from ...lifecycle.states import FINAL, JobStatus
-from ..children.parent_side import ParentSide
+from ...events import AttemptsEnded, ChildExited, EndingsWritten
+from ...lifecycle.states import FINAL
+from ..children.parent_side import FinishedJob, ParentSide
 
 logger = logging.getLogger("django_tasks_q.worker")
 
-
-#: Endings that a child is told of at once. It has a minute for the receivers of all of them.
+#: Finished jobs that a child is sent at once. It has a minute for the receivers of all of them.
 FRAME = 16
-
-
-#: Stands for the child that ran a job nobody is to be told of.
-NOBODY = 0
-
-
-class Ending(NamedTuple):
-    """What receivers are to hear of."""
-
-    job_id: str
-    #: Whether the outcome is the one its attempt had.
-    won: bool
-    status: str = ""
-    #: Children that died when nothing but telling this was under way.
-    died: int = 0
+#: Stands for the child that ran a job without receivers.
+NO_CHILD = 0
 
 
 class FinishedSignals:
-    """Sees to it that every final ending is told once: by the child that ran the job, or by another."""
+    """Makes the receivers of every final ending run once: in the child that ran the job, or in another."""
 
     def __init__(self, children: Mapping[int, ParentSide]) -> None:
         self.children = children
-        #: Ended jobs whose own child is gone and that no other has been told of.
-        self.unsent: list[Ending] = []
-        #: Which child ran an attempt that is being written, by job and fence.
+        #: Finished jobs whose own child is gone and that no other has been sent.
+        self.unsent: list[FinishedJob] = []
+        #: The key of the child that ran an attempt which is being written, by job and fence.
         self._ran_by: dict[tuple[UUID, int], int] = {}
 
-    def ran(self, outcome: Outcome, child: ParentSide, told: bool) -> None:
-        """A child has ended an attempt, which is to be written now; ``told`` if receivers wait for it."""
-        if told:
-            self._ran_by[outcome.job_id, outcome.fence] = child.key
-            child.unconfirmed += 1
-        else:
-            self._ran_by[outcome.job_id, outcome.fence] = NOBODY
+    def ended(self, event: AttemptsEnded) -> None:
+        """Note which child ran attempts whose endings are to be written now."""
+        child = self.children[event.child]
+        for outcome, has_receivers in event.outcomes:
+            if has_receivers:
+                self._ran_by[outcome.job_id, outcome.fence] = child.key
+                child.expect_confirmation()
+            else:
+                self._ran_by[outcome.job_id, outcome.fence] = NO_CHILD
 
-    def confirm(self, outcomes: Iterable[Outcome], written: Mapping[UUID, JobStatus]) -> None:
-        """Tell the children which of their endings stand."""
-        frames: dict[int, list[Ending]] = {}
-        for outcome in outcomes:
+    def written(self, event: EndingsWritten) -> None:
+        """Send to children which of their endings were written."""
+        frames: dict[int, list[FinishedJob]] = {}
+        for outcome, _ in event.endings:
             key = self._ran_by.pop((outcome.job_id, outcome.fence), None)
-            if key == NOBODY:
+            if key == NO_CHILD:
                 continue
             if key is not None and key in self.children:
-                self.children[key].unconfirmed -= 1
-            status = written.get(outcome.job_id, outcome.status)
+                self.children[key].confirmed()
+            status = event.written.get(outcome.job_id, outcome.status)
             if status not in FINAL:
                 continue
-            ending = Ending(outcome.job_id.hex, outcome.job_id in written, str(status))
+            finished = FinishedJob(outcome.job_id.hex, outcome.job_id in event.written, str(status))
             if key is not None and key in self.children:
-                frames.setdefault(key, []).append(ending)
-            elif ending.won:
-                self.unsent.append(ending)
+                frames.setdefault(key, []).append(finished)
+            elif finished.won:
+                self.unsent.append(finished)
         for key, frame in frames.items():
             for start in range(0, len(frame), FRAME):
-                self.children[key].tell(frame[start : start + FRAME])
-        self.tell()
+                self.children[key].send_finished(frame[start : start + FRAME])
+        self.send()
 
-    def ended(self, ids: Iterable[UUID]) -> None:
-        """Jobs have ended without an attempt of this worker."""
-        self.unsent += [Ending(id.hex, True) for id in ids]
+    def add(self, ids: Iterable[UUID]) -> None:
+        """Add jobs that have ended without an attempt of this worker."""
+        self.unsent += [FinishedJob(id.hex, True) for id in ids]
 
-    def tell(self) -> None:
-        """Have a child tell of the jobs whose own child is gone."""
+    def send(self) -> None:
+        """Send the jobs whose own child is gone to others."""
         able = [child for child in self.children.values() if child.accepts]
         while self.unsent and able:
             frame, self.unsent = self.unsent[:FRAME], self.unsent[FRAME:]
-            min(able, key=lambda child: (len(child.unsent), child.held)).tell(frame)
+            min(able, key=lambda child: (len(child.unsent), child.held)).send_finished(frame)
 
-    def inherit(self, child: ParentSide, *, was_running: bool) -> None:
-        """What a dead child may not have told, another will, unless that is what children die of."""
-        suspect = child.unsent[0] if child.unsent and not was_running else []
+    def exited(self, event: ChildExited) -> None:
+        """Leave to other children what one has not done, unless that is what children die of."""
+        child = self.children[event.child]
+        suspect = child.unsent[0] if child.unsent and not event.was_running else []
         for frame in child.unsent:
-            for ending in frame:
-                died = ending.died + (frame is suspect)
+            for finished in frame:
+                died = finished.died + (frame is suspect)
                 if died < 2:
-                    self.unsent.append(ending._replace(died=died))
+                    self.unsent.append(finished._replace(died=died))
                 else:
-                    logger.error("Receivers of task_finished end their process: job id=%s", ending.job_id)
+                    logger.error("Receivers of task_finished end their process: job id=%s", finished.job_id)
 
     def forget(self) -> None:
-        """The jobs that are under way are others' now."""
+        """Drop the attempts that are being written, which belong to other workers."""
         self._ran_by.clear()
         for child in self.children.values():
-            child.unconfirmed = 0
+            child.forget_confirmations()

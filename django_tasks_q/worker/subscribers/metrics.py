@@ -1,4 +1,4 @@
-"""Counts what becomes of jobs, for charts: in memory, and every few seconds in the table."""
+"""Counts of jobs for the statistics: in memory, and every few seconds in the table."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from ...storage import ClaimedJob, Storage
 
 logger = logging.getLogger("django_tasks_q.worker")
 
-#: Seconds that figures may wait to be written.
+#: Seconds that counts may wait to be written.
 EVERY = 10.0
-#: Most queues and tasks that are told apart between two writes; those beyond are counted as one without name.
-MOST = 1000
+#: The most pairs of queue and task between two writes; those beyond are counted as one without a name.
+MAX_LABELS = 1000
 
 Label = tuple[str, str]
 _ENDED = {
@@ -35,26 +35,29 @@ _ENDED = {
 
 
 class Metrics:
-    """Nothing here asks the database for a job, except for those that this worker did not run."""
+    """Counts by queue and task. Only jobs that this worker did not run are read from the database."""
 
     def __init__(self, storage: Storage, backend: str) -> None:
         self.storage = storage
         self.backend = backend
-        self._figures: dict[Label, defaultdict[str, float]] = {}
+        self._counts: dict[Label, defaultdict[str, float]] = {}
         self._since = 0.0
+        #: Jobs that this worker did not run, and whose queue and task are not looked up yet.
+        self._expired: set[UUID] = set()
+        self._rescued: dict[UUID, JobStatus] = {}
 
     def _of(self, label: Label) -> defaultdict[str, float]:
-        figures = self._figures.get(label)
-        if figures is None:
-            if not self._figures:
+        counts = self._counts.get(label)
+        if counts is None:
+            if not self._counts:
                 self._since = time.monotonic()
-            if len(self._figures) >= MOST:
+            if len(self._counts) >= MAX_LABELS:
                 label = ("", "")
-            figures = self._figures.setdefault(label, defaultdict(float))
-        return figures
+            counts = self._counts.setdefault(label, defaultdict(float))
+        return counts
 
     def claimed(self, jobs: Iterable[ClaimedJob]) -> None:
-        """These are the worker's now."""
+        """Count jobs that the worker has claimed."""
         label, count, waited = ("", ""), 0, 0
         for job in jobs:
             if label != (mine := (job.queue_name, job.task_name)):
@@ -68,57 +71,67 @@ class Metrics:
 
     def _add_claims(self, label: Label, count: int, waited: int) -> None:
         if count:
-            figures = self._of(label)
-            figures["started"] += count
-            figures["seconds_waited"] += waited / 1e6
+            counts = self._of(label)
+            counts["started"] += count
+            counts["seconds_waited"] += waited / 1e6
 
-    def ended(
+    def written(
         self, endings: Iterable[tuple[Outcome, ClaimedJob | None]], written: Mapping[UUID, JobStatus]
     ) -> None:
-        """These states stand in the database; what has none was others' already."""
+        """Count endings that were written. A job without a state belongs to another worker."""
         for outcome, job in endings:
             status = written.get(outcome.job_id)
             if job is None or status is None:
                 continue
             label = (job.queue_name, job.task_name)
-            figures = self._figures.get(label) or self._of(label)
+            counts = self._counts.get(label) or self._of(label)
             if status is JobStatus.SUCCESSFUL:  # as nearly all are
-                figures["successful"] += 1
+                counts["successful"] += 1
             elif outcome.is_uncounted and status is JobStatus.READY:
                 continue
             else:
                 if not (outcome.is_uncounted and status is JobStatus.SCHEDULED):
-                    figures[_ENDED[status]] += 1
+                    counts[_ENDED[status]] += 1
                 if outcome.is_crash:
-                    figures["crashed"] += 1
+                    counts["crashed"] += 1
             if outcome.duration is not None:
-                figures["seconds_run"] += outcome.duration
-                figures[BUCKETS[bisect_left(BOUNDS, outcome.duration)]] += 1
+                counts["seconds_run"] += outcome.duration
+                counts[BUCKETS[bisect_left(BOUNDS, outcome.duration)]] += 1
 
-    def found(self, expired: Iterable[UUID], rescued: Mapping[UUID, JobStatus]) -> None:
-        """Jobs that expired, and others' that were rescued. Raises a database Error."""
-        states = dict.fromkeys(expired, JobStatus.EXPIRED) | dict(rescued)
-        if not states:
+    def expired(self, ids: Iterable[UUID]) -> None:
+        """Count jobs that have expired."""
+        self._expired.update(ids)
+
+    def rescued(self, states: Mapping[UUID, JobStatus]) -> None:
+        """Count jobs of lost workers, which are in these states now."""
+        self._rescued |= states
+
+    def _count_others(self) -> None:
+        """Look up queue and task of jobs that this worker did not run."""
+        if not self._expired and not self._rescued:
             return
+        states = dict.fromkeys(self._expired, JobStatus.EXPIRED) | self._rescued
         for id, queue, task in self.storage.labels(states):
-            figures = self._of((queue, task))
-            figures[_ENDED[states[id]]] += 1
-            if id in rescued:
-                figures["crashed"] += 1
+            counts = self._of((queue, task))
+            counts[_ENDED[states[id]]] += 1
+            if id in self._rescued:
+                counts["crashed"] += 1
+        self._expired, self._rescued = set(), {}
 
     @property
     def seconds_to_next(self) -> float:
-        """Seconds until figures should be written; infinite without any."""
-        return max(0.0, self._since + EVERY - time.monotonic()) if self._figures else float("inf")
+        """Seconds until counts should be written; infinite without any."""
+        return max(0.0, self._since + EVERY - time.monotonic()) if self._counts else float("inf")
 
     def write(self, *, now: bool = False) -> None:
-        """Write what is due, or with ``now`` all. Raises a database Error that is not about the figures."""
-        if not self._figures or not (now or not self.seconds_to_next):
+        """Write what is due, or with ``now`` all. Raises a database Error that is not about the counts."""
+        self._count_others()
+        if not self._counts or not (now or not self.seconds_to_next):
             return
         try:
-            self.storage.count(self.backend, self._figures)
+            self.storage.count(self.backend, self._counts)
         except DatabaseError as error:
             if not self.storage.refuses(error):
                 raise
             logger.warning("Statistics were refused: %s", error)
-        self._figures = {}
+        self._counts = {}

@@ -1,4 +1,4 @@
-"""What running attempts have told and nobody has written down yet."""
+"""The progress updates and log lines of running attempts that are not written yet."""
 
 from __future__ import annotations
 
@@ -12,45 +12,47 @@ from ...storage import Note, Storage
 
 logger = logging.getLogger("django_tasks_q.worker")
 
-#: Seconds that a note may wait for others to be written with it.
+#: Seconds that an update may wait for others to be written with it.
 PAUSE = 0.25
-#: Most notes written by one transaction.
+#: The most updates written in one transaction.
 BATCH = 500
-#: Most that are kept while the database does not answer; then the oldest go.
-MOST = 10_000
+#: The most updates kept while the database cannot be used; beyond, the oldest are dropped.
+MAX_UPDATES = 10_000
 
 
 class ProgressBuffer:
-    """Notes on their way to the database, in their order."""
+    """Updates on their way to the database, in their order."""
 
-    def __init__(self) -> None:
-        self._notes: deque[Note] = deque(maxlen=MOST)
+    def __init__(self, storage: Storage) -> None:
+        self.storage = storage
+        self._updates: deque[Note] = deque(maxlen=MAX_UPDATES)
         self._since = 0.0
 
-    def append(self, note: Note) -> None:
-        if not self._notes:
+    def append(self, update: Note) -> None:
+        """Add an update."""
+        if not self._updates:
             self._since = time.monotonic()
-        self._notes.append(note)
+        self._updates.append(update)
 
     @property
     def seconds_to_next(self) -> float:
-        """Seconds until notes should be written; infinite without any."""
-        return max(0.0, self._since + PAUSE - time.monotonic()) if self._notes else float("inf")
+        """Seconds until updates should be written; infinite without any."""
+        return max(0.0, self._since + PAUSE - time.monotonic()) if self._updates else float("inf")
 
-    def write(self, storage: Storage, *, now: bool) -> None:
-        """Write what is due, or with ``now`` all. Raises a database Error that is not about the notes."""
-        while self._notes and (now or not self.seconds_to_next):
-            batch = [self._notes[index] for index in range(min(BATCH, len(self._notes)))]
+    def write(self, *, now: bool) -> None:
+        """Write what is due, or with ``now`` all. Raises a database Error that is not about the updates."""
+        while self._updates and (now or not self.seconds_to_next):
+            batch = [self._updates[index] for index in range(min(BATCH, len(self._updates)))]
             try:
-                storage.note(batch)
+                self.storage.note(batch)
             except DatabaseError as error:
-                if not storage.refuses(error):
+                if not self.storage.refuses(error):
                     raise
-                # As when a job was deleted in between. Nothing depends on a note.
-                logger.warning("%d notes of running jobs were refused: %s", len(batch), error)
+                # As when a job was deleted in between. Nothing depends on an update.
+                logger.warning("%d progress updates of running jobs were refused: %s", len(batch), error)
             for _ in batch:
-                self._notes.popleft()
+                self._updates.popleft()
 
     def forget(self) -> None:
-        """The jobs they are about are others' now."""
-        self._notes.clear()
+        """Drop the updates, whose jobs belong to other workers."""
+        self._updates.clear()

@@ -1,4 +1,4 @@
-"""Rings for those who wait for a job that this worker has ended."""
+"""Notifies processes that wait for the end of a job of this worker."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from uuid import UUID
 from ...lifecycle.states import FINAL, JobStatus
 from ...storage import REMEMBERED, Storage
 
-#: Most jobs that are remembered: anybody may send hints.
-MOST = 10_000
+#: The most jobs that are remembered: any client may send notifications.
+MAX_WAITED = 10_000
 
 
 class WaiterNotifications:
-    """Who wants to be told of which job's end."""
+    """The jobs for whose end a process waits."""
 
     def __init__(self, storage: Storage, backend: str) -> None:
         self._storage = storage
@@ -24,28 +24,28 @@ class WaiterNotifications:
         self._due: set[UUID] = set()
 
     def remember(self, ids: Iterable[UUID], held: Container[UUID]) -> None:
-        """Somebody waits for these. Who waits for one that is not held here had better look."""
+        """Note that a process waits for these jobs. For one that is not ``held`` it is notified at once."""
         now = time.monotonic()
         for id in ids:
             if id not in held:
                 self._due.add(id)
-            if len(self._waited) < MOST:
+            if len(self._waited) < MAX_WAITED:
                 self._waited[id] = now + REMEMBERED
         if self._waited and min(self._waited.values()) < now:
             self._waited = {id: until for id, until in self._waited.items() if until >= now}
 
     @property
     def are_waited_for(self) -> bool:
-        """Whether somebody may be waiting for the end of a job."""
+        """Whether a process may be waiting for the end of a job."""
         return bool(self._waited)
 
-    def ended(self, written: Mapping[UUID, JobStatus]) -> None:
-        """These states stand in the database."""
+    def written(self, states: Mapping[UUID, JobStatus]) -> None:
+        """Note the states of jobs whose endings were written."""
         if self._waited:
-            self._due |= {id for id in self._waited if written.get(id) in FINAL}
+            self._due |= {id for id in self._waited if states.get(id) in FINAL}
 
-    def ring(self) -> None:
-        """Tell those who wait. Raises a database Error."""
+    def notify(self) -> None:
+        """Notify the processes that wait for jobs which have ended. Raises a database Error."""
         if self._due:
             self._storage.notify_ended(self._backend, self._due)
             for id in self._due:
