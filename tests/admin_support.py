@@ -1,4 +1,4 @@
-"""Rows and people for the tests of the admin."""
+"""Rows and users for the tests of the admin."""
 
 from datetime import timedelta
 from html.parser import HTMLParser
@@ -18,7 +18,7 @@ TASKS = f"{JOBS}tasks/"
 QUEUES = f"{BASE}queue/"
 WORKERS = f"{BASE}worker/"
 SCREENS = (DASHBOARD, JOBS, FAILED, TASKS, QUEUES, WORKERS)
-#: What a button of a page's actions is called, since Django 6.1.
+#: The name of an action's button on the page of an object, since Django 6.1.
 ACTION = "CHANGE_FORM-action"
 HOSTILE = "<script>alert(1)</script>\"'><svg onload=alert(1)>{{7*7}}"
 
@@ -62,10 +62,10 @@ def make_worker(**fields: Any) -> Worker:
 
 
 def make_everything(text: str) -> tuple[Job, Worker]:
-    """A job with all that can hang on one, and more rows, with that text wherever it fits."""
+    """Create a job with its related rows, and rows of other models, with the text in every column."""
     import json
 
-    told = json.dumps([text])
+    as_json = json.dumps([text])
     job = make_failed(
         task_name=text,
         queue_name=text,
@@ -73,7 +73,7 @@ def make_everything(text: str) -> tuple[Job, Worker]:
         error_code=text,
         arguments=json.dumps([[text], {text: text}]),
         result=json.dumps(text),
-        tags=told,
+        tags=as_json,
         metadata=json.dumps({text: text}),
         cancel_reason=text,
         cancel_requested_at=timezone.now(),
@@ -86,7 +86,7 @@ def make_everything(text: str) -> tuple[Job, Worker]:
         exception_class=text,
         message=text,
         traceback=text,
-        data=told,
+        data=as_json,
     )
     Progress.objects.create(job=job, fence=2, current=1, total=2, message=text, updated_at=timezone.now())
     LogLine.objects.create(job=job, fence=2, level=20, logger=text, message=text, created_at=timezone.now())
@@ -106,8 +106,8 @@ def make_everything(text: str) -> tuple[Job, Worker]:
     Statistic.objects.create(
         backend="default", moment=moment, queue_name=text, task_name=text, failed=3, took_3=3
     )
-    worker = make_worker(name=text, hostname=text, backend=text, queues=told, version="<i>{{7*7}}")
-    make_worker(name=text, hostname=text, backend=text, exclude_queues=told, version="2")
+    worker = make_worker(name=text, hostname=text, backend=text, queues=as_json, version="<i>{{7*7}}")
+    make_worker(name=text, hostname=text, backend=text, exclude_queues=as_json, version="2")
     return job, worker
 
 
@@ -126,7 +126,7 @@ def staff(*codenames: str, name: str = "staff") -> Client:
 
 
 class Page(HTMLParser):
-    """What a browser would run or show of a response."""
+    """The scripts, styles, buttons and text of a response."""
 
     def __init__(self, response: Any) -> None:
         super().__init__()
@@ -141,7 +141,7 @@ class Page(HTMLParser):
         self.inline += [f"{tag} {name}" for name, _ in attrs if name == "style" or name.startswith("on")]
         if tag == "button":
             found = {name: value or "" for name, value in attrs}
-            # At Django's own place for actions, a button names the action that its form is to do.
+            # With Django's action locations a button has the name of its action as value.
             chosen = f"/actions/{found['value']}/" if found.get("name") == ACTION else ""
             self.buttons.append(found.get("formaction") or chosen)
 

@@ -51,7 +51,7 @@ def viewer() -> Client:
 
 
 def own_queries(queries: CaptureQueriesContext) -> list[str]:
-    """Without those by which Django finds out who asks."""
+    """Return the queries without those of Django's authentication."""
     who = ("django_session", "auth_", "SAVEPOINT", "django_content_type")
     return [
         query["sql"]
@@ -60,10 +60,10 @@ def own_queries(queries: CaptureQueriesContext) -> list[str]:
     ]
 
 
-# Who may look
+# Who may view
 
 
-def test_anonymous_is_sent_to_login(client: Client) -> None:
+def test_anonymous_user_is_redirected_to_login(client: Client) -> None:
     job, worker = make_failed(), make_worker()
     for url in (*SCREENS, page(job), page(worker), f"{JOBS}actions/retry/", f"{JOBS}{job.pk}/again/"):
         response = client.get(url)
@@ -93,7 +93,7 @@ def test_each_screen_has_its_permission(codename: str, opens: set[str]) -> None:
     assert {url for url in SCREENS if client.get(url).status_code == 200} == opens
 
 
-def test_nobody_adds_edits_or_deletes_rows_by_forms(admin_client: Client) -> None:
+def test_rows_are_not_added_edited_or_deleted_by_forms(admin_client: Client) -> None:
     job = make_failed()
     before = Job.objects.values().get()
     for name in ("job", "queue", "worker"):
@@ -223,7 +223,7 @@ def test_unregistered_names_are_shown_and_not_imported(viewer: Client) -> None:
 
 
 @pytest.mark.parametrize("url", SCREENS)
-def test_screen_costs_the_same_for_any_number_of_rows(url: str, viewer: Client) -> None:
+def test_queries_of_a_screen_do_not_depend_on_the_number_of_rows(url: str, viewer: Client) -> None:
     viewer.get(url)
     counts = []
     for more in (1, 29):
@@ -235,11 +235,11 @@ def test_screen_costs_the_same_for_any_number_of_rows(url: str, viewer: Client) 
             assert viewer.get(url).status_code == 200
         counts.append(len(own_queries(queries)))
     assert counts[0] == counts[1]
-    # Queues are looked for in each state and backend.
+    # Queues are read by state and backend.
     assert counts[1] <= (16 if url in (DASHBOARD, QUEUES) else 6)
 
 
-def test_job_costs_the_same_whatever_hangs_on_it(viewer: Client) -> None:
+def test_queries_of_a_job_do_not_depend_on_its_related_rows(viewer: Client) -> None:
     parent = make_job()
     job = make_failed(parent_id=parent.pk, worker_id=make_worker().pk)
     Progress.objects.create(job=job, fence=1, updated_at=timezone.now())
@@ -264,13 +264,13 @@ def test_nothing_is_counted_without_bound(viewer: Client) -> None:
         with CaptureQueriesContext(connection) as queries:
             viewer.get(url)
         for sql in own_queries(queries):
-            # One that is small, and the same on every page, is a bound of what is read.
+            # A small one that is the same on every page is the bound of a search.
             assert all(int(offset) < job_list.REACH for offset in re.findall(r"OFFSET (\d+)", sql)), sql
             assert "DISTINCT" not in sql
             assert "COUNT(" not in sql or sql.count("LIMIT") >= sql.count("COUNT("), sql
 
 
-def test_list_leaves_long_payload_in_the_database(viewer: Client) -> None:
+def test_list_does_not_read_long_payload(viewer: Client) -> None:
     make_job(arguments=json.dumps([["needle" + "x" * 3000], {}]), result='"needle"')
     with CaptureQueriesContext(connection) as queries:
         assert "needle" not in viewer.get(JOBS).content.decode()
@@ -296,7 +296,7 @@ def rows(response: Any) -> list[str]:
 
 
 @pytest.mark.parametrize("status", ["", "ready", "scheduled"])
-def test_pages_go_on_behind_the_last_row(status: str, viewer: Client) -> None:
+def test_pages_continue_after_the_last_row(status: str, viewer: Client) -> None:
     now = timezone.now()
     for number in range(120):
         make_job(
@@ -315,7 +315,7 @@ def test_pages_go_on_behind_the_last_row(status: str, viewer: Client) -> None:
     assert len(seen) == len(set(seen)) == 120
 
 
-def test_ready_jobs_are_listed_in_the_order_they_are_taken(viewer: Client) -> None:
+def test_ready_jobs_are_listed_in_the_order_of_claims(viewer: Client) -> None:
     low, high = make_job(priority=1), make_job(priority=9)
     assert rows(viewer.get(f"{JOBS}?status=ready")) == [str(high.pk), str(low.pk)]
 
@@ -342,7 +342,7 @@ def test_bad_page_token_gives_the_first_page_with_a_message(token: str, tab: str
     make_job()
     response = viewer.get(JOBS, {"after": token, "status": tab})
     assert response.status_code == 200
-    assert "cannot be found" in response.content.decode()
+    assert "This page does not exist" in response.content.decode()
     assert tab not in ("", "failed") or str(job.pk) in rows(response)
 
 
@@ -376,7 +376,7 @@ def test_bad_filter_gives_a_page_with_a_message(query: str, viewer: Client) -> N
     make_job(status="SUCCESSFUL")
     response = viewer.get(f"{JOBS}?{query}")
     assert response.status_code == 200
-    assert query.startswith("status=ready%20") or "was left out" in response.content.decode()
+    assert query.startswith("status=ready%20") or "was ignored" in response.content.decode()
     for url in (DASHBOARD, FAILED, TASKS, QUEUES, WORKERS):
         assert viewer.get(f"{url}?{query}&span={query}").status_code == 200
 
@@ -384,7 +384,7 @@ def test_bad_filter_gives_a_page_with_a_message(query: str, viewer: Client) -> N
 @pytest.mark.parametrize(
     "bad", ["x", "0", "..", "{{7*7}}", "a" * 3000, str(uuid.UUID(int=7)), "_00", "é", "%00"]
 )
-def test_malformed_or_unknown_id_leads_back_with_a_message(bad: str, viewer: Client) -> None:
+def test_malformed_or_unknown_id_redirects_with_a_message(bad: str, viewer: Client) -> None:
     for model in ("job", "worker"):
         for view in ("change", "history"):
             response = viewer.get(f"{BASE}{model}/{bad}/{view}/")
@@ -419,14 +419,14 @@ def test_filters_find(viewer: Client) -> None:
     assert rows(viewer.get(f"{JOBS}?window=all&until={day}")) == [str(old.pk)]
 
 
-def test_search_stops_and_says_so(viewer: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_bounded_search_says_where_it_stopped(viewer: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(job_list, "REACH", 10)
     wanted = make_job(task_name="rare", status="SUCCESSFUL")
     for _ in range(15):
         make_job(status="SUCCESSFUL")
     first = viewer.get(f"{JOBS}?task=rare")
     assert rows(first) == []
-    assert "Searched back to" in first.content.decode()
+    assert "The next page searches older jobs." in first.content.decode()
     second = viewer.get(JOBS + first.context_data["next_url"])
     assert rows(second) == [str(wanted.pk)]
 
@@ -440,7 +440,7 @@ def test_export_is_the_page_and_no_formula(viewer: Client) -> None:
     assert ",'=cmd(),'@x," in lines[1]
 
 
-def test_fragment_is_the_changing_part_alone(viewer: Client) -> None:
+def test_fragment_is_only_the_refreshed_part(viewer: Client) -> None:
     job = make_job()
     for url in (DASHBOARD, JOBS, FAILED, QUEUES, WORKERS, page(job)):
         whole = viewer.get(url).content.decode()
@@ -453,7 +453,7 @@ def test_fragment_is_the_changing_part_alone(viewer: Client) -> None:
 # One job
 
 
-def test_job_tells_its_story(viewer: Client) -> None:
+def test_page_of_a_job_shows_its_history(viewer: Client) -> None:
     now = timezone.now()
     worker = make_worker(name="worker-of-the-story")
     job = make_failed(
@@ -512,7 +512,7 @@ def test_unreadable_payload_breaks_no_page(stored: str, viewer: Client) -> None:
     assert viewer.get(JOBS).status_code == 200
 
 
-def test_history_of_django_leads_to_ours(viewer: Client) -> None:
+def test_history_view_of_django_redirects(viewer: Client) -> None:
     job = make_job()
     assert viewer.get(f"{JOBS}{job.pk}/history/").url == f"{page(job)}#history"
 
@@ -524,7 +524,7 @@ def test_healthy_dashboard_says_so(viewer: Client) -> None:
     make_worker()
     shown = Page(viewer.get(DASHBOARD)).text
     assert "Workers are running and nothing is stuck." in shown
-    assert "Nothing has ended in the last 60 minutes." in shown
+    assert "No attempt has ended in the last 60 minutes." in shown
 
 
 def test_dashboard_names_what_needs_attention(viewer: Client) -> None:
@@ -541,11 +541,11 @@ def test_dashboard_names_what_needs_attention(viewer: Client) -> None:
     for part in (
         "No worker serves the queue “unserved”",
         "--queue unserved",
-        "“nobody.knows”, which nobody here knows",
-        "running on a worker that is gone",
+        "“nobody.knows”, which is not registered",
+        "assigned to a worker that no longer runs",
         "because of Anna",
         "has been ready in the queue “default” for 20 min",
-        "stopped to report: gone-1",
+        "stopped sending heartbeats: gone-1",
         "1.0, 2.0",
     ):
         assert part in shown, part
@@ -580,7 +580,7 @@ def test_dashboard_counts_the_failures_of_a_day(viewer: Client, settings: Settin
 
     assert failed() == ("Failed in 24 h", "0", FAILED, "")
     make_failed()
-    # What the statistics tell, of whatever span the chart is, and also of jobs that are gone by now.
+    # The statistics decide, whatever the span of the chart is. They also count jobs that were deleted.
     for hours, count in ((1, 1000), (23, 234), (25, 5)):
         Statistic.objects.create(
             backend="default",
@@ -647,7 +647,7 @@ def test_worker_has_a_state(fields: dict[str, Any], label: str, viewer: Client) 
         ("[]", None, "all", True),
         ('["a"]', None, "a", True),
         ('["b","c"]', None, "b, c", False),
-        ("[]", '["a"]', "all but a", False),
+        ("[]", '["a"]', "all except a", False),
         ("{", None, "{", True),
     ],
 )
@@ -697,7 +697,7 @@ def test_roughly(seconds: float, shown: str) -> None:
     assert formatting.roughly(seconds) == shown
 
 
-def test_ids_and_times_belong_together() -> None:
+def test_an_id_contains_its_time() -> None:
     moment = timezone.now().replace(microsecond=0)
     assert job_list.enqueued_at_of(job_list.id_of(moment)) == moment
 
@@ -719,6 +719,6 @@ def test_screens_are_a_mixin_for_any_admin_class(rf: Any) -> None:
     assert len(ours.changelist_view(request).context_data["rows"]) == 7
 
 
-def test_app_page_leads_to_the_screens(viewer: Client) -> None:
+def test_app_page_links_to_the_screens(viewer: Client) -> None:
     content = viewer.get(BASE).content.decode()
     assert reverse("admin:django_tasks_q_dashboard") in content

@@ -1,4 +1,4 @@
-"""What people do in the admin: who may, what is asked, what is done, and what is on record."""
+"""Actions in the admin: permissions, confirmations, effects and log entries."""
 
 import json
 import threading
@@ -37,7 +37,7 @@ from .admin_support import (
 pytestmark = pytest.mark.django_db
 
 VIEWS = ("view_job", "view_queue", "view_worker", "view_payload_job")
-#: Each thing to do, the permission for it, and the state of a job that it fits.
+#: Each action, its permission, and a state of a job in which it is possible.
 DEEDS = {name: (verb.codename, next(iter(sorted(verb.states)))) for name, verb in VERBS.items()}
 FILLED_IN = {"reschedule": {"moment": "2099-01-01T10:00"}, "change": {"priority": "7"}}
 
@@ -47,7 +47,7 @@ def do(client: Client, name: str, confirmed: bool = True, **data: Any) -> Any:
     return client.post(f"{JOBS}actions/{name}/", {**FILLED_IN.get(name, {}), **data, **more}, follow=True)
 
 
-def told(response: Any) -> str:
+def messages_of(response: Any) -> str:
     return " ".join(str(message) for message in response.context["messages"])
 
 
@@ -59,7 +59,7 @@ def job_for(name: str) -> Job:
 
 
 @pytest.mark.parametrize("name", DEEDS)
-def test_deed_needs_its_own_permission(name: str) -> None:
+def test_action_needs_its_permission(name: str) -> None:
     job = job_for(name)
     before = Job.objects.values().get()
     others = {codename for codename, _ in DEEDS.values()} - {DEEDS[name][0]}
@@ -71,11 +71,13 @@ def test_deed_needs_its_own_permission(name: str) -> None:
     assert f"actions/{name}/" not in without.get(page(job)).content.decode()
     response = do(staff(*VIEWS, DEEDS[name][0], name="may"), name, ids=str(job.pk))
     assert response.status_code == 200
-    assert "1 done" in told(response) or "1 asked to end" in told(response)
+    assert "1 done" in messages_of(response) or "1 asked to end" in messages_of(response)
 
 
 @pytest.mark.parametrize("name", DEEDS)
-def test_deed_is_asked_done_recorded_and_told(name: str, django_capture_on_commit_callbacks: Any) -> None:
+def test_action_is_confirmed_done_logged_and_signalled(
+    name: str, django_capture_on_commit_callbacks: Any
+) -> None:
     client = staff(*VIEWS, DEEDS[name][0])
     job = job_for(name)
     before = Job.objects.values().get()
@@ -83,23 +85,24 @@ def test_deed_is_asked_done_recorded_and_told(name: str, django_capture_on_commi
     assert asked.status_code == 200
     assert " 1 " in asked.context_data["question"]
     assert Job.objects.values().get() == before
-    heard: list[dict[str, Any]] = []
+    received: list[dict[str, Any]] = []
 
-    def hear(sender: Any, **told: Any) -> None:
-        heard.append(told)
+    def receive(sender: Any, **arguments: Any) -> None:
+        received.append(arguments)
 
-    action_performed.connect(hear)
+    action_performed.connect(receive)
     try:
         with django_capture_on_commit_callbacks(execute=True):
             do(client, name, ids=str(job.pk), reason="because")
     finally:
-        action_performed.disconnect(hear)
+        action_performed.disconnect(receive)
     assert list(Job.objects.values()) != [before]
     entry = LogEntry.objects.get()
     assert (entry.user.username, entry.object_id) == ("staff", str(job.pk))
     assert "because" in entry.change_message
-    assert [(each["action"], each["ids"], each["reason"]) for each in heard] == [(name, [job.pk], "because")]
-    assert heard[0]["user"].username == "staff"
+    performed = [(each["action"], each["ids"], each["reason"]) for each in received]
+    assert performed == [(name, [job.pk], "because")]
+    assert received[0]["user"].username == "staff"
     if name != "delete":
         assert "because" in client.get(page(job)).content.decode()
 
@@ -118,7 +121,7 @@ def test_a_reader_sees_no_button_and_is_refused() -> None:
     assert (Job.objects.get().status, LogEntry.objects.count(), Queue.objects.count()) == ("FAILED", 0, 0)
 
 
-def test_forms_need_their_token() -> None:
+def test_forms_need_a_csrf_token() -> None:
     client = Client(enforce_csrf_checks=True)
     client.force_login(User.objects.create_superuser("root"))
     job, worker = make_failed(), make_worker()
@@ -132,7 +135,7 @@ def test_forms_need_their_token() -> None:
     assert Job.objects.count() == 1
 
 
-def test_looking_changes_nothing(admin_client: Client) -> None:
+def test_viewing_changes_nothing(admin_client: Client) -> None:
     job, worker = make_failed(), make_worker()
     urls = [*SCREENS, page(job), page(worker), f"{JOBS}{job.pk}/again/", f"{WORKERS}{worker.pk}/stop/"]
     urls += [f"{JOBS}actions/{name}/?ids={job.pk}&confirmed=1" for name in VERBS]
@@ -168,9 +171,9 @@ def test_confirmation_counts_exactly(admin_client: Client) -> None:
     asked = do(admin_client, "retry", confirmed=False, ids=" ".join(map(str, ids)))
     shown = " ".join(Page(asked).text.split())
     assert "Retry 3 jobs?" in shown
-    assert "These will be left as they are: 1 × Running." in shown
+    assert "These jobs are not changed: 1 × Running." in shown
     done = do(admin_client, "retry", ids=" ".join(map(str, ids)))
-    assert "Retry: 3 done, 1 skipped because it is running." in told(done)
+    assert "Retry: 3 done, 1 skipped because it is running." in messages_of(done)
 
 
 def test_all_that_match_are_those_that_were_confirmed(admin_client: Client) -> None:
@@ -193,31 +196,31 @@ def test_no_more_than_the_cap_at_a_time(admin_client: Client, monkeypatch: pytes
         patched.setattr(tasks, "obstacle", lambda request: "Nobody could.")
         asked = do(admin_client, "dismiss", confirmed=False, matching="status=failed")
         assert "Dismiss 3 failures?" in asked.context_data["question"]
-        assert "Nobody could. The filters find more than 3 jobs" in asked.content.decode()
+        assert "Nobody could. More than 3 jobs match the filters" in asked.content.decode()
         names = {"ids": asked.context_data["ids"], "all": asked.context_data["matching"]}
         response = do(admin_client, "dismiss", **names)
-    assert "do it again" in told(response)
+    assert "Repeat the action" in messages_of(response)
     assert Job.objects.filter(dismissed_at__isnull=True).count() == 2
     many = " ".join(str(uuid.uuid4()) for _ in range(4))
-    assert "At most 3" in told(do(admin_client, "retry", ids=many))
+    assert "At most 3" in messages_of(do(admin_client, "retry", ids=many))
 
 
 @pytest.mark.parametrize(
     "data, message",
     [
-        ({}, "No job was chosen"),
-        ({"ids": "x"}, "no id of a job"),
-        ({"ids": "\x00"}, "no id of a job"),
-        ({"_selected_action": ["1", "é"]}, "no id of a job"),
-        ({"matching": "status=NONE"}, "was left out"),
-        ({"matching": "arguments__icontains=a"}, "was left out"),
+        ({}, "No job was selected"),
+        ({"ids": "x"}, "not the id of a job"),
+        ({"ids": "\x00"}, "not the id of a job"),
+        ({"_selected_action": ["1", "é"]}, "not the id of a job"),
+        ({"matching": "status=NONE"}, "was ignored"),
+        ({"matching": "arguments__icontains=a"}, "was ignored"),
     ],
 )
 def test_bad_choice_changes_nothing(data: dict[str, Any], message: str, admin_client: Client) -> None:
     make_failed()
     response = do(admin_client, "retry", **data)
     assert response.status_code == 200
-    assert message in told(response)
+    assert message in messages_of(response)
     assert Job.objects.get().status == "FAILED"
 
 
@@ -236,7 +239,7 @@ def test_bad_choice_changes_nothing(data: dict[str, Any], message: str, admin_cl
         ("cancel", {"reason": "a\x1b[31m"}),
     ],
 )
-def test_bad_form_is_asked_again(name: str, data: dict[str, str], admin_client: Client) -> None:
+def test_bad_form_is_shown_again(name: str, data: dict[str, str], admin_client: Client) -> None:
     job = job_for(name)
     before = Job.objects.values().get()
     response = do(admin_client, name, ids=str(job.pk), **data)
@@ -247,14 +250,14 @@ def test_bad_form_is_asked_again(name: str, data: dict[str, str], admin_client: 
 
 
 @pytest.mark.parametrize("target", ["https://evil.example/", "//evil.example/x", "javascript:alert(1)"])
-def test_nobody_is_sent_to_another_site(target: str, admin_client: Client) -> None:
+def test_redirects_stay_on_this_host(target: str, admin_client: Client) -> None:
     data = {"ids": str(make_failed().pk), "confirmed": "1", "next": target}
     assert admin_client.post(f"{JOBS}actions/retry/", data).url == JOBS
     asked = admin_client.post(f"{JOBS}actions/retry/", {**data, "confirmed": "", "next": target})
     assert target not in asked.content.decode() if asked.status_code == 200 else asked.url == JOBS
 
 
-def test_unknown_deed_is_not_found(admin_client: Client) -> None:
+def test_unknown_action_is_not_found(admin_client: Client) -> None:
     for url in (f"{JOBS}actions/explode/", f"{QUEUES}actions/explode/"):
         assert admin_client.post(url).status_code == 404
 
@@ -308,7 +311,7 @@ def test_new_job_keeps_the_secrets_of_the_old_one_unless_something_else_changes(
     ):
         refused = sender.post(url, {"args": json.dumps(args), "kwargs": json.dumps(kwargs)})
         assert refused.status_code == 400
-        assert "give them anew" in Page(refused).text
+        assert "Enter them again" in Page(refused).text
     assert Job.objects.count() == 1
     assert sender.post(url, {"args": "[1]", "kwargs": json.dumps({"b": kept})}).status_code == 302
     assert Job.objects.exclude(pk=job.pk).get().arguments == old
@@ -318,7 +321,7 @@ def test_new_job_keeps_the_secrets_of_the_old_one_unless_something_else_changes(
 
 
 @pytest.mark.parametrize("name", ["again.add", "tests.tasksapp.tasks.add"])
-def test_other_arguments_are_for_who_may_enqueue_the_task(name: str) -> None:
+def test_other_arguments_need_the_permission_to_enqueue_the_task(name: str) -> None:
     job = make_failed(task_name=name, arguments='[[1],{"b":2}]')
     url, same = f"{JOBS}{job.pk}/again/", {"args": "[1]", "kwargs": '{"b": 2}'}
     clients = [staff(*VIEWS, "add_job")]
@@ -333,7 +336,7 @@ def test_other_arguments_are_for_who_may_enqueue_the_task(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", DEEDS)
-def test_a_verb_tells_nothing_to_who_may_not_see_jobs(name: str) -> None:
+def test_an_action_shows_nothing_without_the_permission_to_view_jobs(name: str) -> None:
     codename, status = DEEDS[name]
     client, job = staff(codename), make_job(status=status)
     for ids in (str(job.pk), str(uuid.uuid4()), "nonsense"):
@@ -373,7 +376,7 @@ def act(client: Client, name: str, **data: Any) -> Any:
     )
 
 
-def test_queue_is_paused_with_who_why_and_until_and_resumed() -> None:
+def test_queue_is_paused_with_user_reason_and_end_and_resumed() -> None:
     client = staff("view_queue", "pause_queue")
     make_job()
     asked = client.post(f"{QUEUES}actions/pause/", {"backend": "default", "queue": "default"})
@@ -411,7 +414,7 @@ def test_queue_is_cleared_when_its_name_is_typed() -> None:
     make_job(), make_job(status="SCHEDULED"), make_job(status="RUNNING"), make_job(queue_name="other")
     assert act(client, "clear", typed="defualt").status_code == 400
     assert Job.objects.filter(status="CANCELLED").count() == 0
-    assert "2 done" in told(act(client, "clear", typed="default", reason="spilt"))
+    assert "2 done" in messages_of(act(client, "clear", typed="default", reason="spilt"))
     assert Job.objects.filter(status="CANCELLED", cancel_reason="spilt").count() == 2
 
 
@@ -426,14 +429,14 @@ def test_queue_is_cleared_when_its_name_is_typed() -> None:
         ("clear", {"typed": ""}),
     ],
 )
-def test_bad_form_of_a_queue_is_asked_again(name: str, data: dict[str, str], admin_client: Client) -> None:
+def test_bad_form_of_a_queue_is_shown_again(name: str, data: dict[str, str], admin_client: Client) -> None:
     assert act(admin_client, name, **data).status_code == 400
     assert not Queue.objects.exists()
 
 
 @pytest.mark.parametrize("queue", ["", "a\nb", "x" * 200, "\x00"])
 def test_bad_name_of_a_queue(queue: str, admin_client: Client) -> None:
-    assert "no name of a queue" in told(act(admin_client, "pause", queue=queue))
+    assert "not a valid name of a queue" in messages_of(act(admin_client, "pause", queue=queue))
 
 
 def test_worker_is_asked_to_stop() -> None:
@@ -447,15 +450,15 @@ def test_worker_is_asked_to_stop() -> None:
     worker.refresh_from_db()
     assert worker.stop_requested_at is not None
     assert LogEntry.objects.get().object_id == str(worker.pk)
-    assert "skipped" in told(client.post(url, {"confirmed": "1"}, follow=True))
-    assert "No worker" in told(client.post(f"{WORKERS}{uuid.uuid4()}/stop/", follow=True))
+    assert "skipped" in messages_of(client.post(url, {"confirmed": "1"}, follow=True))
+    assert "No worker" in messages_of(client.post(f"{WORKERS}{uuid.uuid4()}/stop/", follow=True))
 
 
 # Beside workers
 
 
-def test_people_and_workers_at_once_leave_every_job_whole(storage_alias: str) -> None:
-    """Workers claim and finish while people cancel, retry, discard and delete the same jobs."""
+def test_concurrent_users_and_workers_keep_every_job_consistent(storage_alias: str) -> None:
+    """Workers claim and finish jobs while users cancel, retry, discard and delete them."""
     jobs = [make_job_on(storage_alias) for _ in range(40)]
     user = User.objects.db_manager(storage_alias).create_superuser("root")
     storage = storage_for(storage_alias)
@@ -475,7 +478,7 @@ def test_people_and_workers_at_once_leave_every_job_whole(storage_alias: str) ->
         finally:
             connections[storage_alias].close()
 
-    def meddle(verb: Any) -> None:
+    def act_on_jobs(verb: Any) -> None:
         try:
             for _ in range(8):
                 verb([job.pk for job in jobs], using=storage_alias, user=user)
@@ -486,7 +489,8 @@ def test_people_and_workers_at_once_leave_every_job_whole(storage_alias: str) ->
 
     worker_thread = threading.Thread(target=work)
     people = [
-        threading.Thread(target=meddle, args=[verb]) for verb in (actions.cancel, actions.retry, actions.pin)
+        threading.Thread(target=act_on_jobs, args=[verb])
+        for verb in (actions.cancel, actions.retry, actions.pin)
     ]
     worker_thread.start()
     for person in people:
@@ -531,21 +535,21 @@ def make_worker_on(alias: str) -> uuid.UUID:
     return worker.pk
 
 
-def test_a_job_that_changed_since_the_question_is_skipped(admin_client: Client) -> None:
+def test_a_job_that_changed_since_the_confirmation_is_skipped(admin_client: Client) -> None:
     job = make_job()
     asked = do(admin_client, "discard", confirmed=False, ids=str(job.pk))
     assert "Discard 1 job?" in asked.context_data["question"]
     Job.objects.filter(pk=job.pk).update(status="RUNNING", fence=1)
     response = do(admin_client, "discard", ids=str(job.pk))
-    assert "0 done, 1 skipped because it is running" in told(response)
+    assert "0 done, 1 skipped because it is running" in messages_of(response)
     assert Job.objects.get().status == "RUNNING"
     assert LogEntry.objects.count() == 0
 
 
-# What the log tells, and whose pause it was
+# The log entries, and the user of a pause
 
 
-def test_a_pause_of_somebody_else_is_not_overwritten_in_silence() -> None:
+def test_a_pause_of_another_user_is_not_overwritten_silently() -> None:
     client = staff(*VIEWS, "pause_queue")
     paused = timezone.now()
 
@@ -554,7 +558,7 @@ def test_a_pause_of_somebody_else_is_not_overwritten_in_silence() -> None:
         return client.post(f"{QUEUES}actions/pause/", form, follow=True)
 
     asked = pause()
-    assert "is paused already" not in Page(asked).text
+    assert "is already paused" not in Page(asked).text
     Queue.objects.create(
         backend="default", name="emails", paused_at=paused, paused_by="anna", pause_reason="mail is down"
     )
@@ -562,21 +566,21 @@ def test_a_pause_of_somebody_else_is_not_overwritten_in_silence() -> None:
     late = pause(confirmed="1", known=asked.context_data["known"], reason="mine")
     assert late.status_code == 400
     assert Queue.objects.get().pause_reason == "mail is down"
-    assert "paused already: anna, mail is down" in " ".join(Page(late).text.split())
+    assert "already paused: anna, mail is down" in " ".join(Page(late).text.split())
     pause(confirmed="1", known=late.context_data["known"], reason="mine")
     assert Queue.objects.get().pause_reason == "mine"
-    assert LogEntry.objects.get().change_message == "Pause. It was paused: anna, mail is down. mine"
+    assert LogEntry.objects.get().change_message == "Pause. Previous pause: anna, mail is down. mine"
 
 
-def test_a_changed_limit_is_logged_from_what_to_what() -> None:
+def test_a_changed_limit_is_logged_with_both_values() -> None:
     client = staff(*VIEWS, "change_queue")
     for value in ("5", "3", ""):
         client.post(
             f"{QUEUES}actions/limit/",
             {"backend": "default", "queue": "emails", "max_running": value, "confirmed": "1"},
         )
-    told = LogEntry.objects.order_by("pk").values_list("change_message", flat=True)
-    assert list(told) == [
+    logged = LogEntry.objects.order_by("pk").values_list("change_message", flat=True)
+    assert list(logged) == [
         "Change the limit: – → 5",
         "Change the limit: 5 → 3",
         "Change the limit: 3 → –",

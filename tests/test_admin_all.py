@@ -1,4 +1,4 @@
-"""What the admin does to all jobs that a filter finds: all, however far apart they lie."""
+"""Actions on all jobs that match a filter, however few they are among others."""
 
 import uuid
 from datetime import timedelta
@@ -22,7 +22,7 @@ pytestmark = pytest.mark.django_db
 
 @pytest.fixture(autouse=True)
 def short_searches(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As on a large table: what is looked for lies behind more rows than one look goes along."""
+    """As on a large table: the jobs that match lie behind more rows than one search reads."""
     for name in ("REACH", "REACH_OF_FAILED"):
         monkeypatch.setattr(job_list, name, 4)
     monkeypatch.setattr(import_module("django_tasks_q.actions.matching"), "REACH", 3, raising=False)
@@ -44,7 +44,7 @@ def shown(response: Any) -> str:
 
 
 def confirmed(client: Client, verb: str, asked: Any) -> Any:
-    """Press the button of the confirmation, with the fields that its form has."""
+    """Submit the form of the confirmation."""
     context = asked.context_data
     form = {"ids": context["ids"], "confirmed": "1"}
     if context.get("is_many"):
@@ -53,7 +53,7 @@ def confirmed(client: Client, verb: str, asked: Any) -> Any:
 
 
 def scattered(**fields: Any) -> set[uuid.UUID]:
-    """Five jobs, each behind six others that are older."""
+    """Create five jobs, each followed by six others."""
     found = set()
     for _ in range(5):
         for _ in range(6):
@@ -79,7 +79,7 @@ def test_all_is_all_however_rare_the_jobs_are(query: str, fields: dict[str, Any]
     wanted = scattered(**fields)
     asked = ask(client, "retry", f"status=failed&{query}")
     assert "Retry 5 jobs?" in shown(asked)
-    assert "These are all that the filters find." in shown(asked)
+    assert "These are all jobs that match the filters." in shown(asked)
     confirmed(client, "retry", asked)
     assert set(Job.objects.filter(status="READY").values_list("pk", flat=True)) == wanted
 
@@ -96,7 +96,7 @@ def test_all_of_a_schedule_are_all(client: Client) -> None:
 
 
 @pytest.mark.parametrize("verb", ["retry", "delete", "dismiss", "pin"])
-def test_above_the_cap_a_worker_does_it_to_all(
+def test_above_the_cap_a_background_job_changes_all(
     verb: str, client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(confirmation, "CAP", 3)
@@ -121,14 +121,14 @@ def test_a_count_that_stops_says_at_least(client: Client, monkeypatch: pytest.Mo
     monkeypatch.setattr(actions, "BUDGET", 8)
     wanted = scattered(task_name="rare")
     asked = ask(client, "retry", "status=failed&task=rare")
-    assert "Retry: all jobs that the filters find, at least 1?" in shown(asked)
+    assert "Retry: all jobs that match the filters, at least 1?" in shown(asked)
     assert "all at least 1, in the background" in shown(asked)
     confirmed(client, "retry", asked)
     run_jobs(limit=1)
     assert set(Job.objects.filter(status="READY").values_list("pk", flat=True)) == wanted
 
 
-def test_of_jobs_in_any_state_those_are_counted_to_which_something_is_done(client: Client) -> None:
+def test_only_jobs_that_the_action_can_change_are_counted(client: Client) -> None:
     now = timezone.now()
     wanted = {make_job(status="READY").pk, make_job(status="SCHEDULED", run_after=now).pk}
     wanted |= {make_job(status="WAITING").pk}
@@ -141,7 +141,7 @@ def test_of_jobs_in_any_state_those_are_counted_to_which_something_is_done(clien
     assert set(changed.values_list("pk", flat=True)) == wanted
 
 
-def test_a_step_is_never_empty_where_no_worker_can_do_it(
+def test_a_step_is_never_empty_without_a_background_job(
     client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(actions, "BUDGET", 3)
@@ -191,7 +191,7 @@ def test_a_walk_goes_on_where_another_one_was() -> None:
 
 
 def test_a_rare_job_is_found_within_a_few_pages(client: Client) -> None:
-    """A page that found too little has the next one look further."""
+    """After a page that found too few jobs the next page searches more rows."""
     wanted = make_job(task_name="rare", status="SUCCESSFUL")
     for _ in range(200):
         make_job(status="SUCCESSFUL")
@@ -201,7 +201,7 @@ def test_a_rare_job_is_found_within_a_few_pages(client: Client) -> None:
         pages += 1
         if response.context_data["rows"]:
             break
-        assert "Searched back to" in response.content.decode()
+        assert "The next page searches older jobs." in response.content.decode()
         url = response.context_data["next_url"]
     assert [row["job"].pk for row in response.context_data["rows"]] == [wanted.pk]
     assert pages <= 5
@@ -233,7 +233,7 @@ def failed_page(client: Client, url: str = FAILED) -> Any:
 
 @pytest.fixture
 def many_failures(monkeypatch: pytest.MonkeyPatch) -> list[uuid.UUID]:
-    """More than one page groups: of one task seven, of which the oldest has failed once more just now."""
+    """More failures than a page groups: seven of one task, the oldest of which has failed again just now."""
     monkeypatch.setattr("django_tasks_q.admin.failed.REACH", 5)
     now = timezone.now()
     found = [
@@ -245,13 +245,13 @@ def many_failures(monkeypatch: pytest.MonkeyPatch) -> list[uuid.UUID]:
     return found
 
 
-def test_failures_that_were_not_looked_at_are_told_of(client: Client, many_failures: list[uuid.UUID]) -> None:
+def test_failures_that_were_not_read_are_mentioned(client: Client, many_failures: list[uuid.UUID]) -> None:
     text = shown(failed_page(client))
-    assert "7 failures that nobody has dealt with." in text
-    assert "Grouped here are the 5 enqueued last, since" in text
+    assert "7 open failures." in text
+    assert "This page groups the 5 that were enqueued last, since" in text
     assert "at least 4" in text
     # The job that has failed last was enqueued first, and is not among these.
-    assert "Of these the last 1 h ago, the first 1 h ago" in text
+    assert "On this page: last 1 h ago, first 1 h ago" in text
     assert "last 5 min ago" in text
 
 
@@ -264,10 +264,10 @@ def test_older_failures_can_be_reached(client: Client, many_failures: list[uuid.
         url = context["older_url"]
     assert seen == {"a", "b", "oldest"}
     bad = client.get(f"{FAILED}?before=x")
-    assert (bad.status_code, "cannot be found" in shown(bad)) == (200, True)
+    assert (bad.status_code, "This page does not exist" in shown(bad)) == (200, True)
 
 
-def test_buttons_of_a_group_are_for_all_of_it(client: Client, many_failures: list[uuid.UUID]) -> None:
+def test_buttons_of_a_group_change_all_of_it(client: Client, many_failures: list[uuid.UUID]) -> None:
     group = next(row for row in failed_page(client).context_data["groups"] if row["group"].task == "a")
     asked = ask(client, "retry", group["matching"])
     assert "Retry 6 jobs?" in shown(asked)
@@ -275,7 +275,7 @@ def test_buttons_of_a_group_are_for_all_of_it(client: Client, many_failures: lis
     assert set(Job.objects.filter(status="READY").values_list("pk", flat=True)) == set(many_failures[:6])
 
 
-def test_a_group_without_an_exception_is_one_of_its_own(client: Client) -> None:
+def test_failures_without_an_exception_form_a_group(client: Client) -> None:
     with_one = make_failed(task_name="a", error_code="TASK_TIMEOUT")
     without = make_job(task_name="a", error_code="TASK_TIMEOUT", status="FAILED", finished_at=timezone.now())
     other = make_failed(task_name="a", error_code="")

@@ -1,4 +1,4 @@
-"""What the dashboard and the screens of queues, workers, schedules and tasks tell of many rows."""
+"""The dashboard and the screens of queues, workers, schedules and tasks with many rows."""
 
 import uuid
 from datetime import timedelta
@@ -51,7 +51,7 @@ def queue(client: Client, name: str, url: str = QUEUES) -> Any:
 
 @pytest.fixture
 def busy(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A queue that is taken before others and has more than is counted, and one that nobody serves."""
+    """A queue with more jobs than are counted, sorted before others, and one that no worker serves."""
     monkeypatch.setattr("django_tasks_q.admin.counts.CAP", 5)
     make_worker(queues='["busy","late"]')
     Job.objects.bulk_create(
@@ -76,7 +76,7 @@ def test_a_queue_behind_a_busy_one_is_counted(url: str, busy: None, viewer: Clie
     assert queue(viewer, "unserved", url)["is_unserved"]
 
 
-def test_a_queue_that_nobody_serves_is_told_of_behind_a_busy_one(busy: None, viewer: Client) -> None:
+def test_an_unserved_queue_is_reported_beside_a_busy_one(busy: None, viewer: Client) -> None:
     text = shown(viewer, DASHBOARD)
     assert "No worker serves the queue “unserved”, where 2 jobs wait." in text
     Job.objects.filter(queue_name="unserved").first().delete()  # type: ignore[union-attr]
@@ -168,7 +168,7 @@ def test_many_tasks_are_listed_in_pages_and_found(many_tasks: Any, viewer: Clien
     assert {each.name for each in many_tasks} <= set(seen)
     found = viewer.get(f"{TASKS}?q=task0123").context_data["rows"]
     assert [row["facts"]["name"] for row in found] == ["many.task0123"]
-    # A list of all names would make most of the page of jobs, which is fetched every few seconds.
+    # A list of all names would be most of the page of jobs, which is refreshed every few seconds.
     assert "many.task0123" not in viewer.get(JOBS).content.decode()
 
 
@@ -191,30 +191,30 @@ def test_many_queues_are_listed_in_pages_and_the_busiest_on_the_dashboard(viewer
 @pytest.mark.parametrize("url", [WORKERS, SCHEDULES])
 def test_a_bad_page_gives_the_first_one_with_a_message(url: str, token: str, viewer: Client) -> None:
     response = viewer.get(url, {"after": token})
-    assert (response.status_code, "cannot be found" in Page(response).text) == (200, True)
+    assert (response.status_code, "This page does not exist" in Page(response).text) == (200, True)
 
 
 @pytest.mark.parametrize("number", ["0", "-1", "x", "²", "9" * 40])
 @pytest.mark.parametrize("url", [TASKS, QUEUES])
 def test_a_bad_number_gives_the_first_page_with_a_message(url: str, number: str, viewer: Client) -> None:
     response = viewer.get(url, {"page": number})
-    assert (response.status_code, "cannot be found" in Page(response).text) == (200, True)
+    assert (response.status_code, "This page does not exist" in Page(response).text) == (200, True)
 
 
 # Health
 
 
-def count(minutes: float, **figures: int) -> None:
+def count(minutes: float, **counts: int) -> None:
     Statistic.objects.create(
         backend="default",
         moment=timezone.now() - timedelta(minutes=minutes),
         queue_name="q",
         task_name=str(uuid.uuid4()),
-        **figures,
+        **counts,
     )
 
 
-def test_failures_of_the_last_minutes_are_told(viewer: Client) -> None:
+def test_failures_of_the_last_minutes_are_reported(viewer: Client) -> None:
     make_worker()
     count(1, failed=5000)
     response = viewer.get(DASHBOARD)
@@ -227,7 +227,7 @@ def test_failures_of_the_last_minutes_are_told(viewer: Client) -> None:
 
 
 @pytest.mark.parametrize(
-    ("minutes", "figures", "kind", "told"),
+    ("minutes", "counts", "kind", "text_start"),
     [
         (30, {"failed": 200_000, "successful": 9_000_000}, "warn", "200,000 of 9,200,000 attempts"),
         (30, {"retried": 20, "successful": 100}, "warn", "20 of 120 attempts"),
@@ -236,17 +236,17 @@ def test_failures_of_the_last_minutes_are_told(viewer: Client) -> None:
         (1, {"failed": 1}, "warn", "1 of 1 attempt has failed in the last 5 minutes."),
     ],
 )
-def test_a_rate_of_failures_is_told(
-    minutes: int, figures: dict[str, int], kind: str, told: str, viewer: Client
+def test_a_rate_of_failures_is_reported(
+    minutes: int, counts: dict[str, int], kind: str, text_start: str, viewer: Client
 ) -> None:
     make_worker()
-    count(minutes, **figures)
+    count(minutes, **counts)
     [notice] = viewer.get(DASHBOARD).context_data["notices"]
     assert notice.kind == kind
-    assert notice.what.startswith(told)
+    assert notice.what.startswith(text_start)
 
 
-def test_a_few_failures_among_many_jobs_are_told_beside_the_green_sign(viewer: Client) -> None:
+def test_a_few_failures_among_many_jobs_are_shown_beside_the_green_sign(viewer: Client) -> None:
     make_worker()
     count(20, failed=9, successful=900)
     count(90, failed=5000)
@@ -258,7 +258,7 @@ def only_theirs(request: Any, jobs: Any) -> Any:
     return jobs.filter(queue_name="theirs")
 
 
-def test_who_sees_some_of_the_jobs_is_told_of_failures_of_these(viewer: Client, settings: Any) -> None:
+def test_a_user_with_a_scope_gets_the_failures_within_it(viewer: Client, settings: Any) -> None:
     options = {"SCOPE_JOBS": "tests.test_admin_dashboard.only_theirs"}
     settings.TASKS = {"default": {**settings.TASKS["default"], "OPTIONS": options}}
     make_worker()
@@ -276,14 +276,14 @@ def test_who_sees_some_of_the_jobs_is_told_of_failures_of_these(viewer: Client, 
 WORKER_FACTS = ("lost-1", "several versions", "Workers", "alive", "Workers are running")
 
 
-def make_fleet() -> None:
+def make_workers() -> None:
     make_worker(version="1")
     make_worker(version="2")
     make_worker(name="lost-1", lease_expires_at=timezone.now() - timedelta(minutes=1))
 
 
-def test_workers_are_told_of_to_nobody_who_may_not_see_them(viewer: Client, settings: Any) -> None:
-    make_fleet()
+def test_workers_are_hidden_without_the_permission_to_view_them(viewer: Client, settings: Any) -> None:
+    make_workers()
     plain = staff("view_job", name="plain")
     text = shown(viewer, DASHBOARD)
     assert all(fact in text for fact in WORKER_FACTS[:-1])
@@ -292,7 +292,7 @@ def test_workers_are_told_of_to_nobody_who_may_not_see_them(viewer: Client, sett
     assert "Nothing is stuck." in text
     options = {"SCOPE_JOBS": "tests.test_admin_dashboard.only_theirs"}
     settings.TASKS = {"default": {**settings.TASKS["default"], "OPTIONS": options}}
-    # The permissions for queues and workers do not count for whom jobs are hidden from.
+    # The permissions for queues and workers have no effect for users with a scope.
     for url in (DASHBOARD, BASE):
         response = viewer.get(url)
         text = " ".join(Page(response).text.split())
@@ -301,7 +301,7 @@ def test_workers_are_told_of_to_nobody_who_may_not_see_them(viewer: Client, sett
         assert f'href="{WORKERS}"' not in response.content.decode()
 
 
-def test_who_may_not_see_queues_is_not_told_why_one_is_paused(viewer: Client) -> None:
+def test_the_reason_of_a_pause_is_hidden_without_the_permission_to_view_queues(viewer: Client) -> None:
     make_worker()
     make_job(queue_name="resting")
     Queue.objects.create(
@@ -322,7 +322,7 @@ def test_a_paused_queue_names_how_many_wait(viewer: Client) -> None:
     assert "“resting” is paused, and 1 job waits in it." in shown(viewer, DASHBOARD)
 
 
-# Figures and words
+# Numbers and words
 
 
 def test_percentiles_say_that_they_are_bounds(viewer: Client) -> None:
@@ -340,7 +340,7 @@ def test_percentiles_say_that_they_are_bounds(viewer: Client) -> None:
     assert (row.p50, row.p95) == ("≤ 1 min 17 s", "≤ 1 min 17 s")
 
 
-def test_clocks_that_disagree_make_no_length_of_time(viewer: Client) -> None:
+def test_a_negative_duration_is_not_shown(viewer: Client) -> None:
     from django_tasks_q.admin.formatting import duration
 
     assert duration(-5.0) == "–"
@@ -348,7 +348,7 @@ def test_clocks_that_disagree_make_no_length_of_time(viewer: Client) -> None:
     assert "-5" not in shown(viewer, f"{JOBS}{job.pk}/change/")
 
 
-def test_one_is_not_many(viewer: Client) -> None:
+def test_singular_and_plural(viewer: Client) -> None:
     make_worker()
     make_job(task_name="nobody.knows")
     count(1, failed=1)

@@ -132,7 +132,7 @@ def stored(job: Job) -> Any:
 
 
 def test_form_is_for_those_with_its_permission_and_for_tasks_that_are_open(clerk: Client) -> None:
-    # A name that is unknown, and one that is not open, are answered alike.
+    # An unknown name and a task that is not open get the same response.
     for name in ("admin.closed", "admin.unknown", "", "os.system", "\x00"):
         for response in (clerk.get(form_url(name)), clerk.post(form_url(name))):
             assert response.status_code == 404, name
@@ -173,7 +173,7 @@ def scope_of_tests(request: Any, jobs: Any) -> Any:
     return jobs.filter(queue_name=request.user.username)
 
 
-def test_nobody_enqueues_what_they_may_not_see(settings: Settings) -> None:
+def test_a_job_outside_of_the_users_scope_is_not_enqueued(settings: Settings) -> None:
     options = {"SCOPE_JOBS": "tests.test_admin_enqueue.scope_of_tests"}
     settings.TASKS = {"default": {**settings.TASKS["default"], "OPTIONS": options}}
     tenant = staff("view_job", "enqueue_job", name="tenant")
@@ -185,7 +185,7 @@ def test_nobody_enqueues_what_they_may_not_see(settings: Settings) -> None:
     assert Job.objects.get().queue_name == "tenant"
 
 
-# What is asked
+# Fields
 
 
 def test_fields_are_as_the_annotations_say(clerk: Client) -> None:
@@ -212,13 +212,13 @@ def test_fields_are_as_the_annotations_say(clerk: Client) -> None:
     assert "[&quot;a&quot;]" in html
     assert "list[str], as JSON" in html
     assert form.fields["argument-number"].help_text == "int. Required"
-    assert form.fields["argument-ident"].help_text == "UUID | None. Empty for none"
+    assert form.fields["argument-ident"].help_text == "UUID | None. Leave empty for no value"
     assert 'name="queue_name" value="admin"' in html
     required = [name for name in kinds if form.fields[name].widget.attrs.get("required")]
     assert required == ["argument-text", "argument-number"]
 
 
-def test_form_as_it_comes_enqueues_the_defaults(clerk: Client) -> None:
+def test_unchanged_form_enqueues_the_defaults(clerk: Client) -> None:
     form = clerk.get(form_url()).context_data["form"]
     given = {field.html_name: field.value() for field in form}
     sent = {name: value for name, value in given.items() if value not in (None, False)}
@@ -298,7 +298,7 @@ def test_values_arrive_as_enqueue_would_store_them(clerk: Client) -> None:
 
 
 @pytest.mark.parametrize(
-    "name, value, told",
+    "name, value, message",
     [
         ("text", "", "This field is required."),
         ("number", "", "This field is required."),
@@ -323,13 +323,13 @@ def test_values_arrive_as_enqueue_would_store_them(clerk: Client) -> None:
         ("text", "a\x00b", "Null characters are not allowed."),
     ],
 )
-def test_errors_stand_beside_their_field(clerk: Client, name: str, value: str, told: str) -> None:
+def test_errors_are_shown_at_their_field(clerk: Client, name: str, value: str, message: str) -> None:
     sent = arguments(text="t", number="1") | arguments(**{name: value})
     response = clerk.post(form_url(), sent)
     assert response.status_code == 400
     errors = response.context_data["form"].errors
     assert list(errors) == [f"argument-{name}"]
-    assert told in errors[f"argument-{name}"][0]
+    assert message in errors[f"argument-{name}"][0]
     assert f'id="id_argument-{name}_error"' in response.content.decode()
     assert not Job.objects.exists()
     assert not LogEntry.objects.exists()
@@ -345,7 +345,7 @@ def test_errors_stand_beside_their_field(clerk: Client, name: str, value: str, t
         ({"at": "never"}, "at"),
     ],
 )
-def test_errors_of_options_stand_beside_them(clerk: Client, sent: dict[str, str], field: str) -> None:
+def test_errors_of_options_are_shown_at_their_field(clerk: Client, sent: dict[str, str], field: str) -> None:
     response = clerk.post(form_url("admin.bare"), sent)
     assert response.status_code == 400
     assert list(response.context_data["form"].errors) == [field]
@@ -408,7 +408,7 @@ def test_defaults_that_no_field_can_hold_are_left_to_the_function(clerk: Client)
     form = clerk.get(url).context_data["form"]
     shown = {field.html_name: field.value() for field in form if "-" in field.html_name}
     assert shown == arguments(raw="AP8=", lines=None, thing="", day=None, user=None, pin=True)
-    assert "Empty for its default" in form.fields["argument-lines"].help_text
+    assert "Leave empty for the default" in form.fields["argument-lines"].help_text
     assert clerk.post(url, arguments(raw="AP8=")).status_code == 302
     assert stored(Job.objects.get()) == [[], {"raw": "AP8=", "user": None, "pin": False}]
 
@@ -422,14 +422,14 @@ def test_secrets_are_typed_hidden_and_masked_afterwards(clerk: Client) -> None:
     for name in ("pin", "api_token"):
         assert f'<input type="password" name="argument-{name}"' in shown
     assert "from the settings" not in shown.partition("<form")[2]
-    # What was typed does not come back with an error, and is not named by it.
+    # After an error the typed secret is neither in the form nor in the message.
     response = clerk.post(url, arguments(user="", pin="271828", api_token="canary"))
     assert "271828" not in response.content.decode()
     assert "canary" not in response.content.decode()
     assert list(response.context_data["form"].errors) == ["argument-user"]
     assert clerk.post(url, arguments(user="u", pin="271828", api_token="")).status_code == 302
     job = Job.objects.get()
-    # Left empty, a default that is not shown is left to the function.
+    # An empty field without a shown default leaves the default to the function.
     assert stored(job) == [[], {"user": "u", "pin": 271828}]
     assert "271828" not in clerk.get(page(job)).content.decode()
     assert "271828" not in LogEntry.objects.get().change_message
@@ -438,7 +438,7 @@ def test_secrets_are_typed_hidden_and_masked_afterwards(clerk: Client) -> None:
 def test_secret_that_does_not_fit_is_not_named(clerk: Client) -> None:
     url = form_url("admin.list_of_secrets")
     response = clerk.post(url, arguments(values='["canary"]'))
-    assert response.context_data["form"].errors == {"argument-values": ["This value cannot be used."]}
+    assert response.context_data["form"].errors == {"argument-values": ["This value is invalid."]}
     assert "canary" not in response.content.decode()
 
 

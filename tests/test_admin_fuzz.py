@@ -1,4 +1,4 @@
-"""Whatever is in an address or a form, the admin answers, and changes nothing that it was not asked to."""
+"""The admin handles any query and any form, and changes nothing without a valid confirmation."""
 
 import base64
 import json
@@ -87,11 +87,11 @@ def test_filters_of_all_kinds(root: Client) -> None:
     @quick
     @given(queries)
     @example({"since": "0001-01-01T00:00:00+14:00", "until": "9999-12-31T23:59:59-14:00"})
-    def look(query: dict[str, str]) -> None:
+    def check(query: dict[str, str]) -> None:
         for url in (JOBS, DASHBOARD):
             assert root.get(url, query).status_code in (200, 302), query
 
-    look()
+    check()
     assert state() == before
 
 
@@ -101,13 +101,13 @@ def test_tokens_of_pages_of_all_kinds(root: Client) -> None:
     @example("scheduled", token("0001-01-01T00:00:00+14:00", str(UUID(int=0))))
     @example("scheduled", token("9999-12-31T23:59:59-14:00", str(UUID(int=0))))
     @example("retrying", token("2026-01-01T00:00:00", str(UUID(int=0))))
-    def look(tab: str, after: str) -> None:
+    def check(tab: str, after: str) -> None:
         response = root.get(JOBS, {"status": tab, "after": after, "window": "all"})
         assert response.status_code == 200, (tab, after)
         following = response.context_data["next_url"]
         assert not following or root.get(JOBS + following).status_code == 200
 
-    look()
+    check()
 
 
 def test_ids_of_all_kinds(root: Client) -> None:
@@ -115,7 +115,7 @@ def test_ids_of_all_kinds(root: Client) -> None:
 
     @quick
     @given(ids)
-    def look(id: str) -> None:
+    def check(id: str) -> None:
         place = quote(id, safe="") or "-"
         for path in ("job/{}/change/", "job/{}/again/", "job/{}/history/", "worker/{}/change/"):
             response = root.get(BASE + path.format(place))
@@ -123,7 +123,7 @@ def test_ids_of_all_kinds(root: Client) -> None:
         assert root.post(f"{BASE}worker/{place}/stop/", {"confirmed": "1"}).status_code in (301, 302, 404)
         assert root.post(f"{JOBS}actions/delete/", {"ids": id, "confirmed": "1"}).status_code in (200, 302)
 
-    look()
+    check()
     assert state() == before
 
 
@@ -134,7 +134,7 @@ def test_forms_of_all_kinds(root: Client) -> None:
     @quick
     @given(st.sampled_from([*VERBS]), st.dictionaries(fields, words), words)
     def send(verb: str, values: dict[str, str], matching: str) -> None:
-        # Without a confirmation, or to jobs that a filter does not name, nothing happens.
+        # Without a confirmation, or for jobs that the filter does not match, nothing changes.
         before = state()
         for data in ({"ids": str(job.pk)}, {"matching": f"task={quote(matching)}.none", "confirmed": "1"}):
             response = root.post(f"{JOBS}actions/{verb}/", {**values, **data})
@@ -163,7 +163,7 @@ def test_arguments_of_all_kinds(root: Client) -> None:
         data |= {f"argument-{name}": value for name, value in arguments.items()}
         response = root.post(form_url(), data | options)
         assert response.status_code in (302, 400), (arguments, options)
-        # Either there is one job more, whose page can be opened, or an error that says why there is none.
+        # Either a job is enqueued, whose page can be opened, or the form shows an error.
         assert Job.objects.count() - before == (response.status_code == 302)
         if response.status_code == 302:
             assert root.get(response["Location"]).status_code == 200
@@ -176,8 +176,8 @@ def test_arguments_of_all_kinds(root: Client) -> None:
 def test_tasks_of_all_names(root: Client) -> None:
     @quick
     @given(text)
-    def look(name: str) -> None:
+    def check(name: str) -> None:
         assert root.get(f"{JOBS}enqueue/", {"task": name}).status_code == 404
         assert root.post(f"{JOBS}enqueue/?task={quote(name)}").status_code == 404
 
-    look()
+    check()

@@ -1,4 +1,4 @@
-"""Actions on the page of a job: at Django's own place since 6.1, to the verbs themselves before."""
+"""Actions on the page of a job: with Django's action locations since 6.1, with buttons before."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -28,7 +28,7 @@ def chosen(job: Job, name: str = "retry", **more: Any) -> dict[str, Any]:
 
 
 @before_6_1
-def test_buttons_go_to_the_verbs_before_django_knows_locations() -> None:
+def test_buttons_post_to_the_actions_before_django_6_1() -> None:
     job = make_failed()
     assert action_locations.OBJECT_PAGE is None
     response = staff(*RETRY).get(page(job))
@@ -72,7 +72,7 @@ def test_only_what_the_user_may_and_the_state_allows_is_offered_and_done() -> No
 
 
 @since_6_1
-def test_an_action_is_about_the_job_of_its_page() -> None:
+def test_an_action_changes_only_the_job_of_its_page() -> None:
     client, job, other = staff(*RETRY), make_failed(), make_failed()
     for ids in (str(other.pk), [str(job.pk), str(other.pk)], "x", []):
         assert client.post(page(job), {ACTION: "retry", "_selected_action": ids}).status_code == 400
@@ -83,8 +83,8 @@ def test_an_action_is_about_the_job_of_its_page() -> None:
 
 
 @pytest.fixture
-def with_an_own_action() -> Iterator[list[Any]]:
-    """An action of the project's own, on the page of a job."""
+def with_project_action() -> Iterator[list[Any]]:
+    """Add an action of the project to the page of a job."""
     seen: list[Any] = []
 
     @admin.action(description="Tell 100%% of %(verbose_name)s", location=action_locations.OBJECT_PAGE)
@@ -99,12 +99,12 @@ def with_an_own_action() -> Iterator[list[Any]]:
 
 
 @since_6_1
-def test_a_project_adds_actions_of_its_own(with_an_own_action: list[Any]) -> None:
+def test_a_project_adds_actions(with_project_action: list[Any]) -> None:
     client, job = staff("view_job"), make_failed()
     shown = Page(client.get(page(job)))
     assert "Tell 100% of job" in shown.text
     assert client.post(page(job), chosen(job, "tell")).content == b"told"
-    assert with_an_own_action == [job]
+    assert with_project_action == [job]
 
 
 def nothing(request: Any, jobs: Any) -> Any:
@@ -112,9 +112,9 @@ def nothing(request: Any, jobs: Any) -> Any:
 
 
 @since_6_1
-def test_a_project_s_action_is_given_no_job_of_others(with_an_own_action: list[Any], settings: Any) -> None:
+def test_an_action_of_a_project_gets_only_visible_jobs(with_project_action: list[Any], settings: Any) -> None:
     options = {"SCOPE_JOBS": "tests.test_admin_locations.nothing"}
     settings.TASKS = {"default": {**settings.TASKS["default"], "OPTIONS": options}}
     job = make_failed()
     assert staff("view_job").post(page(job), chosen(job, "tell")).status_code == 302
-    assert with_an_own_action == []
+    assert with_project_action == []

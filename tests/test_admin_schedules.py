@@ -1,4 +1,4 @@
-"""The admin's screens about schedules: who sees and does what, what is asked, and what is on record."""
+"""The admin's screens about schedules: permissions, actions, forms and log entries."""
 
 import json
 from datetime import timedelta
@@ -66,11 +66,11 @@ def act(client: Client, verb: str, schedule: Schedule, confirmed: bool = True, *
     return client.post(f"{SCHEDULES}actions/{verb}/", {"id": schedule.pk, **data, **more}, follow=True)
 
 
-def told(response: Any) -> str:
+def messages_of(response: Any) -> str:
     return " ".join(str(message) for message in response.context["messages"])
 
 
-def test_the_list_shows_when_and_what_became_of_it() -> None:
+def test_the_list_shows_times_and_outcomes() -> None:
     schedule = make_schedule()
     done, failed = make_job(status="SUCCESSFUL"), make_job(status="FAILED")
     make_firing(schedule, 3, job_id=done.pk)
@@ -91,7 +91,7 @@ def test_the_page_shows_the_next_times_by_the_zone_and_where_clocks_change() -> 
     schedule = make_schedule(next_at=first)
     content = staff(*VIEWS).get(f"{SCHEDULES}{schedule.pk}/change/").content.decode()
     assert content.count("03:00:00") >= 5
-    # From summer to winter between the first and the second: one mark, or two where it is summer today.
+    # One change from summer to winter time in between: one mark, or two if it is summer today.
     assert 1 <= content.count("after the clocks change") <= 2
     assert content.count("CEST") == 1
     assert content.count("CET") == 4
@@ -107,7 +107,7 @@ def test_a_job_leads_to_its_schedule_and_a_schedule_to_its_jobs() -> None:
     content = client.get(f"{JOBS}?schedule={schedule.name}").content.decode()
     assert str(mine.pk) in content
     assert str(other.pk) not in content
-    assert "cannot be used as given" in client.get(f"{JOBS}?schedule=%07").content.decode()
+    assert "is invalid and was ignored" in client.get(f"{JOBS}?schedule=%07").content.decode()
     retry = staff(*VIEWS, "discard_job", name="may")
     data = {"matching": f"schedule={schedule.name}", "confirmed": "1"}
     asked = retry.post(f"{JOBS}actions/discard/", {"matching": data["matching"]})
@@ -143,7 +143,7 @@ def test_the_dashboard_says_what_comes_next_and_what_is_late() -> None:
 # Who may
 
 
-def test_nobody_sees_them_without_permission() -> None:
+def test_schedules_are_hidden_without_permission() -> None:
     schedule = make_schedule()
     client = staff("view_job", "view_payload_job")
     for address in ("", "add/", f"{schedule.pk}/change/", f"{schedule.pk}/edit/", f"{schedule.pk}/history/"):
@@ -160,7 +160,7 @@ def test_nobody_sees_them_without_permission() -> None:
         ("delete", "delete_schedule"),
     ],
 )
-def test_each_deed_needs_its_permission_is_asked_done_and_recorded(verb: str, codename: str) -> None:
+def test_each_action_needs_its_permission_is_confirmed_done_and_logged(verb: str, codename: str) -> None:
     schedule = make_schedule(enabled=verb != "enable")
     others = {"enable_schedule", "run_schedule", "delete_schedule", "change_schedule"} - {codename}
     without = staff(*VIEWS, *others)
@@ -202,10 +202,10 @@ def test_a_get_changes_nothing_and_a_form_without_token_is_refused() -> None:
     assert Schedule.objects.get().enabled
 
 
-def test_what_cannot_run_says_why() -> None:
+def test_a_schedule_that_cannot_run_gives_the_reason() -> None:
     schedule = make_schedule(task_name="of.nobody")
     response = act(staff(*VIEWS, "run_schedule"), "run", schedule)
-    assert "No task is named" in told(response)
+    assert "No task is named" in messages_of(response)
     assert not Job.objects.exists()
     assert not LogEntry.objects.exists()
 
@@ -217,7 +217,7 @@ def test_a_schedule_is_added_and_edited() -> None:
     client = staff(*VIEWS, "add_schedule", "change_schedule")
     assert client.get(f"{SCHEDULES}add/").status_code == 200
     response = client.post(f"{SCHEDULES}add/", FORM, follow=True)
-    assert "is saved" in told(response)
+    assert "is saved" in messages_of(response)
     schedule = Schedule.objects.get()
     assert (schedule.origin, schedule.arguments, schedule.overlap) == ("database", '[[1],{"b":2}]', "skip")
     assert schedule.next_at is not None
@@ -237,13 +237,13 @@ def test_a_schedule_is_added_and_edited() -> None:
     ("changes", "message"),
     [
         ({"expression": "nonsense"}, "no cron expression"),
-        ({"kind": "every", "expression": "x"}, "An interval is a number of seconds"),
+        ({"kind": "every", "expression": "x"}, "An interval must be a number of seconds"),
         ({"timezone": "Europe/Berln"}, "Did you mean"),
         ({"args": "{}"}, "This must be a list"),
         ({"kwargs": "[]"}, "This must be an object"),
         ({"args": "[]", "kwargs": "{}"}, "missing a required argument"),
         ({"task": "of.nobody"}, "Select a valid choice"),
-        ({"name": "a\x07b"}, "Only characters that can be printed"),
+        ({"name": "a\x07b"}, "Enter printable characters"),
         ({"priority": "1000"}, "less than or equal to 100"),
     ],
 )
@@ -257,9 +257,9 @@ def test_a_bad_form_says_why_and_saves_nothing(changes: dict[str, str], message:
 def test_a_name_is_not_taken_twice_and_code_is_not_edited() -> None:
     client = staff(*VIEWS, "add_schedule", "change_schedule")
     schedule = make_schedule(origin="code")
-    assert "of that name already" in Page(client.post(f"{SCHEDULES}add/", FORM)).text
+    assert "with this name already exists" in Page(client.post(f"{SCHEDULES}add/", FORM)).text
     response = client.post(f"{SCHEDULES}{schedule.pk}/edit/", FORM, follow=True)
-    assert "is changed there" in told(response)
+    assert "can be changed only there" in messages_of(response)
     assert Schedule.objects.get().expression == "0 3 * * *"
 
 
@@ -280,7 +280,7 @@ def test_secrets_are_masked_and_survive_an_edit() -> None:
         {"kwargs": json.dumps({**shown, "to": "mallory@example.com"})},
     ):
         refused = client.post(edit, {**form, **change})
-        assert (refused.status_code, "give them anew" in Page(refused).text) == (400, True)
+        assert (refused.status_code, "Enter them again" in Page(refused).text) == (400, True)
     assert "hunter2" in Schedule.objects.get().arguments
     client.post(edit, {**form, "kwargs": '{"password": "hunter3"}'})
     assert "hunter3" in Schedule.objects.get().arguments
@@ -311,7 +311,7 @@ def test_hostile_text_stays_text() -> None:
         assert "{{7*7}}" in shown.text
 
 
-def test_they_cost_the_same_for_any_number_of_rows() -> None:
+def test_queries_do_not_depend_on_the_number_of_rows() -> None:
     client = staff(*VIEWS)
     client.get(SCHEDULES)
     counts = []
@@ -330,7 +330,7 @@ def test_they_cost_the_same_for_any_number_of_rows() -> None:
 
 
 @pytest.mark.parametrize("id", ["x", "0", "999999999999999999999", "-1", "%00"])
-def test_ids_that_are_none_lead_back_to_the_list(id: str) -> None:
+def test_invalid_ids_redirect_to_the_list(id: str) -> None:
     client = staff(*VIEWS, "run_schedule")
     response = client.get(f"{SCHEDULES}{id}/change/", follow=True)
     assert response.redirect_chain[-1][0] == SCHEDULES

@@ -85,7 +85,7 @@ def test_one_with_a_job_and_none_behind_it_is_listened_to(pool, children):  # no
     assert waited_for(pool) == [2]
 
 
-def test_large_answers_are_read_before_they_fill_the_pipe(pool, children):  # noqa: F811
+def test_large_results_are_read_before_they_fill_the_pipe(pool, children):  # noqa: F811
     hand_out(pool, 10)
     pool.groups[0].learn(0.001, 300_000)
     assert pool.seconds_of_work < 0.0005

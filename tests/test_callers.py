@@ -26,7 +26,7 @@ from django_tasks_q.models.statistic import FIGURES
 from django_tasks_q.storage import Claim, storage_for
 from django_tasks_q.storage.orm.operations import PARTS
 from django_tasks_q.storage.postgresql import prepared_session
-from django_tasks_q.storage.session import repeated
+from django_tasks_q.storage.session import Part, repeated
 
 from .admin_support import JOBS as ADMIN_JOBS
 from .admin_support import SCREENS
@@ -168,17 +168,17 @@ def test_a_transaction_by_hand_is_not_repeated_in_part(monkeypatch, queue_on_pos
     """A deadlock has rolled back all of it, of which the queue knows only the end."""
     runs = []
 
-    class Verbs(type(queue_on_postgres)):
+    class Verbs(Part):
         @repeated
         def verb(self):
             runs.append(1)
             raise OperationalError from psycopg.errors.DeadlockDetected()
 
     with by_hand(), pytest.raises(OperationalError):
-        Verbs("postgres").verb()
+        Verbs(queue_on_postgres.session).verb()
     assert runs == [1]
     with pytest.raises(OperationalError):
-        Verbs("postgres").verb()
+        Verbs(queue_on_postgres.session).verb()
     assert len(runs) > 2
 
 

@@ -100,23 +100,23 @@ def test_a_job_that_is_claimed_by_the_exchange_that_writes_its_end_is_held(desk)
     assert list(counts) == [(2, 1, 1)]
 
 
-def test_a_claim_whose_answer_was_lost_is_given_back_although_an_earlier_attempt_is_held(desk):
+def test_a_claim_whose_reply_was_lost_is_given_back_although_an_earlier_attempt_is_held(desk):
     add(desk.storage)
     desk.fetcher.claim(notified=True)
     (first,) = desk.claimed()
-    desk.storage.finish([again(first)])  # and its answer is lost, like that of the claim
+    desk.storage.finish([again(first)])  # and its reply is lost, like that of the claim
     (unheard,) = desk.storage.claim(desk.fetcher._terms(["a"]), 1)
     assert release_orphans(desk.storage, desk.lease.id, desk.held_jobs) == {first.id: JobStatus.READY}
     assert row(desk.storage, unheard).attempts == 1
 
 
-def test_two_endings_of_one_job_are_told_apart(desk, caplog):
+def test_two_endings_of_one_job_are_distinguished(desk, caplog):
     add(desk.storage)
     desk.fetcher.claim(notified=True)
     (first,) = desk.claimed()
     desk.end(again(first))
     (second,) = desk.claimed()
-    # As after an outage in which nobody knew what became of the first.
+    # As after an outage in which it was unknown what became of the first.
     desk.held_jobs.add([first])
     desk.completer.add([again(first), success(second)])
     desk.completer.write()
@@ -138,7 +138,7 @@ def test_jobs_that_were_given_back_are_not_among_those_that_a_worker_may_claim_i
 
 @on_one_database
 def test_an_attempt_that_begins_as_the_last_one_ends_is_the_workers_own(project, tmp_path):
-    """Nobody gives it back as one that the worker was did not know of, however often it looks."""
+    """It is never given back as an orphan, however often the worker searches for those."""
     project.env |= {
         "EXTRA_APPS": '["tests.hardship"]',
         "HARDSHIP": '{"intervals": {"orphans": 0.0}, "executor": "process"}',
@@ -148,7 +148,7 @@ def test_an_attempt_that_begins_as_the_last_one_ends_is_the_workers_own(project,
     results = [tasks.fail_then_wait.enqueue(str(mark), str(go)) for mark in marks]
     with project.worker("--processes", "3") as worker:
         project.wait_for(lambda: all(mark.exists() for mark in marks))
-        for _ in range(5):  # and between two of them the worker looks
+        for _ in range(5):  # and between two of them the worker searches
             finished(project, tasks.noop.enqueue())
         assert [job(result).status for result in results] == ["RUNNING", "RUNNING"]
         go.touch()

@@ -56,7 +56,7 @@ def test_what_is_between_two_calls_is_not_interrupted_and_the_next_call_is(short
     assert done
 
 
-def test_one_alarm_rings_once_until_python_has_heard_it(short):
+def test_one_alarm_goes_off_once_until_python_has_handled_it(short):
     # A driver in C that is waiting counts from the start after each signal: libmariadb 3.3.19 does.
     with short:
         assert signal.getitimer(signal.ITIMER_REAL)[1] == 0

@@ -35,7 +35,7 @@ from django_tasks_q.management.commands.runworker import Command
 from django_tasks_q.models import Attempt, Job
 from django_tasks_q.models.job import JobQuerySet
 from django_tasks_q.results.mapper import STATUS
-from django_tasks_q.storage import Storage
+from django_tasks_q.storage import contract
 
 pytestmark = pytest.mark.once  # text beside text
 
@@ -180,7 +180,7 @@ def test_moves_that_are_said_to_be_missing_are():
     assert set(job_states.PLACES) == set(JobStatus)
     verbs = {part for ends in TRANSITIONS.values() for verb in ends.values() for part in verb.split(", ")}
     assert set(job_states.NOT_YET) < verbs
-    assert not [verb for verb in job_states.NOT_YET if hasattr(Storage, verb)]
+    assert not [verb for verb in job_states.NOT_YET if hasattr(contract.JobVerbs, verb)]
     assert not [verb for verb in job_states.NOT_YET if hasattr(actions, verb)]
     assert "retry later" in job_states.table()
     assert job_states.diagram().count("<polyline") == sum(map(len, TRANSITIONS.values()))

@@ -109,7 +109,7 @@ def test_secrets_in_what_cannot_be_read_are_shown_nowhere(stored: str, client: C
         cache.clear()
         assert "hunter2" not in client.get(screen).content.decode(), screen
     length = {name: len(stored) for name in ("arguments", "result", "metadata", "tags")}
-    told = f"This cannot be read: it has {len(stored)} characters"
+    told = f"This value cannot be read: {len(stored)} characters"
     assert client.get(f"{ADMIN_JOBS}{job.pk}/change/").content.decode().count(told) >= 5
     assert client.get(f"{JOBS}{job.pk}/").json()["unreadable"] == length
     output = StringIO()

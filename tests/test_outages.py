@@ -139,7 +139,7 @@ def test_an_end_of_all_sessions_under_load_costs_no_job(project):
     assert not Job.objects.exclude(crashes=0).exists()
 
 
-def test_a_claim_whose_answer_was_lost_is_given_back(project):
+def test_a_claim_whose_reply_was_lost_is_given_back(project):
     options(project, lease=2)
     with started(project):
         result = tasks.noop.using(queue_name="lost").enqueue()

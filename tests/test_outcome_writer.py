@@ -47,7 +47,7 @@ def test_an_ending_that_was_written_before_counts_as_written(claimed):
         Outcome.successful(done.id, done.fence, "1", 0.1),
         Outcome.failed(failed.id, failed.fence, failure, None, 0.1),
     ]
-    write_outcomes(storage, outcomes)  # and its answer is lost
+    write_outcomes(storage, outcomes)  # and its reply is lost
     zombie = Outcome.successful(lost.id, lost.fence, "1", 0.1)
     storage.finish([Outcome.crashed(lost.id, lost.fence, WorkerLost("silent"), again=True, poison=True)])
     _, won = write_outcomes(storage, [*outcomes, zombie])
@@ -56,7 +56,7 @@ def test_an_ending_that_was_written_before_counts_as_written(claimed):
     assert (row.status, row.error_code) == ("FAILED", "POISON")
 
 
-def test_a_database_that_does_not_answer_is_the_callers_to_wait_for(claimed, monkeypatch):
+def test_a_database_that_does_not_reply_is_the_callers_to_wait_for(claimed, monkeypatch):
     storage, jobs = claimed
 
     def gone(outcomes):
@@ -74,7 +74,7 @@ def test_a_success_that_its_attempt_has_written_outweighs_what_became_of_its_pro
     killed, stopped, late = jobs
     error = AttemptCrashed("gone")
     failure = Failure("TASK_TIMEOUT", "a.B", "late", "")
-    told, written = write_outcomes(
+    done, written = write_outcomes(
         storage,
         [
             Outcome.crashed(killed.id, killed.fence, error, again=True, poison=False),
@@ -83,4 +83,4 @@ def test_a_success_that_its_attempt_has_written_outweighs_what_became_of_its_pro
         ],
     )
     assert set(written.values()) == {JobStatus.SUCCESSFUL}
-    assert {outcome.kind for outcome in told} == {AttemptOutcome.SUCCESSFUL}
+    assert {outcome.kind for outcome in done} == {AttemptOutcome.SUCCESSFUL}

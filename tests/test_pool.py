@@ -201,7 +201,7 @@ def test_abandoned_jobs_have_no_outcome(pool, children, monkeypatch):
     assert pool.held == 0
 
 
-def test_what_a_dead_child_had_not_told_another_tells(pool, children):
+def test_signals_that_a_dead_child_had_not_sent_are_sent_by_another(pool, children):
     job = claimed()
     pool.groups[0].backlog.append(job)
     pool.feed()
@@ -319,7 +319,7 @@ def test_a_child_that_began_none_of_its_jobs_has_longer_for_the_next(pool, child
     assert child.parent_side.take_back_after == process.TAKE_BACK_AFTER
 
 
-def test_the_parent_claims_less_where_calls_are_large(pool, children):
+def test_the_supervisor_claims_less_where_calls_are_large(pool, children):
     before = pool.room(pool.groups[0])
     pool.add(large(250_000) for _ in range(200))
     pool.groups[0].backlog.clear()
@@ -340,7 +340,7 @@ def test_large_calls_reach_all_the_threads_of_a_child_at_once(pool, several):
     assert (several.parent_side.held, pool.waiting) == (3, 0)
 
 
-def test_an_answer_of_an_earlier_attempt_is_not_that_of_the_next(pool, several):
+def test_an_outcome_of_an_earlier_attempt_is_not_that_of_the_next(pool, several):
     job = claimed()
     begin(pool, several, job._replace(fence=2))
     several.report(job)
@@ -349,7 +349,7 @@ def test_an_answer_of_an_earlier_attempt_is_not_that_of_the_next(pool, several):
     assert [outcome.fence for outcome in pool.receive()] == [2]
 
 
-def test_a_child_that_answers_for_what_it_does_not_have_is_replaced(pool, children, monkeypatch):
+def test_a_child_that_reports_a_job_it_does_not_hold_is_replaced(pool, children, monkeypatch):
     killed = []
     monkeypatch.setattr(parent_side, "kill_group", killed.append)
     child, job = children[0], claimed()
@@ -423,7 +423,7 @@ def test_a_receiver_that_takes_its_process_down_does_so_twice_at_most(pool, chil
     assert "Receivers of task_finished end their process: job id=suspect" in caplog.text
 
 
-def test_what_is_told_is_not_blamed_for_the_death_of_a_job(pool, children):
+def test_receivers_are_not_blamed_for_the_death_of_a_job(pool, children):
     pool.groups[0].backlog.append(claimed())
     pool.feed()
     dead = next(child for child in children if child.parent_side.sent)
@@ -467,7 +467,7 @@ def confirmed(pool, outcomes, written):
 
 
 def confirm(pool, child, outcomes):
-    """The endings are written, and the child has told receivers of them."""
+    """The endings are written, and the child has called the receivers."""
     confirmed(pool, outcomes, {outcome.job_id: outcome.status for outcome in outcomes})
     child.channel.send(protocol.SENT)
     assert pool.receive() == []
@@ -510,7 +510,7 @@ def test_a_job_whose_code_never_begins_is_given_back(pool, children, monkeypatch
     assert "did not begin within 60 seconds" in outcome.failure.message
 
 
-def test_a_long_job_has_time_to_answer(pool, children, monkeypatch):
+def test_a_long_job_has_time_to_report(pool, children, monkeypatch):
     killed = []
     monkeypatch.setattr(parent_side, "kill_group", killed.append)
     child = children[0]
@@ -644,7 +644,7 @@ def test_a_child_that_is_stuck_is_killed_and_only_the_offender_pays(pool, severa
     }
 
 
-def test_a_thread_is_told_of_a_cancellation_and_left_to_decide(pool, several):
+def test_a_thread_decides_itself_what_a_cancellation_ends(pool, several):
     job = claimed()
     begin(pool, several, job)
     frames(several)
@@ -716,7 +716,7 @@ def test_a_job_that_the_child_has_taken_already_is_cancelled_there(pool, childre
     child, first, second = children[0], claimed(), claimed()
     child.parent_side.pid = 4711
     child.parent_side.send([first, second])
-    for _ in range(2):  # and the answer of the first is on its way
+    for _ in range(2):  # and the outcome of the first is on its way
         child.take_token()
     assert pool.cancel([second.id]) == []
     assert child.attempt_clock.is_cancelled(second.id, second.fence)
@@ -749,11 +749,11 @@ def test_a_child_that_is_busy_with_receivers_keeps_no_other_from_being_started(p
     assert fed(pool) == 0
 
 
-def test_many_endings_are_told_in_frames_that_a_minute_is_enough_for(pool, children):
+def test_many_signals_are_sent_in_frames_that_a_minute_is_enough_for(pool, children):
     pool.signals.add(uuid.uuid4() for _ in range(100))
     pool.signals.send()
-    told = [len(frame) for child in children for frame in child.parent_side.unsent]
-    assert (sum(told), max(told)) == (100, 16)
+    sizes = [len(frame) for child in children for frame in child.parent_side.unsent]
+    assert (sum(sizes), max(sizes)) == (100, 16)
     assert {len(child.parent_side.unsent) for child in children} == {3, 4}
 
 
@@ -764,7 +764,7 @@ def test_a_group_without_work_keeps_no_other_from_being_asked(pool):
     assert list(pool.group_plans()) == [(["a"], 1), (["b"], 100)]
 
 
-def test_an_answer_is_of_the_job_that_it_names_and_not_of_the_one_that_was_expected():
+def test_an_outcome_is_of_the_job_that_it_names_and_not_of_the_one_that_was_expected():
     outcome = Outcome.successful(uuid.uuid4(), 1, "5", 0.1)
     body = protocol.pack_success(outcome, has_receivers=False)
     assert protocol.unpack_success(body, uuid.uuid4()) == (outcome, False)
@@ -789,9 +789,9 @@ def test_what_has_expired_is_not_handed_over_and_a_child_knows_the_time(pool, ch
 def test_the_databases_time_is_never_taken_for_earlier_than_it_is():
     clock = DatabaseClock()
     asked_at = boot_time()
-    told = microseconds(timezone.now())  # and it took a while for the answer to come
-    clock.set(told, asked_at - 5)
-    assert clock.is_past(told + 4 * 10**6)
+    moment = microseconds(timezone.now())  # and the reply took a while
+    clock.set(moment, asked_at - 5)
+    assert clock.is_past(moment + 4 * 10**6)
 
 
 def test_the_crash_of_a_thread_child_is_none_of_a_job_that_had_not_begun(pool, several):

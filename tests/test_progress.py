@@ -1,4 +1,4 @@
-"""What running tasks tell: their progress, and what they log."""
+"""The progress and the log lines of running tasks."""
 
 import json
 import logging
@@ -50,7 +50,7 @@ def test_progress_is_seen_while_the_job_runs(project, tmp_path):
 
 
 @on_one_database
-def test_progress_is_told_by_tasks_of_every_kind(project):
+def test_tasks_of_every_kind_report_progress(project):
     awaited, atomic = tasks.count_to_async.enqueue(5), tasks.tell_of_it.enqueue()
     steps, nonsense = tasks.yield_unheard.enqueue(), tasks.tell_nonsense.enqueue("much")
     run(project, awaited, atomic, steps, nonsense)
@@ -65,8 +65,8 @@ def test_progress_is_told_by_tasks_of_every_kind(project):
 
 
 @on_one_database
-def test_a_task_that_tells_without_end_is_ended_by_its_timeout(project, tmp_path):
-    """The alarm never tears a note in two: what comes after it on the pipe is understood."""
+def test_a_task_that_reports_without_end_is_ended_by_its_timeout(project, tmp_path):
+    """The alarm never cuts an update in two: what comes after it on the pipe is understood."""
     mark = tmp_path / "mark"
     result = tasks.tell_without_end.enqueue(str(mark))
     with project.worker("--processes", "1") as worker:
@@ -113,15 +113,15 @@ def test_metadata_is_read_anew_and_has_to_be_json(project):
     assert job(spoilt).metadata is None
 
 
-def test_tests_see_notes_too(storage_alias):
+def test_tests_see_updates_too(storage_alias):
     result = tasks.yield_unheard.enqueue()
     (ran,) = run_jobs()
     assert ran.id == result.id
     assert Progress.objects.using(storage_alias).get(job_id=result.id).current == len(ran.return_value)
 
 
-def test_tests_see_the_notes_of_coroutines_and_the_errors_of_tasks(storage_alias):
-    """What is told on the way is stored behind the attempt: not on its loop, nor in what it has broken."""
+def test_tests_see_the_updates_of_coroutines_and_the_errors_of_tasks(storage_alias):
+    """Updates are stored after the attempt: not on its loop, nor in the transaction that it has broken."""
     awaited, broken = tasks.count_to_async.enqueue(3), tasks.tell_and_break.enqueue(storage_alias)
     with transaction.atomic(using=storage_alias):
         first, second = run_jobs()
@@ -140,7 +140,7 @@ def storage(storage_alias):
     return storage_for(storage_alias)
 
 
-def test_only_the_last_attempt_may_tell(storage):
+def test_only_the_last_attempt_may_report(storage):
     running = add(storage, status="RUNNING", fence=3)
     gone = uuid.uuid4()
     storage.note(
@@ -166,7 +166,7 @@ def test_metadata_is_saved_by_the_owner_alone(storage):
     assert Job.objects.using(storage.alias).get().metadata == '{"a": 2}'
 
 
-def test_a_pruned_job_takes_its_notes_along(storage):
+def test_a_pruned_job_takes_its_updates_along(storage):
     old = add(storage, status="RUNNING", fence=1)
     storage.note([ProgressNote(old.id, 1, 1, 1, ""), LogNote(old.id, 1, 20, "a", "b", 0.0)])
     Job.objects.using(storage.alias).update(status="SUCCESSFUL", finished_at=old.enqueued_at)
@@ -192,7 +192,7 @@ class Refusing:
         raise self.error
 
 
-def note(number):
+def update(number):
     return LogNote(uuid.UUID(int=number), 1, 20, "a", "b", 0.0)
 
 
@@ -203,7 +203,7 @@ def test_updates_that_are_refused_stop_no_others(caplog, monkeypatch):
     storage = Refusing(IntegrityError("gone"))
     buffer = ProgressBuffer(storage)
     for number in range(progress_module.BATCH + 1):
-        buffer.append(note(number))
+        buffer.append(update(number))
     assert 0 < buffer.seconds_to_next <= progress_module.PAUSE
     buffer.write(now=False)
     assert storage.batches == []  # there may be more to write with them
@@ -214,7 +214,7 @@ def test_updates_that_are_refused_stop_no_others(caplog, monkeypatch):
 
     storage = Refusing(OperationalError("away"))
     buffer = ProgressBuffer(storage)
-    buffer.append(note(1))
+    buffer.append(update(1))
     storage.refuses = lambda error: False
     with pytest.raises(OperationalError):
         buffer.write(now=True)
@@ -226,6 +226,6 @@ def test_updates_that_are_refused_stop_no_others(caplog, monkeypatch):
 def test_the_buffer_is_bounded():
     buffer = ProgressBuffer(None)
     for number in range(progress_module.MAX_UPDATES + 5):
-        buffer.append(note(number))
+        buffer.append(update(number))
     assert len(buffer._updates) == progress_module.MAX_UPDATES
     assert buffer._updates[0].job_id.int == 5

@@ -12,8 +12,8 @@ from django_tasks_q.lifecycle.outcome import Failure, Outcome
 from django_tasks_q.lifecycle.states import JobStatus
 from django_tasks_q.models import Job
 from django_tasks_q.storage import Claim, storage_for
+from django_tasks_q.storage.postgresql import jobs as postgresql
 from django_tasks_q.storage.postgresql import prepared_session
-from django_tasks_q.storage.postgresql import storage as postgresql
 
 from .test_storage import add, attempts, claim, failure, row, success, take
 

@@ -36,7 +36,7 @@ def postgres(storage_alias):
 
 @pytest.fixture
 def own_signals():
-    """A program that has plans of its own for them, and leaves this process as it was."""
+    """A program that handles them itself, and leaves this process as it was."""
     before = {number: signal.getsignal(number) for number in USED}
 
     def heed(*_):

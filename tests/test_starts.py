@@ -49,7 +49,7 @@ def test_an_executor_that_cannot_start_harms_nothing_else_and_is_tried_again(pro
         assert [job(result).status for result in healthy] == ["RUNNING", "RUNNING"]
         tries = worker.output.count("not in the mood")
         project.wait_for(lambda: worker.output.count("RuntimeError: not in the mood") > tries + 1)
-        assert uncounted(moody)  # and nobody has claimed it for that
+        assert uncounted(moody)  # and no worker has claimed it for that
         mood.touch()
         assert finished(project, moody).return_value == "in the mood"
         go.touch()
@@ -150,7 +150,7 @@ def test_a_server_that_was_sent_too_few_descriptors_says_so_and_keeps_none():
     theirs.close()
 
 
-# Ends that nobody has asked for
+# Unexpected ends
 
 
 @on_one_database

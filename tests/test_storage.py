@@ -426,19 +426,20 @@ def test_workers_long_gone_are_forgotten_a_slice_at_a_time(storage):
 
 def losing(storage, seconds, tries):
     """A verb that loses to others each time, after a wait of so many seconds."""
-    code = 1205 if storage.connection.vendor == "mysql" else None
+    code = 1205 if storage.session.connection.vendor == "mysql" else None
 
-    class Losing(type(storage)):
+    class Losing(type(storage.session)):
         def may_repeat(self, error):
             return True if code is None else super().may_repeat(error)
 
+    class Verbs(session.Part):
         @repeated
         def verb(self):
             tries.append(time.monotonic())
             time.sleep(seconds)
             raise OperationalError(code, "somebody else's fault")
 
-    return Losing(storage.alias)
+    return Verbs(Losing(storage.alias))
 
 
 def test_a_verb_that_loses_at_once_is_repeated_after_pauses(storage):

@@ -1,4 +1,4 @@
-"""The screens under django-unfold: as they are installed beside it, and over its own admin class."""
+"""The screens with django-unfold: with Django's ModelAdmin, and with that of the theme."""
 
 import json
 import os
@@ -13,7 +13,7 @@ from .project import ROOT
 
 pytest.importorskip("unfold")
 
-#: Opens every screen, and says of each what came of it. With an argument, over Django's own admin class.
+#: Requests every screen and prints the responses. With an argument it uses Django's ModelAdmin.
 LOOK = """
 import json, sys
 import django
@@ -52,7 +52,7 @@ print(json.dumps(found))
 """
 
 
-def look(directory: Path, *arguments: str) -> dict[str, Any]:
+def run_in_project(directory: Path, *arguments: str) -> dict[str, Any]:
     env = os.environ | {
         "DJANGO_SETTINGS_MODULE": "tests.themed.settings",
         "DATABASE_URL": f"sqlite:///{directory / 'themed.sqlite3'}",
@@ -72,8 +72,8 @@ def look(directory: Path, *arguments: str) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("arguments", [(), ("plain",)], ids=["its admin class", "django's admin class"])
-def test_every_screen_stands_in_the_theme(tmp_path: Path, arguments: tuple[str, ...]) -> None:
-    found = look(tmp_path, *arguments)
+def test_every_screen_works_in_the_theme(tmp_path: Path, arguments: tuple[str, ...]) -> None:
+    found = run_in_project(tmp_path, *arguments)
     assert any(module.startswith("unfold") for module in found.pop("base")) is not bool(arguments)
     for url, (status, content) in found.items():
         if url.startswith("POST") and url.endswith("/change/") and status == 405:

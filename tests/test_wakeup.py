@@ -1,4 +1,4 @@
-"""Wake-up hints, and what happens without them."""
+"""Wake-ups by notifications, and what happens without them."""
 
 import itertools
 import json
@@ -7,6 +7,7 @@ import statistics
 import threading
 import time
 import uuid
+from types import SimpleNamespace
 
 import pytest
 from asgiref.sync import async_to_sync
@@ -44,7 +45,7 @@ on_postgres = pytest.mark.django_db(transaction=True, databases=["postgres"])
 
 
 @on_postgres
-def test_an_enqueue_sends_a_hint_once_it_has_committed(listener):
+def test_an_enqueue_sends_a_notification_once_it_has_committed(listener):
     with transaction.atomic(using="postgres"):
         tasks.noop.enqueue()
         assert not notified(listener, 0.05)
@@ -60,7 +61,7 @@ def test_an_enqueue_that_is_rolled_back_sends_none(listener):
 
 
 @on_postgres
-def test_hints_are_few_however_many_jobs_there_are(listener, monkeypatch):
+def test_notifications_are_few_however_many_jobs_there_are(listener, monkeypatch):
     monkeypatch.setattr(notifications, "NOTIFY_INTERVAL", 3600.0)
     monkeypatch.setattr(notifications, "QUIET", 3600.0)
     for _ in range(20):
@@ -84,7 +85,7 @@ def test_a_busy_database_is_given_fewer(listener, monkeypatch):
 
 
 @on_postgres
-def test_hints_carry_no_data_and_are_no_query_of_the_caller(listener, django_assert_num_queries):
+def test_notifications_carry_no_data_and_are_no_query_of_the_caller(listener, django_assert_num_queries):
     with django_assert_num_queries(1, connection=connections["postgres"]):
         tasks.add.enqueue(1)
     (notification,) = listener._connection.notifies(timeout=2, stop_after=1)
@@ -93,7 +94,7 @@ def test_hints_carry_no_data_and_are_no_query_of_the_caller(listener, django_ass
 
 
 @on_postgres
-def test_a_backend_may_do_without_hints(listener, settings):
+def test_a_backend_may_do_without_notifications(listener, settings):
     options = settings.TASKS["default"]["OPTIONS"] | {"NOTIFY": False}
     settings.TASKS = {"default": settings.TASKS["default"] | {"OPTIONS": options}}
     tasks.noop.enqueue()
@@ -134,7 +135,7 @@ def test_an_idle_worker_starts_a_job_soon(project):
         assert latency(project) < (1.5 if project.alias == "mariadb" else 0.25)
 
 
-def test_polling_finds_jobs_without_hints(project):
+def test_polling_finds_jobs_without_notifications(project):
     project.env["TASKS_OPTIONS"] = json.dumps({"NOTIFY": False})
     with project.worker("--processes", "1"):
         assert tasks.add.enqueue(1, 1).get(timeout=20) == 2
@@ -142,18 +143,18 @@ def test_polling_finds_jobs_without_hints(project):
         assert tasks.add.enqueue(1, 2).get(timeout=5) == 3
 
 
-def test_what_was_sent_without_a_hint_is_found_soon_after(project):
-    """A hint for one job stands for those that follow, and another worker may be the one to run them."""
+def test_a_job_without_a_notification_is_found_soon_after(project):
+    """A notification of one job stands for those that follow, and another worker may run them."""
     if project.alias != "postgres":
-        pytest.skip("nobody sends hints elsewhere")
+        pytest.skip("there are no notifications elsewhere")
     times = {"STREAM": 0.0, "LOST_NOTIFICATION": 60.0, "VERIFY": 0.5, "PROOF": 0.5}
     hardship(project, constants={f"django_tasks_q.worker.wakeup.{name}": times[name] for name in times})
     with project.worker("--queue", "first"), project.worker("--queue", "second"):
         project.wait_for(lambda: Worker.objects.count() == 2)
-        time.sleep(1.5)  # until they are sure of their hints, and rest: nothing tells of that
+        time.sleep(1.5)  # until notifications are proven, and they rest: nothing says so
         for _ in range(3):
             first = tasks.noop.using(queue_name="first").enqueue()
-            time.sleep(notifications.QUIET / 4)  # the other worker looks meanwhile, in vain
+            time.sleep(notifications.QUIET / 4)  # the other worker claims meanwhile, in vain
             second = tasks.noop.using(queue_name="second").enqueue()
             # Looked for, not waited for: who waits wakes workers as well.
             for sent in (first, second):
@@ -186,30 +187,30 @@ def test_a_worker_outlives_the_end_of_its_sessions(project, kind):
 def job_waiter(listener):
     storage = storage_for("postgres")
     id = uuid.uuid4()
-    job_waiter = storage.job_waiter("default", id)
-    yield storage, id, job_waiter
-    job_waiter.close()
+    waiter = storage.job_waiter("default", id)
+    yield storage, id, waiter
+    waiter.close()
 
 
 def ring_soon(id):
-    def ring():
+    def notify():
         storage_for("postgres").notify_ended("default", [id])
         connections.close_all()
 
-    timer = threading.Timer(0.1, ring)
+    timer = threading.Timer(0.1, notify)
     timer.start()
     return timer
 
 
 @on_postgres
-def test_who_waits_is_heard_by_workers_and_told_of_the_end(listener, job_waiter):
-    storage, id, job_waiter = job_waiter
-    job_waiter.ask()
-    assert notified(listener) == Notifications(waited=frozenset({id}))  # no reason to look for jobs
+def test_workers_know_of_waiters_and_notify_them_of_the_end(listener, job_waiter):
+    storage, id, waiter = job_waiter
+    waiter.ask()
+    assert notified(listener) == Notifications(waited=frozenset({id}))  # no reason to claim
     storage.notify_ended("default", [uuid.uuid4(), id])
-    assert select.select([job_waiter], [], [], 2.0)[0]
-    job_waiter.drain()
-    assert not select.select([job_waiter], [], [], 0.05)[0]
+    assert select.select([waiter], [], [], 2.0)[0]
+    waiter.drain()
+    assert not select.select([waiter], [], [], 0.05)[0]
 
 
 @on_postgres
@@ -242,18 +243,18 @@ def test_a_bell_that_breaks_costs_nothing_but_time(listener, monkeypatch):
 def test_waiters_are_notified_of_what_has_ended_here_or_is_not_here():
     notified = []
 
-    class Storage:
+    class Sender:
         def notify_ended(self, backend, ids):
             notified.append(set(ids))
 
-    notifications = WaiterNotifications(Storage(), "default")
+    notifications = WaiterNotifications(SimpleNamespace(notifications=Sender()), "default")
     mine, others, unknown = uuid.uuid4(), uuid.uuid4(), uuid.uuid4()
     notifications.written({mine: JobStatus.SUCCESSFUL})
     notifications.notify()
-    assert notified == []  # nobody waits
+    assert notified == []  # no process waits
     notifications.remember([mine, others, unknown], {mine, others})
     notifications.notify()
-    assert notified == [{unknown}]  # who waits for it had better look
+    assert notified == [{unknown}]  # which another worker may have ended
     notifications.written({mine: JobStatus.SUCCESSFUL, others: JobStatus.SCHEDULED})
     notifications.notify()
     notifications.notify()
@@ -277,10 +278,10 @@ def test_waiters_are_forgotten_and_bounded(monkeypatch):
     assert len(notifications._waited) == 2
 
 
-def test_the_end_of_a_job_is_told_at_once_to_who_waits(project, tmp_path, monkeypatch):
-    """By a look alone it would be seen half a minute later."""
+def test_a_waiter_is_notified_at_once_of_the_end_of_a_job(project, tmp_path, monkeypatch):
+    """By polling it would be seen half a minute later."""
     if project.alias != "postgres":
-        pytest.skip("nobody rings elsewhere")
+        pytest.skip("there are no notifications elsewhere")
     monkeypatch.setattr(waiter, "POLLING", 0.0)
     monkeypatch.setattr(waiter.Waiter, "pauses", lambda self: itertools.repeat(30.0))
     gate = tmp_path / "gate"

@@ -87,7 +87,7 @@ PHRASES = re.compile(
 #: What is still to be reworded: findings by room, or by folder of the docs. Rooms that are not named have
 #: none. A number only goes down; a room without findings leaves the table.
 NAMES_LEFT: dict[str, int] = {
-    "admin": 83,
+    "admin": 2,
     "execution": 14,
     "maintenance": 5,
     "management": 1,
@@ -100,7 +100,6 @@ PHRASES_LEFT: dict[str, int] = {
     ".": 1,
     "__main__.py": 1,
     "access.py": 6,
-    "admin": 48,
     "checks.py": 3,
     "conf.py": 1,
     "definition": 13,

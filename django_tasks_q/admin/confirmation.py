@@ -46,10 +46,10 @@ class ChosenJobs(NamedTuple):
         """Return whether there are more jobs than one request changes."""
         return self.more or self.number > len(self.rows)
 
-    def fitting(self, verb: Verb) -> int:
+    def changeable(self, verb: Verb) -> int:
         return sum(status in verb.states for status, _task in self.rows.values())
 
-    def left_alone(self, verb: Verb) -> list[tuple[str, int]]:
+    def unchanged(self, verb: Verb) -> list[tuple[str, int]]:
         counts = Counter(status for status, _task in self.rows.values() if status not in verb.states)
         return [(label_of(status), count) for status, count in sorted(counts.items())]
 
@@ -92,11 +92,11 @@ def _filters(text: str) -> Filters:
 def _selected_ids(request: HttpRequest) -> list[UUID]:
     texts = request.POST.getlist("_selected_action") + request.POST.get("ids", "").split()
     if not texts:
-        raise ValueError(_("No job was chosen."))
+        raise ValueError(_("No job was selected."))
     try:
         ids = sorted({UUID(text) for text in texts})
     except ValueError:
-        raise ValueError(_("That is no id of a job.")) from None
+        raise ValueError(_("This is not the id of a job.")) from None
     if len(ids) > CAP:
         raise ValueError(_("At most %(cap)d jobs can be changed at a time.") % {"cap": CAP})
     return ids
@@ -110,7 +110,7 @@ def action_view(admin: Any, request: HttpRequest, name: str) -> HttpResponse:
     require(request, verb.codename)
     target = return_url(request, url("job_changelist"))
     if request.method != "POST":
-        return redirect_with_message(request, _("Choose what to do on this page."), target)
+        return redirect_with_message(request, _("Choose an action on this page."), target)
     try:
         jobs = chosen_jobs(request, verb)
     except ValueError as error:
@@ -138,17 +138,17 @@ def _target_after(verb: Verb, jobs: ChosenJobs, target: str) -> str:
 def _confirmation_page(
     admin: Any, request: HttpRequest, verb: Verb, jobs: ChosenJobs, form: forms.Form, target: str
 ) -> HttpResponse:
-    fitting = jobs.fitting(verb)
+    changeable = jobs.changeable(verb)
     query = jobs.filters.query() if jobs.filters is not None else ""
     in_background = jobs.is_many and tasks.can_bulk(request)
-    count = jobs.number if in_background else fitting
+    count = jobs.number if in_background else changeable
     context = {
         "verb": verb,
         "question": _question_text(verb, count, jobs.more and in_background)
         if count
         else _("Nothing to do."),
-        "fitting": count,
-        "left_alone": jobs.left_alone(verb),
+        "changeable": count,
+        "unchanged": jobs.unchanged(verb),
         "is_many": jobs.is_many,
         "is_filtered": jobs.filters is not None,
         "in_background": in_background,
@@ -172,7 +172,7 @@ def _confirmation_page(
 def _question_text(verb: Verb, count: int, more: bool) -> str:
     if not more:
         return str(verb.question % {"count": count})
-    message = _("%(label)s: all jobs that the filters find, at least %(count)s?")
+    message = _("%(label)s: all jobs that match the filters, at least %(count)s?")
     return message % {"label": verb.label, "count": f"{count:,}"}
 
 
@@ -189,7 +189,7 @@ def _start_in_background(request: HttpRequest, verb: Verb, filters: Filters, for
     except (TypeError, ValueError) as error:
         form.add_error(None, str(error))
         return None
-    message = _("%(label)s: this goes on in the background, as job %(id)s.")
+    message = _("%(label)s: this runs in the background, as job %(id)s.")
     messages.success(request, message % {"label": verb.label, "id": id})
     return id
 
@@ -218,7 +218,7 @@ def _perform(request: HttpRequest, verb: Verb, jobs: ChosenJobs, form: forms.For
     level = messages.SUCCESS if changed else messages.WARNING
     messages.add_message(request, level, summary(verb.label, done))
     if jobs.is_many:
-        messages.warning(request, _("There are more of them: do it again for the next ones."))
+        messages.warning(request, _("There are more jobs. Repeat the action for the next ones."))
     return done
 
 

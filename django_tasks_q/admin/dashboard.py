@@ -35,10 +35,7 @@ class Tile(NamedTuple):
 def dashboard_view(admin: Any, request: HttpRequest) -> HttpResponse:
     """Show the dashboard. The number of queries does not depend on the amount of data."""
     require(request, "view_job")
-    chosen = request.GET.get("span", "1h")
-    problem = ""
-    if chosen not in statistics.SPANS:
-        chosen, problem = "1h", _("That span of time is not on offer: this is the last hour.")
+    chosen, problem = _chosen_span(request)
     jobs, everything = jobs_of(request), sees_all_jobs()
     stored = Queue._default_manager.using(database()).order_by("backend", "name")
     queues = [] if is_narrowed(request) else list(stored[:MAX_QUEUES])
@@ -59,9 +56,7 @@ def dashboard_view(admin: Any, request: HttpRequest) -> HttpResponse:
         "notices": found,
         "is_healthy": not found,
         "recent": recent.text if recent is not None else "",
-        "spans": [
-            (name, label, name == chosen) for name, (label, _length, _step) in statistics.SPANS.items()
-        ],
+        "spans": [(name, label, name == chosen) for name, (label, *_times) in statistics.SPANS.items()],
         "chart": span.chart if span else None,
         "is_scoped": not everything,
         "queues": queue_rows(_notable(names, counts), counts, workers, queues, span),
@@ -78,6 +73,14 @@ def dashboard_view(admin: Any, request: HttpRequest) -> HttpResponse:
         request, "dashboard", _("Dashboard"), context, fragment="dashboard_live"
     )
     return response
+
+
+def _chosen_span(request: HttpRequest) -> tuple[str, str]:
+    """Return the span that the query names, and a message if it is unknown and another one is shown."""
+    name = request.GET.get("span", "1h")
+    if name in statistics.SPANS:
+        return name, ""
+    return "1h", _("This period is not available. The last hour is shown.")
 
 
 def _workers(workers: worker_display.RecentWorkers) -> dict[str, Any]:

@@ -115,7 +115,7 @@ def _arguments(
                 return None
             values = {key: value for key, value in others.items() if key not in fields}
             if twice := others.keys() & fields.keys():
-                problem = _("There is a field for this.")
+                problem = _("Use the field of this argument.")
                 form.add_error(each.html_name, f"{min(twice)}: {problem}")
         given |= values
     try:
@@ -127,7 +127,7 @@ def _arguments(
                 form.add_error(None, [f"{name}: {sentence}" for sentence in sentences])
             elif field.is_secret and given.get(name) is not None:
                 # An error message may contain the value.
-                form.add_error(field.html_name, _("This value cannot be used."))
+                form.add_error(field.html_name, _("This value is invalid."))
             else:
                 about = "" if field.name == name else f"{name}: "
                 form.add_error(field.html_name, [about + sentence for sentence in sentences])

@@ -78,27 +78,14 @@ def failed_view(admin: Any, request: HttpRequest) -> HttpResponse:
         try:
             before = UUID(given)
         except ValueError:
-            problem = _("That page cannot be found: this is the first one.")
+            problem = _("This page does not exist. The first page is shown.")
     found, end = groups(jobs if before is None else jobs.filter(id__lt=before), REACH)
     is_part = end is not None or before is not None
     total = jobs.undismissed()[: COUNTED + 1].count() if is_part else sum(each.count for each in found)
     messages = _messages(request, found) if payload.is_open(request) else {}
-    rows = [
-        {
-            "group": group,
-            "count": group.count,
-            "count_text": f"{group.count:,}",
-            "first": formatting.since(group.first) if group.first else "",
-            "last": formatting.since(group.last) if group.last else "",
-            "message": messages.get(group.latest, ""),
-            "matching": group.query,
-            "jobs_url": f"{url('job_changelist')}?{group.query}",
-        }
-        for group in found[:SHOWN]
-    ]
     context = {
         "problem": problem,
-        "groups": rows,
+        "groups": [_row(group, messages.get(group.latest, "")) for group in found[:SHOWN]],
         "is_part": is_part,
         "grouped": f"{sum(each.count for each in found):,}",
         "from": formatting.timestamp(enqueued_at_of(before)) if before else "",
@@ -114,6 +101,19 @@ def failed_view(admin: Any, request: HttpRequest) -> HttpResponse:
     }
     response: HttpResponse = admin.page(request, "failed", _("Failed"), context, fragment="failed_live")
     return response
+
+
+def _row(group: Group, message: str) -> dict[str, Any]:
+    return {
+        "group": group,
+        "count": group.count,
+        "count_text": f"{group.count:,}",
+        "first": formatting.since(group.first) if group.first else "",
+        "last": formatting.since(group.last) if group.last else "",
+        "message": message,
+        "matching": group.query,
+        "jobs_url": f"{url('job_changelist')}?{group.query}",
+    }
 
 
 def _messages(request: HttpRequest, found: list[Group]) -> dict[UUID, str]:

@@ -148,11 +148,11 @@ def _help_texts(argument: Input, annotation: Any) -> Iterable[str]:
         shape = _("%(type)s, as JSON") if isinstance(argument.spec.field, JsonField) else "%(type)s"
         yield shape % {"type": described(annotation)}
     if isinstance(argument.spec.field, forms.DurationField):
-        yield _("Such as 1:30:00, or PT90M")
+        yield _("For example 1:30:00 or PT90M")
     if argument.has_default and not argument.shows_default:
-        yield _("Empty for its default")
+        yield _("Leave empty for the default")
     elif argument.takes_none:
-        yield _("Empty for none")
+        yield _("Leave empty for no value")
 
 
 def _without_none(annotation: Any) -> tuple[Any, bool]:

@@ -39,8 +39,8 @@ def pretty(value: Any) -> str:
 def unreadable(stored: str) -> str:
     """Return the text that is shown in place of stored text that is no JSON: its secrets cannot be masked."""
     shape = ngettext(
-        "This cannot be read: it has %(count)s character and is not what is stored here.",
-        "This cannot be read: it has %(count)s characters and is not what is stored here.",
+        "This value cannot be read: %(count)s character of invalid data.",
+        "This value cannot be read: %(count)s characters of invalid data.",
         len(stored),
     )
     return shape % {"count": f"{len(stored):,}"}

@@ -17,7 +17,7 @@ from ..storage.timestamps import local
 
 def _line(value: str) -> str:
     if value and not value.isprintable():
-        raise forms.ValidationError(_("Only characters that can be printed, on one line."))
+        raise forms.ValidationError(_("Enter printable characters on one line."))
     return value
 
 
@@ -63,27 +63,29 @@ class JsonField(forms.JSONField):
 
 def _reason() -> forms.Field:
     return LineField(
-        label=_("Reason"), max_length=255, required=False, help_text=_("For those who look at it later.")
+        label=_("Reason"), max_length=255, required=False, help_text=_("Recorded in the history.")
     )
 
 
 FIELDS: dict[str, Any] = {
     "reason": _reason,
-    "at": lambda: LocalDateTimeField(label=_("Not before"), required=False, help_text=_("Empty for now.")),
+    "at": lambda: LocalDateTimeField(
+        label=_("Not before"), required=False, help_text=_("Leave empty to start now.")
+    ),
     "moment": lambda: LocalDateTimeField(label=_("Start at")),
     "until": lambda: LocalDateTimeField(
-        label=_("Until"), required=False, help_text=_("Empty for until somebody resumes it.")
+        label=_("Until"), required=False, help_text=_("Leave empty to pause until the queue is resumed.")
     ),
     "priority": lambda: forms.IntegerField(
         label=_("Priority"), min_value=-100, max_value=100, required=False
     ),
     "queue_name": lambda: LineField(label=_("Queue"), max_length=MAX_QUEUE_NAME, required=False),
     "max_running": lambda: forms.IntegerField(
-        label=_("Most jobs at a time"),
+        label=_("Maximum number of running jobs"),
         min_value=1,
         max_value=1_000_000,
         required=False,
-        help_text=_("Over all workers. Empty for no limit."),
+        help_text=_("Over all workers. Leave empty for no limit."),
     ),
     "typed": lambda: forms.CharField(label=_("Type the queue's name to confirm"), max_length=MAX_QUEUE_NAME),
     "args": lambda: JsonField(label=_("Positional arguments")),

@@ -203,7 +203,7 @@ class _Reader:
                 self._refuse(name)
 
     def _refuse(self, name: str) -> None:
-        text = gettext("The filter “%(name)s” cannot be used as given, and was left out.")
+        text = gettext("The filter “%(name)s” is invalid and was ignored.")
         self.problems.append(text % {"name": f"{name:.40}".encode("ascii", "replace").decode()})
 
     def text(self, name: str) -> str:
@@ -281,7 +281,7 @@ def page_of(jobs: JobQuerySet, filters: Filters, token: str, size: int) -> Page:
             start, factor = _decoded(token, len(order))
             rows, candidates = rows.filter(behind(order, start)), candidates.filter(behind(order, start))
         except (ValueError, TypeError, OverflowError):
-            problem = gettext("That page cannot be found: this is the first one.")
+            problem = gettext("This page does not exist. The first page is shown.")
     end = None
     if filters.is_searched:
         reach = REACH_OF_FAILED if filters.tab == "failed" else REACH

@@ -95,13 +95,12 @@ def _attempt(
     attempt: Attempt, workers: dict[Any, str], data: payload.Payload, is_open: bool, task_name: str
 ) -> dict[str, Any]:
     outcome = attempt.outcome
-    label = AttemptOutcome(outcome).label if outcome in AttemptOutcome.values else outcome
     kind = {"successful": "successful", "released": "cancelled", "snoozed": "scheduled"}.get(
         outcome, "failed"
     )
     return {
         "row": attempt,
-        "badge": formatting.badge(str(label), kind),
+        "badge": formatting.badge(_outcome_label(outcome), kind),
         "worker": workers.get(attempt.worker_id, attempt.worker_id or ""),
         "took": "" if attempt.duration is None else formatting.duration(attempt.duration),
         "ended": formatting.since(attempt.finished_at),
@@ -122,9 +121,9 @@ def _facts(job: Job, workers: dict[Any, str]) -> Iterator[tuple[str, Any]]:
     if job.status == JobStatus.SCHEDULED and job.run_after:
         yield _("Starts"), formatting.since(job.run_after)
     if job.started_at:
-        yield _("Waited first"), formatting.duration(_waited(job))
+        yield _("Waiting time"), formatting.duration(_waited(job))
     if job.duration is not None:
-        yield _("Ran for"), formatting.duration(job.duration)
+        yield _("Run time"), formatting.duration(job.duration)
     if job.timeout is not None:
         yield _("Timeout"), formatting.duration(job.timeout)
     if job.expires_at:
@@ -134,11 +133,11 @@ def _facts(job: Job, workers: dict[Any, str]) -> Iterator[tuple[str, Any]]:
     if job.error_code:
         yield _("Error code"), job.error_code
     if job.cancel_requested_at:
-        yield _("Cancellation asked for"), formatting.since(job.cancel_requested_at)
+        yield _("Cancellation requested"), formatting.since(job.cancel_requested_at)
     if job.cancel_reason:
         yield _("Reason"), job.told_reason
     if job.pinned_at:
-        yield _("Kept"), _("beyond its retention")
+        yield _("Kept"), _("not deleted after its retention period")
     if job.dismissed_at:
         yield _("Dismissed"), formatting.since(job.dismissed_at)
 
@@ -163,41 +162,45 @@ def _timeline(job: Job, attempts: Iterable[Attempt]) -> list[Event]:
     events = [Event(job.enqueued_at, _("Enqueued"), "ready")]
     last = job.enqueued_at
     for attempt in sorted(attempts, key=lambda each: each.fence):
-        values = {"number": attempt.number}
-        if attempt.started_at:
-            detail = _("after %(time)s") % {"time": formatting.duration(_between(last, attempt.started_at))}
-            events.append(
-                Event(attempt.started_at, _("Attempt %(number)d started") % values, "running", detail)
-            )
-        outcome = attempt.outcome
-        label = AttemptOutcome(outcome).label if outcome in AttemptOutcome.values else outcome
-        label = _("Attempt %(number)d: %(outcome)s") % {**values, "outcome": str(label)}
-        detail = (
-            _("ran for %(time)s") % {"time": formatting.duration(attempt.duration)}
-            if attempt.duration
-            else ""
-        )
-        kind = "successful" if outcome == "successful" else "failed"
-        events.append(Event(attempt.finished_at, label, kind, detail))
+        events.extend(_attempt_events(attempt, last))
         last = attempt.finished_at
     recorded = {attempt.started_at for attempt in attempts}
     if job.last_attempted_at and job.last_attempted_at not in recorded and job.last_attempted_at >= last:
-        detail = _("after %(time)s") % {"time": formatting.duration(_between(last, job.last_attempted_at))}
-        events.append(Event(job.last_attempted_at, _("Started"), "running", detail))
+        events.append(
+            Event(job.last_attempted_at, _("Started"), "running", _after(last, job.last_attempted_at))
+        )
     if job.cancel_requested_at:
         events.append(
-            Event(job.cancel_requested_at, _("Cancellation asked for"), "cancelled", job.told_reason)
+            Event(job.cancel_requested_at, _("Cancellation requested"), "cancelled", job.told_reason)
         )
     if job.status == JobStatus.SCHEDULED and job.run_after:
-        events.append(Event(job.run_after, _("To be started"), "scheduled"))
+        events.append(Event(job.run_after, _("Scheduled start"), "scheduled"))
     events.sort(key=lambda event: event.time or job.enqueued_at)
     if job.finished_at:
         events.append(Event(job.finished_at, formatting.state_label(job), job.status.lower()))
     return events
 
 
-def _between(start: datetime, end: datetime) -> float:
-    return max(0.0, (end - start).total_seconds())
+def _attempt_events(attempt: Attempt, last: datetime) -> Iterator[Event]:
+    """Yield the start and the end of an attempt. ``last`` is the time of the event before it."""
+    number, outcome = attempt.number, attempt.outcome
+    if attempt.started_at:
+        label = _("Attempt %(number)d started") % {"number": number}
+        yield Event(attempt.started_at, label, "running", _after(last, attempt.started_at))
+    detail = ""
+    if attempt.duration:
+        detail = _("ran for %(time)s") % {"time": formatting.duration(attempt.duration)}
+    label = _("Attempt %(number)d: %(outcome)s") % {"number": number, "outcome": _outcome_label(outcome)}
+    yield Event(attempt.finished_at, label, "successful" if outcome == "successful" else "failed", detail)
+
+
+def _outcome_label(outcome: str) -> str:
+    """Return the label of an outcome, or the stored text if another release has stored it."""
+    return str(AttemptOutcome(outcome).label) if outcome in AttemptOutcome.values else outcome
+
+
+def _after(start: datetime, end: datetime) -> str:
+    return _("after %(time)s") % {"time": formatting.duration(max(0.0, (end - start).total_seconds()))}
 
 
 def _progress(job: Job, data: payload.Payload) -> dict[str, Any] | None:

@@ -135,7 +135,7 @@ class JobScreens(Screens):
         job = self.get_object(request, object_id)
         if job is None:
             return redirect_with_message(
-                request, _("No job has this id. It may be gone."), url("job_changelist")
+                request, _("No job has this id. It may have been deleted."), url("job_changelist")
             )
         if request.method == "POST":
             return action_locations.perform(self, request, job) or HttpResponseNotAllowed(["GET", "HEAD"])

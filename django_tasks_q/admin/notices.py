@@ -105,7 +105,7 @@ def _failing(recent: statistics.Recent | None) -> Iterator[Notice]:
             yield Notice(
                 "bad" if is_bad else "warn",
                 window.text,
-                _("Look what they say, and which tasks they are of."),
+                _("Check their error messages and tasks."),
                 _("Show the failures"),
                 url("failed"),
             )
@@ -117,15 +117,15 @@ def _stuck(counts: JobCounts, workers: worker_display.RecentWorkers) -> Iterator
     count = sum(found for worker, found in counts.holders.items() if worker not in alive)
     if count:
         what = ngettext(
-            "%(count)s job is running on a worker that is gone.",
-            "%(count)s jobs are running on workers that are gone.",
+            "%(count)s job is assigned to a worker that no longer runs.",
+            "%(count)s jobs are assigned to workers that no longer run.",
             count,
         )
         yield Notice(
             "bad",
             what % {"count": count},
-            _("Any running worker takes them over within seconds. If none does, start one."),
-            _("Show them"),
+            _("A running worker takes them over within seconds. If no worker is running, start one."),
+            _("Show the jobs"),
             url("job_changelist", status="running"),
         )
 
@@ -164,12 +164,12 @@ def _unknown(counts: JobCounts) -> Iterator[Notice]:
         yield Notice(
             "bad",
             ngettext(
-                "%(count)s job waits for the task “%(task)s”, which nobody here knows.",
-                "%(count)s jobs wait for the task “%(task)s”, which nobody here knows.",
+                "%(count)s job waits for the task “%(task)s”, which is not registered in this process.",
+                "%(count)s jobs wait for the task “%(task)s”, which is not registered in this process.",
                 count,
             )
             % {"count": f"{count:,}{more}", "task": task},
-            _("Deploy the task, give one that exists this name as an alias, or discard the jobs."),
+            _("Deploy the task, add its name to the aliases of another task, or discard the jobs."),
             _("Show the jobs"),
             url("job_changelist", status="ready", task=task),
         )
@@ -192,7 +192,7 @@ def _paused(counts: JobCounts, queues: Iterable[Any], may_queues: bool) -> Itera
                 count,
             )
             % {"queue": queue.name, "count": counts.count(name, "ready")},
-            (queue.pause_reason if may_queues else "") or _("Resume it when they may run."),
+            (queue.pause_reason if may_queues else "") or _("Resume the queue when its jobs may run."),
             _("Show the queues"),
             target,
         )
@@ -215,7 +215,7 @@ def _waiting_long(
             "warn",
             _("A job has been ready in the queue “%(queue)s” for %(time)s.")
             % {"queue": queue[1], "time": formatting.roughly(age.total_seconds())},
-            _("Its workers do not keep up: start more, or look what holds them."),
+            _("Its workers do not keep up. Start more workers, or check the running jobs."),
             _("Show running jobs"),
             url("job_changelist", status="running", queue=queue[1]),
         )
@@ -225,15 +225,15 @@ def _waiting_long(
 def _late(workers: worker_display.RecentWorkers) -> Iterator[Notice]:
     if late := workers.late:
         what = ngettext(
-            "%(count)d worker has stopped to report: %(names)s.",
-            "%(count)d workers have stopped to report: %(names)s.",
+            "%(count)d worker has stopped sending heartbeats: %(names)s.",
+            "%(count)d workers have stopped sending heartbeats: %(names)s.",
             len(late),
         )
         names = ", ".join(worker.name for worker in late[:5])
         yield Notice(
             "warn",
             what % {"count": len(late), "names": names},
-            _("Look at their hosts. What they ran is given to others."),
+            _("Check their hosts. Other workers take over their jobs."),
             _("Show the workers"),
             url("worker_changelist"),
         )
@@ -249,7 +249,7 @@ def _late_schedules(schedules: Sequence[Any]) -> Iterator[Notice]:
         )
         names = ", ".join(schedule.name for schedule in late[:5])
         unknown = sorted({schedule.task_name for schedule in late if schedule.task_name not in registry})
-        fix = _("Start a worker that has their code: one that does not leaves them alone.")
+        fix = _("Start a worker whose code contains their tasks. Other workers do not fire these schedules.")
         if unknown:
             fix = _("Deploy the task “%(task)s”, or disable the schedule.") % {"task": unknown[0]}
         yield Notice(
@@ -272,7 +272,7 @@ def _stuck_schedules(schedules: Sequence[Any]) -> Iterator[Notice]:
         yield Notice(
             "bad",
             what % {"count": len(stuck), "names": ", ".join(schedule.name for schedule in stuck[:5])},
-            _("Disable it and enable it again, which gives it one, or correct its time."),
+            _("Disable and enable the schedule, which computes its next time, or correct its expression."),
             _("Show the schedules"),
             url("schedule_changelist"),
         )
@@ -284,7 +284,7 @@ def _versions(workers: worker_display.RecentWorkers) -> Iterator[Notice]:
         yield Notice(
             "warn",
             _("Workers of several versions are running: %(versions)s.") % {"versions": ", ".join(found)},
-            _("Restart those of the older ones."),
+            _("Restart the workers of older versions."),
             _("Show the workers"),
             url("worker_changelist"),
         )

@@ -43,7 +43,7 @@ def rows_of(request: HttpRequest, rows: QuerySet[Any], order: Sequence[str], siz
         try:
             start = _decoded(rows.model, order, token)
         except (TypeError, ValueError, ValidationError):
-            problem = _("That page cannot be found: this is the first one.")
+            problem = _("This page does not exist. The first page is shown.")
     if start is not None:
         rows = rows.filter(behind(order, start))
     found = list(rows.order_by(*order)[: size + 1])
@@ -62,7 +62,7 @@ def items_of(request: HttpRequest, items: Sequence[Any], size: int = SIZE) -> Pa
         if given.isascii() and given.isdecimal() and len(given) < 8 and int(given) > 0:
             number = int(given)
         else:
-            problem = _("That page cannot be found: this is the first one.")
+            problem = _("This page does not exist. The first page is shown.")
     start = size * (number - 1)
     is_more = len(items) > start + size
     next_url = _url(request, page=number + 1) if is_more else ""

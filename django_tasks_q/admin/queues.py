@@ -10,7 +10,7 @@ from django.db import transaction
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpResponseRedirect
 from django.urls import URLPattern, path
 from django.utils.translation import gettext as _
-from django.utils.translation import gettext_lazy
+from django.utils.translation import gettext_lazy, gettext_noop
 
 from .. import actions, tasks
 from ..access import database
@@ -37,6 +37,10 @@ VERBS: dict[str, tuple[Any, str, tuple[str, ...]]] = {
     "clear": (gettext_lazy("Clear"), "discard_job", ("typed", "reason")),
 }
 
+
+PAUSE_CHANGED = gettext_noop(
+    "Another user has paused or resumed the queue in the meantime. Check its state and confirm again."
+)
 
 #: The states of the jobs that are cancelled when a queue is cleared.
 CLEARED = (JobStatus.READY.value, JobStatus.SCHEDULED.value)
@@ -107,10 +111,12 @@ class QueueScreens(Screens):
         require(request, codename)
         target = url("queue_changelist")
         if request.method != "POST":
-            return redirect_with_message(request, _("Choose what to do on this page."), target)
+            return redirect_with_message(request, _("Choose an action on this page."), target)
         backend, queue = request.POST.get("backend", ""), request.POST.get("queue", "")
         if not all(value and len(value) <= 128 and value.isprintable() for value in (backend, queue)):
-            return redirect_with_message(request, _("That is no name of a queue."), target, messages.ERROR)
+            return redirect_with_message(
+                request, _("This is not a valid name of a queue."), target, messages.ERROR
+            )
         row = self._row(backend, queue)
         confirmed = "confirmed" in request.POST
         initial = {"max_running": row.max_running if row else None}
@@ -120,9 +126,9 @@ class QueueScreens(Screens):
         if (confirmed and form.is_valid()) or name == "resume":
             values = form.cleaned_data if fields else {}
             if name == "clear" and values["typed"] != queue:
-                form.add_error("typed", _("That is not its name."))
+                form.add_error("typed", _("This is not the name of the queue."))
             elif name == "pause" and request.POST.get("known", "") != _pause_id(row):
-                form.add_error(None, _("Somebody else has paused or resumed it meanwhile: look again."))
+                form.add_error(None, _(PAUSE_CHANGED))
             elif self._apply(request, name, (backend, queue), values, form, waiting, row):
                 return HttpResponseRedirect(target)
         context = {
@@ -198,7 +204,7 @@ def _log_message(name: str, values: dict[str, Any], row: Any) -> str:
         old, new = (row.max_running if row else None), values["max_running"]
         parts[0] += f": {'–' if old is None else old} → {'–' if new is None else new}"
     if name == "pause" and (was := _pause_text(row)):
-        parts.append(_("It was paused: %(pause)s") % {"pause": was})
+        parts.append(_("Previous pause: %(pause)s") % {"pause": was})
     if values.get("until"):
         parts.append(_("Until %(time)s") % {"time": formatting.timestamp_text(values["until"])})
     return ". ".join(filter(None, [*parts, values.get("reason")]))
@@ -218,7 +224,7 @@ def _perform(
         case "pause":
             by = request.user.get_username()[:255]
             actions.pause(queue, by=by, reason=reason, until=values["until"], **shared)
-            message = _("“%(queue)s” is paused: nothing more of it is started. What runs goes on.")
+            message = _("“%(queue)s” is paused. Running jobs continue; no other job of the queue is started.")
             return message % {"queue": queue}
         case "resume":
             actions.resume(queue, **shared)
@@ -229,7 +235,7 @@ def _perform(
     assert waiting is not None  # noqa: S101 - what is left is to clear
     if waiting.in_background:
         id = tasks.enqueue_bulk(request, "discard", waiting.selection, reason=reason).id
-        message = _("%(label)s: this goes on in the background, as job %(id)s.")
+        message = _("%(label)s: this runs in the background, as job %(id)s.")
         return message % {"label": VERBS[name][0], "id": id}
     done = actions.discard(waiting.ids[:CAP], reason=reason, user=request.user)
     return summary(VERBS[name][0], done)

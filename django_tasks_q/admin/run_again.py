@@ -33,7 +33,9 @@ def run_again(admin: Any, request: HttpRequest, id: str) -> HttpResponse:
     require(request, "view_payload_job")
     job = admin.get_object(request, id)
     if job is None:
-        return redirect_with_message(request, _("No job has this id. It may be gone."), url("job_changelist"))
+        return redirect_with_message(
+            request, _("No job has this id. It may have been deleted."), url("job_changelist")
+        )
     shown = Payload.of(job.task_name, job.arguments)
     initial = {"args": shown.args, "kwargs": shown.kwargs}
     may_change = job.task_name in registry and can_enqueue(request, registry.get(job.task_name))
@@ -86,7 +88,7 @@ def _enqueue(request: HttpRequest, job: Job, form: Any, shown: Payload) -> UUID 
         with transaction.atomic(using=database()):
             done = actions.run_again(job.pk, user=request.user, reason=values["reason"] or "", **changed)
             if done.result is None:
-                raise ValueError(_("The job is gone."))
+                raise ValueError(_("The job no longer exists."))
             new = UUID(str(done.result.id))
             access.refuse_outside(request, [new], database())
             audit.record(
@@ -104,7 +106,7 @@ def _enqueue(request: HttpRequest, job: Job, form: Any, shown: Payload) -> UUID 
 
 #: A stored secret could otherwise be sent to a recipient that the new arguments name.
 REFUSED = gettext_noop(
-    "Secrets are kept only where no argument is changed: give them anew, or leave all arguments as they are."
+    "Secrets are kept only if no argument is changed. Enter them again, or leave all arguments unchanged."
 )
 
 

@@ -91,7 +91,7 @@ def _mark(firing: Firing, jobs: dict[Any, str], may_open: bool) -> Mark:
         sign, kind = SIGNS.get(outcome, ("?", "cancelled"))  # type: ignore[arg-type]
         label = str(outcome.label) if outcome else firing.outcome
     elif status is None:
-        sign, kind, label = "·", "cancelled", _("its job is gone")
+        sign, kind, label = "·", "cancelled", _("its job was deleted")
     else:
         sign, kind = SIGNS.get(status, ("?", "cancelled"))  # type: ignore[call-overload]
         label = label_of(status)
@@ -106,7 +106,7 @@ STATES = {
     "active": (gettext_lazy("Active"), "successful"),
     "late": (gettext_lazy("Late"), "failed"),
     "disabled": (gettext_lazy("Disabled"), "scheduled"),
-    "retired": (gettext_lazy("Gone from the code"), "cancelled"),
+    "retired": (gettext_lazy("Removed from the code"), "cancelled"),
 }
 
 

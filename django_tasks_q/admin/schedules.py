@@ -48,10 +48,12 @@ VERBS: dict[str, tuple[Any, str, bool]] = {
 #: The most characters of a changed value in a log entry.
 MAX_LOGGED = 200
 EXPLANATIONS = {
-    "disable": gettext_lazy("It fires no more until somebody enables it. Deploys do not change that."),
-    "run": gettext_lazy("One job is enqueued now. The times of the schedule stay as they are."),
-    "skip": gettext_lazy("The next time is left out, and no other."),
-    "delete": gettext_lazy("It fires no more, and what is on record of its times goes. Its jobs stay."),
+    "disable": gettext_lazy(
+        "The schedule does not fire until it is enabled again. A deployment does not enable it."
+    ),
+    "run": gettext_lazy("One job is enqueued now. The times of the schedule do not change."),
+    "skip": gettext_lazy("The schedule skips only its next time."),
+    "delete": gettext_lazy("The schedule and the records of its times are deleted. Its jobs stay."),
 }
 
 
@@ -67,16 +69,18 @@ class ScheduleForm(forms.Form):
         label=gettext_lazy("Expression"),
         max_length=255,
         help_text=gettext_lazy(
-            "Minute, hour, day of month, month and day of week, such as 0 3 * * *; seconds may come before "
-            "them. Of an interval the seconds, such as 300."
+            "For cron: minute, hour, day of month, month and day of week, such as 0 3 * * *, with optional "
+            "seconds before them. For an interval: a number of seconds, such as 300."
         ),
     )
     timezone = LineField(label=gettext_lazy("Time zone"), max_length=64)
     missed = forms.ChoiceField(
-        label=gettext_lazy("Times at which no worker was there"), choices=MissedPolicy.choices, initial="one"
+        label=gettext_lazy("Times missed while no worker was running"),
+        choices=MissedPolicy.choices,
+        initial="one",
     )
     overlap = forms.ChoiceField(
-        label=gettext_lazy("While the job before has not ended"),
+        label=gettext_lazy("While the previous job has not ended"),
         choices=OverlapPolicy.choices,
         initial="allow",
     )
@@ -84,7 +88,7 @@ class ScheduleForm(forms.Form):
         label=gettext_lazy("Queue"),
         max_length=128,
         required=False,
-        help_text=gettext_lazy("Empty for the task's own."),
+        help_text=gettext_lazy("Leave empty for the queue of the task."),
     )
     priority = forms.IntegerField(
         label=gettext_lazy("Priority"), min_value=-100, max_value=100, required=False
@@ -124,7 +128,7 @@ class ScheduleForm(forms.Form):
             try:
                 found["every"] = int(expression)
             except ValueError:
-                raise ValueError(_("An interval is a number of seconds.")) from None
+                raise ValueError(_("An interval must be a number of seconds.")) from None
         else:
             found["cron"] = expression
         found.pop("name", None)
@@ -220,7 +224,9 @@ class ScheduleScreens(Screens):
         if row is None:
             return _gone(request)
         if row.origin == Origin.CODE:
-            message = _("“%(name)s” is declared in the code, and is changed there.") % {"name": row.name}
+            message = _("“%(name)s” is declared in the code and can be changed only there.") % {
+                "name": row.name
+            }
             return redirect_with_message(request, message, url("schedule_change", row.pk))
         return self._form(request, row)
 
@@ -245,7 +251,7 @@ class ScheduleScreens(Screens):
         try:
             with transaction.atomic(using=database()):
                 if row is None and rows.exists():
-                    raise ValueError(_("There is a schedule of that name already."))
+                    raise ValueError(_("A schedule with this name already exists."))
                 values = form.values()
                 if row is not None:
                     values = _unmasked(values, row)
@@ -270,7 +276,7 @@ class ScheduleScreens(Screens):
         require(request, codename)
         if request.method != "POST":
             return redirect_with_message(
-                request, _("Choose what to do on this page."), url("schedule_changelist")
+                request, _("Choose an action on this page."), url("schedule_changelist")
             )
         row = self.get_object(request, request.POST.get("id", ""))
         if row is None:
@@ -319,13 +325,13 @@ class ScheduleScreens(Screens):
 
 def _gone(request: HttpRequest) -> HttpResponse:
     return redirect_with_message(
-        request, _("There is no such schedule. It may be gone."), url("schedule_changelist")
+        request, _("No schedule has this id. It may have been deleted."), url("schedule_changelist")
     )
 
 
 def _may_edit(request: HttpRequest, row: Schedule) -> bool:
-    is_ours = row.origin == Origin.DATABASE
-    return is_ours and may(request, "change_schedule") and payload.is_open(request)
+    is_in_database = row.origin == Origin.DATABASE
+    return is_in_database and may(request, "change_schedule") and payload.is_open(request)
 
 
 def _backend() -> str:

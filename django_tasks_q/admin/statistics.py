@@ -61,7 +61,7 @@ class Window(NamedTuple):
             )
             return text % values
         if not self.ended:
-            return _("Nothing has ended in the last %(minutes)d minutes.") % values
+            return _("No attempt has ended in the last %(minutes)d minutes.") % values
         text = ngettext(
             "%(wrong)s of %(ended)s attempt has failed in the last %(minutes)d minutes.",
             "%(wrong)s of %(ended)s attempts have failed in the last %(minutes)d minutes.",
@@ -111,6 +111,66 @@ def _rows() -> Any:
     return Statistic.objects.using(database()).filter(backend__in=database_backends())
 
 
+class _Series:
+    """The attempts of each step of time, and of each queue."""
+
+    def __init__(self, first: datetime, step: timedelta, count: int) -> None:
+        self.first, self.step = first, step
+        self.good, self.bad = [0] * count, [0] * count
+        #: By queue: the attempts that have ended in each step.
+        self.ended: dict[str, list[int]] = defaultdict(lambda: [0] * count)
+        #: By queue: the attempts that were started, and those that have ended.
+        self.sums: dict[str, list[int]] = defaultdict(lambda: [0, 0])
+
+    def add(self, row: dict[str, Any]) -> None:
+        index = int((row["moment"] - self.first) // self.step)
+        if not 0 <= index < len(self.good):
+            return
+        good, bad, queue = _sum(row, GOOD), _sum(row, BAD), row["queue_name"]
+        self.good[index] += good
+        self.bad[index] += bad
+        self.ended[queue][index] += good + bad
+        self.sums[queue][0] += row["sum_started"] or 0
+        self.sums[queue][1] += good + bad
+
+    def steps(self) -> list[Step]:
+        numbers = enumerate(zip(self.good, self.bad, strict=True))
+        return [Step(self.first + self.step * number, good, bad) for number, (good, bad) in numbers]
+
+    def queues(self) -> dict[str, tuple[str, int, int]]:
+        """Return, by queue, a sparkline of the attempts that have ended, and both sums."""
+        return {
+            name: (sparkline(values), self.sums[name][0], self.sums[name][1])
+            for name, values in self.ended.items()
+        }
+
+
+class _RecentFailures:
+    """The jobs that have failed within a day, and the failed attempts of each window of ``RECENT``."""
+
+    def __init__(self, now: datetime) -> None:
+        self.now = now
+        self.failed_jobs = 0
+        self.failed, self.ended = [0] * len(RECENT), [0] * len(RECENT)
+
+    def add(self, row: dict[str, Any]) -> None:
+        if row["moment"] < self.now - DAY:
+            return
+        self.failed_jobs += row["sum_failed_jobs"] or 0
+        failed = _sum(row, (*BAD, "expired"))
+        for number, minutes in enumerate(RECENT):
+            if row["moment"] > self.now - timedelta(minutes=minutes):
+                self.failed[number] += failed
+                self.ended[number] += failed + _sum(row, GOOD)
+
+    def recent(self) -> Recent:
+        return Recent(list(map(Window, RECENT, self.failed, self.ended)))
+
+
+def _sum(row: dict[str, Any], columns: Iterable[str]) -> int:
+    return sum(row[f"sum_{column}"] or 0 for column in columns)
+
+
 def span_of(name: str, *, lately: bool = False) -> Span:
     """Return the statistics of a span. It takes one query.
 
@@ -118,42 +178,22 @@ def span_of(name: str, *, lately: bool = False) -> Span:
     """
     _label, length, step = SPANS[name]
     now = timezone.now()
-    first = _floor(now - length + step, step)
-    count = int((now - first) // step) + 1
-    good, bad = [0] * count, [0] * count
-    queues: dict[str, list[int]] = defaultdict(lambda: [0] * count)
-    sums: dict[str, list[int]] = defaultdict(lambda: [0, 0])
+    first = _rounded_down(now - length + step, step)
+    series = _Series(first, step, int((now - first) // step) + 1)
+    failures = _RecentFailures(now) if lately else None
     columns = {f"sum_{column}": Sum(column) for column in ("started", *GOOD, *BAD)}
-    start, failed_lately = now - DAY, 0
-    wrong, ended = [0] * len(RECENT), [0] * len(RECENT)
-    if lately:
-        columns |= {"sum_lately": Sum("failed"), "sum_expired": Sum("expired")}
-    since = min(first, start) if lately else first
-    rows = _rows().since(since).order_by().values("moment", "queue_name").annotate(**columns)
-    for row in rows:
-        if lately and row["moment"] >= start:
-            failed_lately += row["sum_lately"] or 0
-            failed_count = sum(row[f"sum_{column}"] or 0 for column in (*BAD, "expired"))
-            for number, minutes in enumerate(RECENT):
-                if row["moment"] > now - timedelta(minutes=minutes):
-                    wrong[number] += failed_count
-                    ended[number] += failed_count + sum(row[f"sum_{column}"] or 0 for column in GOOD)
-        index = int((row["moment"] - first) // step)
-        if not 0 <= index < count:
-            continue
-        good_count = sum(row[f"sum_{column}"] or 0 for column in GOOD)
-        failed_count = sum(row[f"sum_{column}"] or 0 for column in BAD)
-        good[index] += good_count
-        bad[index] += failed_count
-        queues[row["queue_name"]][index] += good_count + failed_count
-        sums[row["queue_name"]][0] += row["sum_started"] or 0
-        sums[row["queue_name"]][1] += good_count + failed_count
-    steps = [Step(first + step * number, good[number], bad[number]) for number in range(count)]
-    is_long = length > timedelta(days=1)
-    titles = [_title(each, is_long) for each in steps]
-    text = {name: (sparkline(values), *sums[name]) for name, values in queues.items()}
-    recent = Recent(list(map(Window, RECENT, wrong, ended))) if lately else None
-    return Span(stacked(steps, titles, is_long), text, failed_lately, recent)  # type: ignore[arg-type]
+    if failures is not None:
+        columns |= {"sum_failed_jobs": Sum("failed"), "sum_expired": Sum("expired")}
+    since = first if failures is None else min(first, now - DAY)
+    for row in _rows().since(since).order_by().values("moment", "queue_name").annotate(**columns):
+        series.add(row)
+        if failures is not None:
+            failures.add(row)
+    steps, is_long = series.steps(), length > timedelta(days=1)
+    chart = stacked(steps, [_title(each, is_long) for each in steps], is_long)
+    if failures is None:
+        return Span(chart, series.queues())
+    return Span(chart, series.queues(), failures.failed_jobs, failures.recent())
 
 
 def _title(step: Step, is_long: bool) -> str:
@@ -165,7 +205,7 @@ def _title(step: Step, is_long: bool) -> str:
     }
 
 
-def _floor(time: datetime, step: timedelta) -> datetime:
+def _rounded_down(time: datetime, step: timedelta) -> datetime:
     midnight = time.replace(hour=0, minute=0, second=0, microsecond=0)
     return time - (time - midnight) % step
 

@@ -57,12 +57,12 @@ VERBS = {
             "retry",
             ngettext_lazy("Retry %(count)s job?", "Retry %(count)s jobs?", "count"),
             fields=("at", "reason"),
-            help=_("Their attempts are counted anew; the records of earlier ones stay."),
+            help=_("The count of attempts starts again. The records of earlier attempts stay."),
         ),
         _verb(
             "run_now",
             ngettext_lazy("Run %(count)s job now?", "Run %(count)s jobs now?", "count"),
-            help=_("They become ready before their time."),
+            help=_("The jobs become ready now, before their scheduled time."),
         ),
         _verb(
             "reschedule",
@@ -79,24 +79,25 @@ VERBS = {
             ngettext_lazy("Cancel %(count)s job?", "Cancel %(count)s jobs?", "count"),
             is_destructive=True,
             help=_(
-                "Jobs that wait end at once. Running ones are asked to end; what they finish first stands."
+                "Waiting jobs are cancelled at once. Running jobs are asked to stop; "
+                "the outcome of a job that ends first is kept."
             ),
         ),
         _verb(
             "discard",
             ngettext_lazy("Discard %(count)s job?", "Discard %(count)s jobs?", "count"),
             is_destructive=True,
-            help=_("Jobs that wait are cancelled; running ones are left alone."),
+            help=_("Waiting jobs are cancelled. Running jobs are not changed."),
         ),
         _verb(
             "dismiss",
             ngettext_lazy("Dismiss %(count)s failure?", "Dismiss %(count)s failures?", "count"),
-            help=_("The jobs stay as they are, and are no longer listed as failures to deal with."),
+            help=_("The jobs are not changed. They are no longer listed as open failures."),
         ),
         _verb(
             "pin",
             ngettext_lazy("Keep %(count)s job?", "Keep %(count)s jobs?", "count"),
-            help=_("They are not removed when their retention is over."),
+            help=_("The jobs are not deleted when their retention period ends."),
         ),
         _verb(
             "unpin",
@@ -106,7 +107,7 @@ VERBS = {
             "delete",
             ngettext_lazy("Delete %(count)s job?", "Delete %(count)s jobs?", "count"),
             is_destructive=True,
-            help=_("With their attempts, progress and log lines. This cannot be undone."),
+            help=_("Their attempts, progress and log lines are deleted too. This cannot be undone."),
         ),
     )
 }

@@ -65,7 +65,7 @@ def queues_text(worker: Worker) -> str:
     if served:
         return ", ".join(served)
     if left_out:
-        return _("all but %(queues)s") % {"queues": ", ".join(left_out)}
+        return _("all except %(queues)s") % {"queues": ", ".join(left_out)}
     return _("all")
 
 

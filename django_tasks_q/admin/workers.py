@@ -75,7 +75,7 @@ class WorkerScreens(Screens):
         worker = self.get_object(request, object_id)
         if worker is None:
             return redirect_with_message(
-                request, _("No worker has this id. It may be gone."), url("worker_changelist")
+                request, _("No worker has this id. It may have been deleted."), url("worker_changelist")
             )
         jobs: list[Any] = []
         if may(request, "view_job"):
@@ -112,11 +112,11 @@ class WorkerScreens(Screens):
         worker = self.get_object(request, id)
         if worker is None:
             return redirect_with_message(
-                request, _("No worker has this id. It may be gone."), url("worker_changelist")
+                request, _("No worker has this id. It may have been deleted."), url("worker_changelist")
             )
         if request.method != "POST":
             return redirect_with_message(
-                request, _("Choose what to do on this page."), url("worker_changelist")
+                request, _("Choose an action on this page."), url("worker_changelist")
             )
         if "confirmed" not in request.POST:
             return self.page(

@@ -28,7 +28,7 @@ if TYPE_CHECKING or HAS_SCHEMA:
 
 
 class ErrorSerializer(serializers.Serializer[Any]):
-    """An error. Errors of fields have another form."""
+    """The errors that are not about fields."""
 
     detail = serializers.CharField(help_text=_("A sentence for people."))
     code = serializers.CharField(help_text=_("A stable code for programs."))

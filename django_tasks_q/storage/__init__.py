@@ -1,4 +1,4 @@
-"""The one seam to the database, named by verbs."""
+"""The one way to the database: verbs in parts, documented in ``contract``."""
 
 from contextlib import suppress
 from functools import cache
@@ -6,8 +6,8 @@ from functools import cache
 from django.core.exceptions import ImproperlyConfigured
 from django.db import connections
 
+from .contract import Storage
 from .orm.clock import aware, storable
-from .orm.storage import Storage
 from .session import REMEMBERED, JobWaiter, Listener, RoundTrip, TookTooLong
 from .values import (
     Cancelled,
@@ -60,7 +60,7 @@ def before_fork() -> None:
     """Close what this process has open in any database, so that no socket has two owners."""
     for alias in connections:
         with suppress(ImproperlyConfigured):  # an alias of others, whose driver is not here
-            storage_for(alias).before_fork()
+            storage_for(alias).session.before_fork()
 
 
 @cache
@@ -72,7 +72,7 @@ def storage_for(alias: str) -> Storage:
     match connections[alias].vendor:
         case "postgresql":
             try:
-                from .postgresql import PostgreSQLStorage
+                from .postgresql import postgresql_storage
             except ImportError as error:
                 # Django itself has fallen back to psycopg2 then.
                 reason = str(error).partition("\n")[0].rstrip(".")
@@ -82,14 +82,16 @@ def storage_for(alias: str) -> Storage:
                     "pip install 'psycopg[binary]'."
                 ) from error
 
-            return PostgreSQLStorage(alias)
+            return postgresql_storage(alias)
         case "sqlite":
-            from .sqlite import SQLiteStorage
+            from .sqlite import sqlite_storage
 
-            return SQLiteStorage(alias)
+            return sqlite_storage(alias)
         case "mysql":
-            from .mysql import MySQLStorage
+            from .mysql import mysql_storage
 
-            return MySQLStorage(alias)
+            return mysql_storage(alias)
         case _:
-            return Storage(alias)
+            from .orm import orm_storage
+
+            return orm_storage(alias)

@@ -12,7 +12,16 @@ from django.db import DatabaseError, DataError, OperationalError
 
 from ..lifecycle.outcome import Outcome
 from ..lifecycle.states import JobStatus
-from .orm.storage import Storage
+from .contract import Storage
+from .notifications import NoNotifications
+from .orm.jobs import Jobs
+from .orm.maintenance import Maintenance
+from .orm.progress import ProgressUpdates
+from .orm.queues import Queues
+from .orm.schedules import Schedules
+from .orm.statistics import Statistics
+from .orm.workers import Workers
+from .session import Session
 
 #: Bytes of a statement beside the texts in it.
 REST = 64 * 1024
@@ -25,7 +34,7 @@ REPEATABLE = (1213, 1205)
 REFUSED = (1366, 1153, 1264, 1406)
 
 
-class MySQLStorage(Storage):
+class MySQLSession(Session):
     def may_repeat(self, error: OperationalError) -> bool:
         return _code(error) in REPEATABLE
 
@@ -39,8 +48,9 @@ class MySQLStorage(Storage):
         for limit in ("connect_timeout", "read_timeout", "write_timeout"):
             options.setdefault(limit, max(1, math.ceil(seconds)))
 
+
+class MySQLJobs(Jobs):
     def finish(self, outcomes: Collection[Outcome]) -> dict[UUID, JobStatus]:
-        """See the base class. Raises DataError for an outcome that the server has no room to hear of."""
         # It would end the connection in the middle of the statement, which looks like an outage.
         written: dict[UUID, JobStatus] = {}
         batch: list[Outcome] = []
@@ -61,6 +71,23 @@ class MySQLStorage(Storage):
         with self.connection.cursor() as cursor:
             cursor.execute("SELECT @@max_allowed_packet")
             return int(cursor.fetchone()[0])
+
+
+def mysql_storage(alias: str) -> Storage:
+    """Return the storage of a MySQL or MariaDB database."""
+    session = MySQLSession(alias)
+    queues = Queues(session)
+    return Storage(
+        session=session,
+        jobs=MySQLJobs(session, queues),
+        maintenance=Maintenance(session),
+        workers=Workers(session),
+        queues=queues,
+        schedules=Schedules(session),
+        progress=ProgressUpdates(session),
+        statistics=Statistics(session),
+        notifications=NoNotifications(session),
+    )
 
 
 def _code(error: DatabaseError) -> Any:

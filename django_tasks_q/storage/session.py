@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 P = ParamSpec("P")
 R = TypeVar("R")
-S = TypeVar("S", bound="Session")
+S = TypeVar("S", bound="Part")
 
 #: What ``finish`` and ``claim`` answer.
 RoundTripResult = tuple[dict[UUID, JobStatus], list[ClaimedJob]]
@@ -65,7 +65,7 @@ def repeated(verb: Callable[Concatenate[S, P], R]) -> Callable[Concatenate[S, P]
                 return verb(self, *args, **kwargs)
             except OperationalError as error:
                 # Inside the caller's transaction only the caller can repeat the whole of it.
-                if is_in_transaction(self.connection) or not self.may_repeat(error):
+                if is_in_transaction(self.connection) or not self.session.may_repeat(error):
                     raise
                 if number > MAX_REPEATS or time.monotonic() - began >= REPEAT_FOR:
                     raise
@@ -173,6 +173,11 @@ class Session:
         """What to change in this database's settings."""
         yield from ()
 
+    @property
+    def sees_commits(self) -> bool:
+        """Whether an open transaction of this process sees what others commit meanwhile, and lets them."""
+        return True
+
     def migrations(self) -> set[str]:
         """Names of the app's migrations that the tables have seen."""
         applied = MigrationRecorder(self.connection).applied_migrations()
@@ -187,6 +192,18 @@ class Session:
         if features.has_select_for_update:
             jobs = jobs.select_for_update(skip_locked=skip and features.has_select_for_update_skip_locked)
         return jobs.order_by("id")
+
+
+class Part:
+    """A group of verbs. All parts of a storage share one session."""
+
+    def __init__(self, session: Session) -> None:
+        self.session = session
+        self.alias = session.alias
+
+    @property
+    def connection(self) -> BaseDatabaseWrapper:
+        return connections[self.alias]
 
 
 class RoundTrip:

@@ -14,11 +14,19 @@ from ..lifecycle.outcome import Outcome
 from ..lifecycle.states import JobStatus, require
 from ..models import Job
 from .claimable import sort_key
+from .contract import Storage
+from .notifications import NoNotifications
 from .orm.clock import DatabaseNow
 from .orm.columns import columns_of
+from .orm.jobs import Jobs, has_just_succeeded
+from .orm.maintenance import Maintenance
+from .orm.progress import ProgressUpdates
 from .orm.queue_counts import QueueKey
-from .orm.storage import Storage, has_just_succeeded
-from .session import RoundTripResult
+from .orm.queues import Queues
+from .orm.schedules import Schedules
+from .orm.statistics import Statistics
+from .orm.workers import Workers
+from .session import RoundTripResult, Session
 from .timestamps import microseconds
 from .values import FLOATS, IDS, TIMESTAMPS, Advice, Claim, ClaimedJob
 
@@ -45,10 +53,9 @@ WHERE id = %s
 PATIENCE = 1.0
 
 
-class SQLiteStorage(Storage):
-    # A look costs microseconds here, and nobody sends hints.
+class SQLiteSession(Session):
+    # A query costs microseconds here, and nobody sends notifications.
     shortest_pause, longest_pause = 0.004, 0.1
-    queue_source = "SELECT json_extract(value, '$[0]'), json_extract(value, '$[1]') FROM json_each(%s)"
 
     @property
     def sees_commits(self) -> bool:
@@ -84,15 +91,30 @@ class SQLiteStorage(Storage):
         commands = [options.get("init_command", ""), f"PRAGMA busy_timeout={int(seconds * 1000)}"]
         options["init_command"] = ";".join(filter(None, commands))
 
-    # Running
+    @contextmanager
+    def transaction(self, *, durable: bool = False) -> Iterator[None]:
+        # A transaction that first reads and then writes fails at once when somebody wrote in between,
+        # whatever the busy timeout. BEGIN IMMEDIATE waits its turn instead.
+        connection = self.connection
+        connection.ensure_connection()
+        configured = connection.transaction_mode  # type: ignore[attr-defined]
+        connection.transaction_mode = "IMMEDIATE"  # type: ignore[attr-defined]
+        try:
+            with transaction.atomic(using=self.alias, durable=durable):
+                yield
+            self._commit(durable=durable)
+        finally:
+            connection.transaction_mode = configured  # type: ignore[attr-defined]
 
+
+class SQLiteJobs(Jobs):
     def claim(self, claim: Claim, limit: int) -> list[ClaimedJob]:
         # Looking first takes no lock: workers with nothing to do do not keep others from writing.
         if not claim.task_names or (not self.connection.in_atomic_block and not self.has_ready(claim)):
             return []
         if not self.connection.features.can_return_columns_from_insert:
             return super().claim(claim, limit)
-        with self.transaction(), self.connection.cursor() as cursor:
+        with self.session.transaction(), self.connection.cursor() as cursor:
             # Only one transaction writes at a time, so what it finds is what it gets.
             first = self._ready(claim).in_claim_order().values("id")[:limit]
             candidates, values = first.query.sql_with_params()
@@ -106,7 +128,7 @@ class SQLiteStorage(Storage):
     def finish(self, outcomes: Collection[Outcome]) -> dict[UUID, JobStatus]:
         if not outcomes:
             return {}
-        with self.transaction(), self.connection.cursor() as cursor:
+        with self.session.transaction(), self.connection.cursor() as cursor:
             first = self._first_attempts(cursor, outcomes)
             plain = [
                 outcome
@@ -123,11 +145,6 @@ class SQLiteStorage(Storage):
                 written |= super().finish(others)
         return written
 
-    def heartbeat(self, /, worker_id: UUID, lease: float, **told: int | None) -> bool:
-        # The host's time is asked for here: not before a wait for the write lock, but after.
-        with self.transaction():
-            return super().heartbeat(worker_id, lease, **told)
-
     def _first_attempts(self, cursor: Any, outcomes: Collection[Outcome]) -> set[tuple[str, int]]:
         """Id and fence of those jobs that run, and run for the first time."""
         first = Job.objects.using(self.alias).filter(
@@ -137,7 +154,7 @@ class SQLiteStorage(Storage):
         return set(cursor.fetchall())
 
     def finish_and_claim(self, outcomes: Collection[Outcome], claim: Claim, limit: int) -> RoundTripResult:
-        with self.transaction():  # one wait for the disk
+        with self.session.transaction():  # one wait for the disk
             return super().finish_and_claim(outcomes, claim, limit)
 
     def _statement(self, text: str, **more: str) -> str:
@@ -162,20 +179,33 @@ class SQLiteStorage(Storage):
                 values[place] = microseconds(read)
         return ClaimedJob._make(values)
 
+
+class SQLiteWorkers(Workers):
+    def heartbeat(self, /, worker_id: UUID, lease: float, **columns: int | None) -> bool:
+        # The host's time is asked for here: not before a wait for the write lock, but after.
+        with self.session.transaction():
+            return super().heartbeat(worker_id, lease, **columns)
+
+
+class SQLiteQueues(Queues):
+    queue_source = "SELECT json_extract(value, '$[0]'), json_extract(value, '$[1]') FROM json_each(%s)"
+
     def _queue_values(self, queues: Sequence[QueueKey]) -> list[Any]:
         return [json.dumps(queues)]
 
-    @contextmanager
-    def transaction(self, *, durable: bool = False) -> Iterator[None]:
-        # A transaction that first reads and then writes fails at once when somebody wrote in between,
-        # whatever the busy timeout. BEGIN IMMEDIATE waits its turn instead.
-        connection = self.connection
-        connection.ensure_connection()
-        configured = connection.transaction_mode  # type: ignore[attr-defined]
-        connection.transaction_mode = "IMMEDIATE"  # type: ignore[attr-defined]
-        try:
-            with transaction.atomic(using=self.alias, durable=durable):
-                yield
-            self._commit(durable=durable)
-        finally:
-            connection.transaction_mode = configured  # type: ignore[attr-defined]
+
+def sqlite_storage(alias: str) -> Storage:
+    """Return the storage of an SQLite database."""
+    session = SQLiteSession(alias)
+    queues = SQLiteQueues(session)
+    return Storage(
+        session=session,
+        jobs=SQLiteJobs(session, queues),
+        maintenance=Maintenance(session),
+        workers=SQLiteWorkers(session),
+        queues=queues,
+        schedules=Schedules(session),
+        progress=ProgressUpdates(session),
+        statistics=Statistics(session),
+        notifications=NoNotifications(session),
+    )

@@ -78,7 +78,7 @@ def visit(page: Page, site: Site, name: str) -> None:
         follow(page, page.locator(".tasks-jobs a.tasks-name").first)
     else:
         page.goto(f"{base}/job/?status=failed&task=shop.charge_card")
-        follow(page, page.get_by_role("button", name="Retry: all that the filters find"))
+        follow(page, page.get_by_role("button", name="Retry: all jobs that match the filters"))
     page.wait_for_load_state("networkidle")
 
 

@@ -116,7 +116,7 @@ def test_all_matching_are_retried(page: Any, site: Site) -> None:
     with site.worker(*WORKER, "--batch") as worker:
         worker.process.wait(60)
     go(page, site, "job/?status=failed&task=shop.fail_unless")
-    follow(page, page.get_by_role("button", name="Retry: all that the filters find"))
+    follow(page, page.get_by_role("button", name="Retry: all jobs that match the filters"))
     assert "Retry 7 jobs?" in page.locator(".tasks-question").inner_text()
     follow(page, page.get_by_role("button", name="Retry", exact=True))
     assert "Retry: 7 done" in message(page)
@@ -126,7 +126,7 @@ def test_all_matching_are_retried(page: Any, site: Site) -> None:
     follow(page, page.get_by_role("button", name="Dismiss failures of shop.retry_supplier"))
     follow(page, page.get_by_role("button", name="Dismiss", exact=True))
     assert "Dismiss: 1 done" in message(page)
-    assert "No failure waits" in page.locator("#content-main").inner_text()
+    assert "There are no open failures" in page.locator("#content-main").inner_text()
 
 
 def test_chosen_jobs_are_discarded(page: Any, site: Site) -> None:
@@ -199,7 +199,7 @@ def test_task_is_enqueued_by_its_form(page: Any, site: Site) -> None:
         shown = page.locator("#content-main").inner_text()
         assert "********" in shown
         assert "tok_canary" not in page.content()
-        assert "demo Enqueue" in shown.partition("Who did what")[2]
+        assert "demo Enqueue" in shown.partition("History of actions")[2]
 
 
 def test_texts_are_copied(open_page: Any, site: Site) -> None:
@@ -256,7 +256,7 @@ def test_live_refresh_and_its_pause(open_page: Any, site: Site) -> None:
     assert "No job" in page.locator("#tasks-live").inner_text()
     site.shell("from tests.browser.tasks import *; wait_for.enqueue(600)")
     page.get_by_role("link", name="shop.wait_for").wait_for(timeout=9000)
-    page.get_by_label("Choose shop.wait_for").check()
+    page.get_by_label("Select shop.wait_for").check()
     button = page.locator("#tasks-live-button")
     button.click()
     assert button.inner_text() == "Resume"
@@ -267,7 +267,7 @@ def test_live_refresh_and_its_pause(open_page: Any, site: Site) -> None:
     button.click()
     page.get_by_role("link", name="shop.close_day").wait_for(timeout=9000)
     # What was chosen before is chosen still.
-    assert page.get_by_label("Choose shop.wait_for").is_checked()
+    assert page.get_by_label("Select shop.wait_for").is_checked()
 
 
 def test_hidden_page_is_not_refreshed(open_page: Any, site: Site) -> None:

@@ -26,7 +26,7 @@ def test_a_refresh_that_is_held_says_so(open_page: Any, site: Site) -> None:
     says(page, "Live")
     green = page.evaluate(GREEN)
     page.locator("#f-task").focus()
-    says(page, "Held")
+    says(page, "Paused while you type")
     assert page.evaluate(GREEN) != green
     page.locator("#f-task").blur()
     says(page, "Live")

@@ -68,13 +68,13 @@ def test_a_schedule_is_made_run_skipped_disabled_and_deleted(
     follow(page, page.get_by_role("button", name="Disable"))
     assert "enough" in page.inner_text(".tasks-problem")
     follow(page, page.get_by_role("button", name="Enable nightly"))
-    follow(page, page.get_by_role("link", name="Its jobs"))
+    follow(page, page.get_by_role("link", name="Show the jobs"))
     assert page.locator(".tasks-jobs tbody tr").count() == 1
     follow(page, page.get_by_role("link", name="shop.close_day"))
     follow(page, page.locator("dd a", has_text="nightly"))
     follow(page, page.get_by_role("button", name="Delete"))
     follow(page, page.get_by_role("button", name="Delete"))
-    assert "There is no schedule" in page.inner_text(".tasks")
+    assert "There are no schedules" in page.inner_text(".tasks")
 
 
 def test_the_list_and_the_dashboard_tell_what_is_late(site: Site, open_page: Any) -> None:

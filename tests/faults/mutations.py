@@ -13,7 +13,7 @@ from types import ModuleType
 from unittest import mock
 
 from django_tasks_q.storage import storage_for
-from django_tasks_q.storage.orm import storage, workers
+from django_tasks_q.storage.orm import jobs, workers
 from django_tasks_q.storage.postgresql import statements
 from django_tasks_q.worker import lease
 
@@ -44,18 +44,19 @@ def remove(*protections: str) -> None:
 
 
 def _patches(protections: tuple[str, ...]) -> Iterator[mock._patch]:
-    names, portable = ("FINISH", "SUCCEED"), _source(storage.Storage.finish)
+    names, portable = ("FINISH", "SUCCEED"), _source(jobs.Jobs.finish)
     texts = [getattr(statements, name) for name in names]
     for protection in protections:
         if protection == "lease":
             yield mock.patch.object(lease, "KILL", float("inf"))
             yield mock.patch.object(lease, "STOP_CLAIMING", float("inf"))
-            source = _cut(_source(workers.Leases.heartbeat), "lease_expires_at__gt=DatabaseNow(lease / 12), ")
-            yield mock.patch.object(workers.Leases, "heartbeat", _compiled(source, "heartbeat", workers))
+            kind = workers.Workers
+            source = _cut(_source(kind.heartbeat), "lease_expires_at__gt=DatabaseNow(lease / 12), ")
+            yield mock.patch.object(kind, "heartbeat", _compiled(source, "heartbeat", workers))
             continue
         in_statement, in_portable = GUARDS[protection]
         texts, portable = [_cut(text, in_statement) for text in texts], _cut(portable, in_portable)
-    yield mock.patch.object(storage.Storage, "finish", _compiled(portable, "finish", storage))
+    yield mock.patch.object(jobs.Jobs, "finish", _compiled(portable, "finish", jobs))
     for name, text in zip(names, texts, strict=True):
         yield mock.patch.object(statements, name, text)
 

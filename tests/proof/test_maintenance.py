@@ -69,7 +69,7 @@ def test_promotions_and_expiries_by_many_neither_deadlock_nor_lose(audit):
     ended = set(Job.objects.using(audit).filter(status="EXPIRED").values_list("id", flat=True))
     assert Job.objects.using(audit).count() == JOBS
     assert sum(promoted)
-    # Each is told of once, to the one who ended it: receivers of its end depend on that.
+    # Each is reported once, by the call that ended it: receivers of its end depend on that.
     assert sorted(expired) == sorted(ended)
     assert ended
 

@@ -20,7 +20,7 @@ from django_tasks_q.lifecycle.outcome import Outcome
 from django_tasks_q.lifecycle.states import JobStatus
 from django_tasks_q.models import Attempt, Job, Worker
 from django_tasks_q.models.identifiers import uuid7
-from django_tasks_q.storage import Claim, Storage, storage_for
+from django_tasks_q.storage import Claim, storage_for
 from django_tasks_q.storage.orm import maintenance
 
 from ..project import wait_for
@@ -498,7 +498,8 @@ def test_a_job_that_was_chosen_to_be_pruned_and_pinned_since_stays(storage, monk
     job = failed(storage)
     Job.objects.using(ALIAS).update(finished_at=timezone.now() - timedelta(days=9))
     monkeypatch.setattr(maintenance, "failpoint", lambda name: actions.pin(job.id, using=ALIAS))
-    assert Storage.prune(storage, "default", {JobStatus.FAILED}, 60.0) == 0
+    verbs = maintenance.Maintenance(storage.session)
+    assert verbs.prune("default", {JobStatus.FAILED}, 60.0) == 0
     assert row().pinned_at is not None
 
 

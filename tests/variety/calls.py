@@ -293,7 +293,9 @@ class Play:
         stories = invariants.stories(self.alias)
         runs = read_journal(self.folder / "journal")
         self.lost_lease = "has lost its lease" in output
-        uncertain = self.kills * sum(PLACES.values()) * self.draw.processes
+        # A worker that loses its lease cannot say what had begun either.
+        ended = self.kills + output.count("has lost its lease")
+        uncertain = ended * sum(PLACES.values()) * self.draw.processes
         # A run that ends its process may do so while a sibling has begun and not yet come to its own code.
         uncertain += sum(
             PLACES[kind.body] - 1

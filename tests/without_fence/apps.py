@@ -8,7 +8,8 @@ class WithoutFence(AppConfig):
         """Let every attempt write to its job, whoever owns that by now."""
         from django_tasks_q.models import Job
         from django_tasks_q.storage import postgresql, sqlite
-        from django_tasks_q.storage.orm import storage as orm
+        from django_tasks_q.storage.orm import jobs as orm
+        from django_tasks_q.storage.orm.workers import Workers
         from django_tasks_q.worker import lease
 
         def finish(self, outcomes):
@@ -17,7 +18,8 @@ class WithoutFence(AppConfig):
                 Job.objects.using(self.alias).filter(id=outcome.job_id).update(**orm._changes(outcome, row))
             return {outcome.job_id: outcome.status for outcome in outcomes}
 
-        for storage in (orm.Storage, postgresql.PostgreSQLStorage, sqlite.SQLiteStorage):
-            storage.finish, storage.finish_and_claim = finish, orm.Storage.finish_and_claim
+        for jobs in (orm.Jobs, postgresql.PostgreSQLJobs, sqlite.SQLiteJobs):
+            jobs.finish, jobs.finish_and_claim = finish, orm.Jobs.finish_and_claim
         lease.KILL = lease.STOP_CLAIMING = float("inf")
-        orm.Storage.heartbeat = lambda self, worker_id, seconds, **told: True
+        for workers in (Workers, sqlite.SQLiteWorkers):
+            workers.heartbeat = lambda self, worker_id, lease, **columns: True

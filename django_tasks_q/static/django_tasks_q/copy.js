@@ -1,5 +1,4 @@
-// A button that copies, before each text that says what it is. Without this, or where the browser has no
-// clipboard for the page, there is none.
+// Adds a copy button to each element with data-tasks-copy, if the browser offers a clipboard to the page.
 (() => {
     "use strict";
     const status = document.getElementById("tasks-copy-status");
@@ -20,18 +19,18 @@
     }
 
     async function copy(source, button) {
-        let told = texts.failed;
+        let message = texts.failed;
         try {
             await navigator.clipboard.writeText(source.textContent);
-            told = `${texts.copied}: ${source.dataset.tasksCopy}`;
+            message = `${texts.copied}: ${source.dataset.tasksCopy}`;
             button.classList.add("tasks-copied");
             setTimeout(() => button.classList.remove("tasks-copied"), 2000);
         } catch {
             button.title = texts.failed;
         }
-        // Emptied first, for what is said twice in the same words would be read out once.
+        // Emptied first: a screen reader does not read the same text twice.
         status.textContent = "";
-        setTimeout(() => { status.textContent = told; }, 100);
+        setTimeout(() => { status.textContent = message; }, 100);
     }
 
     document.addEventListener("tasks-put", add);

@@ -1,5 +1,5 @@
-// Fetches what changes on a page every few seconds: not while it is hidden or paused, less often while the
-// server is slow. Without it, the page is the same and stands still.
+// Refreshes the changing part of a page every few seconds. The refresh stops while the page is hidden or
+// paused, and slows down with the server. Without this script the page shows the same content, without refresh.
 (() => {
     "use strict";
     const SHORTEST = 5000, LONGEST = 60000;
@@ -11,7 +11,7 @@
     const texts = control.dataset;
     let paused = false, wait = SHORTEST, timer = 0, running = false, over = false;
 
-    // The sign is green while what is shown is what there is.
+    // The indicator is green while the shown content is current.
     function show(text) {
         if (status.textContent !== text) status.textContent = text;
         control.classList.toggle("tasks-live-off", text !== texts.live && text !== texts.slow);
@@ -20,7 +20,7 @@
         button.setAttribute("aria-pressed", String(paused));
     }
 
-    // What a person has begun must outlive a refresh.
+    // A refresh must not interrupt input or a text selection.
     function busy() {
         const active = document.activeElement;
         if (region.contains(active) && active.matches("input:not([type=checkbox]), select, textarea")) return true;
@@ -57,7 +57,7 @@
         try {
             const response = await fetch(location.href, {headers: {"X-Tasks-Fragment": "1"}, credentials: "same-origin", redirect: "manual",
                 signal: AbortSignal.timeout(30000)});
-            // To the page that asks who it is: it is of no use to ask again.
+            // The user is logged out, or has lost the permission: another request would fail too.
             if (response.type === "opaqueredirect" || response.status === 401 || response.status === 403) {
                 over = true;
                 show(texts.over);

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from datetime import timedelta
 from uuid import UUID
 
 from django.db.models import Exists, F, OuterRef
@@ -12,18 +13,17 @@ from ...failpoints import failpoint
 from ...lifecycle.admission import admit
 from ...lifecycle.outcome import EXPIRED
 from ...lifecycle.states import FINAL, STARTABLE, JobStatus, legal_sources
-from ...models import Job, Worker
+from ...models import IdempotencyKey, Job, Worker
 from ...models.job import JobQuerySet
-from ..session import repeated
+from ..session import Part, repeated
 from ..values import LostJob
 from .clock import DatabaseNow
-from .operations import Operations, admitted
+from .operations import admitted, delete_locked
 
 
-class Upkeep(Operations):
+class Maintenance(Part):
     @repeated
     def promote(self, backend: str, limit: int = 1000) -> int:
-        """Make up to ``limit`` scheduled jobs ready that are due. Answers how many."""
         admission = admit(keeps_place=True)
         start = legal_sources((JobStatus.SCHEDULED,), admission.status)
         due = Job.objects.using(self.alias).filter(
@@ -34,7 +34,6 @@ class Upkeep(Operations):
         return due.filter(id__in=ids).update(**admitted(admission)) if ids else 0
 
     def next_due(self, backend: str) -> float | None:
-        """Seconds until the next scheduled job is due, negative if it is already; None without one."""
         row = (
             Job.objects.using(self.alias)
             .filter(status=JobStatus.SCHEDULED, backend=backend, run_after__isnull=False)
@@ -49,15 +48,14 @@ class Upkeep(Operations):
 
     @repeated
     def expire(self, backend: str, limit: int = 500) -> list[UUID]:
-        """End up to ``limit`` jobs that wait although they are not to be started any more. Answers which."""
         start = legal_sources(STARTABLE, JobStatus.EXPIRED)
         due = Job.objects.using(self.alias).filter(
             status__in=start, backend=backend, expires_at__lte=DatabaseNow()
         )
         if not due.exists():
             return []
-        with self.transaction():
-            ids = list(self.locked(due).values_list("id", flat=True)[:limit])
+        with self.session.transaction():
+            ids = list(self.session.locked(due).values_list("id", flat=True)[:limit])
             if ids:
                 Job.objects.using(self.alias).filter(id__in=ids, status__in=start).update(
                     finished_at=DatabaseNow(), error_code=EXPIRED, status=JobStatus.EXPIRED
@@ -67,10 +65,6 @@ class Upkeep(Operations):
     def unknown(
         self, backend: str, known: Collection[str], older_than: float, limit: int = 1000
     ) -> list[str]:
-        """Names of tasks not ``known`` that ready jobs older than that many seconds are for.
-
-        Only the first ``limit`` jobs in a claim's order are looked at: those that nobody takes gather there.
-        """
         first = (
             Job.objects.using(self.alias)
             .filter(status=JobStatus.READY, backend=backend)
@@ -81,11 +75,6 @@ class Upkeep(Operations):
         return sorted({name for name, waited in first if waited and name not in known})
 
     def lost(self, backend: str, limit: int = 500) -> list[LostJob]:
-        """Running jobs that no worker with a lease owns.
-
-        Not "the owner's lease is over": a row whose owner is missing altogether is lost as well. A
-        lease that is over is never renewed, so what is found here stays lost until it is finished.
-        """
         alive = Worker.objects.filter(id=OuterRef("worker_id"), lease_expires_at__gt=DatabaseNow())
         rows = (
             Job.objects.using(self.alias)
@@ -96,7 +85,6 @@ class Upkeep(Operations):
         return [LostJob(*row) for row in rows]
 
     def held(self, worker_id: UUID) -> list[tuple[UUID, int]]:
-        """Id and fence of each running job that is a worker's."""
         rows = Job.objects.using(self.alias).filter(status=JobStatus.RUNNING, worker_id=worker_id)
         return list(rows.values_list("id", "fence"))
 
@@ -106,16 +94,11 @@ class Upkeep(Operations):
     def prune(
         self, backend: str, statuses: Collection[JobStatus], older_than: float, limit: int = 500
     ) -> int:
-        """Delete up to ``limit`` finished jobs, ended more than ``older_than`` seconds ago.
-
-        Not those that have a retention of their own, and none that is pinned.
-        """
         jobs = Job.objects.using(self.alias).filter(retention__isnull=True, backend=backend)
         return self._prune(jobs.filter(status__in=FINAL.intersection(statuses)), older_than, limit)
 
     @repeated
     def prune_retained(self, backend: str, retention: float, limit: int = 500) -> int:
-        """The same of jobs whose own retention is that many seconds, however they ended."""
         jobs = Job.objects.using(self.alias).filter(retention=retention, backend=backend)
         return self._prune(jobs.filter(status__in=FINAL), retention, limit)
 
@@ -125,16 +108,15 @@ class Upkeep(Operations):
         if not ids:
             return 0
         failpoint("prune.selected")
-        with self.transaction():
+        with self.session.transaction():
             # Again, now that nobody can change them: Django deletes by id alone.
             # Whoever deletes the same ones at the same time must not wait for this, nor this for it.
             same = Job.objects.using(self.alias).filter(id__in=ids, status__in=FINAL, pinned_at__isnull=True)
-            rows = self.locked(same, skip=True)
-            return len(self.delete_locked(rows.values_list("id", flat=True)))
+            rows = self.session.locked(same, skip=True)
+            return len(delete_locked(self.alias, rows.values_list("id", flat=True)))
 
     @repeated
     def clear_results(self, backend: str, result_ttl: float, limit: int = 500) -> int:
-        """Clear up to ``limit`` results that were to be kept for that many seconds. Answers how many."""
         old = Job.objects.using(self.alias).filter(
             result_ttl=result_ttl,
             result__isnull=False,
@@ -150,10 +132,6 @@ class Upkeep(Operations):
         return same.update(result=None)
 
     def own_times(self, column: str) -> list[float]:
-        """The different values of ``retention`` or ``result_ttl`` among jobs that have ended.
-
-        One probe of an index each: there are as many as tasks that name one, and jobs without end.
-        """
         rows = Job.objects.using(self.alias).filter(
             **({"result__isnull": False} if column == "result_ttl" else {}),
             **{f"{column}__isnull": False},
@@ -167,3 +145,9 @@ class Upkeep(Operations):
             if value is None:
                 return found
             found.append(value)
+
+    def forget_keys(self, older_than: float = timedelta(days=1).total_seconds(), limit: int = 500) -> int:
+        keys = IdempotencyKey.objects.using(self.alias)
+        old = keys.filter(created_at__lt=DatabaseNow(-older_than)).order_by("created_at")
+        ids = list(old.values_list("id", flat=True)[:limit])
+        return keys.filter(id__in=ids).delete()[0] if ids else 0

@@ -12,8 +12,8 @@ from django.db.models import Case, F, Q, When
 from ...lifecycle.admission import Admission, admit
 from ...lifecycle.outcome import CANCELLED
 from ...lifecycle.states import FINAL, STARTABLE, JobStatus, legal_sources
-from ...models import Attempt, Job, LogLine, Progress, Worker
-from ..session import Session, repeated
+from ...models import Attempt, Job, LogLine, Progress
+from ..session import Part, repeated
 from ..values import Transition
 from .clock import DatabaseNow
 
@@ -37,7 +37,7 @@ def admitted(admission: Admission) -> dict[str, Any]:
     return changes
 
 
-class Operations(Session):
+class Operations(Part):
     """Each in the caller's transaction. They answer the jobs that were changed, and what the others are."""
 
     def _move(
@@ -49,10 +49,12 @@ class Operations(Session):
         """
         if "status" in changes:
             start = legal_sources(start, changes["status"])
-        with self.transaction():
+        with self.session.transaction():
             jobs = Job.objects.using(self.alias).filter(id__in=ids)
             # No others are locked: to wait for what runs, or to keep it from ending, is nobody's wish.
-            able = list(self.locked(jobs.filter(*more, status__in=start)).values_list("id", flat=True))
+            able = list(
+                self.session.locked(jobs.filter(*more, status__in=start)).values_list("id", flat=True)
+            )
             if able:
                 Job.objects.using(self.alias).filter(*more, id__in=able, status__in=start).update(**changes)
             return self._moved(ids, able)
@@ -69,10 +71,6 @@ class Operations(Session):
 
     @repeated
     def retry(self, ids: Collection[UUID], at: datetime | None = None) -> Transition:
-        """Have jobs run once more that did not succeed, as if they had never been started.
-
-        Their attempts stay on record, and their fence goes on from where it is.
-        """
         past = Q(expires_at__lte=DatabaseNow())
         if at is not None:
             past |= Q(expires_at__lte=at)
@@ -94,7 +92,6 @@ class Operations(Session):
 
     @repeated
     def discard(self, ids: Collection[UUID], reason: str = "") -> Transition:
-        """Cancel jobs that wait, and no others."""
         return self._move(
             ids,
             STARTABLE,
@@ -107,72 +104,52 @@ class Operations(Session):
 
     @repeated
     def dismiss(self, ids: Collection[UUID]) -> Transition:
-        """Mark failures as dealt with."""
         return self._move(ids, DISMISSIBLE, Q(dismissed_at__isnull=True), dismissed_at=DatabaseNow())
 
     @repeated
     def reschedule(self, ids: Collection[UUID], at: datetime | None) -> Transition:
-        """Have jobs that wait start at another time; None for as soon as can be."""
         return self._move(ids, MOVABLE, **admitted(admit(at)))
 
     @repeated
     def run_now(self, ids: Collection[UUID]) -> Transition:
-        """Make scheduled jobs ready before their time."""
         return self._move(ids, (JobStatus.SCHEDULED,), **admitted(admit()))
 
     @repeated
     def change(self, /, ids: Collection[UUID], **values: Any) -> Transition:
-        """Give jobs that wait another priority, or another queue."""
         return self._move(ids, STARTABLE, **values)
 
     @repeated
     def pin(self, ids: Collection[UUID]) -> Transition:
-        """Have jobs kept, whatever becomes of them."""
         return self._move(ids, tuple(JobStatus), Q(pinned_at__isnull=True), pinned_at=DatabaseNow())
 
     @repeated
     def unpin(self, ids: Collection[UUID]) -> Transition:
-        """Let jobs go when their time is over."""
         return self._move(ids, tuple(JobStatus), Q(pinned_at__isnull=False), pinned_at=None)
 
     @repeated
     def delete(self, ids: Collection[UUID]) -> Transition:
-        """Delete jobs that have ended, with all that is kept of them."""
-        with self.transaction():
+        with self.session.transaction():
             jobs = Job.objects.using(self.alias).filter(id__in=ids, status__in=FINAL)
-            able = self.delete_locked(self.locked(jobs).values_list("id", flat=True))
+            able = delete_locked(self.alias, self.session.locked(jobs).values_list("id", flat=True))
             return self._moved(ids, able)
 
-    def delete_locked(self, ids: Collection[UUID]) -> list[UUID]:
-        """Delete jobs that this transaction has locked. Answers which."""
-        mine = list(ids)
-        if mine:
-            for model in PARTS:
-                model._default_manager.using(self.alias).filter(job_id__in=mine).delete()
-            jobs = Job.objects.using(self.alias).filter(id__in=mine)
-            if has_foreign_parts():
-                jobs.delete()
-            else:
-                jobs._raw_delete(self.alias)  # Django would first read all rows, to find what is gone already
-        return mine
-
     def labels(self, ids: Collection[UUID]) -> list[tuple[UUID, str, str]]:
-        """Id, queue and task of jobs."""
         rows = Job.objects.using(self.alias).filter(id__in=ids)
         return list(rows.values_list("id", "queue_name", "task_name"))
 
-    @repeated
-    def stop_worker(self, worker_id: UUID) -> str | None:
-        """Ask a worker to end. Answers its backend, or None if it has ended or is to end already."""
-        workers = Worker.objects.using(self.alias).filter(
-            id=worker_id,
-            stopped_at__isnull=True,
-            stop_requested_at__isnull=True,
-            lease_expires_at__gt=DatabaseNow(),
-        )
-        if not workers.update(stop_requested_at=DatabaseNow()):
-            return None
-        return Worker.objects.using(self.alias).values_list("backend", flat=True).get(id=worker_id)
+
+def delete_locked(alias: str, ids: Collection[UUID]) -> list[UUID]:
+    """Delete jobs that this transaction has locked, with all that is kept of them. Return their ids."""
+    locked = list(ids)
+    if locked:
+        for model in PARTS:
+            model._default_manager.using(alias).filter(job_id__in=locked).delete()
+        jobs = Job.objects.using(alias).filter(id__in=locked)
+        if has_foreign_parts():
+            jobs.delete()
+        else:
+            jobs._raw_delete(alias)  # Django would first read all rows, to find what is gone already
+    return locked
 
 
 def has_foreign_parts() -> bool:

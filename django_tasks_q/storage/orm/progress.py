@@ -11,18 +11,14 @@ from django.utils import timezone
 
 from ...lifecycle.states import JobStatus
 from ...models import Job, LogLine, Progress
-from ..session import Session, repeated
+from ..session import Part, repeated
 from ..values import LogNote, Note, ProgressNote
 from .clock import DatabaseNow
 
 
-class Notes(Session):
+class ProgressUpdates(Part):
     @repeated
-    def note(self, notes: Iterable[Note]) -> None:
-        """Store notes of attempts that were the last to own their jobs. Of a job's progress the last counts.
-
-        Others' are dropped. Nothing depends on a note, so a race that lets one through does no harm.
-        """
+    def save(self, notes: Iterable[Note]) -> None:
         progress: dict[UUID, ProgressNote] = {}
         lines: list[LogNote] = []
         for note in notes:
@@ -30,7 +26,7 @@ class Notes(Session):
                 progress[note.job_id] = note
             else:
                 lines.append(note)
-        with self.transaction():
+        with self.session.transaction():
             ids = {*progress, *(line.job_id for line in lines)}
             # Whatever its state: a task with atomic=True has ended its job before its last notes are here.
             owned = set(Job.objects.using(self.alias).filter(id__in=ids).values_list("id", "fence"))
@@ -45,7 +41,6 @@ class Notes(Session):
 
     @repeated
     def save_metadata(self, job_id: UUID, fence: int, metadata: str) -> bool:
-        """Store a job's metadata, in the caller's transaction, if the attempt still owns the job."""
         owned = Job.objects.using(self.alias).filter(id=job_id, fence=fence, status=JobStatus.RUNNING)
         return bool(owned.update(metadata=metadata))
 

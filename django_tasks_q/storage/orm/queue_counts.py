@@ -13,7 +13,7 @@ from ...lifecycle.states import JobStatus
 from ...models import Job
 from ...models.job import JobQuerySet
 from ..claimable import ORDER
-from ..session import Session
+from ..session import Part
 from .counting import CAP, Count, counts, moment_of
 
 #: Backend and name.
@@ -21,7 +21,7 @@ QueueKey = tuple[str, str]
 
 #: Running jobs that are read to be counted by queue. There are as many as workers have taken.
 RUNNING_CAP = 50_000
-#: Rows that one call of ``count_queues`` reads of each state, however many queues it is about, and the least
+#: Rows that one call of ``count`` reads of each state, however many queues it is about, and the least
 #: that a queue is counted to.
 BUDGET, LEAST_CAP = 500_000, 200
 #: Jobs of each priority that are looked at for the one that has been ready for longest.
@@ -113,16 +113,12 @@ class QueueCounts(NamedTuple):
         return self.ready.is_capped or self.scheduled.is_capped or self.running.is_capped
 
 
-class QueueFigures(Session):
+class QueueCounting(Part):
     #: The statement's source of queues, from two lists of parameters, where the database counts them all by
     #: one statement.
     queue_source: str | None = None
 
-    def busy_queues(self, backend: str | None = None) -> list[QueueKey]:
-        """Backend and name of every queue with a job that is ready, scheduled or running, sorted.
-
-        Of one backend, or of all. One probe of an index for each queue, and a look at the running jobs.
-        """
+    def busy(self, backend: str | None = None) -> list[QueueKey]:
         found = {queue for queue in self._running(None) if backend in (None, queue[0])}
         table = self.connection.ops.quote_name(Job._meta.db_table)
         with self.connection.cursor() as cursor:
@@ -139,13 +135,9 @@ class QueueFigures(Session):
                     found.update((each, name) for name in names)
         return sorted(found)
 
-    def count_queues(
+    def count(
         self, queues: Collection[QueueKey], jobs: JobQuerySet | None = None, cap: int = CAP
     ) -> dict[QueueKey, QueueCounts]:
-        """Count the jobs of queues, up to ``cap`` of a state in a queue, or fewer if there are many queues.
-
-        With ``jobs``, only those of this query, one query a queue: where some people may not see all.
-        """
         queues = sorted(set(queues))
         if not queues:
             return {}

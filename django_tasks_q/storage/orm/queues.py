@@ -11,9 +11,10 @@ from django.db.models.functions import Coalesce
 
 from ...lifecycle.states import JobStatus
 from ...models import Job, Queue, Schedule, Worker
-from ..session import Session, repeated
+from ..session import repeated
 from ..values import ControlState
 from .clock import DatabaseNow
+from .queue_counts import QueueCounting
 
 #: No limit, where a number is asked for.
 UNLIMITED = -1
@@ -27,17 +28,13 @@ def _paused() -> Q:
     return Q(paused_at__isnull=False) & (Q(paused_until__isnull=True) | Q(paused_until__gt=DatabaseNow()))
 
 
-class Queues(Session):
+class Queues(QueueCounting):
     def _queue(self, backend: str, name: str) -> Any:
         return Queue._default_manager.using(self.alias).filter(backend=backend, name=name)
 
     @repeated
     def pause(self, backend: str, name: str, *, by: str, reason: str, until: datetime | None) -> bool:
-        """Have nobody claim from a queue. Answers whether that was news.
-
-        A queue that is paused already stays so since then; who, why and until when are the new ones.
-        """
-        with self.transaction():
+        with self.session.transaction():
             self._found(backend, name)
             queue = self._queue(backend, name)
             values = {"paused_by": by, "pause_reason": reason, "paused_until": until}
@@ -48,8 +45,7 @@ class Queues(Session):
 
     @repeated
     def resume(self, backend: str, name: str) -> bool:
-        """Have workers claim from a queue again. Answers whether it was paused."""
-        with self.transaction():
+        with self.session.transaction():
             was = bool(self._queue(backend, name).filter(_paused()).exists())
             self._queue(backend, name).update(
                 paused_at=None, paused_by="", pause_reason="", paused_until=None
@@ -59,8 +55,7 @@ class Queues(Session):
 
     @repeated
     def limit(self, backend: str, name: str, max_running: int | None) -> bool:
-        """Let at most so many of a queue's jobs run at a time; None for any number. Answers if it is new."""
-        with self.transaction():
+        with self.session.transaction():
             if max_running is not None:
                 self._found(backend, name)
             other = ~Q(max_running__isnull=True)
@@ -81,10 +76,6 @@ class Queues(Session):
         self._queue(backend, name).filter(paused_at__isnull=True, max_running__isnull=True).delete()
 
     def control(self, backend: str, worker_id: UUID) -> ControlState:
-        """What people want of a worker, by one statement: what to leave alone, and whether to stop.
-
-        And when the first schedule is due, since people change those too.
-        """
         number = IntegerField()
         queues = (
             Queue._default_manager.using(self.alias)
@@ -128,12 +119,6 @@ class Queues(Session):
         )
 
     def vacancies(self, backend: str, name: str, *, locked: bool = False) -> int:
-        """How many more jobs of a limited queue may run, and 0 if it is paused.
-
-        When ``locked``, nobody else can change that before this transaction ends: whoever claims from the
-        queue writes to its row first. To lock the row would not do, since a transaction of a higher
-        isolation level would go on to count what had been there before it waited.
-        """
         queue = self._queue(backend, name)
         if locked:
             queue.update(turn=F("turn") + 1)

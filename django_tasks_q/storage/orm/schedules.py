@@ -13,15 +13,10 @@ from django.db.models import OuterRef, Q, Subquery
 from ...failpoints import failpoint
 from ...models import Firing, Job, Schedule, Worker
 from ...models.schedule import Origin, Outcome, OverlapPolicy, ScheduleQuerySet
-from ..session import Session, repeated
+from ..contract import Decide, First
+from ..session import Part, repeated
 from ..values import Decision, Declared, KnownSchedules, NewJobs, Planned, ScheduleChange
 from .clock import DatabaseNow, aware, storable
-
-#: The first tick after a moment that a schedule has; both moments are aware.
-First = Callable[[Schedule, datetime], datetime | None]
-#: What to do with a schedule that is due, at a moment, and whether a job of it has not ended; None to leave
-#: it to others.
-Decide = Callable[[Schedule, datetime, bool], Decision | None]
 
 #: Columns that the code decides of a schedule of its own.
 DECLARED = (
@@ -37,7 +32,7 @@ LATEST_JOBS = 20
 LATEST_TICKS = 20
 
 
-class Schedules(Session):
+class Schedules(Part):
     def _schedules(self, backend: str) -> ScheduleQuerySet:
         return Schedule.objects.using(self.alias).filter(backend=backend)
 
@@ -49,7 +44,6 @@ class Schedules(Session):
         return rows.exclude(id__in=list(known.unreadable)) if known.unreadable else rows
 
     def next_tick(self, backend: str, known: KnownSchedules) -> float | None:
-        """Seconds until the next tick, negative if it is due already; None without one."""
         row = (
             self._active(backend, known)
             .order_by("next_at")
@@ -70,13 +64,8 @@ class Schedules(Session):
         store: Callable[[NewJobs], None],
         limit: int = 20,
     ) -> list[tuple[Schedule, Planned]]:
-        """Do with schedules that are due what ``decide`` says, all of it in one transaction.
-
-        The rows are nobody else's meanwhile, or at least their next tick is as it was when it is moved on,
-        and no tick is written down twice: each of these alone keeps one from firing twice.
-        """
         written: list[tuple[Schedule, Planned]] = []
-        with self.transaction():
+        with self.session.transaction():
             for row in self._locked(self._active(backend, known).filter(next_at__lte=DatabaseNow()), limit):
                 failpoint("schedule.locked")
                 decision = decide(row, aware(row.now), self._is_taken(row))
@@ -117,7 +106,7 @@ class Schedules(Session):
             fired_at=DatabaseNow(),
         )
         try:
-            with self.transaction():
+            with self.session.transaction():
                 firing.save(force_insert=True, using=self.alias)
         except IntegrityError:
             return False  # somebody has fired it
@@ -146,11 +135,6 @@ class Schedules(Session):
         *,
         may_retire: bool = True,
     ) -> Declared:
-        """Have the rows say what the code of a worker does, or of another process.
-
-        Of live workers that declare one schedule differently, the one that started last has it as it says. A
-        schedule of the code that no live worker declares is retired. What an operator has disabled stays so.
-        """
         wanted = {row.name: row for row in declared}
         found = list(self._of_the_code(backend, wanted, worker_id, may_retire))
         clashes = [row.name for row in found if row.origin != Origin.CODE]
@@ -158,7 +142,7 @@ class Schedules(Session):
         if is_complete and not any(_change(row, wanted, worker_id) for row in found):
             return Declared(clashes, [])
         changes: list[ScheduleChange] = []
-        with self.transaction():
+        with self.session.transaction():
             self._schedules(backend).bulk_create(declared, ignore_conflicts=True)
             rows = self._of_the_code(backend, wanted, worker_id, may_retire)
             if self.connection.features.has_select_for_update:
@@ -203,9 +187,8 @@ class Schedules(Session):
         return rows.annotate(now=DatabaseNow()).first()
 
     @repeated
-    def enable_schedule(self, backend: str, name: str, first: First) -> bool | None:
-        """Have it fire again, from now on. Answers whether that is news, None without such a schedule."""
-        with self.transaction():
+    def enable(self, backend: str, name: str, first: First) -> bool | None:
+        with self.session.transaction():
             row = self._one(backend, name)
             if row is None or (row.enabled and not row.is_stuck):
                 return None if row is None else False
@@ -220,9 +203,8 @@ class Schedules(Session):
             return True
 
     @repeated
-    def disable_schedule(self, backend: str, name: str, *, by: str, reason: str) -> bool | None:
-        """Have it fire no more. Answers whether that is news, None without such a schedule."""
-        with self.transaction():
+    def disable(self, backend: str, name: str, *, by: str, reason: str) -> bool | None:
+        with self.session.transaction():
             row = self._one(backend, name)
             if row is None or not row.enabled:
                 return None if row is None else False
@@ -233,8 +215,7 @@ class Schedules(Session):
 
     @repeated
     def skip_tick(self, backend: str, name: str, first: First, *, reason: str) -> datetime | None:
-        """Leave its next tick out. Answers which, None if it has none."""
-        with self.transaction():
+        with self.session.transaction():
             row = self._one(backend, name)
             if row is None or not row.fires or row.next_at is None:
                 return None
@@ -246,7 +227,7 @@ class Schedules(Session):
             return tick
 
     @repeated
-    def run_schedule(
+    def run(
         self,
         backend: str,
         name: str,
@@ -254,8 +235,7 @@ class Schedules(Session):
         store: Callable[[NewJobs], None],
         reason: str,
     ) -> UUID | None:
-        """Enqueue a job of it now, and leave its ticks as they are. Answers the job's id."""
-        with self.transaction():
+        with self.session.transaction():
             row = self._one(backend, name)
             if row is None:
                 return None
@@ -265,12 +245,8 @@ class Schedules(Session):
             return UUID(send.ids[0])
 
     @repeated
-    def save_schedule(self, row: Schedule, first: First) -> bool:
-        """Insert a schedule defined in the database, or give one other values; by its name.
-
-        Answers False for a name that a schedule of the code has. A changed timing counts from now on.
-        """
-        with self.transaction():
+    def save(self, row: Schedule, first: First) -> bool:
+        with self.session.transaction():
             known = self._one(row.backend, row.name)
             if known is None:
                 row.origin = Origin.DATABASE
@@ -288,9 +264,8 @@ class Schedules(Session):
             return True
 
     @repeated
-    def delete_schedule(self, backend: str, name: str) -> bool:
-        """Delete one that is defined in the database, or gone from the code. Its jobs stay."""
-        with self.transaction():
+    def delete(self, backend: str, name: str) -> bool:
+        with self.session.transaction():
             row = self._one(backend, name)
             if row is None or (row.origin == Origin.CODE and row.retired_at is None):
                 return False
@@ -298,7 +273,6 @@ class Schedules(Session):
             return True
 
     def forget_firings(self, older_than: float, limit: int = 500) -> int:
-        """Delete up to ``limit`` ticks longer ago than that, but none of the latest of each schedule."""
         firings = Firing._default_manager.using(self.alias)
         later = firings.filter(schedule_id=OuterRef("schedule_id")).order_by("-tick")
         old = firings.filter(

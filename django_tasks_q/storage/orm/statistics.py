@@ -12,7 +12,7 @@ from django.utils import timezone
 
 from ...models import Statistic, Worker
 from ...models.statistic import FIGURES, HOUR, MINUTES_KEPT
-from ..session import Session, repeated
+from ..session import Part, repeated
 from .clock import DatabaseNow
 
 #: Queue and task.
@@ -20,7 +20,7 @@ Label = tuple[str, str]
 Figures = Mapping[str, float]
 
 
-class Statistics(Session):
+class Statistics(Part):
     def _clock(self) -> datetime:
         """The time by the clock of the database."""
         # Any row will do to ask by, and a worker always has one. In a table without, the host's clock will.
@@ -30,8 +30,7 @@ class Statistics(Session):
 
     @repeated
     def count(self, backend: str, counted: Mapping[Label, Figures]) -> None:
-        """Add figures to those of this minute."""
-        with self.transaction():
+        with self.session.transaction():
             moment = self._clock().replace(second=0, microsecond=0)
             # In one order everywhere, so that two workers never wait for each other.
             for (queue, task), figures in sorted(counted.items()):
@@ -48,9 +47,8 @@ class Statistics(Session):
 
     @repeated
     def fold(self, backend: str) -> int:
-        """Have one row a task and queue for the first hour that is past. Answers how many rows went."""
         rows = Statistic.objects.using(self.alias).filter(backend=backend)
-        with self.transaction():
+        with self.session.transaction():
             last = self._clock().replace(minute=0, second=0, microsecond=0) - MINUTES_KEPT
             # Not in the project's time zone, whose hours may begin at half past the world's.
             minutes = rows.annotate(minute=ExtractMinute("moment", tzinfo=UTC)).filter(minute__gt=0)
@@ -75,8 +73,7 @@ class Statistics(Session):
             return int(mine.delete()[0])
 
     @repeated
-    def forget_statistics(self, backend: str, older_than: float, limit: int = 1000) -> int:
-        """Delete up to ``limit`` rows of moments longer ago than that many seconds. Answers how many."""
+    def forget(self, backend: str, older_than: float, limit: int = 1000) -> int:
         old = Statistic.objects.using(self.alias).filter(backend=backend, moment__lt=DatabaseNow(-older_than))
         ids = list(old.order_by("moment").values_list("id", flat=True)[:limit])
         return Statistic.objects.using(self.alias).filter(id__in=ids).delete()[0] if ids else 0

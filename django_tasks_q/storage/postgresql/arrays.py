@@ -8,7 +8,7 @@ from uuid import UUID
 
 from ...lifecycle.outcome import Outcome
 from ...lifecycle.states import FINAL
-from ..orm.storage import is_recorded
+from ..orm.jobs import is_recorded
 
 
 def array(items: Iterable[str]) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from contextlib import suppress
 from typing import Any
 from uuid import UUID, uuid4
@@ -14,7 +14,8 @@ from psycopg import Error as PsycopgError
 from psycopg.pq import TransactionStatus
 
 from ...failpoints import failpoint
-from ..session import JobWaiter, Listener, is_managed_by_hand
+from ..notifications import NoNotifications
+from ..session import JobWaiter, Listener, Session, is_managed_by_hand
 from ..values import Notifications
 
 #: What a hint says when it is not about new jobs. Anybody may send it: it only makes workers look.
@@ -175,3 +176,27 @@ def _id(wait: str) -> UUID | None:
 def channel(backend: str) -> str:
     """The name hints for a backend travel under: the alias may hold what an identifier may not."""
     return f"django_tasks_q_{hashlib.sha256(backend.encode()).hexdigest()[:16]}"
+
+
+class PostgreSQLNotifications(NoNotifications):
+    def __init__(self, session: Session) -> None:
+        super().__init__(session)
+        self._notifier = Notifier(session.alias)
+
+    def notify_jobs(self, backend: str) -> None:
+        self._notifier.after_commit(backend)
+
+    def notify_cancel(self, backend: str) -> None:
+        self._notifier.after_commit(backend, CANCEL)
+
+    def notify_control(self, backend: str) -> None:
+        self._notifier.after_commit(backend, ORDERS)
+
+    def notify_ended(self, backend: str, ids: Collection[UUID]) -> None:
+        self._notifier.ended(backend, ids)
+
+    def job_waiter(self, backend: str, id: UUID) -> JobWaiter | None:
+        return PostgreSQLJobWaiter(self.alias, backend, id)
+
+    def listen(self, backend: str) -> Listener | None:
+        return PostgreSQLListener(self.alias, channel(backend))

@@ -1,11 +1,10 @@
-"""The verbs that are hot, each as one statement."""
+"""PostgreSQL's verbs on jobs: those that are hot, each as one statement."""
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from datetime import datetime
 from functools import partial
 from typing import Any, NamedTuple
@@ -15,46 +14,23 @@ from django.db import OperationalError
 from psycopg import Cursor, capabilities
 from psycopg import Error as PsycopgError
 
-from ...failpoints import failpoint
 from ...lifecycle.outcome import AttemptOutcome, Outcome
-from ...lifecycle.states import FINAL, JobStatus
-from ...models import Attempt, Job
+from ...lifecycle.states import JobStatus
 from ..claimable import sort_key
 from ..orm.columns import columns_of
-from ..orm.operations import PARTS, has_foreign_parts
-from ..orm.storage import Storage, has_just_succeeded, legal
-from ..session import (
-    JobWaiter,
-    Listener,
-    RoundTrip,
-    RoundTripResult,
-    TookTooLong,
-    is_in_transaction,
-    repeated,
-)
+from ..orm.jobs import Jobs, has_just_succeeded, legal
+from ..orm.queues import Queues
+from ..session import RoundTrip, RoundTripResult, is_in_transaction, repeated
 from ..values import TIMESTAMPS, Claim, ClaimedJob, NewJobs
 from . import statements
 from .arrays import array, endings, quoted, successes
-from .notifications import (
-    CANCEL,
-    NOTIFY_INTERVAL,
-    ORDERS,
-    Notifier,
-    PostgreSQLJobWaiter,
-    PostgreSQLListener,
-    channel,
-)
 from .pipeline import Pipeline
-from .prepared_session import PreparedSession, is_watched
+from .prepared_session import is_watched
+from .session import PostgreSQLSession
 
 #: Seconds for which claims go on behind the last one. A job that comes in before it, because it is more
 #: urgent or has been given back, may wait that long while there is a backlog.
 KEEP_ON = 0.05
-
-#: serialization_failure and deadlock_detected: the statement did nothing and may be repeated.
-REPEATABLE = ("40001", "40P01")
-#: query_canceled: by statement_timeout, or by somebody.
-CANCELED = "57014"
 
 
 class _Reached(NamedTuple):
@@ -66,43 +42,17 @@ class _Reached(NamedTuple):
     until: float
 
 
-class PostgreSQLStorage(Storage):
-    sends_notifications = True
-    notify_interval = NOTIFY_INTERVAL
-    queue_source = "SELECT * FROM unnest(%s::text[], %s::text[])"
+class PostgreSQLJobs(Jobs):
+    """The verbs that are hot, each as one statement."""
 
-    def __init__(self, alias: str) -> None:
-        super().__init__(alias)
-        quote = self.connection.ops.quote_name
-        names = {
-            "job": quote(Job._meta.db_table),
-            "attempt": quote(Attempt._meta.db_table),
-            "columns": ", ".join(f"job.{column}" for column in columns_of(quote, ClaimedJob._fields)),
-            "parts": statements.parts(quote(part._meta.db_table) for part in PARTS),
-            "inserted": "{inserted}",
-            "values": "{values}",
-        }
-        self._sql = {
-            name: text.format(**names, owned="", of_owned="")
-            for name, text in vars(statements).items()
-            if name.isupper() and not name.startswith("_") and type(text) is str
-        }
-        self._sql["RESCUE"] = statements.FINISH.format(
-            **names, owned=statements.OWNED.format(**names), of_owned=" JOIN owned USING (id)"
-        )
+    session: PostgreSQLSession
+
+    def __init__(self, session: PostgreSQLSession, queues: Queues) -> None:
+        super().__init__(session, queues)
+        self._sql, self._prepared = session.sql, session.prepared
         #: Statements that store jobs, by the kind and by the columns that a send fills.
         self._storing: dict[tuple[str, tuple[str, ...]], str] = {}
-        self._prepared = PreparedSession(alias)
         self._reached: _Reached | None = None
-        self._notifier = Notifier(alias)
-
-    def may_repeat(self, error: OperationalError) -> bool:
-        return getattr(error.__cause__, "sqlstate", None) in REPEATABLE
-
-    @property
-    def sees_commits(self) -> bool:
-        level = getattr(self.connection, "isolation_level", None)
-        return getattr(level, "name", "READ_COMMITTED") in ("READ_COMMITTED", "READ_UNCOMMITTED")
 
     # Coming in
 
@@ -195,9 +145,9 @@ class PostgreSQLStorage(Storage):
                 written |= {id: JobStatus(status) for id, status in cursor.fetchall()}
         return written
 
-    def exchange(self, outcomes: Sequence[Outcome], claim: Claim, limit: int) -> RoundTrip:
+    def round_trip(self, outcomes: Sequence[Outcome], claim: Claim, limit: int) -> RoundTrip:
         if not outcomes or not all(map(has_just_succeeded, outcomes)) or not self._may_pipeline():
-            return super().exchange(outcomes, claim, limit)
+            return super().round_trip(outcomes, claim, limit)
         statements = [(self._sql["SUCCEED"], successes(sorted(outcomes, key=_job_id)))]
         if limit:
             statements.append(self._claiming(claim, limit))
@@ -214,91 +164,6 @@ class PostgreSQLStorage(Storage):
             return False
         return capabilities.has_pipeline() and self._prepared.prepares(raw)
 
-    @repeated
-    def promote(self, backend: str, limit: int = 1000) -> int:
-        with self.connection.cursor() as cursor:
-            cursor.execute(self._sql["PROMOTE"], {"backend": backend, "limit": limit})
-            return int(cursor.rowcount)
-
-    # Leaving
-
-    @repeated
-    def prune(
-        self, backend: str, statuses: Collection[JobStatus], older_than: float, limit: int = 500
-    ) -> int:
-        if has_foreign_parts():
-            return super().prune(backend, statuses, older_than, limit)
-        ended = array(sorted(FINAL.intersection(statuses)))
-        return self._pruned("PRUNE", backend=backend, seconds=older_than, limit=limit, statuses=ended)
-
-    @repeated
-    def prune_retained(self, backend: str, retention: float, limit: int = 500) -> int:
-        if has_foreign_parts():
-            return super().prune_retained(backend, retention, limit)
-        return self._pruned("PRUNE_RETAINED", backend=backend, seconds=retention, limit=limit)
-
-    def _pruned(self, name: str, **values: Any) -> int:
-        failpoint("prune.selected")
-        with self._prepared.cursor() as cursor:
-            self._prepared.execute(cursor, self._sql[name], values)
-            return int(cursor.rowcount)
-
-    # Hints
-
-    def hint(self, backend: str) -> None:
-        self._notifier.after_commit(backend)
-
-    def notify_cancel(self, backend: str) -> None:
-        self._notifier.after_commit(backend, CANCEL)
-
-    def notify_control(self, backend: str) -> None:
-        self._notifier.after_commit(backend, ORDERS)
-
-    def notify_ended(self, backend: str, ids: Collection[UUID]) -> None:
-        self._notifier.ended(backend, ids)
-
-    def job_waiter(self, backend: str, id: UUID) -> JobWaiter | None:
-        return PostgreSQLJobWaiter(self.alias, backend, id)
-
-    def listen(self, backend: str) -> Listener | None:
-        return PostgreSQLListener(self.alias, channel(backend))
-
-    @contextmanager
-    def reading(self, seconds: float) -> Iterator[None]:
-        is_part = is_in_transaction(self.connection)
-        try:
-            with self.transaction(), self.connection.cursor() as cursor:
-                cursor.execute(self._sql["LIMIT_TIME"], {"limit": f"{round(seconds * 1000)}ms"})
-                before = cursor.fetchone()[0]
-                yield
-                if is_part:  # the limit would else stay until the caller's transaction ends
-                    cursor.execute(self._sql["RESTORE_TIME"], {"limit": before})
-        except OperationalError as error:
-            if getattr(error.__cause__, "sqlstate", None) == CANCELED:
-                raise TookTooLong from error
-            raise
-
-    def prepare_worker(self, seconds: float) -> None:
-        super().prepare_worker(seconds)
-        self._prepared.is_worker = True
-        options = self.connection.settings_dict["OPTIONS"]
-        options.setdefault("connect_timeout", max(2, math.ceil(seconds)))
-
-    def leave_worker(self) -> None:
-        super().leave_worker()
-        self._prepared.is_worker = False
-
-    def before_fork(self) -> None:
-        super().before_fork()
-        options = self.connection.settings_dict["OPTIONS"]
-        if not (pool := options.get("pool")):
-            return
-        self.connection.close_pool()  # type: ignore[attr-defined]
-        # A process of the worker does one thing at a time: its sessions are opened when they are needed.
-        pool = {} if pool is True else pool
-        largest = pool.get("max_size") or pool.get("min_size", 4)
-        options["pool"] = {**pool, "min_size": 0, "max_size": max(1, largest)}
-
 
 class _InFlight(RoundTrip):
     """Endings and a claim that are on their way to the server and back."""
@@ -307,15 +172,15 @@ class _InFlight(RoundTrip):
 
     def __init__(
         self,
-        storage: PostgreSQLStorage,
+        jobs: PostgreSQLJobs,
         outcomes: Sequence[Outcome],
         claim: Claim,
         limit: int,
         pipeline: Pipeline,
         statement: str,
     ) -> None:
-        super().__init__(limit, partial(storage.finish_and_claim, outcomes, claim, limit))
-        self._storage, self._outcomes, self._claim = storage, outcomes, claim
+        super().__init__(limit, partial(jobs.finish_and_claim, outcomes, claim, limit))
+        self._jobs, self._outcomes, self._claim = jobs, outcomes, claim
         self._pipeline, self._statement = pipeline, statement
 
     def fileno(self) -> int:
@@ -327,18 +192,18 @@ class _InFlight(RoundTrip):
         return True
 
     def result(self) -> RoundTripResult:
-        storage = self._storage
+        jobs = self._jobs
         try:
-            with storage.connection.wrap_database_errors:
+            with jobs.connection.wrap_database_errors:
                 void, *claimed = self._pipeline.rows()
         except OperationalError as error:
-            if not storage.may_repeat(error):
+            if not jobs.session.may_repeat(error):
                 raise
             return super().result()  # the whole of it did nothing
-        jobs = []
+        taken = []
         if claimed:
-            jobs = storage._claimed(claimed[0], self._statement, self._claim, self.limit)
-        return _succeeded(void, self._outcomes), jobs
+            taken = jobs._claimed(claimed[0], self._statement, self._claim, self.limit)
+        return _succeeded(void, self._outcomes), taken
 
 
 def _blocks(send: NewJobs, rows: int = 1000) -> Iterator[str]:

@@ -16,26 +16,21 @@ from ...lifecycle.states import STARTABLE, JobStatus, is_legal, legal_sources
 from ...models import Attempt, Job
 from ...models.job import JobQuerySet
 from ..claimable import condition
-from ..session import JobWaiter, Listener, RoundTrip, RoundTripResult, repeated
+from ..session import RoundTrip, RoundTripResult, Session, repeated
 from ..values import Cancelled, Claim, ClaimedJob, NewJobs
 from .clock import DatabaseNow
-from .maintenance import Upkeep
-from .operations import admitted
-from .progress import Notes
-from .queue_counts import QueueFigures
+from .operations import Operations, admitted
 from .queues import Queues
-from .schedules import Schedules
-from .statistics import Statistics
-from .workers import Leases
 
 
-class Storage(Upkeep, Leases, Notes, Queues, QueueFigures, Schedules, Statistics):
-    """The verbs. Each is one statement or one transaction, and tells time by the database."""
+class Jobs(Operations):
+    def __init__(self, session: Session, queues: Queues) -> None:
+        super().__init__(session)
+        self._queues = queues
 
     # Coming in
 
     def enqueue(self, send: NewJobs) -> None:
-        """Insert jobs in the caller's transaction, all or none."""
         rows = [
             Job(**dict(zip(send.columns, (*call, *send.shared), strict=True)))
             for call in zip(send.ids, send.arguments, strict=True)
@@ -45,31 +40,11 @@ class Storage(Upkeep, Leases, Notes, Queues, QueueFigures, Schedules, Statistics
         else:
             Job.objects.using(self.alias).bulk_create(rows, batch_size=1000)
 
-    def hint(self, backend: str) -> None:
-        """Wake sleeping workers once the caller's transaction has committed. Polling does without."""
-
-    def listen(self, backend: str) -> Listener | None:
-        """A listener for hints, or None where the database sends none."""
-        return None
-
-    def notify_ended(self, backend: str, ids: Collection[UUID]) -> None:
-        """Ring the doorbells of those who wait for these jobs."""
-
-    def job_waiter(self, backend: str, id: UUID) -> JobWaiter | None:
-        """A doorbell for the end of a job, or None where there is none. Raises a database Error."""
-        return None
-
-    @property
-    def sees_commits(self) -> bool:
-        """Whether an open transaction of this process sees what others commit meanwhile, and lets them."""
-        return True
-
     # Running
 
     @repeated
     def claim(self, claim: Claim, limit: int) -> list[ClaimedJob]:
-        """Make up to ``limit`` ready jobs the worker's, most urgent first, each under a new fence."""
-        with self.transaction():
+        with self.session.transaction():
             features = self.connection.features
             ready = self._ready(claim)
             if features.has_select_for_update:
@@ -94,24 +69,21 @@ class Storage(Upkeep, Leases, Notes, Queues, QueueFigures, Schedules, Statistics
 
     @repeated
     def claim_limited(self, claim: Claim, queue: str, limit: int) -> list[ClaimedJob]:
-        """``claim`` from one queue, and no more than may run of it at a time over all workers."""
         claim = replace(claim, queues=(queue,), exclude_queues=())
         # Without a lock first: while a queue is full, or empty, nobody has to wait or to write.
-        if not self.has_ready(claim) or not self.vacancies(claim.backend, queue):
+        if not self.has_ready(claim) or not self._queues.vacancies(claim.backend, queue):
             return []
-        with self.transaction():
-            limit = min(limit, self.vacancies(claim.backend, queue, locked=True))
+        with self.session.transaction():
+            limit = min(limit, self._queues.vacancies(claim.backend, queue, locked=True))
             return self.claim(claim, limit) if limit else []
 
     def _ready(self, claim: Claim) -> JobQuerySet:
         return self._takeable(claim).filter(status=JobStatus.READY)
 
     def has_ready(self, claim: Claim) -> bool:
-        """Whether there is a job for a worker to claim."""
         return self._ready(claim).exists()
 
     def has_work(self, claim: Claim) -> bool:
-        """Whether a job that this worker could take is ready, or due to be."""
         due = Q(status=JobStatus.SCHEDULED, run_after__lte=DatabaseNow())
         return self._takeable(claim).filter(Q(status=JobStatus.READY) | due).exists()
 
@@ -120,22 +92,17 @@ class Storage(Upkeep, Leases, Notes, Queues, QueueFigures, Schedules, Statistics
 
     @repeated
     def finish(self, outcomes: Collection[Outcome]) -> dict[UUID, JobStatus]:
-        """Write endings, each only if its attempt still owns the job. Answers the states they led to.
-
-        An id that is missing from the answer was taken from this attempt: its outcome is void. A job
-        that somebody wants cancelled is not run again: where its outcome would have it, it is CANCELLED.
-        """
         outcomes = legal(outcomes)
         written: dict[UUID, JobStatus] = {}
         attempts: list[Attempt] = []
-        with self.transaction():
+        with self.session.transaction():
             jobs = Job.objects.using(self.alias)
             # Locked in one order everywhere, so that two batches never wait for each other.
             rows = {
                 row["id"]: row
-                for row in self.locked(jobs.filter(id__in=[outcome.job_id for outcome in outcomes])).values(
-                    "id", "attempts", "crashes", "worker_id", "last_attempted_at", "cancel_requested_at"
-                )
+                for row in self.session.locked(
+                    jobs.filter(id__in=[outcome.job_id for outcome in outcomes])
+                ).values("id", "attempts", "crashes", "worker_id", "last_attempted_at", "cancel_requested_at")
             }
             for outcome in sorted(outcomes, key=lambda outcome: outcome.job_id):
                 row = rows.get(outcome.job_id)
@@ -151,22 +118,12 @@ class Storage(Upkeep, Leases, Notes, Queues, QueueFigures, Schedules, Statistics
         return written
 
     def finish_and_claim(self, outcomes: Collection[Outcome], claim: Claim, limit: int) -> RoundTripResult:
-        """``finish`` and then ``claim``, in one transaction where the database gains by that."""
         return self.finish(outcomes), self.claim(claim, limit) if limit else []
 
-    def exchange(self, outcomes: Sequence[Outcome], claim: Claim, limit: int) -> RoundTrip:
-        """The same for who has something else to do while the database is at work.
-
-        Until its result is there, nothing else may be asked of this process's connection.
-        """
+    def round_trip(self, outcomes: Sequence[Outcome], claim: Claim, limit: int) -> RoundTrip:
         return RoundTrip(limit, partial(self.finish_and_claim, outcomes, claim, limit))
 
     def stands(self, outcomes: Collection[Outcome]) -> set[UUID]:
-        """Of endings that ``finish`` did not write, the ids of those that an earlier try had written.
-
-        The answer to a commit can be lost with the connection. Only this attempt could end a job under
-        its fence in this state and with this code.
-        """
         rows = Job.objects.using(self.alias).filter(id__in=[outcome.job_id for outcome in outcomes])
         found = set(rows.values_list("id", "fence", "status", "error_code"))
         return {
@@ -186,16 +143,11 @@ class Storage(Upkeep, Leases, Notes, Queues, QueueFigures, Schedules, Statistics
 
     @repeated
     def cancel(self, ids: Collection[UUID], reason: str = "") -> Cancelled:
-        """Cancel jobs that wait, and ask for the end of those that run, in the caller's transaction.
-
-        Jobs that have ended are left alone. A job is done or asked for by one statement, so that it
-        cannot slip from one to the other in between.
-        """
-        with self.transaction():
+        with self.session.transaction():
             jobs = Job.objects.using(self.alias).filter(id__in=ids)
             # Named one by one: a state that a newer release has stored is left alone.
             start = [*legal_sources(STARTABLE, JobStatus.CANCELLED), JobStatus.RUNNING]
-            unfinished = list(self.locked(jobs.filter(status__in=start)).values_list("id", flat=True))
+            unfinished = list(self.session.locked(jobs.filter(status__in=start)).values_list("id", flat=True))
             running = Q(status=JobStatus.RUNNING)
             Job.objects.using(self.alias).filter(id__in=unfinished, status__in=start).update(
                 cancel_requested_at=Coalesce(F("cancel_requested_at"), DatabaseNow()),
@@ -210,17 +162,10 @@ class Storage(Upkeep, Leases, Notes, Queues, QueueFigures, Schedules, Statistics
         return Cancelled(done, set(unfinished) - done)
 
     def cancelling(self, worker_id: UUID) -> set[UUID]:
-        """The jobs a worker runs whose end was asked for."""
         rows = Job.objects.using(self.alias).filter(
             worker_id=worker_id, status=JobStatus.RUNNING, cancel_requested_at__isnull=False
         )
         return set(rows.values_list("id", flat=True))
-
-    def notify_cancel(self, backend: str) -> None:
-        """Have workers look for cancellations once the caller's transaction has committed."""
-
-    def notify_control(self, backend: str) -> None:
-        """Have workers look what is wanted of queues and of them, once the transaction has committed."""
 
 
 def has_just_succeeded(outcome: Outcome) -> bool:
