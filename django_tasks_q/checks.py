@@ -223,7 +223,7 @@ def _database_problems(alias: str) -> Iterator[CheckMessage]:
     except ImproperlyConfigured as error:
         yield Error(str(error), id="django_tasks_q.E018")
         return
-    for advice in storage.advice():
+    for advice in storage.session.advice():
         yield Warning(advice.problem, hint=advice.remedy, id=f"django_tasks_q.{advice.id}")
 
 

@@ -140,7 +140,7 @@ def bulk(
         if not ids:  # an empty slice, with others after it
             context.sleep(0)
             continue
-        with storage_for(alias).transaction():
+        with storage_for(alias).session.transaction():
             done = named.function(ids, using=alias, user=actor, reason=reason, **values)
             if access.moves(verb):
                 access.refuse_outside(request_of(actor), done.done, alias)

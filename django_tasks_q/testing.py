@@ -41,20 +41,20 @@ def run_jobs(
     while len(ran) < limit:
         promote(store.storage, backend)
         claim = Claim(worker_id=worker_id, backend=backend, task_names=registry.names())
-        jobs = store.storage.claim(claim, 1)
+        jobs = store.storage.jobs.claim(claim, 1)
         if not jobs:
             break
         try:
             with _savepoint(store.database):
                 outcome = runner.run(jobs[0])
         except KeyboardInterrupt:
-            store.storage.finish([Outcome.released(jobs[0].id, jobs[0].fence)])
+            store.storage.jobs.finish([Outcome.released(jobs[0].id, jobs[0].fence)])
             raise
         # Behind the attempt, which may have been on a loop, or have left its transaction unusable.
         if updates:
-            store.storage.note(updates)
+            store.storage.progress.save(updates)
             updates.clear()
-        if outcome.is_written or jobs[0].id in store.storage.finish([outcome]):
+        if outcome.is_written or jobs[0].id in store.storage.jobs.finish([outcome]):
             runner.finished(jobs[0], outcome)
         ran.append(store.get_result(str(jobs[0].id)))
     return ran

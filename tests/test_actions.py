@@ -70,7 +70,7 @@ def row(alias, job):
 
 
 def claim(alias, name=tasks.add.name):
-    return storage_for(alias).claim(Claim(worker_id=ME, backend="default", task_names=[name]), 100)
+    return storage_for(alias).jobs.claim(Claim(worker_id=ME, backend="default", task_names=[name]), 100)
 
 
 VERBS = {
@@ -226,7 +226,7 @@ def test_a_retried_job_is_as_if_it_had_never_been_started(alias):
     (claimed,) = claim(alias)
     assert (claimed.fence, claimed.attempts) == (4, 1)
     failure = Failure("X", "a.B", "", "")
-    storage_for(alias).finish([Outcome.failed(job.id, 4, failure, None, 0.1)])
+    storage_for(alias).jobs.finish([Outcome.failed(job.id, 4, failure, None, 0.1)])
     assert list(Attempt.objects.using(alias).values_list("fence", "number")) == [(3, 1), (4, 1)]
 
 
@@ -237,7 +237,7 @@ def test_a_retry_wipes_a_cancellation(alias):
     found = row(alias, job)
     assert (found.cancel_requested_at, found.cancel_reason) == (None, "")
     (claimed,) = claim(alias)
-    storage_for(alias).finish([Outcome.released(claimed.id, claimed.fence)])
+    storage_for(alias).jobs.finish([Outcome.released(claimed.id, claimed.fence)])
     assert row(alias, job).status == "READY"
 
 
@@ -259,11 +259,11 @@ def test_an_attempt_from_before_the_retry_is_fenced_off(alias):
     add(alias)
     (old,) = claim(alias)
     storage = storage_for(alias)
-    storage.finish([Outcome.failed(old.id, old.fence, Failure("X", "a.B", "", ""), None, 0.1)])
+    storage.jobs.finish([Outcome.failed(old.id, old.fence, Failure("X", "a.B", "", ""), None, 0.1)])
     actions.retry(old.id, using=alias)
     (new,) = claim(alias)
-    assert storage.finish([Outcome.successful(old.id, old.fence, "1", 0.1)]) == {}
-    assert set(storage.finish([Outcome.successful(new.id, new.fence, "2", 0.1)])) == {old.id}
+    assert storage.jobs.finish([Outcome.successful(old.id, old.fence, "1", 0.1)]) == {}
+    assert set(storage.jobs.finish([Outcome.successful(new.id, new.fence, "2", 0.1)])) == {old.id}
 
 
 def test_a_job_run_again_is_a_new_one_of_the_same_kind(alias, heard):
@@ -358,10 +358,10 @@ def test_a_deleted_job_leaves_nothing(alias):
     add(alias)
     (job,) = claim(alias)
     storage = storage_for(alias)
-    storage.note(
+    storage.progress.save(
         [ProgressNote(job.id, job.fence, 1.0, None, ""), LogNote(job.id, job.fence, 20, "l", "m", 1.0)]
     )
-    storage.finish([Outcome.failed(job.id, job.fence, Failure("X", "a.B", "", ""), None, 0.1)])
+    storage.jobs.finish([Outcome.failed(job.id, job.fence, Failure("X", "a.B", "", ""), None, 0.1)])
     assert actions.delete(job.id, using=alias).done == {job.id}
     for model in (Job, Attempt, Progress, LogLine):
         assert model.objects.using(alias).count() == 0
@@ -379,20 +379,20 @@ def test_a_pinned_job_is_never_pruned_nor_its_result_cleared(alias):
 
     def prune():
         return (
-            storage.prune("default", FINAL, 3600.0),
-            storage.prune_retained("default", 60.0),
-            storage.clear_results("default", 60.0),
+            storage.maintenance.prune("default", FINAL, 3600.0),
+            storage.maintenance.prune_retained("default", 60.0),
+            storage.maintenance.clear_results("default", 60.0),
         )
 
     ids = [job.id for job in pinned]
     assert actions.pin(ids, using=alias).done == {*ids}
     assert actions.pin(ids, using=alias).skipped == {Reason.UNCHANGED: {*ids}}
     assert prune() == (0, 0, 0)
-    assert storage.own_times("retention") == storage.own_times("result_ttl") == []
+    assert storage.maintenance.own_times("retention") == storage.maintenance.own_times("result_ttl") == []
     assert {*Job.objects.using(alias).values_list("result", flat=True)} == {"1"}
     assert actions.unpin(ids[1:], using=alias).done == {*ids[1:]}
-    assert storage.own_times("retention") == [60.0]
-    assert storage.clear_results("default", 60.0) == 1
+    assert storage.maintenance.own_times("retention") == [60.0]
+    assert storage.maintenance.clear_results("default", 60.0) == 1
     assert prune() == (1, 1, 0)
     assert [job.id for job in Job.objects.using(alias).all()] == ids[:1]
 
@@ -445,8 +445,8 @@ def test_workers_are_told_of_jobs_to_run(settings, verb, monkeypatch):
     options = settings.TASKS["default"]["OPTIONS"] | {"DATABASE": "postgres"}
     settings.TASKS = {"default": settings.TASKS["default"] | {"OPTIONS": options}}
     storage = storage_for("postgres")
-    monkeypatch.setattr(storage._notifier, "sent_at", {})
-    listener = storage.listen("default")
+    monkeypatch.setattr(storage.notifications._notifier, "sent_at", {})
+    listener = storage.notifications.listen("default")
     perform, start, _ = VERBS[verb]
     job = add("postgres", JobStatus(sorted(start)[-1]))
     with transaction.atomic(using="postgres"):

@@ -471,8 +471,8 @@ def test_concurrent_users_and_workers_keep_every_job_consistent(storage_alias: s
         try:
             claim = Claim(worker_id=worker, backend="default", task_names=["shop.ship"])
             while not stop.is_set():
-                claimed = storage.claim(claim, 5)
-                storage.finish([Outcome.successful(job.id, job.fence, "1", 0.1) for job in claimed])
+                claimed = storage.jobs.claim(claim, 5)
+                storage.jobs.finish([Outcome.successful(job.id, job.fence, "1", 0.1) for job in claimed])
         except BaseException as error:
             errors.append(error)
         finally:

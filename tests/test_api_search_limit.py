@@ -189,10 +189,10 @@ def limit_of(alias: str) -> str:
 @on_postgres
 def test_a_query_that_takes_too_long_is_given_up(postgres: str) -> None:
     storage = storage_for(postgres)
-    with pytest.raises(TookTooLong), storage.reading(0.05):
+    with pytest.raises(TookTooLong), storage.session.reading(0.05):
         sleep(postgres, 5)
     assert limit_of(postgres) == "0"
-    with storage.reading(0.05):
+    with storage.session.reading(0.05):
         assert limit_of(postgres) == "50ms"
     assert limit_of(postgres) == "0"
 
@@ -203,12 +203,12 @@ def test_the_callers_transaction_keeps_its_own_limit(postgres: str) -> None:
     with transaction.atomic(using=postgres):
         with connections[postgres].cursor() as cursor:
             cursor.execute("SET LOCAL statement_timeout = '3s'")
-        with storage.reading(0.05):
+        with storage.session.reading(0.05):
             assert limit_of(postgres) == "50ms"
         assert limit_of(postgres) == "3s"
-        with storage.reading(60):
+        with storage.session.reading(60):
             assert limit_of(postgres) == "3s"  # the shorter one
-        with pytest.raises(TookTooLong), storage.reading(0.05):
+        with pytest.raises(TookTooLong), storage.session.reading(0.05):
             sleep(postgres, 5)
         assert limit_of(postgres) == "3s"
         assert Job.objects.using(postgres).count() == 0  # and can go on

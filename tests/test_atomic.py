@@ -181,7 +181,7 @@ def test_a_lost_answer_to_the_commit_is_resolved(storage_alias, monkeypatch, com
     result = tasks.leave_nothing_atomically.enqueue()
     name = tasks.leave_nothing_atomically.name
     claim = Claim(worker_id=uuid.uuid4(), backend="default", task_names=[name])
-    (claimed,) = storage.claim(claim, 1)
+    (claimed,) = storage.jobs.claim(claim, 1)
     connection = connections[storage_alias]
 
     def commit():

@@ -48,7 +48,7 @@ def queue_on_postgres(settings):
     options = settings.TASKS["default"]["OPTIONS"] | {"DATABASE": "postgres"}
     settings.TASKS = {"default": settings.TASKS["default"] | {"OPTIONS": options}}
     storage = storage_for("postgres")
-    storage._notifier.sent_at.clear()
+    storage.notifications._notifier.sent_at.clear()
     # The suite's server does not wait for the disk; a project's does.
     connections["postgres"].ensure_connection()
     connections["postgres"].connection.execute("SET synchronous_commit = on")
@@ -108,10 +108,10 @@ def test_no_setting_of_the_callers_transaction_is_changed(mode, queue_on_postgre
         tasks.noop.enqueue()
         assert session_settings() == before
         tasks.noop.enqueue_many([()] * 3)
-        queue_on_postgres.notify_cancel("default")
-        queue_on_postgres.notify_control("default")
+        queue_on_postgres.notifications.notify_cancel("default")
+        queue_on_postgres.notifications.notify_control("default")
         assert session_settings() == before
-        with queue_on_postgres.reading(5.0):
+        with queue_on_postgres.session.reading(5.0):
             assert Job.objects.using("postgres").count() == 4
         assert session_settings() == before
 
@@ -152,7 +152,7 @@ class Executed:
 
 @pytest.mark.parametrize("mode", [by_hand, by_hand_in_atomic])
 def test_hints_of_transactions_by_hand_come_with_their_commit(mode, queue_on_postgres):
-    listener = queue_on_postgres.listen("default")
+    listener = queue_on_postgres.notifications.listen("default")
     with closing(listener):
         with mode():
             tasks.noop.enqueue()
@@ -214,7 +214,7 @@ def test_connections_of_threads_are_gone():
     def work():
         try:
             tasks.noop.enqueue()
-            storage_for("postgres").claim(claim_of_nothing, 1)
+            storage_for("postgres").jobs.claim(claim_of_nothing, 1)
             alive.add(connections["postgres"].connection)
             wrappers.add(connections["postgres"])
         finally:
@@ -290,7 +290,7 @@ def wrapped(wrapper):
 
 
 def test_jobs_stay_in_the_schema_that_a_backend_chooses(schemas, queue_on_postgres, monkeypatch):
-    monkeypatch.setattr(queue_on_postgres._prepared, "is_worker", True)
+    monkeypatch.setattr(queue_on_postgres.session.prepared, "is_worker", True)
     with wrapped(TenantWrapper) as connection:
         connection.schema = "one"
         for _ in range(prepared_session.WARM + 2):  # statements are prepared by then
@@ -301,15 +301,15 @@ def test_jobs_stay_in_the_schema_that_a_backend_chooses(schemas, queue_on_postgr
         assert in_schema("one") == [("READY", prepared_session.WARM + 2)]
         assert in_schema("two") == [("READY", 4)]
         claim = Claim(worker_id=uuid.uuid4(), backend="default", task_names=[tasks.noop.name])
-        jobs = queue_on_postgres.claim(claim, 10)
+        jobs = queue_on_postgres.jobs.claim(claim, 10)
         assert len(jobs) == 4
         outcomes = [Outcome.successful(job.id, job.fence, "1", 0.1) for job in jobs]
         connection.schema = "one"
-        written, claimed = queue_on_postgres.exchange(outcomes, claim, 2).result()
+        written, claimed = queue_on_postgres.jobs.round_trip(outcomes, claim, 2).result()
         assert (written, len(claimed)) == ({}, 2)
         connection.schema = "two"
-        assert len(queue_on_postgres.finish(outcomes)) == 4
-        assert queue_on_postgres.prune("default", FINAL, -1.0) == 4
+        assert len(queue_on_postgres.jobs.finish(outcomes)) == 4
+        assert queue_on_postgres.maintenance.prune("default", FINAL, -1.0) == 4
     assert in_schema("public") == in_schema("two") == []
 
 
@@ -331,8 +331,8 @@ def test_tracers_of_the_driver_see_every_statement(where, queue_on_postgres, mon
     tasks.noop.enqueue()
     tasks.noop.enqueue_many([()] * 2)
     claim = Claim(worker_id=uuid.uuid4(), backend="default", task_names=[tasks.noop.name])
-    jobs = queue_on_postgres.claim(claim, 10)
-    queue_on_postgres.finish([Outcome.successful(job.id, job.fence, "1", 0.1) for job in jobs])
+    jobs = queue_on_postgres.jobs.claim(claim, 10)
+    queue_on_postgres.jobs.finish([Outcome.successful(job.id, job.fence, "1", 0.1) for job in jobs])
     seen = [statement for statement in Traced.statements if "django_tasks_q_job" in statement]
     assert [statement.split()[0] for statement in seen] == ["INSERT", "INSERT", "WITH", "WITH"]
 
@@ -473,22 +473,22 @@ def test_verbs_are_the_same_with_parameters_that_the_server_binds(bound_by_the_s
     tasks.noop.using(run_after=NOW + timedelta(hours=1), expires_at=NOW + timedelta(hours=2)).enqueue()
     for more in ({}, {"queues": ("default",)}, {"queues": ("default", "b")}, {"exclude_queues": ("b",)}):
         claim = Claim(worker_id=uuid.uuid4(), backend="default", task_names=[tasks.noop.name], **more)
-        (job,) = storage.claim(claim, 1)
-        assert storage.finish([Outcome.successful(job.id, job.fence, "1", 0.1)])
-    assert storage.promote("default") == 0
-    assert storage.lost("default") == []
-    assert storage.expire("default") == []
-    assert storage.next_due("default") > 3000
-    assert storage.prune("default", FINAL, -1.0) == 4
-    assert storage.prune_retained("default", 5.0) == 0
-    storage.count("default", {("default", tasks.noop.name): {FIGURES[0]: 1}})
-    assert storage.count_queues(storage.busy_queues())["default", "default"].ready.number == 2
-    with storage.reading(2.0), storage.reading(1.0):
+        (job,) = storage.jobs.claim(claim, 1)
+        assert storage.jobs.finish([Outcome.successful(job.id, job.fence, "1", 0.1)])
+    assert storage.maintenance.promote("default") == 0
+    assert storage.maintenance.lost("default") == []
+    assert storage.maintenance.expire("default") == []
+    assert storage.maintenance.next_due("default") > 3000
+    assert storage.maintenance.prune("default", FINAL, -1.0) == 4
+    assert storage.maintenance.prune_retained("default", 5.0) == 0
+    storage.statistics.count("default", {("default", tasks.noop.name): {FIGURES[0]: 1}})
+    assert storage.queues.count(storage.queues.busy())["default", "default"].ready.number == 2
+    with storage.session.reading(2.0), storage.session.reading(1.0):
         assert Job.objects.count() == 3
     id = Job.objects.filter(status="READY").first().id
-    assert storage.reschedule([id], NOW).done
-    assert storage.run_now([id]).done
-    assert storage.cancel([id]).done
-    assert storage.retry([id]).done
-    storage.hint("default")
-    storage.notify_ended("default", [id])
+    assert storage.jobs.reschedule([id], NOW).done
+    assert storage.jobs.run_now([id]).done
+    assert storage.jobs.cancel([id]).done
+    assert storage.jobs.retry([id]).done
+    storage.notifications.notify_jobs("default")
+    storage.notifications.notify_ended("default", [id])

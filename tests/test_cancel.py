@@ -43,7 +43,7 @@ def claimed(alias, task=tasks.noop, **using):
     result = task.using(**using).enqueue()
     storage = storage_for(alias)
     claim = Claim(worker_id=uuid.uuid4(), backend="default", task_names=[task.name])
-    (found,) = storage.claim(claim, 1)
+    (found,) = storage.jobs.claim(claim, 1)
     return storage, found, result
 
 
@@ -81,7 +81,7 @@ def test_a_cancellation_is_part_of_the_callers_transaction(storage_alias, told):
 
 def test_an_ended_job_is_left_alone(storage_alias, told):
     storage, found, result = claimed(storage_alias)
-    storage.finish([Outcome.successful(found.id, found.fence, "1", 0.1)])
+    storage.jobs.finish([Outcome.successful(found.id, found.fence, "1", 0.1)])
     assert cancel(result.id, using=storage_alias) == (set(), set(), {Reason.ENDED: {found.id}})
     assert (row(storage_alias, result).status, row(storage_alias, result).cancel_requested_at) == (
         "SUCCESSFUL",
@@ -107,8 +107,8 @@ ENDINGS = {
 def test_a_job_that_is_to_end_is_not_run_again(storage_alias, how):
     storage, found, result = claimed(storage_alias)
     assert cancel(result.id, using=storage_alias).requested == {found.id}
-    assert storage.cancelling(row(storage_alias, result).worker_id) == {found.id}
-    assert storage.finish([ENDINGS[how](found)]) == {found.id: JobStatus.CANCELLED}
+    assert storage.jobs.cancelling(row(storage_alias, result).worker_id) == {found.id}
+    assert storage.jobs.finish([ENDINGS[how](found)]) == {found.id: JobStatus.CANCELLED}
     ended = row(storage_alias, result)
     assert (ended.status, ended.error_code) == ("CANCELLED", "CANCELLED")
     assert ended.finished_at is not None
@@ -118,15 +118,15 @@ def test_a_job_that_is_to_end_is_not_run_again(storage_alias, how):
 def test_what_is_written_first_stands(storage_alias):
     storage, found, result = claimed(storage_alias)
     cancel(result.id, using=storage_alias)
-    assert storage.finish([Outcome.successful(found.id, found.fence, "1", 0.1)])
+    assert storage.jobs.finish([Outcome.successful(found.id, found.fence, "1", 0.1)])
     assert row(storage_alias, result).status == "SUCCESSFUL"
 
 
 def test_a_retry_in_waiting_is_cancelled(storage_alias):
     storage, found, result = claimed(storage_alias)
-    storage.finish([ENDINGS["retry later"](found)])
+    storage.jobs.finish([ENDINGS["retry later"](found)])
     assert cancel(result.id, using=storage_alias).done == {found.id}
-    assert storage.finish([ENDINGS["retry later"](found)]) == {}
+    assert storage.jobs.finish([ENDINGS["retry later"](found)]) == {}
 
 
 def test_what_is_no_id_is_refused(storage_alias):
@@ -229,12 +229,12 @@ def test_the_reason_of_a_task_that_cancels_itself_is_kept(storage_alias, given, 
 def test_the_reason_of_whoever_asked_for_the_end_stays(storage_alias):
     result = tasks.noop.enqueue()
     storage = storage_for(storage_alias)
-    (claimed,) = storage.claim(
+    (claimed,) = storage.jobs.claim(
         Claim(worker_id=uuid.uuid4(), backend="default", task_names=[tasks.noop.name]), 1
     )
     cancel(result.id, reason="by hand", using=storage_alias)
     failure = Failure("CANCELLED", "x.TaskCancelled", "by the task", "")
-    storage.finish([Outcome.cancelled(claimed.id, claimed.fence, failure, 0.1)])
+    storage.jobs.finish([Outcome.cancelled(claimed.id, claimed.fence, failure, 0.1)])
     row = Job.objects.using(storage_alias).get(id=result.id)
     assert (row.status, row.cancel_reason) == ("CANCELLED", "by hand")
 

@@ -418,7 +418,7 @@ def test_many_lost_jobs_are_rescued_batch_by_batch(storage_alias):
     storage = storage_for(storage_alias)
     tasks.noop.enqueue_many([()] * 700)
     claim = Claim(worker_id=uuid.uuid4(), backend="default", task_names=[tasks.noop.name])
-    while storage.claim(claim, 100):
+    while storage.jobs.claim(claim, 100):
         pass
     maintenance = Maintenance(storage, tasks.noop.get_backend(), [tasks.noop.name])
     assert maintenance.perform(uuid.uuid4(), (), idle=False).ready

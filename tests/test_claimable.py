@@ -75,8 +75,8 @@ def test_who_asks_gets_the_same_jobs_in_the_same_order(filled, values):
     ready = Job.objects.using(storage.alias).filter(status=JobStatus.READY)
     fit = ready.filter(claimable.condition(claim, DatabaseNow())).in_claim_order()
     assert list(fit.values_list("id", flat=True)) == wanted
-    assert storage.has_ready(claim) is storage.has_work(claim) is bool(wanted)
-    assert [job.id for job in storage.claim(claim, len(jobs))] == wanted
+    assert storage.jobs.has_ready(claim) is storage.jobs.has_work(claim) is bool(wanted)
+    assert [job.id for job in storage.jobs.claim(claim, len(jobs))] == wanted
 
 
 def test_the_condition_in_sql_is_that_of_the_orm(filled):

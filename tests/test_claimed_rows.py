@@ -39,7 +39,7 @@ def test_every_field_comes_from_its_column_and_through_the_pipe(storage_alias, o
     )  # fmt: skip
     Job.objects.using(storage_alias).bulk_create([job])
     claim = Claim(worker_id=uuid.uuid4(), backend="default", task_names=["a"])
-    (claimed,) = storage_for(storage_alias).claim(claim, 10)
+    (claimed,) = storage_for(storage_alias).jobs.claim(claim, 10)
     stored = Job.objects.using(storage_alias).get(id=job.id)
     for place, name in enumerate(ClaimedJob._fields):
         value = getattr(stored, name)

@@ -104,8 +104,8 @@ def test_a_claim_whose_reply_was_lost_is_given_back_although_an_earlier_attempt_
     add(desk.storage)
     desk.fetcher.claim(notified=True)
     (first,) = desk.claimed()
-    desk.storage.finish([again(first)])  # and its reply is lost, like that of the claim
-    (unheard,) = desk.storage.claim(desk.fetcher._terms(["a"]), 1)
+    desk.storage.jobs.finish([again(first)])  # and its reply is lost, like that of the claim
+    (unheard,) = desk.storage.jobs.claim(desk.fetcher._terms(["a"]), 1)
     assert release_orphans(desk.storage, desk.lease.id, desk.held_jobs) == {first.id: JobStatus.READY}
     assert row(desk.storage, unheard).attempts == 1
 

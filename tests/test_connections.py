@@ -89,22 +89,22 @@ def test_all_duties_at_once_neither_deadlock_nor_stick(storage_alias, level, mon
             try:
                 verb()
             except OperationalError as error:
-                if not storage.is_busy(error):
+                if not storage.session.is_busy(error):
                     raise
 
     def work():
         # This worker has no lease, so that its jobs are lost as soon as it has them.
         claim = Claim(worker_id=uuid.uuid4(), backend="default", task_names=["a"])
-        jobs = storage.claim(claim, 30)
-        storage.finish([Outcome.successful(job.id, job.fence, "1", 0.1) for job in reversed(jobs)])
+        jobs = storage.jobs.claim(claim, 30)
+        storage.jobs.finish([Outcome.successful(job.id, job.fence, "1", 0.1) for job in reversed(jobs)])
 
     verbs = [
         work,
         work,
         lambda: rescue(storage, "default", Options(max_crashes=1000)),
         lambda: rescue(storage, "default", Options(max_crashes=1000)),
-        lambda: storage.prune("default", FINAL, -1.0, 50),
-        lambda: storage.prune("default", FINAL, -1.0, 50),
+        lambda: storage.maintenance.prune("default", FINAL, -1.0, 50),
+        lambda: storage.maintenance.prune("default", FINAL, -1.0, 50),
     ]
     in_threads(len(verbs), lambda number: persist(verbs[number]))
     assert not Attempt.objects.using(storage_alias).exists()
@@ -271,9 +271,9 @@ def stuck_listener(project):
 @on_postgres
 def test_a_hint_that_fails_is_no_failure_of_the_enqueue(queue_on_postgres, monkeypatch):
     monkeypatch.setattr(notifications, "channel", lambda backend: "too long" * 10)
-    queue_on_postgres._notifier.sent_at.clear()
+    queue_on_postgres.notifications._notifier.sent_at.clear()
     in_autocommit = tasks.add.enqueue(1)
-    queue_on_postgres._notifier.sent_at.clear()
+    queue_on_postgres.notifications._notifier.sent_at.clear()
     with transaction.atomic(using="postgres"):
         in_transaction = tasks.add.enqueue(2)
         Effect.objects.using("postgres").create(key="also", pid=1)
@@ -323,16 +323,16 @@ def test_nothing_of_the_queue_is_read_from_a_replica(unreachable_replica, settin
     storage = unreachable_replica
     result = tasks.fail.enqueue()
     claim = Claim(worker_id=uuid.uuid4(), backend="default", task_names=[tasks.fail.name])
-    assert storage.has_work(claim)
-    (job,) = storage.claim(claim, 1)
-    assert [lost.id for lost in storage.lost("default")] == [job.id]
-    assert storage.held(claim.worker_id) == [(job.id, 1)]
+    assert storage.jobs.has_work(claim)
+    (job,) = storage.jobs.claim(claim, 1)
+    assert [lost.id for lost in storage.maintenance.lost("default")] == [job.id]
+    assert storage.maintenance.held(claim.worker_id) == [(job.id, 1)]
     assert len(rescue(storage, "default", Options(max_crashes=1))) == 1
-    assert storage.next_due("default") is None
+    assert storage.maintenance.next_due("default") is None
     result.refresh()
     assert (str(result.status), len(result.errors)) == ("FAILED", 1)
-    assert storage.prune("default", FINAL, 3600.0) == 0
-    assert storage.forget_workers() == 0
+    assert storage.maintenance.prune("default", FINAL, 3600.0) == 0
+    assert storage.workers.forget() == 0
     for model in (Job, Worker):
         model_admin = admin.site._registry[model]
         list(model_admin.get_queryset(rf.get("/")))

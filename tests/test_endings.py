@@ -198,7 +198,7 @@ def test_an_ending_does_to_a_job_what_the_table_says(storage_alias, name):
     cases = [(start, start.job()) for start in STARTS]
     jobs = Job.objects.using(storage_alias)
     jobs.bulk_create(job for _, job in cases)
-    written = storage.finish([ending.outcome._replace(job_id=job.id) for _, job in cases])
+    written = storage.jobs.finish([ending.outcome._replace(job_id=job.id) for _, job in cases])
     after, rows = jobs.in_bulk(), Attempt.objects.using(storage_alias)
     found = {row[0]: row for row in rows.values_list(*ATTEMPT)}
     for start, job in cases:

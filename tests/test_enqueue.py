@@ -105,7 +105,7 @@ def test_forgotten_statements_are_prepared_again(storage_alias):
     for _ in range(prepared_session.WARM + 3):
         tasks.noop.enqueue()
     storage = storage_for(storage_alias)
-    with storage._prepared.cursor() as cursor:
+    with storage.session.prepared.cursor() as cursor:
         cursor.execute("DISCARD ALL")
     tasks.noop.enqueue()
 

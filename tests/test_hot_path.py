@@ -144,8 +144,8 @@ def test_many_calls_are_enqueued(queue):
 def test_a_batch_is_claimed_and_written(queue, storage):
     tasks.add.enqueue_many([(number,) for number in range(4 * JOBS)])
     claim = Claim(worker_id=uuid.uuid4(), backend="default", task_names=[tasks.add.name])
-    claimed = [storage.claim(claim, JOBS) for _ in range(2)]
-    assert calls(lambda: claimed.append(storage.claim(claim, JOBS))) <= CLAIM
+    claimed = [storage.jobs.claim(claim, JOBS) for _ in range(2)]
+    assert calls(lambda: claimed.append(storage.jobs.claim(claim, JOBS))) <= CLAIM
 
     def write():
         outcomes = [Outcome.successful(job.id, job.fence, "5", 0.1) for job in claimed.pop()]

@@ -20,7 +20,7 @@ def claimed(storage_alias):
     tasks.noop.enqueue_many([()] * 3)
     storage = storage_for(storage_alias)
     names = [tasks.noop.name]
-    return storage, storage.claim(Claim(worker_id=uuid.uuid4(), backend="default", task_names=names), 3)
+    return storage, storage.jobs.claim(Claim(worker_id=uuid.uuid4(), backend="default", task_names=names), 3)
 
 
 def test_one_bad_outcome_spoils_no_other(claimed):
@@ -49,7 +49,7 @@ def test_an_ending_that_was_written_before_counts_as_written(claimed):
     ]
     write_outcomes(storage, outcomes)  # and its reply is lost
     zombie = Outcome.successful(lost.id, lost.fence, "1", 0.1)
-    storage.finish([Outcome.crashed(lost.id, lost.fence, WorkerLost("silent"), again=True, poison=True)])
+    storage.jobs.finish([Outcome.crashed(lost.id, lost.fence, WorkerLost("silent"), again=True, poison=True)])
     _, won = write_outcomes(storage, [*outcomes, zombie])
     assert set(won) == {done.id, failed.id}
     row = Job.objects.using(storage.alias).get(id=lost.id)
@@ -62,7 +62,7 @@ def test_a_database_that_does_not_reply_is_the_callers_to_wait_for(claimed, monk
     def gone(outcomes):
         raise OperationalError("gone")
 
-    monkeypatch.setattr(storage, "finish", gone)
+    monkeypatch.setattr(storage.jobs, "finish", gone)
     with pytest.raises(OperationalError):
         write_outcomes(storage, [Outcome.successful(jobs[0].id, 1, "1", 0.1)])
 
@@ -70,7 +70,9 @@ def test_a_database_that_does_not_reply_is_the_callers_to_wait_for(claimed, monk
 def test_a_success_that_its_attempt_has_written_outweighs_what_became_of_its_process(claimed):
     storage, jobs = claimed
     for job in jobs:
-        storage.finish([Outcome.successful(job.id, job.fence, "1", 0.1)])  # in the task's own transaction
+        storage.jobs.finish(
+            [Outcome.successful(job.id, job.fence, "1", 0.1)]
+        )  # in the task's own transaction
     killed, stopped, late = jobs
     error = AttemptCrashed("gone")
     failure = Failure("TASK_TIMEOUT", "a.B", "late", "")

@@ -143,7 +143,7 @@ def storage(storage_alias):
 def test_only_the_last_attempt_may_report(storage):
     running = add(storage, status="RUNNING", fence=3)
     gone = uuid.uuid4()
-    storage.note(
+    storage.progress.save(
         [
             ProgressNote(running.id, 3, 1, 4, ""),
             ProgressNote(running.id, 3, 2, 4, "half"),
@@ -155,22 +155,22 @@ def test_only_the_last_attempt_may_report(storage):
     )
     assert Progress.objects.using(storage.alias).values_list("current", "message").get() == (2, "half")
     assert LogLine.objects.using(storage.alias).get().message == "of this one"
-    storage.note([ProgressNote(running.id, 2, 4, 4, "from the grave")])
+    storage.progress.save([ProgressNote(running.id, 2, 4, 4, "from the grave")])
     assert Progress.objects.using(storage.alias).get().message == "half"
 
 
 def test_metadata_is_saved_by_the_owner_alone(storage):
     running = add(storage, status="RUNNING", fence=3)
-    assert not storage.save_metadata(running.id, 2, '{"a": 1}')
-    assert storage.save_metadata(running.id, 3, '{"a": 2}')
+    assert not storage.progress.save_metadata(running.id, 2, '{"a": 1}')
+    assert storage.progress.save_metadata(running.id, 3, '{"a": 2}')
     assert Job.objects.using(storage.alias).get().metadata == '{"a": 2}'
 
 
 def test_a_pruned_job_takes_its_updates_along(storage):
     old = add(storage, status="RUNNING", fence=1)
-    storage.note([ProgressNote(old.id, 1, 1, 1, ""), LogNote(old.id, 1, 20, "a", "b", 0.0)])
+    storage.progress.save([ProgressNote(old.id, 1, 1, 1, ""), LogNote(old.id, 1, 20, "a", "b", 0.0)])
     Job.objects.using(storage.alias).update(status="SUCCESSFUL", finished_at=old.enqueued_at)
-    assert storage.prune("default", {"SUCCESSFUL"}, -60.0) == 1
+    assert storage.maintenance.prune("default", {"SUCCESSFUL"}, -60.0) == 1
     assert not LogLine.objects.using(storage.alias).exists()
     assert not Progress.objects.using(storage.alias).exists()
 
@@ -215,7 +215,7 @@ def test_updates_that_are_refused_stop_no_others(caplog, monkeypatch):
     storage = Refusing(OperationalError("away"))
     buffer = ProgressBuffer(storage)
     buffer.append(update(1))
-    storage.refuses = lambda error: False
+    storage.session.refuses = lambda error: False
     with pytest.raises(OperationalError):
         buffer.write(now=True)
     assert buffer.seconds_to_next < float("inf")  # it is kept

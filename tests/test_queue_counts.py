@@ -46,7 +46,7 @@ def test_every_queue_is_found_and_counted(storage):
         (1, {"queue_name": "quiet", "backend": "other"}),
         (1, {"queue_name": "ü % {x} '"}),
     )
-    queues = storage.busy_queues()
+    queues = storage.queues.busy()
     assert queues == [
         ("default", "busy"),
         ("default", "emails"),
@@ -55,9 +55,9 @@ def test_every_queue_is_found_and_counted(storage):
         ("default", "ü % {x} '"),
         ("other", "quiet"),
     ]
-    assert storage.busy_queues("other") == [("other", "quiet")]
-    assert storage.busy_queues("none") == []
-    counted = storage.count_queues([*queues, ("default", "ended"), ("nobody", "knows")])
+    assert storage.queues.busy("other") == [("other", "quiet")]
+    assert storage.queues.busy("none") == []
+    counted = storage.queues.count([*queues, ("default", "ended"), ("nobody", "knows")])
     assert {queue: numbers(found) for queue, found in counted.items()} == {
         ("default", "busy"): (0, 1, 3),
         ("default", "emails"): (30, 0, 0),
@@ -68,12 +68,12 @@ def test_every_queue_is_found_and_counted(storage):
         ("nobody", "knows"): (0, 0, 0),
         ("other", "quiet"): (1, 0, 0),
     }
-    assert storage.count_queues([]) == {}
+    assert storage.queues.count([]) == {}
 
 
 def test_counts_stop_at_the_cap(storage):
     fill(storage.alias, (7, {}), (9, {"status": "SCHEDULED", "run_after": NOW}), (5, {"queue_name": "p"}))
-    counted = storage.count_queues([("default", "q"), ("default", "p")], cap=5)
+    counted = storage.queues.count([("default", "q"), ("default", "p")], cap=5)
     assert counted["default", "q"][:2] == (Count(5, True, None), Count(5, True, None))
     assert counted["default", "p"].ready == Count(5, False, None)
 
@@ -89,16 +89,16 @@ def test_the_longest_waiting_job_is_found_whatever_its_priority(storage):
         (1, {"priority": -5, "enqueued_at": NOW - timedelta(hours=2)}),
         (1, {"queue_name": "p", "enqueued_at": old, "run_after": NOW - timedelta(minutes=3)}),
     )
-    counted = storage.count_queues(storage.busy_queues())
+    counted = storage.queues.count(storage.queues.busy())
     assert counted["default", "q"].ready_since == NOW - timedelta(hours=2)
     assert counted["default", "p"].ready_since == NOW - timedelta(minutes=3)
-    assert storage.count_queues([("default", "none")])["default", "none"].ready_since is None
+    assert storage.queues.count([("default", "none")])["default", "none"].ready_since is None
 
 
 def test_who_may_see_few_jobs_is_told_of_no_others(storage):
     fill(storage.alias, (3, {"metadata": "mine"}), (4, {}), (2, {"status": "RUNNING"}))
     jobs = Job.objects.using(storage.alias).filter(metadata="mine")
-    counted = storage.count_queues([("default", "q"), ("default", "p")], jobs)
+    counted = storage.queues.count([("default", "q"), ("default", "p")], jobs)
     assert {queue: numbers(found) for queue, found in counted.items()} == {
         ("default", "p"): (0, 0, 0),
         ("default", "q"): (3, 0, 0),
@@ -115,9 +115,9 @@ def test_thousands_of_queues_take_few_statements(storage, monkeypatch):
         (4, {"queue_name": "q0007"}),
     )
     with CaptureQueriesContext(connections[storage.alias]) as queries:
-        queues = storage.busy_queues()
-        counted = storage.count_queues(queues)
+        queues = storage.queues.busy()
+        counted = storage.queues.count(queues)
     assert len(counted) == 3000
     assert {numbers(found)[0] for queue, found in counted.items() if queue[1] != "q0007"} == {1}
     assert counted["default", "q0007"].ready == Count(2, True, None)
-    assert len(queries) < (12 if storage.queue_source else 100)
+    assert len(queries) < (12 if storage.queues.queue_source else 100)

@@ -37,12 +37,12 @@ def storage(storage_alias):
 
 
 def control(storage, worker_id=ME):
-    return storage.control("default", worker_id)
+    return storage.queues.control("default", worker_id)
 
 
 def register(storage, worker_id=ME):
     worker = Worker(id=worker_id, name="w", hostname="h", pid=1, backend="default", processes=1, version="1")
-    storage.register(worker, 60.0)
+    storage.workers.register(worker, 60.0)
 
 
 def terms(worker_id=ME, **values):
@@ -87,7 +87,7 @@ def test_a_pause_may_end_by_itself(storage, alias):
     actions.pause("mail", until=HOUR, using=alias)
     Queue.objects.using(alias).update(paused_until=timezone.now() - timedelta(seconds=1))
     assert control(storage).limited == {"mail": 3}
-    assert storage.vacancies("default", "mail") == 3
+    assert storage.queues.vacancies("default", "mail") == 3
 
 
 def test_orders_are_one_statement_whatever_there_is(storage, alias, django_assert_num_queries):
@@ -108,7 +108,7 @@ def test_a_paused_queue_keeps_its_limit(storage, alias):
     actions.limit("mail", 2, using=alias)
     actions.pause("mail", using=alias)
     assert (control(storage).paused, control(storage).limited) == ({"mail"}, {})
-    assert storage.vacancies("default", "mail") == 0
+    assert storage.queues.vacancies("default", "mail") == 0
     actions.resume("mail", using=alias)
     assert control(storage).limited == {"mail": 2}
     assert actions.limit("mail", None, using=alias)
@@ -164,32 +164,32 @@ def test_no_more_are_claimed_than_may_run(storage, alias):
     for _ in range(5):
         add(alias, queue_name="mail")
     other = add(alias, queue_name="other")
-    first = storage.claim_limited(terms(), "mail", 10)
+    first = storage.jobs.claim_limited(terms(), "mail", 10)
     assert len(first) == 2
-    assert storage.claim_limited(terms(YOU), "mail", 10) == []
+    assert storage.jobs.claim_limited(terms(YOU), "mail", 10) == []
     # A worker that is silent has its jobs until they are known to be lost.
     assert Worker.objects.using(alias).count() == 0
-    storage.finish([Outcome.successful(first[0].id, first[0].fence, "1", 0.1)])
-    assert len(storage.claim_limited(terms(YOU), "mail", 10)) == 1
-    assert storage.claim_limited(terms(), "mail", 10) == []
+    storage.jobs.finish([Outcome.successful(first[0].id, first[0].fence, "1", 0.1)])
+    assert len(storage.jobs.claim_limited(terms(YOU), "mail", 10)) == 1
+    assert storage.jobs.claim_limited(terms(), "mail", 10) == []
     assert Job.objects.using(alias).get(id=other.id).status == "READY"
 
 
 def test_a_queue_of_which_nothing_is_known_is_not_claimed_from_by_its_limit(storage, alias):
     add(alias, queue_name="mail")
-    assert storage.claim_limited(terms(), "mail", 10) == []
+    assert storage.jobs.claim_limited(terms(), "mail", 10) == []
     actions.limit("mail", 2, using=alias)
     actions.pause("mail", using=alias)
-    assert storage.claim_limited(terms(), "mail", 10) == []
+    assert storage.jobs.claim_limited(terms(), "mail", 10) == []
 
 
 def test_a_full_or_empty_queue_is_looked_at_without_a_write(storage, alias):
     actions.limit("mail", 1, using=alias)
-    assert storage.claim_limited(terms(), "mail", 10) == []
+    assert storage.jobs.claim_limited(terms(), "mail", 10) == []
     add(alias, queue_name="mail"), add(alias, queue_name="mail")
-    assert len(storage.claim_limited(terms(), "mail", 10)) == 1
+    assert len(storage.jobs.claim_limited(terms(), "mail", 10)) == 1
     turn = Queue.objects.using(alias).get().turn
-    assert storage.claim_limited(terms(), "mail", 10) == []
+    assert storage.jobs.claim_limited(terms(), "mail", 10) == []
     assert Queue.objects.using(alias).get().turn == turn == 1
 
 
@@ -214,11 +214,11 @@ def test_claimers_at_once_never_exceed_a_limit(storage, alias, level):
         try:
             barrier.wait(10)
             for _ in range(200):
-                mine += storage.claim_limited(terms(me), "mail", 2)
+                mine += storage.jobs.claim_limited(terms(me), "mail", 2)
                 most.append(Job.objects.using(alias).filter(status="RUNNING").count())
                 if mine:
                     done = mine.pop()
-                    storage.finish([Outcome.successful(done.id, done.fence, "1", 0.1)])
+                    storage.jobs.finish([Outcome.successful(done.id, done.fence, "1", 0.1)])
                 elif not Job.objects.using(alias).filter(status="READY").exists():
                     return
         except BaseException as error:
@@ -266,7 +266,7 @@ def test_a_stop_is_asked_for_once(storage, alias):
     assert actions.stop_worker(ME, using=alias).done == {ME}
     assert control(storage).stop
     assert actions.stop_worker(ME, using=alias).skipped == {Reason.UNCHANGED: {ME}}
-    storage.unregister(ME)
+    storage.workers.unregister(ME)
     assert actions.stop_worker(ME, using=alias).skipped == {Reason.ENDED: {ME}}
     assert actions.stop_worker(YOU, using=alias).skipped == {Reason.GONE: {YOU}}
 

@@ -28,14 +28,14 @@ def storage(storage_alias, monkeypatch):
     storage = storage_for(storage_alias)
     connections[storage_alias].close()
     if storage_alias == "postgres":
-        monkeypatch.setattr(storage._prepared, "is_worker", True)
-        storage._reached = None
+        monkeypatch.setattr(storage.session.prepared, "is_worker", True)
+        storage.jobs._reached = None
     yield storage
     connections[storage_alias].close()
 
 
 def exchange(storage, outcomes, limit=MANY):
-    return storage.exchange(outcomes, CLAIM, limit).result()
+    return storage.jobs.round_trip(outcomes, CLAIM, limit).result()
 
 
 def test_endings_are_written_and_jobs_claimed(storage):
@@ -50,7 +50,7 @@ def test_endings_are_written_and_jobs_claimed(storage):
 
 def test_every_kind_of_ending_may_be_among_them(storage):
     done, failed, again = (take(storage) for _ in range(3))
-    storage.finish([Outcome.failed(again.id, again.fence, FAILURE, 0, 0.1)])
+    storage.jobs.finish([Outcome.failed(again.id, again.fence, FAILURE, 0, 0.1)])
     (again,) = claim(storage)
     written, jobs = exchange(storage, [success(done), failure(failed, retry_after=None), success(again)])
     assert set(written.values()) == {JobStatus.SUCCESSFUL, JobStatus.FAILED}
@@ -64,7 +64,7 @@ FAILURE = Failure("CODE", "builtins.ValueError", "message", "traceback")
 
 def test_a_second_success_has_its_row_too(storage):
     job = take(storage)
-    storage.finish([Outcome.failed(job.id, job.fence, FAILURE, 0, 0.1)])
+    storage.jobs.finish([Outcome.failed(job.id, job.fence, FAILURE, 0, 0.1)])
     (again,) = claim(storage)
     exchange(storage, [success(again)])
     assert [attempt.number for attempt in attempts(storage, job)] == [1, 2]
@@ -94,7 +94,7 @@ def test_results_come_back_as_they_were(storage, result):
 
 def test_more_than_one_statement_can_claim_are_claimed_all_the_same(storage):
     waiting = {add(storage).id for _ in range(MANY)}
-    claimed = [job.id for _ in range(8) for job in storage.claim(CLAIM, 5)]
+    claimed = [job.id for _ in range(8) for job in storage.jobs.claim(CLAIM, 5)]
     assert len(claimed) == len(set(claimed)) == MANY
     assert set(claimed) == waiting
 
@@ -121,7 +121,7 @@ def postgres(storage):
 
 def test_an_exchange_is_one_transaction_that_nobody_waits_for(postgres):
     job, waiting = take(postgres), add(postgres)
-    flying = postgres.exchange([success(job)], CLAIM, 1)
+    flying = postgres.jobs.round_trip([success(job)], CLAIM, 1)
     assert flying.is_in_flight
     assert flying.fileno() > 0
     flying.result()
@@ -135,21 +135,21 @@ def test_a_session_that_ends_under_way_leaves_nothing_half_done(postgres):
     params = connections["postgres"].get_connection_params()
     with psycopg.connect(**params) as other:
         other.execute("SELECT 1 FROM django_tasks_q_job WHERE id = %s FOR UPDATE", [job.id])
-        flying = postgres.exchange([success(job)], CLAIM, 1)
+        flying = postgres.jobs.round_trip([success(job)], CLAIM, 1)
         assert not flying.has_landed()
         other.execute(
             "SELECT pg_terminate_backend(%s)", [connections["postgres"].connection.info.backend_pid]
         )
         with pytest.raises(Error):
             flying.result()
-    postgres.disconnect()
+    postgres.session.disconnect()
     assert (row(postgres, job).status, row(postgres, waiting).status) == ("RUNNING", "READY")
     assert len(exchange(postgres, [success(job)])[1]) == 1
 
 
 def test_an_exchange_that_lost_to_a_concurrent_one_is_made_again(postgres, monkeypatch):
     job, _ = take(postgres), add(postgres)
-    flying = postgres.exchange([success(job)], CLAIM, 1)
+    flying = postgres.jobs.round_trip([success(job)], CLAIM, 1)
     rows = flying._pipeline.rows
 
     def conflict():
@@ -167,26 +167,26 @@ def test_a_worker_goes_on_behind_its_last_claim_and_comes_back(postgres, monkeyp
     monkeypatch.setattr(postgresql, "KEEP_ON", 3600.0)
     for _ in range(4):
         add(postgres)
-    assert len(postgres.claim(CLAIM, 2)) == 2
+    assert len(postgres.jobs.claim(CLAIM, 2)) == 2
     urgent, late = add(postgres, priority=5), add(postgres)
-    assert urgent.id not in {job.id for job in postgres.claim(CLAIM, 2)}
+    assert urgent.id not in {job.id for job in postgres.jobs.claim(CLAIM, 2)}
     # With less behind than it asks for, it looks from the start again.
-    assert [job.id for job in postgres.claim(CLAIM, 3)] == [late.id, urgent.id]
+    assert [job.id for job in postgres.jobs.claim(CLAIM, 3)] == [late.id, urgent.id]
 
 
 def test_what_is_more_urgent_waits_a_moment_and_no_longer(postgres, monkeypatch):
     monkeypatch.setattr(postgresql, "KEEP_ON", 0.0)
     for _ in range(4):
         add(postgres)
-    assert len(postgres.claim(CLAIM, 2)) == 2
+    assert len(postgres.jobs.claim(CLAIM, 2)) == 2
     urgent = add(postgres, priority=5)
-    assert urgent.id in {job.id for job in postgres.claim(CLAIM, 1)}
+    assert urgent.id in {job.id for job in postgres.jobs.claim(CLAIM, 1)}
 
 
 def test_behind_a_pooler_nothing_stays_with_a_session(postgres, monkeypatch):
     monkeypatch.setattr(prepared_session.PreparedSession, "_is_direct", lambda self, raw: False)
     job, _ = take(postgres), add(postgres)
-    assert not postgres.exchange([success(job)], CLAIM, 1).is_in_flight
+    assert not postgres.jobs.round_trip([success(job)], CLAIM, 1).is_in_flight
     with connections["postgres"].cursor() as cursor:
         cursor.execute("SELECT count(*) FROM pg_prepared_statements")
         assert cursor.fetchone() == (0,)
@@ -197,18 +197,18 @@ def test_behind_a_pooler_nothing_stays_with_a_session(postgres, monkeypatch):
 def test_a_project_can_forbid_that_anything_stays(postgres, monkeypatch):
     monkeypatch.setitem(connections["postgres"].settings_dict["OPTIONS"], "prepare_threshold", None)
     job, _ = take(postgres), add(postgres)
-    assert not postgres.exchange([success(job)], CLAIM, 1).is_in_flight
+    assert not postgres.jobs.round_trip([success(job)], CLAIM, 1).is_in_flight
 
 
 def test_the_servers_own_session_is_known_as_such(postgres):
     connections["postgres"].ensure_connection()
-    assert postgres._prepared._is_direct(connections["postgres"].connection)
+    assert postgres.session.prepared._is_direct(connections["postgres"].connection)
 
 
 def test_somebody_who_watches_the_connection_sees_the_statements(postgres):
     job, _ = take(postgres), add(postgres)
     with CaptureQueriesContext(connections["postgres"]) as queries:
-        assert not postgres.exchange([success(job)], CLAIM, 1).is_in_flight
+        assert not postgres.jobs.round_trip([success(job)], CLAIM, 1).is_in_flight
         exchange(postgres, [success(job)], 1)
     assert len(queries) == 2
 
@@ -216,4 +216,4 @@ def test_somebody_who_watches_the_connection_sees_the_statements(postgres):
 def test_nothing_flies_in_a_transaction_of_the_caller(postgres):
     job = take(postgres)
     with transaction.atomic(using="postgres"):
-        assert not postgres.exchange([success(job)], CLAIM, 1).is_in_flight
+        assert not postgres.jobs.round_trip([success(job)], CLAIM, 1).is_in_flight

@@ -126,14 +126,14 @@ def test_what_the_code_has_no_more_is_retired_and_fires_no_more_until_it_is_back
 
 def test_what_an_operator_has_disabled_stays_so_whatever_the_code_says(storage):
     declare(storage)
-    storage.disable_schedule("default", "tick", by="ada", reason="floods")
+    storage.schedules.disable("default", "tick", by="ada", reason="floods")
     found = declare(storage, cron="*/5 * * * *")
     assert (found.enabled, found.next_at, found.expression) == (False, None, "*/5 * * * *")
     assert firings(storage).fire() == (0, None)
 
 
 def test_a_name_that_people_have_taken_is_left_to_them(storage, caplog):
-    storage.save_schedule(
+    storage.schedules.save(
         Schedule(backend="default", name="tick", task_name=tasks.noop.name, expression="0 1 * * *"),
         duty.first_tick,
     )
@@ -199,16 +199,16 @@ def test_without_schedules_a_look_is_one_statement(storage, django_assert_num_qu
 
 
 def test_a_worker_hears_of_schedules_with_its_orders_and_looks_for_none_else(storage):
-    assert storage.control("default", uuid.uuid4()) == ControlState()
+    assert storage.queues.control("default", uuid.uuid4()) == ControlState()
     declare(storage)
     Schedule.objects.using(storage.alias).update(next_at=timezone.now() + timedelta(seconds=30))
-    assert storage.control("default", uuid.uuid4()) == ControlState()
+    assert storage.queues.control("default", uuid.uuid4()) == ControlState()
     due(storage, timedelta(seconds=-9))
-    assert 7 < storage.control("default", uuid.uuid4()).fires_in < 9.1
+    assert 7 < storage.queues.control("default", uuid.uuid4()).fires_in < 9.1
     due(storage)
-    assert storage.control("default", uuid.uuid4()).fires_in < 0
-    storage.disable_schedule("default", "tick", by="", reason="")
-    assert storage.control("default", uuid.uuid4()) == ControlState()
+    assert storage.queues.control("default", uuid.uuid4()).fires_in < 0
+    storage.schedules.disable("default", "tick", by="", reason="")
+    assert storage.queues.control("default", uuid.uuid4()) == ControlState()
     maintenance = Maintenance(storage, tasks.noop.get_backend(), [])
     with mock.patch.object(Firings, "fire", autospec=True, return_value=(0, None)) as looks:
         for _ in range(20):
@@ -268,7 +268,7 @@ def test_without_that_policy_jobs_may_overlap(storage):
 
 def test_a_schedule_of_an_unknown_task_is_left_to_a_worker_that_knows_it_and_is_late(storage):
     declare(storage)
-    storage.save_schedule(
+    storage.schedules.save(
         Schedule(backend="default", name="other", task_name="of.the.future", expression="0 1 * * *"),
         duty.first_tick,
     )
@@ -352,7 +352,7 @@ def test_old_ticks_are_forgotten_in_slices_but_the_latest_of_each_schedule(stora
             Firing(schedule=schedule_, tick=old + timedelta(minutes=n), outcome="fired", fired_at=old)
             for n in range(count)
         )
-    deleted = [storage.forget_firings(duty.KEPT, 20) for _ in range(3)]
+    deleted = [storage.schedules.forget_firings(duty.KEPT, 20) for _ in range(3)]
     assert deleted == [20, 10, 0]
     left = Firing.objects.using(storage.alias).filter(schedule=first).order_by("tick")
     assert left.count() == verbs.LATEST_TICKS
@@ -506,7 +506,7 @@ def test_a_worker_notices_a_schedule_that_is_made_while_it_idles(project):
     with project.worker("--processes", "1") as worker:
         wait_for(lambda: "ready" in worker.output.lower() or worker.output)
         time.sleep(1)
-        storage_for(project.alias).save_schedule(
+        storage_for(project.alias).schedules.save(
             Schedule(backend="default", name="new", task_name=tasks.noop.name, expression="* * * * * *"),
             duty.first_tick,
         )
@@ -577,7 +577,7 @@ def test_a_project_without_time_zones_fires_by_its_own_clock(project):
 def worker_of(storage, *names, started=0.0, lease=60.0, **options):
     """A live worker whose code has these schedules. It answers what it does at each of its rounds."""
     id = uuid.uuid4()
-    storage.register(
+    storage.workers.register(
         Worker(id=id, name="w", hostname="h", pid=1, backend="default", processes=1, version="1"), lease
     )
     moment = timezone.now() + timedelta(seconds=started)
@@ -686,7 +686,7 @@ def test_declaring_again_by_a_live_worker_asks_once(storage, django_assert_num_q
 
 
 def test_a_clash_is_told_once(storage, caplog):
-    storage.save_schedule(
+    storage.schedules.save(
         Schedule(backend="default", name="tick", task_name=tasks.noop.name, expression="0 1 * * *"),
         duty.first_tick,
     )

@@ -84,7 +84,7 @@ def test_only_what_the_table_has_is_legal(old, new, monkeypatch):
 @pytest.mark.parametrize("new", JobStatus)
 def test_an_ending_that_is_no_end_of_a_run_is_refused(storage, new, lenient):
     before = one_of_each(storage)
-    written = storage.finish([outcome(id, new) for id in before])
+    written = storage.jobs.finish([outcome(id, new) for id in before])
     expected = {(JobStatus.RUNNING, new)} if new in TRANSITIONS[JobStatus.RUNNING] else set()
     assert changed(storage, before) == expected
     assert list(written.values()) == [new for _ in expected]
@@ -95,14 +95,14 @@ def test_an_ending_that_is_no_end_of_a_run_raises_in_tests(storage):
     job = add(storage, JobStatus.RUNNING)
     for new in set(JobStatus) - TRANSITIONS[JobStatus.RUNNING].keys():
         with pytest.raises(IllegalTransition):
-            storage.finish([outcome(job.id, new)])
+            storage.jobs.finish([outcome(job.id, new)])
     assert changed(storage, {job.id: JobStatus.RUNNING}) == set()
 
 
 @pytest.mark.parametrize("new", JobStatus)
 def test_a_verb_of_people_cannot_make_an_illegal_transition(storage, new, lenient):
     before = one_of_each(storage)
-    storage._move(list(before), tuple(JobStatus), status=new)
+    storage.jobs._move(list(before), tuple(JobStatus), status=new)
     assert changed(storage, before) == {(old, end) for old, end in PAIRS if end == new} - set(ILLEGAL)
 
 
@@ -110,19 +110,23 @@ CLAIM = Claim(worker_id=uuid.uuid4(), backend="default", task_names=["a"])
 
 #: Every verb that writes a state, and the transitions that it makes of a job of each state.
 VERBS = {
-    "claim": lambda storage, ids: storage.claim(CLAIM, 99),
-    "promote": lambda storage, ids: storage.promote("default"),
-    "expire": lambda storage, ids: storage.expire("default"),
-    "cancel": lambda storage, ids: storage.cancel(ids),
-    "discard": lambda storage, ids: storage.discard(ids),
-    "retry": lambda storage, ids: storage.retry(ids),
-    "retry at": lambda storage, ids: storage.retry(ids, LATER),
-    "reschedule": lambda storage, ids: storage.reschedule(ids, None),
-    "reschedule at": lambda storage, ids: storage.reschedule(ids, LATER),
-    "run now": lambda storage, ids: storage.run_now(ids),
-    "finish": lambda storage, ids: storage.finish([Outcome.successful(id, FENCE, "1", 0.1) for id in ids]),
-    "retry later": lambda storage, ids: storage.finish([Outcome.snoozed(id, FENCE, 9.0, 0.1) for id in ids]),
-    "release": lambda storage, ids: storage.finish([Outcome.released(id, FENCE) for id in ids]),
+    "claim": lambda storage, ids: storage.jobs.claim(CLAIM, 99),
+    "promote": lambda storage, ids: storage.maintenance.promote("default"),
+    "expire": lambda storage, ids: storage.maintenance.expire("default"),
+    "cancel": lambda storage, ids: storage.jobs.cancel(ids),
+    "discard": lambda storage, ids: storage.jobs.discard(ids),
+    "retry": lambda storage, ids: storage.jobs.retry(ids),
+    "retry at": lambda storage, ids: storage.jobs.retry(ids, LATER),
+    "reschedule": lambda storage, ids: storage.jobs.reschedule(ids, None),
+    "reschedule at": lambda storage, ids: storage.jobs.reschedule(ids, LATER),
+    "run now": lambda storage, ids: storage.jobs.run_now(ids),
+    "finish": lambda storage, ids: storage.jobs.finish(
+        [Outcome.successful(id, FENCE, "1", 0.1) for id in ids]
+    ),
+    "retry later": lambda storage, ids: storage.jobs.finish(
+        [Outcome.snoozed(id, FENCE, 9.0, 0.1) for id in ids]
+    ),
+    "release": lambda storage, ids: storage.jobs.finish([Outcome.released(id, FENCE) for id in ids]),
 }
 
 

@@ -87,9 +87,11 @@ def test_what_was_others_is_not_counted(storage, rows):
 
 def test_figures_are_added_to_those_of_others(storage, rows):
     for _ in range(3):
-        storage.count("default", {("q", "a"): {"started": 2, "seconds_run": 0.5}, ("q", "b"): {"failed": 1}})
-    storage.count("other", {("q", "a"): {"started": 1}})
-    storage.count("default", {})
+        storage.statistics.count(
+            "default", {("q", "a"): {"started": 2, "seconds_run": 0.5}, ("q", "b"): {"failed": 1}}
+        )
+    storage.statistics.count("other", {("q", "a"): {"started": 1}})
+    storage.statistics.count("default", {})
     mine = rows.of("default").since(timezone.now() - HOUR)
     assert [
         (row["task_name"], row["started"], row["failed"]) for row in mine.by_task(timezone.now() - HOUR)
@@ -199,7 +201,7 @@ def test_two_that_fold_at_once_count_nothing_twice(storage, rows):
         try:
             barrier.wait(10)
             for _ in range(5):
-                storage.fold("default")
+                storage.statistics.fold("default")
         except BaseException as error:
             errors.append(error)
         finally:

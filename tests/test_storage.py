@@ -48,7 +48,7 @@ def add(storage, **values):
 
 def claim(storage, limit=10, *, worker_id=ME, **values):
     values = {"backend": "default", "task_names": NAMES, **values}
-    return storage.claim(Claim(worker_id=worker_id, **values), limit)
+    return storage.jobs.claim(Claim(worker_id=worker_id, **values), limit)
 
 
 def take(storage, **values):
@@ -68,7 +68,7 @@ def attempts(storage, job):
 
 def register(storage, worker_id, lease=60.0):
     worker = Worker(id=worker_id, name="w", hostname="h", pid=1, backend="default", processes=1, version="1")
-    storage.register(worker, lease)
+    storage.workers.register(worker, lease)
     return worker
 
 
@@ -141,9 +141,9 @@ def test_queues_can_be_chosen_and_left_out(storage):
 
 def test_a_backend_that_shares_the_table_keeps_to_its_own(storage):
     add(storage, backend="other", status=JobStatus.SCHEDULED, run_after=timezone.now() - timedelta(1))
-    assert storage.promote("default") == 0
-    assert storage.next_due("default") is None
-    assert storage.promote("other") == 1
+    assert storage.maintenance.promote("default") == 0
+    assert storage.maintenance.next_due("default") is None
+    assert storage.maintenance.promote("other") == 1
 
 
 # Finishing
@@ -151,7 +151,7 @@ def test_a_backend_that_shares_the_table_keeps_to_its_own(storage):
 
 def test_a_success_is_written_with_its_result(storage):
     job = take(storage)
-    assert set(storage.finish([success(job, '{"ä":[null]}')])) == {job.id}
+    assert set(storage.jobs.finish([success(job, '{"ä":[null]}')])) == {job.id}
     after = row(storage, job)
     assert (after.status, after.result, after.duration, after.error_code) == (
         "SUCCESSFUL",
@@ -166,7 +166,7 @@ def test_a_success_is_written_with_its_result(storage):
 
 def test_a_failure_is_written_with_its_attempt(storage):
     job = take(storage)
-    assert set(storage.finish([failure(job)])) == {job.id}
+    assert set(storage.jobs.finish([failure(job)])) == {job.id}
     after = row(storage, job)
     assert (after.status, after.result, after.error_code) == ("FAILED", None, "CODE")
     (attempt,) = attempts(storage, job)
@@ -178,7 +178,7 @@ def test_a_failure_is_written_with_its_attempt(storage):
 
 def test_a_retry_waits_for_its_time(storage):
     job = take(storage)
-    storage.finish([failure(job, retry_after=100)])
+    storage.jobs.finish([failure(job, retry_after=100)])
     after = row(storage, job)
     assert (after.status, after.attempts, after.finished_at) == ("SCHEDULED", 1, None)
     assert after.is_retrying
@@ -188,10 +188,10 @@ def test_a_retry_waits_for_its_time(storage):
 
 def test_a_retry_without_delay_is_ready_at_once(storage):
     job = take(storage)
-    storage.finish([failure(job, retry_after=0)])
+    storage.jobs.finish([failure(job, retry_after=0)])
     (again,) = claim(storage)
     assert (again.id, again.fence, again.attempts) == (job.id, 2, 2)
-    storage.finish([success(again)])
+    storage.jobs.finish([success(again)])
     first, second = attempts(storage, job)
     assert [first.outcome, second.outcome] == ["failed", "successful"]
     assert [first.number, second.number] == [1, 2]
@@ -200,7 +200,7 @@ def test_a_retry_without_delay_is_ready_at_once(storage):
 
 def test_a_release_gives_the_attempt_back(storage):
     job = take(storage)
-    assert set(storage.finish([Outcome.released(job.id, job.fence)])) == {job.id}
+    assert set(storage.jobs.finish([Outcome.released(job.id, job.fence)])) == {job.id}
     after = row(storage, job)
     assert (after.status, after.attempts, after.crashes, after.fence) == ("READY", 0, 0, 1)
     assert attempts(storage, job) == []
@@ -210,7 +210,7 @@ def test_a_release_gives_the_attempt_back(storage):
 
 def test_an_interrupted_run_is_recorded_but_not_counted(storage):
     job = take(storage)
-    storage.finish([Outcome.released(job.id, job.fence, duration=1.0)])
+    storage.jobs.finish([Outcome.released(job.id, job.fence, duration=1.0)])
     (attempt,) = attempts(storage, job)
     assert (attempt.outcome, attempt.number) == ("released", 1)
     assert row(storage, job).attempts == 0
@@ -218,7 +218,7 @@ def test_an_interrupted_run_is_recorded_but_not_counted(storage):
 
 def test_a_snooze_waits_and_is_not_counted(storage):
     job = take(storage)
-    storage.finish([Outcome.snoozed(job.id, job.fence, 100, 0.1)])
+    storage.jobs.finish([Outcome.snoozed(job.id, job.fence, 100, 0.1)])
     after = row(storage, job)
     assert (after.status, after.attempts, after.error_code) == ("SCHEDULED", 0, "")
     assert 95 < (after.run_after - timezone.now()).total_seconds() <= 100.5
@@ -227,12 +227,12 @@ def test_a_snooze_waits_and_is_not_counted(storage):
 
 def test_crashes_are_counted_apart_from_attempts(storage):
     job = take(storage)
-    storage.finish([crash(job)])
+    storage.jobs.finish([crash(job)])
     after = row(storage, job)
     assert (after.status, after.attempts, after.crashes) == ("READY", 0, 1)
     (again,) = claim(storage)
     assert (again.attempts, again.crashes) == (1, 1)
-    storage.finish([crash(again, 3)])
+    storage.jobs.finish([crash(again, 3)])
     after = row(storage, job)
     assert (after.status, after.crashes, after.error_code) == ("FAILED", 2, "POISON")
     assert [(one.outcome, one.number) for one in attempts(storage, job)] == [("crashed", 1), ("crashed", 2)]
@@ -249,13 +249,13 @@ def test_a_batch_is_written_each_by_its_own_ending(storage):
         Outcome.released(four.id, four.fence),
         crash(five),
     ]
-    assert set(storage.finish(outcomes)) == {job.id for job in (one, two, three, four, five)}
+    assert set(storage.jobs.finish(outcomes)) == {job.id for job in (one, two, three, four, five)}
     statuses = [row(storage, job).status for job in (one, two, three, four, five)]
     assert statuses == ["SUCCESSFUL", "FAILED", "SCHEDULED", "READY", "READY"]
 
 
 def test_finishing_nothing_is_nothing(storage):
-    assert set(storage.finish([])) == set()
+    assert set(storage.jobs.finish([])) == set()
 
 
 ENDINGS = [
@@ -270,15 +270,15 @@ ENDINGS = [
 @pytest.mark.parametrize("ending", ENDINGS)
 def test_an_old_fence_writes_nothing(storage, ending):
     old = take(storage)
-    storage.finish([Outcome.released(old.id, old.fence)])
+    storage.jobs.finish([Outcome.released(old.id, old.fence)])
     (new,) = claim(storage, worker_id=YOU)
     before = row(storage, new)
-    assert set(storage.finish([ending(old)])) == set()
+    assert set(storage.jobs.finish([ending(old)])) == set()
     after = row(storage, new)
     assert (after.status, after.fence, after.attempts, after.crashes) == ("RUNNING", 2, 1, 0)
     assert after.worker_id == before.worker_id == YOU
     assert attempts(storage, new) == []
-    assert set(storage.finish([success(new)])) == {new.id}
+    assert set(storage.jobs.finish([success(new)])) == {new.id}
 
 
 @pytest.mark.parametrize("ending", ENDINGS)
@@ -286,15 +286,15 @@ def test_an_old_fence_writes_nothing(storage, ending):
 def test_only_a_running_job_can_be_finished(storage, status, ending):
     job = take(storage)
     Job.objects.using(storage.alias).filter(id=job.id).update(status=status)
-    assert set(storage.finish([ending(job)])) == set()
+    assert set(storage.jobs.finish([ending(job)])) == set()
     assert row(storage, job).status == status
     assert attempts(storage, job) == []
 
 
 def test_the_second_of_two_endings_is_refused(storage):
     job = take(storage)
-    assert set(storage.finish([success(job)])) == {job.id}
-    assert set(storage.finish([failure(job)])) == set()
+    assert set(storage.jobs.finish([success(job)])) == {job.id}
+    assert set(storage.jobs.finish([failure(job)])) == set()
     assert row(storage, job).status == "SUCCESSFUL"
 
 
@@ -302,7 +302,7 @@ def test_text_of_every_kind_is_stored(storage):
     job = take(storage)
     text = "{}[]\"'\\,;%s%%\n\t NULL ä€😀"
     outcome = Outcome.failed(job.id, job.fence, Failure("C", "a.B", text, text), None, None)
-    storage.finish([outcome])
+    storage.jobs.finish([outcome])
     (attempt,) = attempts(storage, job)
     assert (attempt.message, attempt.traceback) == (text, text)
 
@@ -314,11 +314,11 @@ def test_due_jobs_are_promoted_and_others_stay(storage):
     now = timezone.now()
     due = add(storage, status=JobStatus.SCHEDULED, run_after=now - timedelta(seconds=1))
     later = add(storage, status=JobStatus.SCHEDULED, run_after=now + timedelta(hours=1))
-    assert storage.next_due("default") < 0
-    assert storage.promote("default") == 1
+    assert storage.maintenance.next_due("default") < 0
+    assert storage.maintenance.promote("default") == 1
     assert (row(storage, due).status, row(storage, later).status) == ("READY", "SCHEDULED")
-    assert 3500 < storage.next_due("default") <= 3600
-    assert storage.promote("default") == 0
+    assert 3500 < storage.maintenance.next_due("default") <= 3600
+    assert storage.maintenance.promote("default") == 0
 
 
 def test_promotion_goes_in_bounded_steps_the_longest_due_first(storage):
@@ -326,13 +326,13 @@ def test_promotion_goes_in_bounded_steps_the_longest_due_first(storage):
     jobs = [
         add(storage, status=JobStatus.SCHEDULED, run_after=now - timedelta(seconds=age)) for age in (1, 3, 2)
     ]
-    assert storage.promote("default", limit=2) == 2
+    assert storage.maintenance.promote("default", limit=2) == 2
     assert [row(storage, job).status for job in jobs] == ["SCHEDULED", "READY", "READY"]
 
 
 def test_nothing_scheduled_is_never_due(storage):
     add(storage)
-    assert storage.next_due("default") is None
+    assert storage.maintenance.next_due("default") is None
 
 
 def test_work_is_what_this_worker_could_take_now(storage):
@@ -340,18 +340,18 @@ def test_work_is_what_this_worker_could_take_now(storage):
     add(storage)
     add(storage, task_name="unknown", queue_name="x")
     add(storage, queue_name="x", status=JobStatus.SCHEDULED, run_after=timezone.now() + timedelta(1))
-    assert not storage.has_work(mine)
+    assert not storage.jobs.has_work(mine)
     add(storage, queue_name="x")
-    assert storage.has_work(mine)
+    assert storage.jobs.has_work(mine)
 
 
 def test_a_job_that_is_due_is_work_before_it_is_promoted(storage):
     mine = Claim(worker_id=ME, backend="default", task_names=NAMES, queues=["x"])
     due = {"status": JobStatus.SCHEDULED, "run_after": timezone.now() - timedelta(1)}
     add(storage, queue_name="y", **due)
-    assert not storage.has_work(mine)
+    assert not storage.jobs.has_work(mine)
     add(storage, queue_name="x", **due)
-    assert storage.has_work(mine)
+    assert storage.jobs.has_work(mine)
 
 
 # Leases and rescue
@@ -359,27 +359,27 @@ def test_a_job_that_is_due_is_work_before_it_is_promoted(storage):
 
 def test_a_lease_is_renewed_while_it_lasts(storage):
     worker = register(storage, ME)
-    assert storage.heartbeat(ME, 60.0)
+    assert storage.workers.heartbeat(ME, 60.0)
     stored = Worker.objects.using(storage.alias).get(id=worker.id)
     assert stored.lease_expires_at > stored.heartbeat_at
 
 
 def test_a_lease_that_is_over_is_never_renewed(storage):
     register(storage, ME, lease=-1.0)
-    assert not storage.heartbeat(ME, 60.0)
-    assert not storage.heartbeat(YOU, 60.0)
+    assert not storage.workers.heartbeat(ME, 60.0)
+    assert not storage.workers.heartbeat(YOU, 60.0)
 
 
 def test_a_stopped_worker_has_no_lease(storage):
     register(storage, ME)
-    storage.unregister(ME)
-    assert not storage.heartbeat(ME, 60.0)
+    storage.workers.unregister(ME)
+    assert not storage.workers.heartbeat(ME, 60.0)
 
 
 def test_jobs_of_a_live_worker_are_not_lost(storage):
     register(storage, ME)
     take(storage)
-    assert storage.lost("default") == []
+    assert storage.maintenance.lost("default") == []
 
 
 @pytest.mark.parametrize("end", ["expired", "stopped", "unknown"])
@@ -388,37 +388,37 @@ def test_jobs_without_a_live_owner_are_lost(storage, end):
         register(storage, ME, lease=-1.0)
     elif end == "stopped":
         register(storage, ME)
-        storage.unregister(ME)
+        storage.workers.unregister(ME)
     job = take(storage)
-    (lost,) = storage.lost("default")
+    (lost,) = storage.maintenance.lost("default")
     assert (lost.id, lost.fence, lost.crashes, lost.task_name) == (job.id, 1, 0, "a")
-    assert storage.lost("other") == []
+    assert storage.maintenance.lost("other") == []
 
 
 def test_a_rescued_job_is_safe_from_its_old_worker(storage):
     job = take(storage)
     rescue = crash(job, error=WorkerLost("silent"))
-    assert set(storage.finish([rescue])) == {job.id}
-    assert set(storage.finish([success(job)])) == set()
+    assert set(storage.jobs.finish([rescue])) == {job.id}
+    assert set(storage.jobs.finish([success(job)])) == set()
     (new,) = claim(storage, worker_id=YOU)
-    assert set(storage.finish([success(job)])) == set()
-    assert set(storage.finish([success(new)])) == {job.id}
+    assert set(storage.jobs.finish([success(job)])) == set()
+    assert set(storage.jobs.finish([success(new)])) == {job.id}
     assert [one.outcome for one in attempts(storage, job)] == ["lost", "successful"]
 
 
 def test_workers_long_gone_are_forgotten(storage):
     register(storage, ME, lease=-100.0)
     register(storage, YOU)
-    assert storage.forget_workers(older_than=50.0) == 1
+    assert storage.workers.forget(older_than=50.0) == 1
     assert Worker.objects.using(storage.alias).get().id == YOU
 
 
 def test_workers_long_gone_are_forgotten_a_slice_at_a_time(storage):
     for _ in range(5):
         register(storage, uuid.uuid4(), lease=-100.0)
-    assert storage.forget_workers(older_than=50.0, limit=3) == 3
-    assert storage.forget_workers(older_than=50.0, limit=3) == 2
-    assert storage.forget_workers(older_than=50.0, limit=3) == 0
+    assert storage.workers.forget(older_than=50.0, limit=3) == 3
+    assert storage.workers.forget(older_than=50.0, limit=3) == 2
+    assert storage.workers.forget(older_than=50.0, limit=3) == 0
 
 
 # Repetition
@@ -480,7 +480,7 @@ def test_a_lock_that_others_keep_is_waited_for_once(storage, monkeypatch):
             cursor.execute("SET SESSION innodb_lock_wait_timeout = 1")
         began = time.monotonic()
         with pytest.raises(OperationalError) as caught:
-            storage.change([job.id], priority=5)
+            storage.jobs.change([job.id], priority=5)
         assert caught.value.args[0] == 1205
         assert time.monotonic() - began < 10
     finally:
@@ -497,18 +497,18 @@ def test_only_old_jobs_in_a_final_state_are_pruned(storage):
     for status in JobStatus:
         add(storage, status=status, finished_at=old if status in FINAL else None)
     add(storage, status=JobStatus.SUCCESSFUL, finished_at=new)
-    assert storage.prune("default", set(JobStatus), older_than=86400.0) == len(FINAL)
+    assert storage.maintenance.prune("default", set(JobStatus), older_than=86400.0) == len(FINAL)
     assert Job.objects.using(storage.alias).filter(status__in=FINAL).count() == 1
     assert Job.objects.using(storage.alias).count() == len(JobStatus) - len(FINAL) + 1
 
 
 def test_pruning_takes_attempts_along_and_keeps_to_its_limit(storage):
     for _ in range(3):
-        storage.finish([failure(take(storage))])
+        storage.jobs.finish([failure(take(storage))])
     Job.objects.using(storage.alias).update(finished_at=timezone.now() - timedelta(days=2))
-    assert storage.prune("default", {JobStatus.FAILED}, 3600.0, limit=2) == 2
+    assert storage.maintenance.prune("default", {JobStatus.FAILED}, 3600.0, limit=2) == 2
     assert Job.objects.using(storage.alias).count() == Attempt.objects.using(storage.alias).count() == 1
-    assert storage.prune("default", {JobStatus.SUCCESSFUL}, 3600.0) == 0
+    assert storage.maintenance.prune("default", {JobStatus.SUCCESSFUL}, 3600.0) == 0
 
 
 # Concurrency
@@ -544,7 +544,7 @@ def test_workers_at_once_claim_every_job_once(storage):
         got = []
         while jobs := claim(storage, 7, worker_id=uuid.uuid4()):
             got += [job.id for job in jobs]
-            storage.finish([success(job) for job in jobs])
+            storage.jobs.finish([success(job) for job in jobs])
         return got
 
     claimed = [job_id for got in in_threads(4, worker) for job_id in got]
@@ -555,7 +555,7 @@ def test_workers_at_once_claim_every_job_once(storage):
 def test_of_rivals_for_one_ending_exactly_one_wins(storage):
     for _ in range(10):
         job = take(storage)
-        wins = in_threads(3, lambda number, job=job: storage.finish([success(job, str(number))]))
+        wins = in_threads(3, lambda number, job=job: storage.jobs.finish([success(job, str(number))]))
         assert sum(len(won) for won in wins) == 1
         assert set(wins[int(row(storage, job).result)]) == {job.id}
 
@@ -566,7 +566,7 @@ def test_batches_that_overlap_do_not_deadlock(storage):
         jobs = claim(storage, 20)
         control = [jobs, list(reversed(jobs)), jobs[10:] + jobs[:10]]
         wins = in_threads(
-            3, lambda number, control=control: storage.finish([success(job) for job in control[number]])
+            3, lambda number, control=control: storage.jobs.finish([success(job) for job in control[number]])
         )
         assert sum(len(won) for won in wins) == 20
 
@@ -623,22 +623,22 @@ def test_jobs_are_kept_as_long_as_they_say(storage):
     ):
         add(storage, status=status, retention=retention, finished_at=None if status == "READY" else old)
     add(storage, status="SUCCESSFUL", retention=3600.0, finished_at=timezone.now())
-    assert storage.own_times("retention") == [3600.0, 7200.5]
-    assert storage.prune("default", FINAL, 60.0) == 1  # those without a time of their own
-    assert storage.prune_retained("default", 7200.5) == 0
-    assert storage.prune_retained("default", 3600.0) == 1
-    assert storage.prune_retained("other", 3600.0) == 0
-    assert storage.own_times("retention") == [3600.0, 7200.5]
+    assert storage.maintenance.own_times("retention") == [3600.0, 7200.5]
+    assert storage.maintenance.prune("default", FINAL, 60.0) == 1  # those without a time of their own
+    assert storage.maintenance.prune_retained("default", 7200.5) == 0
+    assert storage.maintenance.prune_retained("default", 3600.0) == 1
+    assert storage.maintenance.prune_retained("other", 3600.0) == 0
+    assert storage.maintenance.own_times("retention") == [3600.0, 7200.5]
 
 
 def test_results_are_kept_as_long_as_they_say(storage):
     old, new = timezone.now() - timedelta(hours=2), timezone.now()
     for ttl, ended, result in ((60.0, old, "1"), (60.0, new, "2"), (None, old, "3"), (9000.0, old, "4")):
         add(storage, status="SUCCESSFUL", result_ttl=ttl, finished_at=ended, result=result)
-    assert storage.own_times("result_ttl") == [60.0, 9000.0]
-    assert storage.clear_results("default", 60.0) == 1
-    assert storage.clear_results("default", 60.0) == 0
-    assert storage.clear_results("other", 9000.0) == 0
+    assert storage.maintenance.own_times("result_ttl") == [60.0, 9000.0]
+    assert storage.maintenance.clear_results("default", 60.0) == 1
+    assert storage.maintenance.clear_results("default", 60.0) == 0
+    assert storage.maintenance.clear_results("other", 9000.0) == 0
     results = Job.objects.using(storage.alias).order_by("id").values_list("result", flat=True)
     assert list(results) == [None, "2", "3", "4"]
 

@@ -30,8 +30,8 @@ def listener(settings):
     options = settings.TASKS["default"]["OPTIONS"] | {"DATABASE": "postgres"}
     settings.TASKS = {"default": settings.TASKS["default"] | {"OPTIONS": options}}
     storage = storage_for("postgres")
-    storage._notifier.sent_at.clear()
-    listener = storage.listen("default")
+    storage.notifications._notifier.sent_at.clear()
+    listener = storage.notifications.listen("default")
     yield listener
     listener.close()
 
@@ -76,7 +76,7 @@ def test_a_busy_database_is_given_fewer(listener, monkeypatch):
     monkeypatch.setattr(notifications, "QUIET", 0.0)
     tasks.noop.enqueue()
     assert notified(listener)
-    monkeypatch.setattr(storage_for("postgres")._notifier, "took", 3600.0)
+    monkeypatch.setattr(storage_for("postgres").notifications._notifier, "took", 3600.0)
     tasks.noop.enqueue()
     assert not notified(listener, 0.05)
     monkeypatch.setattr(notifications, "NOTIFY_INTERVAL", 0.0)
@@ -187,14 +187,14 @@ def test_a_worker_outlives_the_end_of_its_sessions(project, kind):
 def job_waiter(listener):
     storage = storage_for("postgres")
     id = uuid.uuid4()
-    waiter = storage.job_waiter("default", id)
+    waiter = storage.notifications.job_waiter("default", id)
     yield storage, id, waiter
     waiter.close()
 
 
 def ring_soon(id):
     def notify():
-        storage_for("postgres").notify_ended("default", [id])
+        storage_for("postgres").notifications.notify_ended("default", [id])
         connections.close_all()
 
     timer = threading.Timer(0.1, notify)
@@ -207,7 +207,7 @@ def test_workers_know_of_waiters_and_notify_them_of_the_end(listener, job_waiter
     storage, id, waiter = job_waiter
     waiter.ask()
     assert notified(listener) == Notifications(waited=frozenset({id}))  # no reason to claim
-    storage.notify_ended("default", [uuid.uuid4(), id])
+    storage.notifications.notify_ended("default", [uuid.uuid4(), id])
     assert select.select([waiter], [], [], 2.0)[0]
     waiter.drain()
     assert not select.select([waiter], [], [], 0.05)[0]

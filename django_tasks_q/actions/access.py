@@ -48,6 +48,6 @@ def refuse_schedule(request: HttpRequest, row: Schedule, using: str) -> None:
     with transaction.atomic(using=using):
         # A scope is a query, so that only a stored job can be checked. The transaction removes it again.
         send = backend.send(task_of(row), [row.arguments])
-        storage_for(using).enqueue(send)
+        storage_for(using).jobs.enqueue(send)
         refuse_outside(request, [UUID(send.ids[0])], using)
         transaction.set_rollback(True, using=using)

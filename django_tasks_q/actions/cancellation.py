@@ -30,11 +30,11 @@ def cancel(ids: Ids, *, reason: str = "", using: str | None = None, user: Any = 
     reason = text(reason, "reason")
     wanted, alias = uuids(ids), using or database()
     storage = storage_for(alias)
-    done, requested = storage.cancel(wanted, reason)
+    done, requested = storage.jobs.cancel(wanted, reason)
     rows = Job.objects.using(alias).filter(id__in=wanted).values_list("id", "status", "backend")
     found = {id: (status, backend) for id, status, backend in rows}
     for name in sorted({found[id][1] for id in requested if id in found}):
-        storage.notify_cancel(name)
+        storage.notifications.notify_cancel(name)
     send_task_finished(alias, {id: found[id][1] for id in done if id in found})
     send_action_performed(Job, "cancel", done | requested, using=alias, user=user, reason=reason)
     others = {id: status for id, (status, _) in found.items()}
@@ -48,7 +48,7 @@ def discard(ids: Ids, *, reason: str = "", using: str | None = None, user: Any =
     done, transition, alias = perform(
         "discard",
         ids,
-        lambda storage, ids: storage.discard(ids, reason),
+        lambda storage, ids: storage.jobs.discard(ids, reason),
         STARTABLE,
         using=using,
         user=user,
@@ -65,7 +65,7 @@ def dismiss(ids: Ids, *, reason: str = "", using: str | None = None, user: Any =
     return perform(
         "dismiss",
         ids,
-        lambda storage, ids: storage.dismiss(ids),
+        lambda storage, ids: storage.jobs.dismiss(ids),
         DISMISSIBLE,
         using=using,
         user=user,

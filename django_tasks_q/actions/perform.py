@@ -75,7 +75,7 @@ def notify_jobs(storage: Storage, aliases: Collection[str]) -> None:
     for alias in aliases:
         backend = backend_of(alias)
         if backend is not None and backend.settings.notify:
-            storage.hint(alias)
+            storage.notifications.notify_jobs(alias)
 
 
 def perform(

@@ -34,8 +34,8 @@ def pause(
         raise ValueError("until must be a time in the future.")
     name, alias = _name(queue), _alias(backend, using)
     storage = storage_for(alias)
-    done = storage.pause(backend, name, by=text(by, "by"), reason=text(reason, "reason"), until=end)
-    storage.notify_control(backend)
+    done = storage.queues.pause(backend, name, by=text(by, "by"), reason=text(reason, "reason"), until=end)
+    storage.notifications.notify_control(backend)
     send_action_performed(Queue, "pause", [name], using=alias, user=user, reason=reason)
     return done
 
@@ -51,9 +51,9 @@ def resume(
     """Resume a queue: workers claim its jobs again. Return whether it was paused."""
     name, alias = _name(queue), _alias(backend, using)
     storage = storage_for(alias)
-    done = storage.resume(backend, name)
+    done = storage.queues.resume(backend, name)
     if done:
-        storage.notify_control(backend)
+        storage.notifications.notify_control(backend)
         send_action_performed(Queue, "resume", [name], using=alias, user=user, reason=text(reason, "reason"))
     return done
 
@@ -76,9 +76,9 @@ def limit(
         whole(max_running, "max_running", minimum=1)
     name, alias = _name(queue), _alias(backend, using)
     storage = storage_for(alias)
-    done = storage.limit(backend, name, max_running)
+    done = storage.queues.limit(backend, name, max_running)
     if done:
-        storage.notify_control(backend)
+        storage.notifications.notify_control(backend)
         send_action_performed(Queue, "limit", [name], using=alias, user=user, reason=text(reason, "reason"))
     return done
 

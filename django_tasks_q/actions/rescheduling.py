@@ -22,7 +22,7 @@ def reschedule(
     return perform(
         "reschedule",
         ids,
-        lambda storage, ids: storage.reschedule(ids, start),
+        lambda storage, ids: storage.jobs.reschedule(ids, start),
         MOVABLE,
         using=using,
         user=user,
@@ -36,7 +36,7 @@ def run_now(ids: Ids, *, reason: str = "", using: str | None = None, user: Any =
     return perform(
         "run_now",
         ids,
-        lambda storage, ids: storage.run_now(ids),
+        lambda storage, ids: storage.jobs.run_now(ids),
         (JobStatus.SCHEDULED, JobStatus.READY),  # a ready job is unchanged
         using=using,
         user=user,
@@ -72,7 +72,7 @@ def change(
     return perform(
         "change",
         wanted,
-        lambda storage, ids: storage.change(ids, **values),
+        lambda storage, ids: storage.jobs.change(ids, **values),
         STARTABLE,
         using=alias,
         user=user,

@@ -14,7 +14,7 @@ def delete(ids: Ids, *, reason: str = "", using: str | None = None, user: Any = 
     return perform(
         "delete",
         ids,
-        lambda storage, ids: storage.delete(ids),
+        lambda storage, ids: storage.jobs.delete(ids),
         FINAL,
         using=using,
         user=user,
@@ -27,7 +27,7 @@ def pin(ids: Ids, *, reason: str = "", using: str | None = None, user: Any = Non
     return perform(
         "pin",
         ids,
-        lambda storage, ids: storage.pin(ids),
+        lambda storage, ids: storage.jobs.pin(ids),
         tuple(JobStatus),
         using=using,
         user=user,
@@ -40,7 +40,7 @@ def unpin(ids: Ids, *, reason: str = "", using: str | None = None, user: Any = N
     return perform(
         "unpin",
         ids,
-        lambda storage, ids: storage.unpin(ids),
+        lambda storage, ids: storage.jobs.unpin(ids),
         tuple(JobStatus),
         using=using,
         user=user,

@@ -45,7 +45,7 @@ def retry(
     done = perform(
         "retry",
         [id for id in wanted if id not in others],
-        lambda storage, ids: storage.retry(ids, start),
+        lambda storage, ids: storage.jobs.retry(ids, start),
         RETRYABLE,
         using=alias,
         user=user,
@@ -83,7 +83,7 @@ def run_again(
     if backend is not None:
         backend.store(alias, send, [result])
     else:
-        storage_for(alias).enqueue(send)
+        storage_for(alias).jobs.enqueue(send)
     send_action_performed(Job, "run_again", {wanted}, using=alias, user=user, reason=reason)
     return Again({wanted}, {}, result)
 

@@ -47,7 +47,7 @@ def enable_schedule(
     Raise ValueError if this process cannot read the schedule.
     """
     reason, storage = text(reason, "reason"), _found(name, backend, using)
-    changed = storage.enable_schedule(backend, name, first_tick)
+    changed = storage.schedules.enable(backend, name, first_tick)
     return _done(storage, "enable_schedule", backend, name, changed, user, reason)
 
 
@@ -65,7 +65,7 @@ def disable_schedule(
     Jobs that it has enqueued are not changed.
     """
     reason, storage = text(reason, "reason"), _found(name, backend, using)
-    changed = storage.disable_schedule(backend, name, by=text(by, "by"), reason=reason)
+    changed = storage.schedules.disable(backend, name, by=text(by, "by"), reason=reason)
     return _done(storage, "disable_schedule", backend, name, changed, user, reason)
 
 
@@ -77,7 +77,7 @@ def skip_schedule(
     Raise ValueError if this process cannot read the schedule.
     """
     reason, storage = text(reason, "reason"), _found(name, backend, using)
-    tick = storage.skip_tick(backend, name, first_tick, reason=reason)
+    tick = storage.schedules.skip_tick(backend, name, first_tick, reason=reason)
     if tick is not None:
         return _done(storage, "skip_schedule", backend, name, True, user, reason)._replace(tick=tick)
     known = Schedule.objects.using(storage.alias).filter(backend=backend, name=name).exists()
@@ -99,7 +99,7 @@ def run_schedule(
     def store(send: NewJobs) -> None:
         ours.store_quietly(storage.alias, send)
 
-    job_id = storage.run_schedule(backend, name, firings.send, store, reason)
+    job_id = storage.schedules.run(backend, name, firings.send, store, reason)
     if job_id is None:
         return ScheduleDone(False, Reason.GONE)
     return _done(storage, "run_schedule", backend, name, True, user, reason)._replace(job_id=job_id)
@@ -151,7 +151,7 @@ def save_schedule(
         overlap=Overlap.of(overlap),
     )
     task_of(row)
-    if not storage.save_schedule(row, first_tick):
+    if not storage.schedules.save(row, first_tick):
         raise ValueError(f"The schedule {name!r} is declared in the code, and is changed there.")
     _done(storage, "save_schedule", backend, name, True, user, reason)
 
@@ -164,7 +164,7 @@ def delete_schedule(
     Raise ValueError for a schedule that the code declares, since a worker would create it again.
     """
     reason, storage = text(reason, "reason"), _storage(backend, using)
-    if storage.delete_schedule(backend, name):
+    if storage.schedules.delete(backend, name):
         return _done(storage, "delete_schedule", backend, name, True, user, reason)
     if Schedule.objects.using(storage.alias).filter(backend=backend, name=name).exists():
         raise ValueError(f"The schedule {name!r} is declared in the code: disable it, or remove it there.")
@@ -177,7 +177,7 @@ def _done(
     """Notify workers and receivers of an action, and return what it has done."""
     if not changed:
         return ScheduleDone(False, Reason.GONE if changed is None else Reason.UNCHANGED)
-    storage.notify_control(backend)
+    storage.notifications.notify_control(backend)
     send_action_performed(Schedule, action, [name], using=storage.alias, user=user, reason=reason)
     return ScheduleDone(True)
 

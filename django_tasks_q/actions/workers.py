@@ -19,9 +19,9 @@ def stop_worker(id: str | UUID, *, reason: str = "", using: str | None = None, u
     """
     worker_id, alias = UUID(str(id)), using or database()
     storage = storage_for(alias)
-    backend = storage.stop_worker(worker_id)
+    backend = storage.workers.stop(worker_id)
     if backend is not None:
-        storage.notify_control(backend)
+        storage.notifications.notify_control(backend)
         send_action_performed(
             Worker, "stop_worker", {worker_id}, using=alias, user=user, reason=text(reason, "reason")
         )

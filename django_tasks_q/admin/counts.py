@@ -50,8 +50,8 @@ class JobCounts:
         storage = storage_for(database())
         names = {*known_queues_of_backends(), *((queue.backend, queue.name) for queue in stored)}
         is_all = sees_all_jobs()
-        self.queues = storage.count_queues(
-            names.union(storage.busy_queues()), None if is_all else jobs, cap=CAP
+        self.queues = storage.queues.count(
+            names.union(storage.queues.busy()), None if is_all else jobs, cap=CAP
         )
         if not is_all:
             # The names of queues without visible jobs are hidden.

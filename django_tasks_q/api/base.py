@@ -90,7 +90,7 @@ class TasksView(APIView):
     def reading(self) -> Iterator[None]:
         """Limit the time of queries whose costs depend on the request. Raise TooSlow."""
         try:
-            with storage_for(database()).reading(LONGEST_READ):
+            with storage_for(database()).session.reading(LONGEST_READ):
                 yield
         except TookTooLong:
             raise TooSlow from None

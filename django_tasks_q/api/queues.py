@@ -89,8 +89,8 @@ class QueueView(TasksView, GenericAPIView):
         named = set(names)
         queues = {(alias, name) for name in named}
         if listed:
-            queues.update(storage.busy_queues(alias))
-        counted = storage.count_queues(queues, self.jobs() if is_scoped() else None)
+            queues.update(storage.queues.busy(alias))
+        counted = storage.queues.count(queues, self.jobs() if is_scoped() else None)
         rows = {row.name: row for row in Queue.objects.using(database()).filter(backend=alias)}
         found = [
             self._values(name, queue, rows.get(name))

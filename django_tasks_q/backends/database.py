@@ -220,10 +220,10 @@ class DatabaseBackend(compat.BaseTaskBackend):
         from .lazy import storage_for
 
         storage = storage_for(database)
-        storage.enqueue(send)
+        storage.jobs.enqueue(send)
         failpoint("enqueue.inserted")
         if self.settings.notify:
-            storage.hint(self.alias)
+            storage.notifications.notify_jobs(self.alias)
 
     def waiter(self, result: TaskResult[..., Any], timeout: float | None) -> ResultWaiter:
         """Return what ``result.get()`` waits with, at most for ``timeout`` seconds."""

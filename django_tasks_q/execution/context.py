@@ -137,7 +137,7 @@ class TaskContext(compat.GenericTaskContext[Any, Any]):
         """
         attempt = self._attempt
         text = codec.dumps(checked_metadata(self.metadata), what="metadata")
-        if not storage_for(attempt.environment.database).save_metadata(
+        if not storage_for(attempt.environment.database).progress.save_metadata(
             attempt.job.id, attempt.job.fence, text
         ):
             raise JobTaken("Another worker has taken this job over.")

@@ -48,14 +48,14 @@ def completed_in_transaction(storage: Storage, attempt: Attempt, call: Callable[
     """
     state = _Completion()
     try:
-        with storage.transaction(durable=True):
+        with storage.session.transaction(durable=True):
             # First of all, since hooks run in their order, and the task's own may raise.
             transaction.on_commit(state.commit, using=storage.alias)
             state.outcome = attempt.outcome_of(call)
             if state.outcome.status is not JobStatus.SUCCESSFUL:
                 raise _Undone
             failpoint("finish.sending")
-            if not storage.finish([state.outcome]):
+            if not storage.jobs.finish([state.outcome]):
                 raise _Undone
             state.is_written = True
     except _Undone:
@@ -71,7 +71,7 @@ def completed_in_transaction(storage: Storage, attempt: Attempt, call: Callable[
 def _repeated(storage: Storage, attempt: Attempt, outcome: Outcome | None) -> Outcome:
     assert outcome is not None  # noqa: S101 - user code has run
     conflict = attempt.exception
-    if isinstance(conflict, OperationalError) and storage.may_repeat(conflict):
+    if isinstance(conflict, OperationalError) and storage.session.may_repeat(conflict):
         return _conflict(attempt, conflict)
     return outcome
 
@@ -82,7 +82,7 @@ def _broken(storage: Storage, attempt: Attempt, state: _Completion, error: BaseE
     if state.is_committed and outcome is not None:
         logger.error("An on_commit() callback of job id=%s raised.", attempt.job.id, exc_info=error)
         return outcome._replace(is_written=True)
-    if isinstance(error, OperationalError) and storage.may_repeat(error):
+    if isinstance(error, OperationalError) and storage.session.may_repeat(error):
         return _conflict(attempt, error)
     certain = isinstance(error, DataError | IntegrityError) or not isinstance(error, Error)
     if state.is_written and not certain and isinstance(error, OperationalError | InterfaceError):

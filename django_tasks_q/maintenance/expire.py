@@ -10,4 +10,4 @@ BATCH = 500
 
 def expire(storage: Storage, backend: str) -> list[UUID]:
     """End a batch of jobs that have expired, and return their ids."""
-    return storage.expire(backend, BATCH)
+    return storage.maintenance.expire(backend, BATCH)

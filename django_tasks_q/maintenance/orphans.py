@@ -23,9 +23,9 @@ def release_orphans(
     The reply to a claim can be lost with the connection although the claim was committed. The lease would
     keep such a job from all workers for as long as this one lives.
     """
-    orphans = [attempt for attempt in storage.held(worker_id) if attempt not in known]
+    orphans = [attempt for attempt in storage.maintenance.held(worker_id) if attempt not in known]
     if not orphans:
         return {}
-    written = storage.finish([Outcome.released(job_id, fence) for job_id, fence in orphans])
+    written = storage.jobs.finish([Outcome.released(job_id, fence) for job_id, fence in orphans])
     logger.warning("Gave back %d jobs whose claim this worker did not know of", len(written))
     return written

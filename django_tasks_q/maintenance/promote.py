@@ -8,10 +8,10 @@ def promote(storage: Storage, backend: str) -> tuple[int, float | None]:
 
     Return how many, and in how many seconds the next job is due: None without one.
     """
-    due = storage.next_due(backend)
+    due = storage.maintenance.next_due(backend)
     if due is None or due > 0:
         return 0, due
-    promoted = storage.promote(backend)
+    promoted = storage.maintenance.promote(backend)
     if not promoted:
         return 0, 0.01  # another worker is promoting them at this moment
-    return promoted, storage.next_due(backend)
+    return promoted, storage.maintenance.next_due(backend)

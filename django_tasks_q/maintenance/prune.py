@@ -21,8 +21,8 @@ def prune(storage: Storage, backend: str, settings: Options) -> int:
 
 def forget(storage: Storage) -> int:
     """Delete a slice of each kind of rows that are not needed any more, and return how many."""
-    done = storage.forget_workers(limit=SLICE) + storage.forget_keys(limit=SLICE)
-    return done + storage.forget_firings(KEPT, limit=SLICE)
+    done = storage.workers.forget(limit=SLICE) + storage.maintenance.forget_keys(limit=SLICE)
+    return done + storage.schedules.forget_firings(KEPT, limit=SLICE)
 
 
 def _slices(storage: Storage, backend: str, settings: Options) -> Iterator[Callable[[], int]]:
@@ -31,10 +31,10 @@ def _slices(storage: Storage, backend: str, settings: Options) -> Iterator[Calla
         ({JobStatus.FAILED, JobStatus.EXPIRED}, settings.retention_failed),
     ):
         if retention is not None:
-            yield lambda statuses=statuses, retention=retention: storage.prune(  # type: ignore[misc]
+            yield lambda statuses=statuses, retention=retention: storage.maintenance.prune(  # type: ignore[misc]
                 backend, statuses, retention, SLICE
             )
-    for retention in storage.own_times("retention"):
-        yield lambda retention=retention: storage.prune_retained(backend, retention, SLICE)  # type: ignore[misc]
-    for ttl in storage.own_times("result_ttl"):
-        yield lambda ttl=ttl: storage.clear_results(backend, ttl, SLICE)  # type: ignore[misc]
+    for retention in storage.maintenance.own_times("retention"):
+        yield lambda retention=retention: storage.maintenance.prune_retained(backend, retention, SLICE)  # type: ignore[misc]
+    for ttl in storage.maintenance.own_times("result_ttl"):
+        yield lambda ttl=ttl: storage.maintenance.clear_results(backend, ttl, SLICE)  # type: ignore[misc]

@@ -21,13 +21,13 @@ def rescue(storage: Storage, backend: str, settings: Options) -> dict[UUID, JobS
 
     The write names the fence that was read, so a job that has changed since is left alone.
     """
-    lost = storage.lost(backend, BATCH)
+    lost = storage.maintenance.lost(backend, BATCH)
     if not lost:
         return {}
     lost_worker = WorkerLost("The worker stopped renewing its lease while it held this job.")
     outcomes = [by_crash(job, settings, lost_worker) for job in lost]
     failpoint("rescue.selected")
-    rescued = storage.finish(outcomes)
+    rescued = storage.jobs.finish(outcomes)
     failpoint("rescue.written")
     for job in lost:
         if job.id in rescued:

@@ -10,5 +10,5 @@ SLICE = 1000
 
 def condense(storage: Storage, backend: str) -> bool:
     """Fold one hour, and delete a slice of old rows. Return whether there may be more to do."""
-    folded = storage.fold(backend)
-    return storage.forget_statistics(backend, KEPT, SLICE) >= SLICE or folded > 0
+    folded = storage.statistics.fold(backend)
+    return storage.statistics.forget(backend, KEPT, SLICE) >= SLICE or folded > 0

@@ -15,7 +15,7 @@ WARN_AFTER = 60.0
 
 def report_unknown(storage: Storage, backend: str, known: Collection[str]) -> list[str]:
     """Warn about the unknown tasks that jobs have been waiting for, and return their names."""
-    names = storage.unknown(backend, known, WARN_AFTER)
+    names = storage.maintenance.unknown(backend, known, WARN_AFTER)
     if names:
         logger.warning(
             "Jobs of backend %r have waited for more than %g seconds for tasks that this worker does not "

@@ -57,4 +57,4 @@ def commit_at_once(command: BaseCommand) -> None:
     with suppress(ImproperlyConfigured):  # the code that uses the backend reports the error
         ours = [each for each in compat.task_backends.all() if isinstance(each, DatabaseBackend)]
         for alias in {database(), *(backend.database for backend in ours)}:
-            storage_for(alias).commit_at_once()
+            storage_for(alias).session.commit_at_once()

@@ -223,7 +223,7 @@ def stats(printer: Printer, options: dict[str, Any]) -> int:
         counts[status.lower()] = counts.get(status.lower(), 0) + count
     paused = {(row.backend, row.name): row for row in Queue._default_manager.using(alias).all()[:1000]}
     storage = storage_for(alias)
-    queues = storage.count_queues({*storage.busy_queues(), *paused}, cap=CAP)
+    queues = storage.queues.count({*storage.queues.busy(), *paused}, cap=CAP)
     since = timezone.now() - timedelta(hours=1)
     tasks = Statistic.objects.using(alias).by_task(since)
     data = {

@@ -51,7 +51,7 @@ def refuse_endless_wait(storage: Storage | None, job: str, sent: tuple[str, Any]
             f"{job} was enqueued in a transaction on database {sent[0]!r} that is still open: no worker "
             "sees it before that transaction commits. Call get() after the transaction."
         )
-    if storage is not None and sent_in(storage.alias) is not None and not storage.sees_commits:
+    if storage is not None and sent_in(storage.alias) is not None and not storage.session.sees_commits:
         raise WouldNeverReturn(
             f"{job} cannot be seen to end in the open transaction on database {storage.alias!r}, whose "
             "snapshot hides what a worker commits. Call get() after the transaction."
@@ -140,7 +140,7 @@ class Waiter:
         self._asked_at = time.monotonic()
         try:
             if self._job_waiter is None:
-                self._job_waiter = self._storage.job_waiter(self._backend, UUID(self._job_id))
+                self._job_waiter = self._storage.notifications.job_waiter(self._backend, UUID(self._job_id))
             if self._job_waiter is not None:
                 self._job_waiter.ask()
         except Error:

@@ -62,7 +62,7 @@ class Firings:
         has changed.
         """
         rows = [row for row, _ in self.declared.values()]
-        done = self.storage.declare(self.backend.alias, rows, first_tick, worker_id)
+        done = self.storage.schedules.declare(self.backend.alias, rows, first_tick, worker_id)
         self._log_declared(done)
         return bool(done.changes)
 
@@ -70,7 +70,9 @@ class Firings:
         """Write one schedule of this process's code to the table, before any worker has declared it."""
         if name in self.declared:
             row, _task = self.declared[name]
-            self._log_declared(self.storage.declare(self.backend.alias, [row], first_tick, may_retire=False))
+            self._log_declared(
+                self.storage.schedules.declare(self.backend.alias, [row], first_tick, may_retire=False)
+            )
 
     def _log_declared(self, declared: Declared) -> None:
         for name in declared.clashes:
@@ -103,18 +105,18 @@ class Firings:
 
         Return how many jobs were enqueued, and in how many seconds the next tick is due: None without one.
         """
-        due = self.storage.next_tick(self.backend.alias, self.known)
+        due = self.storage.schedules.next_tick(self.backend.alias, self.known)
         if due is None or due > 0:
             return 0, due
-        written = self.storage.fire(self.backend.alias, self.known, self.decide, self._store, BATCH)
+        written = self.storage.schedules.fire(self.backend.alias, self.known, self.decide, self._store, BATCH)
         if not written:
-            due = self.storage.next_tick(self.backend.alias, self.known)
+            due = self.storage.schedules.next_tick(self.backend.alias, self.known)
             # Another worker is firing at this moment what is still due.
             return 0, None if due is None else max(due, 0.05)
         for row, planned in written:
             _log(row, planned)
         jobs = sum(planned.send is not None for _, planned in written)
-        return jobs, self.storage.next_tick(self.backend.alias, self.known)
+        return jobs, self.storage.schedules.next_tick(self.backend.alias, self.known)
 
     def decide(self, row: Schedule, now: datetime, has_job: bool) -> Decision | None:
         """Return what becomes of the due ticks of a schedule, or None if it cannot be read here.

@@ -18,7 +18,7 @@ class Cancellations:
 
     def __init__(self, storage: Storage, *, listens: bool) -> None:
         self.storage = storage
-        self._every = EVERY_WITH_NOTIFICATIONS if listens and storage.sends_notifications else EVERY
+        self._every = EVERY_WITH_NOTIFICATIONS if listens and storage.session.sends_notifications else EVERY
         self._queried_at = 0.0
         self._notified = False
 
@@ -31,7 +31,7 @@ class Cancellations:
         """Return the jobs of the worker that are to end, including those of earlier queries."""
         self._queried_at = time.monotonic()
         self._notified = False
-        return self.storage.cancelling(worker_id)
+        return self.storage.jobs.cancelling(worker_id)
 
     @property
     def seconds_to_next(self) -> float:

@@ -65,7 +65,7 @@ class Completer:
         claim, limit = self.fetcher.plan(notified)
         failpoint("finish.sending")
         self._asked_at = boot_time()
-        self.round_trip = self.storage.exchange(unwritten, claim, limit)
+        self.round_trip = self.storage.jobs.round_trip(unwritten, claim, limit)
         self._sent_at = time.monotonic()
         self._writing, self.unwritten = list(writing), later
         if not self.round_trip.is_in_flight:
@@ -133,6 +133,6 @@ class Completer:
         """Drop all endings, whose jobs belong to other workers."""
         if self.round_trip is not None:
             self.round_trip = None
-            self.storage.disconnect()
+            self.storage.session.disconnect()
         self._writing.clear()
         self.unwritten.clear()

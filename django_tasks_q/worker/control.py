@@ -33,7 +33,7 @@ class WorkerControl:
 
         ``is_notified`` says that notifications are known to arrive, so that queries can be rarer.
         """
-        before, self.current = self.current, self.storage.control(self.backend, worker_id)
+        before, self.current = self.current, self.storage.queues.control(self.backend, worker_id)
         self._notified, self._queried_at = False, time.monotonic()
         every = EVERY_WITH_NOTIFICATIONS if is_notified else EVERY
         # A pause may have an end. A little later, so that it has ended by the database's clock as well.

@@ -108,7 +108,7 @@ class Fetcher:
             # What is paused may stay so for ever. What is limited has its turn.
             # And jobs of which no child can be started may have to wait for another worker.
             terms = self._terms(self.pool.task_names, self.control.current.paused)
-            self._drained = not self.storage.has_work(terms)
+            self._drained = not self.storage.jobs.has_work(terms)
         self._schedule_next(found, full=full)
 
     def _claim_common(self) -> tuple[int, bool]:
@@ -136,7 +136,7 @@ class Fetcher:
             if limit:
                 failpoint("claim.sending")
                 asked_at = boot_time()
-                jobs = self.storage.claim_limited(self._terms(names), queue, limit)
+                jobs = self.storage.jobs.claim_limited(self._terms(names), queue, limit)
                 self._take(jobs, asked_at)
                 found += len(jobs)
                 full |= len(jobs) == limit
@@ -167,7 +167,7 @@ class Fetcher:
     def _claim(self, names: list[str], limit: int) -> int:
         failpoint("claim.sending")
         asked_at = boot_time()
-        jobs = self.storage.claim(self._terms(names), limit)
+        jobs = self.storage.jobs.claim(self._terms(names), limit)
         self._take(jobs, asked_at)
         return len(jobs)
 

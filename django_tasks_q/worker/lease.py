@@ -36,7 +36,7 @@ class Lease:
         # An earlier try whose reply was lost may have been carried out.
         self.id = uuid.uuid4()
         asked_at = boot_time()
-        self.storage.register(
+        self.storage.workers.register(
             Worker(
                 id=self.id,
                 name=self.config.name,
@@ -62,7 +62,9 @@ class Lease:
         # Measured before the statement: however long the reply takes, the database's lease is longer.
         asked_at = boot_time()
         failpoint("heartbeat.sending")
-        if not self.storage.heartbeat(self.id, self.seconds, running_jobs=running_jobs, memory=memory):
+        if not self.storage.workers.heartbeat(
+            self.id, self.seconds, running_jobs=running_jobs, memory=memory
+        ):
             return False
         self._renewed(asked_at)
         return True
@@ -78,7 +80,7 @@ class Lease:
 
     def give_up(self) -> None:
         """End the lease; the jobs that the worker still holds can be rescued at once."""
-        self.storage.unregister(self.id)
+        self.storage.workers.unregister(self.id)
         self.events.publish(WorkerStopped(self.id))
 
     @property

@@ -27,7 +27,7 @@ def write_outcomes(
 ) -> tuple[list[Outcome], Written]:
     """Write a batch of outcomes. Return them as they were written, and the states of the jobs.
 
-    ``finish`` takes the place of ``storage.finish`` for the first try.
+    ``finish`` takes the place of ``storage.jobs.finish`` for the first try.
 
     An outcome that is written already, because the reply to an earlier try was lost, counts as written. What
     the database refuses to store is written as a failure instead. Raises a database Error that is not about
@@ -35,7 +35,7 @@ def write_outcomes(
     """
     done = [outcome for outcome in outcomes if outcome.is_written]
     unwritten = [outcome for outcome in outcomes if not outcome.is_written] if done else outcomes
-    tried, written = _write(storage, unwritten, finish or storage.finish)
+    tried, written = _write(storage, unwritten, finish or storage.jobs.finish)
     failpoint("finish.committed")
     if len(written) < len(tried):
         void = [outcome for outcome in tried if outcome.job_id not in written]
@@ -43,7 +43,7 @@ def write_outcomes(
         # longer in doubt: the write has waited for the transaction.
         for form in (void, [_success(outcome) for outcome in void]):
             found = {outcome.job_id: outcome for outcome in form if outcome is not None}
-            stands = storage.stands(found.values())
+            stands = storage.jobs.stands(found.values())
             written |= {id: found[id].status for id in stands}
             tried = [found[outcome.job_id] if outcome.job_id in stands else outcome for outcome in tried]
     if done:
@@ -65,7 +65,7 @@ def _write(storage: Storage, outcomes: Sequence[Outcome], finish: Finish) -> tup
     try:
         return list(outcomes), finish(outcomes)
     except DatabaseError as error:
-        if not storage.refuses(error):
+        if not storage.session.refuses(error):
             raise
         logger.exception("The database refused a batch of outcomes; writing them one by one")
     tried: list[Outcome] = []
@@ -73,12 +73,12 @@ def _write(storage: Storage, outcomes: Sequence[Outcome], finish: Finish) -> tup
     for outcome in outcomes:
         last = outcome
         try:
-            written |= storage.finish([last])
+            written |= storage.jobs.finish([last])
         except DatabaseError as error:
-            if not storage.refuses(error):
+            if not storage.session.refuses(error):
                 raise
             last = _unstorable(outcome, error)
-            written |= storage.finish([last])
+            written |= storage.jobs.finish([last])
         tried.append(last)
     return tried, written
 

@@ -85,7 +85,7 @@ class Supervisor:
         self.server = ForkServer(child_main)
         self.signals = Signals()
         self.database_timeout = DatabaseTimeout(self.settings.lease)
-        self.storage.prepare_worker(self.database_timeout.seconds)
+        self.storage.session.prepare_worker(self.database_timeout.seconds)
         self.events = Events()
         child_config = {"backend": config.backend, "database": config.database}
         groups = groups_of(registry, config, self.settings)
@@ -166,7 +166,7 @@ class Supervisor:
             self._give_up_lease()
             self.signals.close()
             # The session has the worker's settings, which the caller must not inherit.
-            self.storage.leave_worker()
+            self.storage.session.leave_worker()
             connections[self.config.database].close()
         if self.config.batch and (broken := self.pool.broken):
             raise PoolBroken(
@@ -181,7 +181,7 @@ class Supervisor:
                 with timeout:
                     self.lease.take()
             except Error as error:
-                if self.signals.stops or not self.storage.is_busy(error):
+                if self.signals.stops or not self.storage.session.is_busy(error):
                     raise
         self.database_timeout = DatabaseTimeout(self.settings.lease)  # from now on there is a lease to lose
 
@@ -328,11 +328,11 @@ class Supervisor:
     # When things go wrong
 
     def _outage(self, error: Exception) -> None:
-        busy = self.storage.is_busy(error)
+        busy = self.storage.session.is_busy(error)
         # Waiting for a lock is logged once it keeps the worker from claiming.
         self.outage.failed(error, busy=busy and self.lease.may_claim)
         if not busy:
-            self.storage.disconnect()
+            self.storage.session.disconnect()
             self.maintenance.run_soon("orphans")  # the reply to a claim may have been lost
 
     def _lose_lease(self) -> None:
@@ -366,7 +366,7 @@ class Supervisor:
                 return
             except Exception as error:
                 logger.error("Jobs could not be given back: %s", error)
-                self.storage.disconnect()
+                self.storage.session.disconnect()
 
     # The end
 

@@ -95,7 +95,7 @@ class Wakeup:
     @property
     def longest_pause(self) -> float:
         """Seconds after which an idle worker claims although no notification came: some may be lost."""
-        return LOST_NOTIFICATION if self._is_notified else self.storage.longest_pause
+        return LOST_NOTIFICATION if self._is_notified else self.storage.session.longest_pause
 
     def pause(self, idle: float, notified: float) -> float:
         """Return the seconds until the next claim, where no job has come for ``idle`` seconds.
@@ -104,9 +104,9 @@ class Wakeup:
         after, and the first may have gone to another worker.
         """
         if self._is_notified and idle > STREAM:
-            silence = self.storage.notify_interval + NOTIFICATION_PAUSE - notified
+            silence = self.storage.session.notify_interval + NOTIFICATION_PAUSE - notified
             return min(silence, max(2 * NOTIFICATION_PAUSE, notified)) if silence > 0 else LOST_NOTIFICATION
-        return min(max(self.storage.shortest_pause, idle / 8), self.storage.longest_pause)
+        return min(max(self.storage.session.shortest_pause, idle / 8), self.storage.session.longest_pause)
 
     def wait(self, channels: Iterable[tuple[HasFileno, bool]], timeout: float) -> Notifications:
         """Sleep until one of ``channels`` can be read, or written if its flag says so.
@@ -165,7 +165,7 @@ class Wakeup:
     def _begin(self, now: float) -> None:
         self._due = now + self._pause
         try:
-            self._listener = self.storage.listen(self.backend)
+            self._listener = self.storage.notifications.listen(self.backend)
         except Error:
             self._lose_listener()
             return

@@ -16,11 +16,11 @@ def by_storage() -> int:
     from django_tasks_q.storage import Claim, storage_for
 
     storage = storage_for("default")
-    storage.prepare_worker(15.0)  # as the parent of a worker does
+    storage.session.prepare_worker(15.0)  # as the parent of a worker does
     claim = Claim(worker_id=uuid4(), backend="default", task_names=["work.tasks.noop"])
     done = 0
-    while jobs := storage.claim(claim, BATCH):
-        written = storage.finish([Outcome.successful(job.id, job.fence, "1", 0.001) for job in jobs])
+    while jobs := storage.jobs.claim(claim, BATCH):
+        written = storage.jobs.finish([Outcome.successful(job.id, job.fence, "1", 0.001) for job in jobs])
         done += len(written)
     return done
 

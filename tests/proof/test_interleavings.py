@@ -44,17 +44,17 @@ class Protocol:
     def register(self, worker_id):
         worker = Worker(id=worker_id, name="w", hostname="h", pid=1, backend="default", version="1")
         worker.processes = 1
-        self.storage.register(worker, 3600.0)
+        self.storage.workers.register(worker, 3600.0)
 
     def claim(self, worker_id):
-        jobs = self.storage.claim(Claim(worker_id=worker_id, backend="default", task_names=["a"]), 1)
+        jobs = self.storage.jobs.claim(Claim(worker_id=worker_id, backend="default", task_names=["a"]), 1)
         return (jobs[0].id, jobs[0].fence) if jobs else None
 
     def finish(self, outcome):
         # Without its guards a write may still meet the constraint on the records of attempts, which
         # refuses some of what they would have refused.
         with suppress(IntegrityError), transaction.atomic(using=self.alias):
-            self.storage.finish([outcome])
+            self.storage.jobs.finish([outcome])
 
     def succeed(self, held):
         self.finish(Outcome.successful(*held, f'{{"fence":{held[1]}}}', 0.1))
@@ -68,7 +68,7 @@ class Protocol:
         def work(held):
             if held:
                 leave_effect(self.alias, *held)
-                self.storage.heartbeat(worker_id, 3600.0)
+                self.storage.workers.heartbeat(worker_id, 3600.0)
             return held
 
         def finish(held):
@@ -103,7 +103,7 @@ class Protocol:
             workers.update(lease_expires_at=past)
 
         def select(_):
-            return tuple((job.id, job.fence) for job in self.storage.lost("default"))
+            return tuple((job.id, job.fence) for job in self.storage.maintenance.lost("default"))
 
         def write(lost):
             for job_id, fence in lost:

@@ -34,19 +34,19 @@ class Scene:
         return job
 
     def claim(self, worker_id=ME):
-        (job,) = self.storage.claim(Claim(worker_id=worker_id, backend="default", task_names=["a"]), 1)
+        (job,) = self.storage.jobs.claim(Claim(worker_id=worker_id, backend="default", task_names=["a"]), 1)
         return job
 
     def succeed(self, job):
         leave_effect(self.alias, job.id, job.fence)
-        self.storage.finish([Outcome.successful(job.id, job.fence, f'{{"fence":{job.fence}}}', 0.1)])
+        self.storage.jobs.finish([Outcome.successful(job.id, job.fence, f'{{"fence":{job.fence}}}', 0.1)])
 
     def rescue(self, job, crashes=1):
-        self.storage.finish([Outcome.crashed(job.id, job.fence, WorkerLost("gone"), True, crashes >= 3)])
+        self.storage.jobs.finish([Outcome.crashed(job.id, job.fence, WorkerLost("gone"), True, crashes >= 3)])
 
     def register(self, lease):
         worker = Worker(id=ME, name="w", hostname="h", pid=1, backend="default", processes=1, version="1")
-        self.storage.register(worker, lease)
+        self.storage.workers.register(worker, lease)
 
     def problems(self, **rules):
         return [text.split()[0] for text in violations(self.alias, Rules(effectful=["a"], **rules))]
@@ -65,21 +65,21 @@ def test_ordinary_lives_break_no_rule(scene):
         match ending:
             case "failure":
                 failure = Failure("CODE", "a.B", "message", "")
-                scene.storage.finish([Outcome.failed(job.id, job.fence, failure, 0.0, 0.1)])
+                scene.storage.jobs.finish([Outcome.failed(job.id, job.fence, failure, 0.0, 0.1)])
                 job = scene.claim()
-                scene.storage.finish([Outcome.failed(job.id, job.fence, failure, None, 0.1)])
+                scene.storage.jobs.finish([Outcome.failed(job.id, job.fence, failure, None, 0.1)])
                 continue
             case "rescue":
                 scene.rescue(job)
                 job = scene.claim(YOU)
             case "release":
-                scene.storage.finish([Outcome.released(job.id, job.fence)])
+                scene.storage.jobs.finish([Outcome.released(job.id, job.fence)])
                 job = scene.claim(YOU)
         scene.succeed(job)
     gone = scene.add()
     scene.succeed(scene.claim())
     scene.rows.filter(id=gone.id).update(finished_at=timezone.now() - timedelta(days=2))
-    scene.storage.prune("default", {"SUCCESSFUL"}, 86400.0)
+    scene.storage.maintenance.prune("default", {"SUCCESSFUL"}, 86400.0)
     found = violations(scene.alias, RULES)
     # Moving the time of an ending is itself a second ending, as the audit sees it.
     assert [text.split()[0] for text in found if str(gone.id) not in text] == []
@@ -133,7 +133,7 @@ def test_an_ending_by_an_old_fence_is_found(scene):
     scene.rescue(old)
     new = scene.claim(YOU)
     leave_effect(scene.alias, new.id, new.fence)
-    scene.storage.finish([Outcome.successful(new.id, new.fence, '{"fence":1}', 0.1)])
+    scene.storage.jobs.finish([Outcome.successful(new.id, new.fence, '{"fence":1}', 0.1)])
     assert scene.problems() == ["I4"]
 
 
@@ -159,7 +159,7 @@ def test_an_effect_of_an_atomic_task_that_failed_is_found(scene):
     job = scene.claim()
     leave_effect(scene.alias, job.id, job.fence)
     failure = Failure("CODE", "a.B", "message", "")
-    scene.storage.finish([Outcome.failed(job.id, job.fence, failure, None, 0.1)])
+    scene.storage.jobs.finish([Outcome.failed(job.id, job.fence, failure, None, 0.1)])
     assert [text.split()[0] for text in violations(scene.alias, Rules(atomic=["a"]))] == ["I5"]
 
 

@@ -39,21 +39,21 @@ def test_promotions_and_expiries_by_many_neither_deadlock_nor_lose(audit):
             try:
                 verb()
             except OperationalError as error:
-                if not storage.is_busy(error):
+                if not storage.session.is_busy(error):
                     raise
 
     def work():
-        jobs = storage.claim(Claim(worker_id=uuid.uuid4(), backend="default", task_names=["a"]), 10)
+        jobs = storage.jobs.claim(Claim(worker_id=uuid.uuid4(), backend="default", task_names=["a"]), 10)
         chance.shuffle(jobs)
-        storage.finish([ending(job) for job in jobs])
+        storage.jobs.finish([ending(job) for job in jobs])
 
     def promote():
-        count = storage.promote("default", 50)
+        count = storage.maintenance.promote("default", 50)
         with found:
             promoted.append(count)
 
     def expire():
-        ids = storage.expire("default", 50)
+        ids = storage.maintenance.expire("default", 50)
         with found:
             expired.extend(ids)
 

@@ -90,7 +90,7 @@ class Queue(RuleBasedStateMachine):
         worker_id = uuid.uuid4()
         row = models.Worker(id=worker_id, name="w", hostname="h", pid=1, backend="default", version="1")
         row.processes = 1
-        self.storage.register(row, LEASE)
+        self.storage.workers.register(row, LEASE)
         self.model.register(worker_id, LEASE)
         self.awake.append(worker_id)
         self.held[worker_id] = []
@@ -98,7 +98,7 @@ class Queue(RuleBasedStateMachine):
     @rule(number=numbers, limit=st.integers(1, 3))
     def claim(self, number, limit):
         worker_id = self.worker(number)
-        jobs = self.storage.claim(Claim(worker_id=worker_id, backend="default", task_names=["a"]), limit)
+        jobs = self.storage.jobs.claim(Claim(worker_id=worker_id, backend="default", task_names=["a"]), limit)
         assert [(job.id, job.fence) for job in jobs] == self.model.claim(worker_id, limit)
         self.held[worker_id] += jobs
 
@@ -129,7 +129,7 @@ class Queue(RuleBasedStateMachine):
 
     def end(self, job, ending, delay):
         outcome = self.outcome(job, ending, delay)
-        assert (job.id in self.storage.finish([outcome])) is self.model.finish(outcome)
+        assert (job.id in self.storage.jobs.finish([outcome])) is self.model.finish(outcome)
 
     def outcome(self, job, ending, delay):
         match ending:
@@ -150,7 +150,7 @@ class Queue(RuleBasedStateMachine):
     @rule(number=numbers)
     def heartbeat(self, number):
         worker_id = self.worker(number)
-        assert self.storage.heartbeat(worker_id, LEASE) is self.model.heartbeat(worker_id, LEASE)
+        assert self.storage.workers.heartbeat(worker_id, LEASE) is self.model.heartbeat(worker_id, LEASE)
 
     @rule(number=numbers, how=st.sampled_from(["freeze", "crash", "stop"]))
     @precondition(lambda self: len(self.awake) > 1)
@@ -161,7 +161,7 @@ class Queue(RuleBasedStateMachine):
             return
         self.past += self.held.pop(worker_id)  # it is gone, and what it has sent is still on the way
         if how == "stop":
-            self.storage.unregister(worker_id)
+            self.storage.workers.unregister(worker_id)
             self.model.unregister(worker_id)
 
     @rule(number=numbers)
@@ -187,12 +187,14 @@ class Queue(RuleBasedStateMachine):
 
     @rule()
     def promote(self):
-        assert self.storage.next_due("default") == self.model.next_due()
-        assert self.storage.promote("default") == self.model.promote()
+        assert self.storage.maintenance.next_due("default") == self.model.next_due()
+        assert self.storage.maintenance.promote("default") == self.model.promote()
 
     @rule(limit=st.sampled_from([1, 100]))
     def prune(self, limit):
-        assert self.storage.prune("default", FINAL, 100.0, limit) == self.model.prune(FINAL, 100.0, limit)
+        assert self.storage.maintenance.prune("default", FINAL, 100.0, limit) == self.model.prune(
+            FINAL, 100.0, limit
+        )
 
     @invariant()
     def the_table_is_as_the_model_says(self):

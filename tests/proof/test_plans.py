@@ -104,7 +104,7 @@ pytestmark = pytest.mark.django_db(databases=[ALIAS])
 def claim(storage, **values):
     names = [f"task{number}" for number in range(20)]
     claim = Claim(worker_id=uuid.uuid4(), backend="default", task_names=names, **values)
-    return storage.claim(claim, 100)
+    return storage.jobs.claim(claim, 100)
 
 
 def test_a_claim_reads_the_ready_ones_in_order(storage, full):
@@ -131,8 +131,8 @@ def test_a_claim_of_some_queues_reads_no_job_of_the_others(storage, full, values
 
 def test_counts_of_queues_read_no_more_than_they_count(storage, full):
     with explained(full) as plans:
-        queues = storage.busy_queues()
-        counted = storage.count_queues(queues, cap=100)
+        queues = storage.queues.busy()
+        counted = storage.queues.count(queues, cap=100)
     assert len(queues) == 7
     assert all(found.ready.is_capped and found.scheduled.is_capped for found in counted.values())
     assert {"dtq_job_ready_in_queue", "dtq_job_scheduled_in_queue", "dtq_job_running"} <= indexes(plans)
@@ -142,7 +142,7 @@ def test_counts_of_queues_read_no_more_than_they_count(storage, full):
 
 def test_counts_of_one_queue_read_none_of_a_huge_one(storage, lopsided):
     with explained(lopsided) as plans:
-        storage.count_queues([("default", "huge"), ("default", "other")], cap=100)
+        storage.queues.count([("default", "huge"), ("default", "other")], cap=100)
     assert "dtq_job_ready" not in indexes(plans)
     assert "dtq_job_scheduled" not in indexes(plans)
     assert dear(plans) == []
@@ -172,29 +172,31 @@ def planned_for_any(connection, sql):
 @pytest.mark.parametrize("statement", ["CLAIM_OF_QUEUE", "CLAIM_OF_QUEUES", "CLAIM_OF_OTHERS"])
 def test_a_claim_of_a_queue_reads_no_job_of_a_huge_one(storage, lopsided, statement):
     """Where the statistics promise that any job is of the queue, the wrong index looks as good."""
-    plans = planned_for_any(lopsided, storage._sql[statement])
+    plans = planned_for_any(lopsided, storage.session.sql[statement])
     assert "dtq_job_ready_in_queue" in indexes(plans)
     assert "dtq_job_ready" not in indexes(plans)
 
 
 def test_a_look_for_work_in_vain_reads_what_is_ready_or_due(storage, full):
     with explained(full) as plans:
-        assert not storage.has_work(Claim(worker_id=uuid.uuid4(), backend="default", task_names=["none"]))
+        assert not storage.jobs.has_work(
+            Claim(worker_id=uuid.uuid4(), backend="default", task_names=["none"])
+        )
     assert indexes(plans) == {"dtq_job_ready", "dtq_job_scheduled"}
     assert [plan for plan in plans if plan["Node Type"] == "Seq Scan"] == []
 
 
 def test_a_promotion_reads_the_due_ones(storage, full):
     with explained(full) as plans:
-        storage.promote("default")
-        assert storage.next_due("default") is not None
+        storage.maintenance.promote("default")
+        assert storage.maintenance.next_due("default") is not None
     assert indexes(plans) >= {"dtq_job_scheduled"}
     assert dear(plans) == []
 
 
 def test_a_search_for_the_lost_reads_the_running_ones(storage, full):
     with explained(full) as plans:
-        assert len(storage.lost("default")) == ROWS // 1000
+        assert len(storage.maintenance.lost("default")) == ROWS // 1000
     assert "dtq_job_running" in indexes(plans)
     assert dear(plans) == []
 
@@ -202,7 +204,7 @@ def test_a_search_for_the_lost_reads_the_running_ones(storage, full):
 def test_a_prune_reads_and_deletes_one_slice(storage, full):
     before = Job.objects.using(ALIAS).filter(status__in=FINAL).count()
     with explained(full) as plans, CaptureQueriesContext(full) as queries:
-        assert storage.prune("default", {"SUCCESSFUL"}, 86_400.0, 500) == 500
+        assert storage.maintenance.prune("default", {"SUCCESSFUL"}, 86_400.0, 500) == 500
     assert Job.objects.using(ALIAS).filter(status__in=FINAL).count() == before - 500
     assert "dtq_job_finished" in indexes(plans)
     assert dear(plans) == []
@@ -212,7 +214,7 @@ def test_a_prune_reads_and_deletes_one_slice(storage, full):
 def test_a_finish_finds_its_rows_by_their_ids(storage, full):
     jobs = claim(storage)
     with explained(full) as plans:
-        won = storage.finish([Outcome.successful(job.id, job.fence, "1", 0.1) for job in jobs])
+        won = storage.jobs.finish([Outcome.successful(job.id, job.fence, "1", 0.1) for job in jobs])
     assert len(won) == 100
     assert dear(plans) == []
 
@@ -220,7 +222,7 @@ def test_a_finish_finds_its_rows_by_their_ids(storage, full):
 def test_jobs_of_one_worker_are_found_by_it(storage, full):
     worker_id = Job.objects.using(ALIAS).filter(status="RUNNING").values_list("worker_id", flat=True)[0]
     with explained(full) as plans:
-        assert len(storage.held(worker_id)) == ROWS // 1000
+        assert len(storage.maintenance.held(worker_id)) == ROWS // 1000
     assert indexes(plans) == {"dtq_job_running"}
 
 
@@ -262,7 +264,7 @@ def test_pinned_jobs_cost_a_prune_nothing(storage, full):
     old = Job.objects.using(ALIAS).filter(status="SUCCESSFUL").order_by("finished_at")
     actions.pin(list(old.values_list("id", flat=True)[:1000]), using=ALIAS)
     with explained(full) as plans:
-        assert storage.prune("default", {"SUCCESSFUL"}, 86_400.0, 500) == 500
+        assert storage.maintenance.prune("default", {"SUCCESSFUL"}, 86_400.0, 500) == 500
     assert "dtq_job_finished" in indexes(plans)
     assert dear(plans) == []
     assert Job.objects.using(ALIAS).filter(pinned_at__isnull=False).count() == 1000
@@ -273,7 +275,7 @@ def test_a_claim_under_a_limit_reads_what_runs_and_its_queue(storage, full):
     names = [f"task{number}" for number in range(20)]
     terms = Claim(worker_id=uuid.uuid4(), backend="default", task_names=names)
     with explained(full) as plans:
-        assert len(storage.claim_limited(terms, "queue1", 50)) == 50
+        assert len(storage.jobs.claim_limited(terms, "queue1", 50)) == 50
     assert indexes(plans) >= {"dtq_job_ready_in_queue", "dtq_job_running"}
     assert dear(plans) == []
 
@@ -281,14 +283,14 @@ def test_a_claim_under_a_limit_reads_what_runs_and_its_queue(storage, full):
 def test_orders_and_statistics_do_not_look_at_jobs(storage, full):
     Queue.objects.using(ALIAS).create(backend="default", name="q", max_running=1)
     with explained(full) as plans:
-        storage.control("default", uuid.uuid4())
-        storage.count("default", {("q", "t"): {"started": 1}})
-        storage.fold("default")
-        storage.forget_statistics("default", 60.0)
+        storage.queues.control("default", uuid.uuid4())
+        storage.statistics.count("default", {("q", "t"): {"started": 1}})
+        storage.statistics.fold("default")
+        storage.statistics.forget("default", 60.0)
     assert JOB not in {plan.get("Relation Name") for plan in plans}
     ids = list(Job.objects.using(ALIAS).values_list("id", flat=True)[:100])
     with explained(full) as plans:
-        assert len(storage.labels(ids)) == 100
+        assert len(storage.jobs.labels(ids)) == 100
     assert dear(plans) == []
 
 
@@ -307,8 +309,8 @@ def test_a_claim_passes_over_what_has_ended_where_indexes_are_whole(alias):
         cursor.fetchall()
     storage = storage_for(alias)
     terms = Claim(worker_id=uuid.uuid4(), backend="default", task_names=["task1"])
-    plan = storage._ready(terms).in_claim_order().values_list("id")[:10].explain(format="JSON")
+    plan = storage.jobs._ready(terms).in_claim_order().values_list("id")[:10].explain(format="JSON")
     assert "dtq_job_ready" in plan
     assert "filesort" not in plan
     assert re.search(r"used_key_parts.*backend.*status", plan)
-    assert [job.id for job in storage.claim(terms, 10)] == [job.id for job in ready]
+    assert [job.id for job in storage.jobs.claim(terms, 10)] == [job.id for job in ready]

@@ -99,7 +99,7 @@ def add(storage, **values):
 
 
 def claiming(storage, worker_id=ONE):
-    return lambda: storage.claim(Claim(worker_id=worker_id, backend="default", task_names=["a"]), 10)
+    return lambda: storage.jobs.claim(Claim(worker_id=worker_id, backend="default", task_names=["a"]), 10)
 
 
 def take(storage, worker_id=ONE):
@@ -109,15 +109,17 @@ def take(storage, worker_id=ONE):
 
 
 def finishing(storage, job, result="1"):
-    return lambda: set(storage.finish([Outcome.successful(job.id, job.fence, result, 0.1)]))
+    return lambda: set(storage.jobs.finish([Outcome.successful(job.id, job.fence, result, 0.1)]))
 
 
 def releasing(storage, job):
-    return lambda: set(storage.finish([Outcome.released(job.id, job.fence)]))
+    return lambda: set(storage.jobs.finish([Outcome.released(job.id, job.fence)]))
 
 
 def rescuing(storage, job):
-    return lambda: set(storage.finish([Outcome.crashed(job.id, job.fence, WorkerLost("gone"), True, False)]))
+    return lambda: set(
+        storage.jobs.finish([Outcome.crashed(job.id, job.fence, WorkerLost("gone"), True, False)])
+    )
 
 
 def row():
@@ -136,14 +138,14 @@ def test_of_two_finishes_the_first_wins(storage):
 
 def test_an_older_fence_does_not_even_wait_for_a_claim(storage):
     old = take(storage)
-    storage.finish([Outcome.released(old.id, old.fence)])
+    storage.jobs.finish([Outcome.released(old.id, old.fence)])
     (new,), won = meet(claiming(storage, TWO), finishing(storage, old), blocks=False)
     assert (won, new.fence, row().status, row().worker_id) == (set(), 2, "RUNNING", TWO)
 
 
 def test_an_older_fence_does_not_even_wait_for_a_finish(storage):
     old = take(storage)
-    storage.finish([Outcome.released(old.id, old.fence)])
+    storage.jobs.finish([Outcome.released(old.id, old.fence)])
     (new,) = claiming(storage, TWO)()
     first, second = meet(finishing(storage, new, "2"), finishing(storage, old, "1"), blocks=False)
     assert (first, second, row().result) == ({new.id}, set(), "2")
@@ -151,7 +153,7 @@ def test_an_older_fence_does_not_even_wait_for_a_finish(storage):
 
 def test_an_older_fence_that_comes_first_stops_nobody(storage):
     old = take(storage)
-    storage.finish([Outcome.released(old.id, old.fence)])
+    storage.jobs.finish([Outcome.released(old.id, old.fence)])
     (new,) = claiming(storage, TWO)()
     first, second = meet(finishing(storage, old, "1"), finishing(storage, new, "2"), blocks=False)
     assert (first, second, row().result) == (set(), {new.id}, "2")
@@ -172,14 +174,14 @@ def test_a_finish_loses_to_a_rescue_it_waited_for(storage):
 def test_a_loser_does_no_harm_to_others_of_its_batch(storage):
     lost, kept = take(storage), take(storage)
     outcomes = [Outcome.successful(job.id, job.fence, "1", 0.1) for job in (lost, kept)]
-    first, second = meet(rescuing(storage, lost), lambda: set(storage.finish(outcomes)), blocks=True)
+    first, second = meet(rescuing(storage, lost), lambda: set(storage.jobs.finish(outcomes)), blocks=True)
     assert (first, second) == ({lost.id}, {kept.id})
 
 
 def test_a_claim_passes_by_what_another_claim_has_locked(storage):
     for _ in range(3):
         add(storage)
-    one = lambda: storage.claim(Claim(worker_id=ONE, backend="default", task_names=["a"]), 1)  # noqa: E731
+    one = lambda: storage.jobs.claim(Claim(worker_id=ONE, backend="default", task_names=["a"]), 1)  # noqa: E731
     first, second = meet(one, claiming(storage, TWO), blocks=False)
     assert (len(first), len(second)) == (1, 2)
     assert not {job.id for job in first} & {job.id for job in second}
@@ -198,7 +200,7 @@ def old_job(storage):
 
 
 def pruning(storage):
-    return lambda: storage.prune("default", {JobStatus.SUCCESSFUL}, 60.0)
+    return lambda: storage.maintenance.prune("default", {JobStatus.SUCCESSFUL}, 60.0)
 
 
 def test_a_prune_and_a_claim_do_not_meet(storage):
@@ -207,7 +209,7 @@ def test_a_prune_and_a_claim_do_not_meet(storage):
     first, second = meet(claiming(storage), pruning(storage), blocks=False)
     assert (len(first), second, row().status) == (1, 1, "RUNNING")
     old_job(storage)
-    storage.finish([Outcome.released(first[0].id, first[0].fence)])
+    storage.jobs.finish([Outcome.released(first[0].id, first[0].fence)])
     first, second = meet(pruning(storage), claiming(storage), blocks=False)
     assert (first, len(second)) == (1, 1)
 
@@ -232,7 +234,7 @@ def test_a_retry_of_what_is_being_pruned_finds_nothing(storage):
 
 
 def worker(storage, lease):
-    storage.register(
+    storage.workers.register(
         Worker(id=ONE, name="w", hostname="h", pid=1, backend="default", processes=1, version="1"), lease
     )
 
@@ -240,20 +242,26 @@ def worker(storage, lease):
 def test_a_heartbeat_that_is_not_yet_written_does_not_make_its_jobs_lost(storage):
     worker(storage, 60.0)
     take(storage)
-    first, second = meet(lambda: storage.heartbeat(ONE, 60.0), lambda: storage.lost("default"), blocks=False)
+    first, second = meet(
+        lambda: storage.workers.heartbeat(ONE, 60.0),
+        lambda: storage.maintenance.lost("default"),
+        blocks=False,
+    )
     assert (first, second) == (True, [])
 
 
 def test_a_heartbeat_comes_too_late_while_a_rescue_is_being_written(storage):
     worker(storage, -1.0)
     job = take(storage)
-    first, second = meet(rescuing(storage, job), lambda: storage.heartbeat(ONE, 60.0), blocks=False)
+    first, second = meet(rescuing(storage, job), lambda: storage.workers.heartbeat(ONE, 60.0), blocks=False)
     assert (first, second) == ({job.id}, False)
 
 
 def test_a_heartbeat_loses_to_an_end_of_its_lease_it_waited_for(storage):
     worker(storage, 60.0)
-    _, alive = meet(lambda: storage.unregister(ONE), lambda: storage.heartbeat(ONE, 60.0), blocks=True)
+    _, alive = meet(
+        lambda: storage.workers.unregister(ONE), lambda: storage.workers.heartbeat(ONE, 60.0), blocks=True
+    )
     assert alive is False
 
 
@@ -263,26 +271,26 @@ def due(storage):
 
 def test_a_claim_does_not_see_what_is_being_promoted(storage):
     due(storage)
-    first, second = meet(lambda: storage.promote("default"), claiming(storage), blocks=False)
+    first, second = meet(lambda: storage.maintenance.promote("default"), claiming(storage), blocks=False)
     assert (first, second) == (1, [])
     assert len(claiming(storage)()) == 1
 
 
 def test_a_second_promotion_passes_by_the_first(storage):
     due(storage)
-    promoting = lambda: storage.promote("default")  # noqa: E731
+    promoting = lambda: storage.maintenance.promote("default")  # noqa: E731
     assert meet(promoting, promoting, blocks=False) == (1, 0)
 
 
 def test_a_promotion_and_a_claim_of_another_job_do_not_meet(storage):
     due(storage)
     add(storage)
-    first, second = meet(claiming(storage), lambda: storage.promote("default"), blocks=False)
+    first, second = meet(claiming(storage), lambda: storage.maintenance.promote("default"), blocks=False)
     assert (len(first), second) == (1, 1)
 
 
 def cancelling(storage, job):
-    return lambda: storage.cancel([job.id])
+    return lambda: storage.jobs.cancel([job.id])
 
 
 def test_a_cancellation_and_an_ending_meet(storage):
@@ -310,7 +318,7 @@ def test_a_cancellation_waits_for_a_claim_and_asks_the_attempt(storage):
     waiting = add(storage)
     (job,), cancelled = meet(claiming(storage, ONE), cancelling(storage, waiting), blocks=True)
     assert (cancelled, row().status) == ((set(), {job.id}), "RUNNING")
-    assert storage.cancelling(ONE) == {job.id}
+    assert storage.jobs.cancelling(ONE) == {job.id}
 
 
 def test_an_old_snapshot_keeps_no_job_from_its_worker(storage):
@@ -320,16 +328,16 @@ def test_an_old_snapshot_keeps_no_job_from_its_worker(storage):
     Job.objects.using(ALIAS).bulk_create([_waiting() for _ in range(count)])
     with connections[ALIAS].cursor() as cursor:
         cursor.execute(f"ANALYZE {Job._meta.db_table}")
-    at_first = pages_of(lambda: storage.claim(claim, batch))
+    at_first = pages_of(lambda: storage.jobs.claim(claim, batch))
     with psycopg.connect(**connections[ALIAS].get_connection_params()) as old:
         old.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
         old.execute("SELECT 1 FROM django_tasks_q_job")
         for left in range(count, 0, -batch):
             if left == batch:
-                at_last = pages_of(lambda: storage.claim(claim, batch))
-            jobs = storage.claim(claim, batch)
+                at_last = pages_of(lambda: storage.jobs.claim(claim, batch))
+            jobs = storage.jobs.claim(claim, batch)
             assert len(jobs) == batch
-            storage.finish([Outcome.successful(job.id, job.fence, "1", 0.1) for job in jobs])
+            storage.jobs.finish([Outcome.successful(job.id, job.fence, "1", 0.1) for job in jobs])
     assert Job.objects.using(ALIAS).filter(status="SUCCESSFUL", fence=1, attempts=1).count() == count
     assert batch < at_last < 3 * at_first
 
@@ -367,8 +375,8 @@ def test_a_lease_is_not_renewed_by_a_heartbeat_that_began_before_its_end(storage
     worker(storage, 0.5)
     job = take(storage)
     with transaction.atomic(using=ALIAS):
-        alive = storage.heartbeat(ONE, 60.0)
-        found = wait_for(lambda: Second(lambda: storage.lost("default")).result())
+        alive = storage.workers.heartbeat(ONE, 60.0)
+        found = wait_for(lambda: Second(lambda: storage.maintenance.lost("default")).result())
         rescue = Second(rescuing(storage, job))
         rescue.thread.join(20)
     assert [lost.id for lost in found] == [job.id]
@@ -428,7 +436,7 @@ def test_a_verb_for_what_has_ended_neither_waits_for_a_finish_nor_breaks_it(stor
 
 def failed(storage):
     job = take(storage)
-    storage.finish([Outcome.crashed(job.id, job.fence, WorkerLost("gone"), again=False, poison=True)])
+    storage.jobs.finish([Outcome.crashed(job.id, job.fence, WorkerLost("gone"), again=False, poison=True)])
     return job
 
 
@@ -457,10 +465,12 @@ def test_a_job_that_is_being_kept_is_not_pruned(storage, verb):
     job = failed(storage)
     Job.objects.using(ALIAS).update(finished_at=timezone.now() - timedelta(days=9))
     first, pruned = meet(
-        acting(verb, job), lambda: storage.prune("default", {JobStatus.FAILED}, 60.0), blocks=False
+        acting(verb, job),
+        lambda: storage.maintenance.prune("default", {JobStatus.FAILED}, 60.0),
+        blocks=False,
     )
     assert (first.done, pruned, Job.objects.using(ALIAS).count()) == ({job.id}, 0, 1)
-    assert storage.prune("default", {JobStatus.FAILED}, 60.0) == 0
+    assert storage.maintenance.prune("default", {JobStatus.FAILED}, 60.0) == 0
 
 
 def test_of_two_claims_under_a_limit_one_waits_for_the_other(storage):
@@ -469,7 +479,7 @@ def test_of_two_claims_under_a_limit_one_waits_for_the_other(storage):
 
     def claim(worker_id):
         terms = Claim(worker_id=worker_id, backend="default", task_names=["a"])
-        return lambda: storage.claim_limited(terms, "d", 10)
+        return lambda: storage.jobs.claim_limited(terms, "d", 10)
 
     first, second = meet(claim(ONE), claim(TWO), blocks=True)
     assert (len(first), second) == (1, [])
@@ -482,7 +492,7 @@ def test_a_limit_holds_where_a_transaction_sees_nothing_but_its_beginning(storag
 
     def claim(worker_id, name):
         terms = Claim(worker_id=worker_id, backend="default", task_names=[name])
-        return lambda: storage.claim_limited(terms, "d", 10)
+        return lambda: storage.jobs.claim_limited(terms, "d", 10)
 
     options = connections[ALIAS].settings_dict["OPTIONS"]
     options["isolation_level"] = psycopg.IsolationLevel.REPEATABLE_READ
@@ -508,13 +518,13 @@ def test_a_job_that_somebody_is_pinning_is_not_pruned_meanwhile(storage):
     Job.objects.using(ALIAS).update(finished_at=timezone.now() - timedelta(days=9))
     _, pruned = meet(
         lambda: actions.pin(job.id, using=ALIAS),
-        lambda: storage.prune("default", {JobStatus.FAILED}, 60.0),
+        lambda: storage.maintenance.prune("default", {JobStatus.FAILED}, 60.0),
         blocks=False,
     )
     assert pruned == 0
-    assert storage.prune("default", {JobStatus.FAILED}, 60.0) == 0
+    assert storage.maintenance.prune("default", {JobStatus.FAILED}, 60.0) == 0
     actions.unpin(job.id, using=ALIAS)
-    assert storage.prune("default", {JobStatus.FAILED}, 60.0) == 1
+    assert storage.maintenance.prune("default", {JobStatus.FAILED}, 60.0) == 1
 
 
 def test_a_pause_that_is_not_committed_is_waited_for_by_a_limited_claim(storage):
@@ -522,6 +532,8 @@ def test_a_pause_that_is_not_committed_is_waited_for_by_a_limited_claim(storage)
     add(storage)
     terms = Claim(worker_id=ONE, backend="default", task_names=["a"])
     _, claimed = meet(
-        lambda: actions.pause("d", using=ALIAS), lambda: storage.claim_limited(terms, "d", 10), blocks=True
+        lambda: actions.pause("d", using=ALIAS),
+        lambda: storage.jobs.claim_limited(terms, "d", 10),
+        blocks=True,
     )
     assert claimed == []

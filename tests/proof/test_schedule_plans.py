@@ -64,7 +64,7 @@ def dear(plans):
 
 def test_the_next_tick_is_the_first_of_its_index(storage, full):
     with explained(full) as plans:
-        assert storage.next_tick("default", KNOWN) < 0
+        assert storage.schedules.next_tick("default", KNOWN) < 0
     assert "dtq_schedule_next" in indexes(plans)
     assert dear(plans) == []
 
@@ -72,19 +72,19 @@ def test_the_next_tick_is_the_first_of_its_index(storage, full):
 def test_a_firing_reads_what_is_due(storage, full):
     skip = Decision([], timezone.now() + timedelta(days=1))
     with explained(full) as plans:
-        assert storage.fire("default", KNOWN, lambda *_: skip, lambda send: None) == []
+        assert storage.schedules.fire("default", KNOWN, lambda *_: skip, lambda send: None) == []
     assert "dtq_schedule_next" in indexes(plans)
     assert dear(plans) == []
 
 
 def test_orders_tell_when_the_next_is_due_from_the_index(storage, full):
     with explained(full) as plans:
-        assert storage.control("default", uuid.uuid4()).fires_in < 0
+        assert storage.queues.control("default", uuid.uuid4()).fires_in < 0
     assert "dtq_schedule_next" in indexes(plans)
     assert dear(plans) == []
 
 
 def test_what_is_forgotten_is_found_by_its_age(storage, full):
     with explained(full) as plans:
-        assert storage.forget_firings(timedelta(days=7).total_seconds(), 500) == 500
+        assert storage.schedules.forget_firings(timedelta(days=7).total_seconds(), 500) == 500
     assert dear(plans) == []

@@ -155,7 +155,7 @@ def _check_tables(database: str) -> None:
         return
     known = {name for _, name, _ in pkgutil.iter_modules(import_module(path).__path__)}
     try:
-        missing = sorted(known - storage_for(database).migrations())
+        missing = sorted(known - storage_for(database).session.migrations())
     except Error as error:
         raise CommandError(_explained(error, database)) from error
     if missing:

@@ -111,7 +111,7 @@ class Metrics:
         if not self._expired and not self._rescued:
             return
         states = dict.fromkeys(self._expired, JobStatus.EXPIRED) | self._rescued
-        for id, queue, task in self.storage.labels(states):
+        for id, queue, task in self.storage.jobs.labels(states):
             counts = self._of((queue, task))
             counts[_ENDED[states[id]]] += 1
             if id in self._rescued:
@@ -129,9 +129,9 @@ class Metrics:
         if not self._counts or not (now or not self.seconds_to_next):
             return
         try:
-            self.storage.count(self.backend, self._counts)
+            self.storage.statistics.count(self.backend, self._counts)
         except DatabaseError as error:
-            if not self.storage.refuses(error):
+            if not self.storage.session.refuses(error):
                 raise
             logger.warning("Statistics were refused: %s", error)
         self._counts = {}

@@ -44,9 +44,9 @@ class ProgressBuffer:
         while self._updates and (now or not self.seconds_to_next):
             batch = [self._updates[index] for index in range(min(BATCH, len(self._updates)))]
             try:
-                self.storage.note(batch)
+                self.storage.progress.save(batch)
             except DatabaseError as error:
-                if not self.storage.refuses(error):
+                if not self.storage.session.refuses(error):
                     raise
                 # As when a job was deleted in between. Nothing depends on an update.
                 logger.warning("%d progress updates of running jobs were refused: %s", len(batch), error)

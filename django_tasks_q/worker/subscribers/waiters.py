@@ -47,7 +47,7 @@ class WaiterNotifications:
     def notify(self) -> None:
         """Notify the processes that wait for jobs which have ended. Raises a database Error."""
         if self._due:
-            self._storage.notify_ended(self._backend, self._due)
+            self._storage.notifications.notify_ended(self._backend, self._due)
             for id in self._due:
                 self._waited.pop(id, None)
             self._due.clear()
