@@ -392,7 +392,7 @@ def test_only_who_asked_for_it_has_it_done_once_more() -> None:
         again.delete()
     refused = post(client_of(root), f"{job.pk}/retry/")
     assert refused.status_code == 403
-    assert "who asked" in refused.json()["detail"]
+    assert "who requested" in refused.json()["detail"]
     admin = Client()
     admin.force_login(root)
     for action in ({"ids": str(job.pk)}, {"matching": "status=cancelled"}):
@@ -599,7 +599,7 @@ def test_where_no_worker_could_do_it_the_admin_does_not_offer_it(
     set_scope(settings, by_host)
     asked = confirm(client, "retry", matching="status=failed")
     assert "in the background" not in Page(asked).text
-    assert "Do it again for the next ones" in Page(asked).text
+    assert "Repeat the action for the next ones" in Page(asked).text
     form = {"ids": asked.context_data["ids"], "all": "status=failed", "confirmed": "1", "background": "1"}
     refused = client.post(f"{JOBS}actions/retry/", form)
     assert (refused.status_code, "smaller steps" in Page(refused).text) == (400, True)
