@@ -119,7 +119,7 @@ django.setup()
 
 from django.test import override_settings
 
-from django_tasks_q import _framework, task
+from django_tasks_q import compat, task
 
 
 @task
@@ -135,7 +135,7 @@ def receive(task_result, **kwargs):
     print("finished", task_result.task == fork, flush=True)
 
 
-_framework.task_finished.connect(receive)
+compat.task_finished.connect(receive)
 with override_settings(TASKS={"default": {"BACKEND": "django_tasks_q.backends.ImmediateBackend"}}):
     for how in ("return", "raise"):
         result = fork.enqueue(how)
