@@ -11,6 +11,8 @@ from django.utils.translation.template import templatize
 
 import django_tasks_q
 
+from .test_words import PHRASES
+
 ROOT = Path(django_tasks_q.__file__).parent
 LANGUAGES = ["de", "fr"]
 
@@ -111,3 +113,8 @@ def test_what_is_compiled_is_what_is_written(language: str) -> None:
     with (ROOT / "locale" / language / "LC_MESSAGES" / "django.mo").open("rb") as file:
         compiled = gettext.GNUTranslations(file)
     assert compiled._catalog == written  # type: ignore[attr-defined]
+
+
+def test_no_text_has_words_that_the_project_does_not_use() -> None:
+    texts = [text for message in {*of_code(), *of_templates()} for text in message]
+    assert sorted(text for text in texts if PHRASES.search(text)) == []
