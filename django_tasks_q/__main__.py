@@ -6,7 +6,7 @@ USAGE = "usage: python -m django_tasks_q demo [options]"
 
 
 def main(arguments: list[str]) -> int:
-    """Run the named command. Answers the exit status."""
+    """Run the named command, and return its exit status."""
     match arguments:
         case ["demo", *options]:
             from .demo.cli import main as demo

@@ -1,4 +1,4 @@
-"""What admin, REST and commands look at, decided once for all of them."""
+"""Which jobs and schedules admin, REST API and commands show, decided once for all of them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def backend() -> DatabaseBackend | None:
-    """The default backend if it is one of ours, else the first that is."""
+    """Return the default backend if it is one of ours, else the first that is."""
     # Not at the top: without the framework there are no backends, and a system check says so.
     from . import compat
     from .backends import DatabaseBackend
@@ -37,18 +37,18 @@ def database() -> str:
 
 
 def scope_jobs(request: HttpRequest, jobs: JobQuerySet) -> JobQuerySet:
-    """Those jobs that whoever sent a request may see: all, unless OPTIONS ``SCOPE_JOBS`` says otherwise."""
+    """Return the jobs that the sender of a request may see: all, unless ``SCOPE_JOBS`` limits them."""
     scope = _scope()
     return jobs if scope is None else scope(request, jobs)
 
 
 def is_scoped() -> bool:
-    """Whether some jobs may be hidden from some people, so that figures over all of them are too."""
+    """Return whether some jobs may be hidden from some users; statistics of all jobs are hidden then, too."""
     return _scope() is not None
 
 
 def is_narrowed(request: HttpRequest) -> bool:
-    """Whether some jobs may be hidden from whoever sent a request.
+    """Return whether some jobs may be hidden from the sender of a request.
 
     It is not where the scope leaves the query of all jobs as it is, as for the people who run the site.
     """
@@ -61,7 +61,7 @@ def is_narrowed(request: HttpRequest) -> bool:
 
 
 def scope_schedules(request: HttpRequest, schedules: QuerySet[Schedule]) -> QuerySet[Schedule]:
-    """Those schedules that whoever sent a request may see.
+    """Return the schedules that the sender of a request may see.
 
     What OPTIONS ``SCOPE_SCHEDULES`` says; without it all for who sees all jobs, and none for the others.
     """
@@ -73,14 +73,14 @@ def scope_schedules(request: HttpRequest, schedules: QuerySet[Schedule]) -> Quer
 
 
 def request_of(user: Any) -> HttpRequest:
-    """A request that tells who asks and nothing else, for what is done later in somebody's name."""
+    """Return a request that has a user and nothing else, for what is done later in that user's name."""
     request = HttpRequest()
     request.user = user
     return request
 
 
 def is_users_own(request: HttpRequest) -> bool:
-    """Whether what a request may see depends on nothing but its user: then it can be told later, too."""
+    """Return whether what a request may see depends on nothing but its user, and so is known later, too."""
     scope = _scope()
     if scope is None:
         return True

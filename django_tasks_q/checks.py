@@ -22,7 +22,7 @@ Apps = Sequence[AppConfig] | None
 
 
 def check_framework(app_configs: Apps, **kwargs: Any) -> list[CheckMessage]:
-    """Django before 6.0 has no Tasks framework of its own."""
+    """Find a missing Tasks framework, which Django has from 6.0 on and the backport before."""
     if has_framework():
         return []
     return [
@@ -35,7 +35,7 @@ def check_framework(app_configs: Apps, **kwargs: Any) -> list[CheckMessage]:
 
 
 def check_backends(app_configs: Apps, **kwargs: Any) -> list[CheckMessage]:
-    """The OPTIONS of each of our backends, the database behind it, and its queues."""
+    """Return the OPTIONS of each of our backends, the database behind it, and its queues."""
     from . import compat
     from .backends import DatabaseBackend
 
@@ -70,13 +70,13 @@ def _option_problems(backend: Any) -> Iterator[CheckMessage]:
 
 
 def check_modules(app_configs: Apps, **kwargs: Any) -> list[CheckMessage]:
-    """Modules of tasks that cannot be imported: the site runs, but a worker would not know their tasks."""
+    """Find modules of tasks that cannot be imported: the site runs, but workers do not know their tasks."""
     from .definition.discovery import broken
 
     return [
         Error(
             f"The module {module} cannot be imported, and its tasks are not known: {reason}",
-            hint="Mend it. If its tasks are not for Django's Tasks framework, name it in "
+            hint="Correct the module. If its tasks are not for Django's Tasks framework, name it in "
             "EXCLUDE_TASK_MODULES in the OPTIONS of a backend.",
             id="django_tasks_q.E017",
         )
@@ -85,7 +85,7 @@ def check_modules(app_configs: Apps, **kwargs: Any) -> list[CheckMessage]:
 
 
 def check_names(app_configs: Apps, **kwargs: Any) -> list[CheckMessage]:
-    """Two tasks under one name: whoever imported the second one may have gone on all the same."""
+    """Find two tasks under one name, also where the code that declares the second catches the error."""
     from .definition.registry import registry
 
     return [Error(clash, id="django_tasks_q.E009") for clash in registry.clashes]
@@ -228,7 +228,7 @@ def _database_problems(alias: str) -> Iterator[CheckMessage]:
 
 
 def check_driver(app_configs: Apps, **kwargs: Any) -> list[CheckMessage]:
-    """Django takes psycopg 3 where both drivers are installed, and this package requires that one."""
+    """Find both PostgreSQL drivers: Django uses psycopg 3 then, which this package requires."""
     if not all(map(importlib.util.find_spec, ("psycopg2", "psycopg"))):
         return []
     found = []
@@ -252,7 +252,7 @@ def check_driver(app_configs: Apps, **kwargs: Any) -> list[CheckMessage]:
 
 
 def check_api(app_configs: Apps, **kwargs: Any) -> list[CheckMessage]:
-    """The REST API does without its extra, but with less."""
+    """Find what the REST API lacks without its optional packages."""
     if "django_tasks_q.api.urls" not in sys.modules:
         return []
     missing = [
@@ -273,7 +273,7 @@ def check_api(app_configs: Apps, **kwargs: Any) -> list[CheckMessage]:
 
 
 def check_command_clash(app_configs: Apps, **kwargs: Any) -> list[CheckMessage]:
-    """Channels brings a ``runworker`` too, and the app listed first wins."""
+    """Find Channels, which has a command ``runworker`` too; the app listed first wins."""
     if not apps.is_installed("channels"):
         return []
     return [
@@ -286,7 +286,7 @@ def check_command_clash(app_configs: Apps, **kwargs: Any) -> list[CheckMessage]:
 
 
 def check_schedules(app_configs: Apps, **kwargs: Any) -> list[CheckMessage]:
-    """What the code declares of schedules, as far as one declaration cannot tell."""
+    """Find schedules of the code that clash with others or cannot be enqueued."""
     from .scheduling.declare import schedules
 
     messages: list[CheckMessage] = [Error(clash, id="django_tasks_q.E015") for clash in schedules.clashes]

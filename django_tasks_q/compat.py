@@ -78,7 +78,7 @@ else:
         __class_getitem__ = classmethod(lambda cls, parameters: cls)
 
 
-#: What the framework itself does with each signal: its receiver, and the level at which that one logs.
+#: The framework's own receiver of each signal, and the level at which it logs.
 _LOGGED = {
     task_enqueued: (id(_signals.log_task_enqueued), logging.DEBUG),
     task_started: (id(_signals.log_task_started), logging.INFO),
@@ -91,9 +91,9 @@ log_task_finished = _signals.log_task_finished
 
 
 def log_endings_by(receiver: Any) -> None:
-    """Have ``receiver`` called for ``task_finished`` instead of the framework's own receiver, which logs.
+    """Replace the framework's receiver of ``task_finished``, which logs, by ``receiver``.
 
-    A project that has disconnected that one gets neither.
+    Where a project has disconnected the framework's receiver, nothing is connected.
     """
     if task_finished.disconnect(log_task_finished):
         task_finished.connect(receiver)
@@ -101,12 +101,14 @@ def log_endings_by(receiver: Any) -> None:
 
 
 def handled_exception() -> BaseException | None:
-    """The exception that is being handled, as it is while ``task_finished`` is sent for a failure."""
+    """Return the exception that is being handled, as it is while ``task_finished`` is sent for a failure."""
     return sys.exc_info()[1]
 
 
 def is_observed(signal: Any) -> bool:
-    """Whether a signal has an effect: another receiver than the framework's own, or a handler for its record.
+    """Return whether a signal has an effect.
+
+    It has one if there is another receiver than the framework's own, or a handler for that one's record.
 
     Every job sends two signals. Most projects listen to none of them, and where ``DEBUG`` is off, no handler
     of Django's default logging takes the records.

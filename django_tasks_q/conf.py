@@ -26,21 +26,21 @@ class Options:
 
     #: Alias of the database that holds the jobs; None lets the router decide.
     database: str | None = None
-    #: Runs in all of a job whose task does not say.
+    #: Attempts of a job whose task names no number, the first one included.
     max_attempts: int = 1
-    #: Wait between attempts of a job whose task does not say.
+    #: Wait between attempts of a job whose task names none.
     backoff: Any = Backoff()
     #: Seconds an attempt may take; None for no limit.
     timeout: float | None = 30 * 60.0
     #: Seconds between TaskTimeout inside a task and the kill of its process.
     grace: float = 5.0
-    #: What runs plain functions whose task does not say: "process", "thread" or a dotted path.
+    #: Executor of plain functions whose task names none: "process", "thread" or a dotted path.
     executor: str = "process"
     #: Times a job may take its process down before it is failed as poison.
     max_crashes: int = 3
     #: Seconds a worker's claim on its jobs outlives its last heartbeat.
     lease: float = 60.0
-    #: Whether an enqueue sends a wake-up hint to sleeping workers, where the database can.
+    #: Whether an enqueue notifies sleeping workers, where the database can.
     notify: bool = True
     #: Seconds that successful and cancelled jobs are kept; None for ever.
     retention: float | None = 7.0 * DAY
@@ -50,33 +50,33 @@ class Options:
     priority: int = compat.DEFAULT_TASK_PRIORITY
     #: Options for tasks by patterns of their names; what a task names itself wins.
     routes: tuple[Route, ...] = ()
-    #: Modules beside each app's ``tasks`` in which tasks are looked for.
+    #: Modules beside each app's ``tasks`` that are imported for their tasks.
     task_modules: tuple[str, ...] = ()
-    #: Modules in which no tasks are looked for: an app's ``tasks``, or a module of such a package.
+    #: Modules that are not imported for tasks: an app's ``tasks``, or a module of such a package.
     exclude_task_modules: tuple[str, ...] = ()
     #: Error codes by exception class or dotted path, for what a task's own do not name.
     error_codes: ErrorCodes = field(default_factory=dict)
     #: The error code of all other exceptions.
     default_error_code: str = "UNHANDLED_EXCEPTION"
-    #: Whether return values are kept, where the task does not say.
+    #: Whether return values are kept, unless the task names it.
     store_result: bool = True
     #: Seconds that results are kept; None as long as the job.
     result_ttl: float | None = None
-    #: What brings return values into JSON, and back: a dotted path, an object, or a pair of callables.
+    #: Encoder of return values to JSON, and back: a dotted path, an object, or a pair of callables.
     encoder: Encoder | str | None = None
-    #: Whether return values must be what the annotation says, where the task does not say.
+    #: Whether return values must be of the annotated type, unless the task names it.
     strict: bool = False
     #: Whether tasks must take their arguments by keyword only.
     strict_signatures: bool = False
-    #: What goes around every task, from the outside in.
+    #: Middleware of every task, the outermost first.
     middleware: tuple[Any, ...] = ()
     #: Level from which log lines are kept with the job; 0 for none.
     capture_logs: int = 0
-    #: ``(request, jobs) -> jobs``, or its dotted path: those that a request may see, at every door.
+    #: ``(request, jobs) -> jobs``, or its dotted path: the jobs that a request may see, everywhere.
     scope_jobs: Callable[..., Any] | str | None = None
-    #: ``(request, schedules) -> schedules``, or its dotted path: those that a request may see, at every door.
+    #: ``(request, schedules) -> schedules``, or its dotted path: the same of schedules.
     scope_schedules: Callable[..., Any] | str | None = None
-    #: Whether the REST API tells anybody, without credentials, if workers are alive: for load balancers.
+    #: Whether the REST API says without credentials if workers are alive: for load balancers.
     public_health: bool = False
     #: Largest encoded arguments of a job, in bytes.
     max_arguments_bytes: int = 256 * 1024
@@ -85,14 +85,14 @@ class Options:
 
     @classmethod
     def from_settings(cls, options: Mapping[str, Any]) -> Self:
-        """The options of a settings dict. Raises ImproperlyConfigured with the first problem found."""
+        """Return the options of a settings dict. Raises ImproperlyConfigured with the first problem found."""
         for problem in cls.problems(options):
             raise ImproperlyConfigured(problem)
         return cls(**{key.lower(): _checked(key, value) for key, value in options.items()})
 
     @classmethod
     def problems(cls, options: Mapping[str, Any]) -> Iterator[str]:
-        """One sentence for each unknown key and each unusable value."""
+        """Yield one sentence for each unknown key and each unusable value."""
         known = [field.name.upper() for field in fields(cls)]
         for key, value in options.items():
             if key not in known:

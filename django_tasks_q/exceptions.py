@@ -14,7 +14,7 @@ class TasksQError(Exception):
 
 
 class UnserializableValue(TasksQError, TypeError):
-    """An argument or result holds a type that JSON has no word for."""
+    """An argument or result holds a type that JSON lacks."""
 
 
 class UnstorableValue(TasksQError, ValueError):
@@ -33,7 +33,7 @@ class TaskTimeout(BaseException):
     """An attempt ran longer than its ``timeout``.
 
     It is no Exception, so that neither ``except Exception`` nor ``except OSError`` in code between the task
-    and its caller takes it for a failure of its own. ``retry_on`` counts it among ``TimeoutError``.
+    and its caller takes it for one of its failures. ``retry_on`` counts it among ``TimeoutError``.
     """
 
 
@@ -73,7 +73,7 @@ class Snooze(TasksQError):
         super().__init__(f"again in {plain(self.delay)} seconds")
 
 
-#: What a cancellation says for which nobody has given a reason.
+#: The message of a cancellation without a reason.
 NO_REASON = "The job was cancelled."
 
 
@@ -92,7 +92,7 @@ class ReceiverTimeout(TasksQError, TimeoutError):
 
 
 class AttemptCrashed(TasksQError):
-    """The process that ran an attempt ended without an answer."""
+    """The process that ran an attempt ended without an outcome."""
 
 
 class WorkerLost(AttemptCrashed):
@@ -100,7 +100,7 @@ class WorkerLost(AttemptCrashed):
 
 
 class JobTaken(TasksQError):
-    """An attempt wanted to write to its job after it had lost it to another one."""
+    """An attempt tried to write to its job after another attempt had taken it over."""
 
 
 class BadArguments(TasksQError, TypeError):

@@ -1,4 +1,4 @@
-"""What calls a task's function, and the base classes of the executors that projects write."""
+"""Executors call the functions of tasks; projects extend them."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Executor:
 
 
 class ProcessExecutor(Executor):
-    """One job at a time in a process of its own, which can be killed without harm to others."""
+    """One job at a time in a separate process, which can be killed without harm to others."""
 
     kind = "process"
 
@@ -69,7 +69,7 @@ BUILT_IN: dict[str, type[Executor]] = {
 
 
 def executor_name(value: Any, name: str) -> str:
-    """One of the three names, or what looks like a dotted path. Raises TypeError or ValueError."""
+    """Return one of the three names, or what looks like a dotted path. Raises TypeError or ValueError."""
     text = one_line(value, name, maximum=255)
     is_path = "." in text and all(part.isidentifier() for part in text.split("."))
     if text not in BUILT_IN and not is_path:
@@ -78,7 +78,7 @@ def executor_name(value: Any, name: str) -> str:
 
 
 def executor_class(name: str) -> type[Executor]:
-    """The class behind a name that a task or the settings gave.
+    """Return the class behind a name that a task or the settings gave.
 
     Raises ImportError for a path that leads nowhere, TypeError for a class that is no executor.
     """

@@ -7,13 +7,13 @@ from collections.abc import Callable
 #: Every step, in the order one job meets them.
 STEPS = (
     "enqueue.inserted",  # in the caller's transaction
-    "enqueue.committed",  # and no worker has been told
+    "enqueue.committed",  # before workers are notified
     "claim.sending",
-    "claim.committed",  # and no child has been told
+    "claim.committed",  # before a child is given the job
     "attempt.received",  # by the child, before user code
-    "attempt.returned",  # by user code, and the parent has not been told
+    "attempt.returned",  # by user code, before the outcome is sent
     "finish.sending",
-    "finish.committed",  # and the worker does not know
+    "finish.committed",  # before the worker knows
     "heartbeat.sending",
     "rescue.selected",
     "rescue.written",
@@ -28,11 +28,11 @@ _handlers: list[Callable[[str], None]] = []
 
 
 def failpoint(step: str) -> None:
-    """Say that this process has come to ``step``."""
+    """Report that this process has come to ``step``."""
     for handler in _handlers:
         handler(step)
 
 
 def install(handler: Callable[[str], None]) -> None:
-    """Have ``handler`` called with the name of each step this process comes to. For tests only."""
+    """Call ``handler`` with the name of each step that this process comes to. For tests only."""
     _handlers.append(handler)

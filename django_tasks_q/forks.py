@@ -1,6 +1,6 @@
 """Keeps copies of a process, made by ``os.fork()`` in user code, from acting as the process itself.
 
-A copy that comes back from user code leaves here, as a program of its own would: it never writes an ending,
+A copy that returns from user code ends here, as a separate program would: it never writes an outcome,
 takes a job, or runs what follows in the original.
 """
 
@@ -44,7 +44,7 @@ def leave(error: BaseException | None) -> NoReturn:
 
 
 def end_process(code: int) -> NoReturn:
-    """``os._exit()`` after the streams were flushed, whatever has become of them. Nothing is raised."""
+    """Flush the streams and end the process by ``os._exit()``. Nothing is raised."""
     try:
         flush_streams()
     finally:
@@ -52,7 +52,7 @@ def end_process(code: int) -> NoReturn:
 
 
 def flush_streams() -> None:
-    """Flush both streams, as far as there is something to flush. Nothing is raised."""
+    """Flush both streams, ignoring all errors."""
     for stream in (sys.stdout, sys.stderr):
         with suppress(BaseException):  # closed, None, a broken pipe, a full disk
             stream.flush()

@@ -33,7 +33,7 @@ def robust_logger(name: str) -> RobustLogger:
 
 
 def is_wanted(logger: logging.Logger, level: int) -> bool:
-    """Whether a handler might take a record of that level from a logger.
+    """Return whether a handler might take a record of that level from a logger.
 
     It costs a fraction of a record. Nothing is remembered between two calls: handlers, levels and ``DEBUG``
     may change at any time. What cannot be known without a record counts as interest: filters other than those
@@ -66,7 +66,7 @@ def _is_of_logging(method: Any) -> bool:
 
 
 def _refuses(handler: logging.Handler) -> bool:
-    """Whether a handler takes no record at all this moment."""
+    """Return whether a handler takes no record at all this moment."""
     if type(handler) is logging.NullHandler:
         return True
     for found in handler.filters:

@@ -1,4 +1,4 @@
-"""Whether Django's Tasks framework is there at all, for what is loaded before anybody could be told."""
+"""Whether Django's Tasks framework is installed, for modules that are loaded before system checks run."""
 
 import importlib.util
 
@@ -6,5 +6,5 @@ import django
 
 
 def has_framework() -> bool:
-    """Django brings it from 6.0 on, its backport before. Without either, a system check says so."""
+    """Return whether Django's Tasks framework, or its backport, can be imported."""
     return django.VERSION >= (6, 0) or importlib.util.find_spec("django_tasks") is not None

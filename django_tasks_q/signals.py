@@ -2,9 +2,9 @@
 
 from django.dispatch import Signal
 
-#: Somebody did something to jobs, a queue, a worker or a schedule, and it is committed. The sender is the
-#: model's class.
-#: Receivers are given ``action``, the name of the verb; ``ids``, a list of those it changed something of;
+#: A user changed jobs, a queue, a worker or a schedule, and the change is committed. The sender is
+#: the class of the model.
+#: Receivers are given ``action``, the name of the verb; ``ids``, a list of those that it changed;
 #: ``user``, whom the caller named, or None; ``reason``, text or ""; and ``using``, the alias of the database.
-#: What they raise is logged, and harms nobody.
+#: What they raise is logged, and has no other effect.
 action_performed = Signal()

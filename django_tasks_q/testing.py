@@ -27,9 +27,9 @@ def run_jobs(
 
     Jobs run through the worker's own code, but in the current process, connection and transaction: it
     works inside a ``TestCase``. A timeout is not enforced here, and a job that waits for its time or
-    for its next attempt stays. ``limit`` bounds the runs. Answers the results in the order they ran.
+    for its next attempt stays. ``limit`` bounds the runs. Returns the results in the order of the runs.
 
-    A KeyboardInterrupt in a task is raised, as Django's ImmediateBackend does, and the job is given back.
+    A KeyboardInterrupt in a task is raised, as by Django's ImmediateBackend, and the job is released.
     """
     store = compat.task_backends[backend]
     if not isinstance(store, DatabaseBackend):
@@ -50,7 +50,7 @@ def run_jobs(
         except KeyboardInterrupt:
             store.storage.jobs.finish([Outcome.released(jobs[0].id, jobs[0].fence)])
             raise
-        # Behind the attempt, which may have been on a loop, or have left its transaction unusable.
+        # After the attempt, which may have run on an event loop, or have left its transaction unusable.
         if updates:
             store.storage.progress.save(updates)
             updates.clear()

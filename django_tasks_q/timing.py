@@ -26,7 +26,7 @@ SECOND = timedelta(seconds=1)
 
 
 class Missed(StrEnum):
-    """What becomes of ticks that came while no worker was there."""
+    """What becomes of ticks that were due while no worker was running."""
 
     SKIP = "skip"
     ONE = "one"
@@ -55,7 +55,7 @@ def _one_of(value: str, name: str, known: list[str]) -> str:
 
 
 def zone_of(name: str) -> ZoneInfo:
-    """The time zone of an IANA name. Raises ValueError."""
+    """Return the time zone of an IANA name. Raises ValueError."""
     try:
         return ZoneInfo(name)
     except (KeyError, ValueError, OSError, TypeError):
@@ -96,19 +96,19 @@ class Cron:
 
     @cached_property
     def _is_fixed(self) -> bool:
-        """Whether the hour and the minute are told, so that a time of day is meant and not a rhythm."""
+        """Whether the expression fixes hour and minute, and so means a time of day and not an interval."""
         minute, hour = self.expression.split()[-5:-3]
         return not minute.startswith("*") and not hour.startswith("*")
 
     def next_after(self, moment: datetime) -> datetime | None:
-        """The first tick after an aware moment, in UTC; None if none comes any more."""
+        """Return the first tick after an aware moment, in UTC; None if none comes any more."""
         local = moment.astimezone(self._zone)
         start = local.replace(tzinfo=None) if self._is_fixed else local
         # Times of the hour that is repeated belong to its first pass, which may be over.
         return next((tick for tick in self._ticks(start) if tick > moment), None)
 
     def last_before(self, moment: datetime) -> datetime | None:
-        """The last tick before an aware moment, in UTC."""
+        """Return the last tick before an aware moment, in UTC."""
         local = moment.astimezone(self._zone)
         if not self._is_fixed:
             return next((tick for tick in self._ticks(local, back=True) if tick < moment), None)
@@ -127,7 +127,7 @@ class Cron:
             return
 
     def _real(self, wall: datetime) -> datetime:
-        """The moment at which clocks show a time, or the end of the gap that it would be in."""
+        """Return the moment at which clocks show a time, or the end of the gap that it would be in."""
         moment = wall.replace(tzinfo=self._zone).astimezone(UTC)
         if moment.astimezone(self._zone).replace(tzinfo=None) == wall:
             return moment
@@ -165,14 +165,14 @@ class Every:
         return timedelta(seconds=self.interval)
 
     def next_after(self, moment: datetime) -> datetime | None:
-        """The first tick after an aware moment, in UTC; None if none comes any more."""
+        """Return the first tick after an aware moment, in UTC; None if none comes any more."""
         try:
             return EPOCH + ((moment - EPOCH) // self._step + 1) * self._step
         except OverflowError:
             return None
 
     def last_before(self, moment: datetime) -> datetime | None:
-        """The last tick before an aware moment, in UTC."""
+        """Return the last tick before an aware moment, in UTC."""
         return EPOCH - ((EPOCH - moment) // self._step + 1) * self._step
 
     def explain(self) -> str:
@@ -192,7 +192,7 @@ Timing = Cron | Every
 
 
 def timing_of(*, cron: str | None, every: float | timedelta | None, timezone: str) -> Timing:
-    """The one of them that is given. Raises TypeError or ValueError."""
+    """Return the one of them that is given. Raises TypeError or ValueError."""
     if (cron is None) == (every is None):
         raise TypeError("A schedule needs either cron= or every=.")
     if cron is not None:
@@ -201,7 +201,7 @@ def timing_of(*, cron: str | None, every: float | timedelta | None, timezone: st
 
 
 def stored_timing(kind: str, expression: str, timezone: str) -> Timing:
-    """A timing from its columns. Raises ValueError."""
+    """Return a timing from its columns. Raises ValueError."""
     match kind:
         case "cron":
             return Cron(expression, timezone)
@@ -211,7 +211,7 @@ def stored_timing(kind: str, expression: str, timezone: str) -> Timing:
 
 
 def upcoming(timing: Timing, after: datetime) -> Iterator[datetime]:
-    """The ticks that follow a moment, in UTC."""
+    """Yield the ticks that follow a moment, in UTC."""
     tick = timing.next_after(after)
     while tick is not None:
         yield tick
@@ -230,9 +230,9 @@ class Plan(NamedTuple):
 
 
 def plan(timing: Timing, first: datetime, now: datetime, missed: Missed) -> Plan:
-    """What to do at ``now`` where the tick at ``first`` and maybe later ones are due.
+    """Return what to do at ``now`` where the tick at ``first`` and maybe later ones are due.
 
-    Of ticks that nobody was there for, ``one`` makes up for the latest, ``all`` for each of the latest
+    Of ticks that were missed, ``one`` makes up for the latest, ``all`` for each of the latest
     ``MOST_MISSED``. With ``skip`` only a tick that is not late by more than ``TOLERANCE`` fires.
     """
     most = MOST_MISSED if missed is Missed.ALL else 1
@@ -244,7 +244,7 @@ def plan(timing: Timing, first: datetime, now: datetime, missed: Missed) -> Plan
 
 
 def _back_from(timing: Timing, first: datetime, now: datetime) -> Iterator[datetime]:
-    """The ticks from ``now`` back to ``first``, which is one whatever the timing says by now."""
+    """Yield the ticks from ``now`` back to ``first``, which is one whatever the timing says by now."""
     tick = timing.last_before(now + timedelta(microseconds=1))
     while tick is not None and tick > first:
         yield tick

@@ -15,7 +15,7 @@ LONGEST = 100 * 365 * 24 * 3600.0
 
 
 def plain(number: float | None) -> str:
-    """A number for people to read: all its digits before the point, up to six behind it, and no exponent."""
+    """Return a number as text without an exponent, with up to six digits after the point."""
     if number is None or not math.isfinite(number):
         return str(number)
     text = f"{Decimal(repr(round(float(number), 6) or float(number))):f}"
@@ -23,7 +23,7 @@ def plain(number: float | None) -> str:
 
 
 def seconds(value: Any, name: str, *, minimum: float = 0.0, maximum: float = LONGEST) -> float:
-    """A duration given as seconds or ``timedelta``, as seconds.
+    """Return a duration given as seconds or ``timedelta``, as seconds.
 
     Raises TypeError or ValueError naming ``name``.
     """
@@ -37,7 +37,7 @@ def seconds(value: Any, name: str, *, minimum: float = 0.0, maximum: float = LON
 
 
 def whole(value: Any, name: str, *, minimum: int, maximum: int = 2**31 - 1) -> int:
-    """A whole number within bounds. Raises TypeError or ValueError naming ``name``."""
+    """Return a whole number within bounds. Raises TypeError or ValueError naming ``name``."""
     if isinstance(value, bool) or not isinstance(value, int):
         raise TypeError(f"{name} must be a whole number, not {value!r:.100}.")
     if not minimum <= value <= maximum:
@@ -46,13 +46,16 @@ def whole(value: Any, name: str, *, minimum: int, maximum: int = 2**31 - 1) -> i
 
 
 def exact_text(value: Any) -> str:
-    """Exactly a string, of an instance of a subclass, or of lazy text in the active language."""
+    """Return a plain string for an instance of a subclass, or for lazy text in the active language."""
     # The base class copies it, whatever the subclass has overridden: safe strings answer themselves.
     return str.__str__(value if issubclass(type(value), str) else str(value))
 
 
 def one_line(value: Any, name: str, *, maximum: int) -> str:
-    """A non-empty printable string of at most ``maximum`` characters. Raises TypeError or ValueError."""
+    """Return a non-empty printable string of at most ``maximum`` characters.
+
+    Raises TypeError or ValueError.
+    """
     if not isinstance(value, str | Promise):
         raise TypeError(f"{name} must be a string, not {value!r:.100}.")
     value = exact_text(value)
@@ -62,7 +65,7 @@ def one_line(value: Any, name: str, *, maximum: int) -> str:
 
 
 def kept_seconds(value: Any, name: str) -> float:
-    """A time to keep something, in seconds, rounded up to three digits.
+    """Return a time to keep something, in seconds, rounded up to three digits.
 
     Jobs are looked for by each different value, so there must not be as many as there are jobs.
     """
@@ -72,21 +75,21 @@ def kept_seconds(value: Any, name: str) -> float:
 
 
 def flag(value: Any, name: str) -> bool:
-    """True or False. Raises TypeError naming ``name``."""
+    """Return a flag. Raises TypeError naming ``name`` for anything but True and False."""
     if not isinstance(value, bool):
         raise TypeError(f"{name} must be True or False, not {value!r:.100}.")
     return value
 
 
 def words(value: Any, name: str, *, maximum: int = 64) -> tuple[str, ...]:
-    """A list of short printable strings, each once. Raises TypeError or ValueError naming ``name``."""
+    """Return a list of short printable strings, each once. Raises TypeError or ValueError naming ``name``."""
     if not isinstance(value, list | tuple | set | frozenset):
         raise TypeError(f"{name} must be a list of strings, not {value!r:.100}.")
     return tuple(dict.fromkeys(one_line(word, f"each of {name}", maximum=maximum) for word in value))
 
 
 def log_level(value: Any, name: str) -> int:
-    """A level of logging, by name or number; True stands for INFO, False for none, which is 0."""
+    """Return a level of logging, by name or number; True stands for INFO, False for none, which is 0."""
     if isinstance(value, bool):
         return logging.INFO if value else 0
     level = logging.getLevelNamesMapping().get(value.upper()) if isinstance(value, str) else value

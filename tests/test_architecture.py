@@ -31,11 +31,16 @@ OTHER_TIMEOUTS = {
     "backends/testing.py",
     "definition/result.py",
     "dependencies/resolver.py",
+    "events.py",
     "execution/runner.py",
     "lifecycle/outcome.py",
     "results/waiter.py",
     "storage/postgresql/notifications.py",
+    "storage/sqlite.py",
     "tasks.py",
+    "worker/subscribers/console.py",
+    "worker/supervisor.py",
+    "worker/system.py",
     "worker/wakeup.py",
 }
 

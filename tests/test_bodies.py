@@ -99,7 +99,7 @@ DEFERRED = """
 from __future__ import annotations
 from typing import TYPE_CHECKING, Annotated, Optional
 from django_tasks_q.dependencies.declaration import Depends
-from django_tasks_q import depends
+from django_tasks_q.dependencies import declaration as depends
 if TYPE_CHECKING:
     from shop import Client, types, Limit
 
@@ -1338,7 +1338,7 @@ class UnmarkedClass:
 @pytest.mark.parametrize(
     ("factory", "words"),
     [
-        (lambda get_value: None, "must answer a function"),
+        (lambda get_value: None, "must return a function"),
         (unmarked, "async_only_middleware"),
         (UnmarkedClass, "async_only_middleware"),
     ],

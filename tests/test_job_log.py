@@ -104,7 +104,7 @@ def test_an_attempt_that_is_tried_again_is_logged_in_one_line(caplog):
         f"Job id={result.id} task={tasks.fail_slowly.name}: attempt 1 of 5 failed with builtins.ValueError: "
         "in an hour."
     )
-    assert text.endswith("The next one comes in 3600 seconds.")
+    assert text.endswith("The next attempt starts in 3600 seconds.")
 
 
 def test_other_backends_are_logged_by_the_framework(caplog, settings):

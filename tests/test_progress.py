@@ -60,7 +60,7 @@ def test_tasks_of_every_kind_report_progress(project):
     last = progress(steps)
     assert (last.current, last.share) == (len(steps.return_value), None)
     assert json.loads(last.value) == steps.return_value[-1]
-    assert "progress is told in numbers" in nonsense.errors[0].message
+    assert "set_progress() takes numbers" in nonsense.errors[0].message
     assert not Progress.objects.filter(job_id=nonsense.id).exists()
 
 
@@ -183,11 +183,12 @@ class Refusing:
 
     def __init__(self, error):
         self.error, self.batches = error, []
+        self.session = self.progress = self
 
     def refuses(self, error):
         return error is self.error
 
-    def note(self, notes):
+    def save(self, notes):
         self.batches.append(len(notes))
         raise self.error
 

@@ -120,7 +120,7 @@ def test_what_no_queue_could_have_is_refused(alias):
     for call, error, words in (
         (lambda: actions.pause("", using=alias), ValueError, "queue must be 1 to 128"),
         (lambda: actions.pause("a" * 129, using=alias), ValueError, "queue must be 1 to 128"),
-        (lambda: actions.pause("a", until=-HOUR, using=alias), ValueError, "a time to come"),
+        (lambda: actions.pause("a", until=-HOUR, using=alias), ValueError, "a time in the future"),
         (lambda: actions.pause("a", by="x\n", using=alias), ValueError, "by must be"),
         (lambda: actions.pause("a", reason="x" * 256, using=alias), ValueError, "reason must be"),
         (lambda: actions.limit("a", 0, using=alias), ValueError, "max_running must be between 1"),

@@ -148,7 +148,7 @@ def test_a_name_that_people_have_taken_is_left_to_them(storage, caplog):
         (tasks.add, {"every": 5}, "missing a required argument: 'a'"),
         (tasks.noop, {"every": 5, "missed": "some"}, "missed must be"),
         (len, {"every": 5}, "task.bind"),
-        (tasks.noop.using(run_after=HOUR), {"every": 5}, "run_after belongs to one send"),
+        (tasks.noop.using(run_after=HOUR), {"every": 5}, "run_after belongs to one job"),
         (tasks.noop, {}, "either cron= or every="),
         (tasks.noop, {"cron": "x"}, "no cron expression"),
     ],

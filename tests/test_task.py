@@ -118,7 +118,7 @@ def test_durations_may_be_timedeltas():
         ({"queue_name": "x" * 129}, ValueError, "queue_name"),
         ({"executor": "fork"}, ValueError, "executor must be 'process', 'thread', 'async' or a dotted path"),
         ({"executor": 3}, TypeError, "executor must be a string"),
-        ({"executor": "async"}, TypeError, "executor='async' runs coroutine functions: use 'thread'"),
+        ({"executor": "async"}, TypeError, "executor='async' runs coroutine functions only: use 'thread'"),
         ({"on_lost": "ignore"}, ValueError, "on_lost must be 'retry' or 'fail', not 'ignore'"),
         ({"expires": -1}, ValueError, "expires must be between"),
         ({"expires_at": timedelta(1)}, TypeError, "Did you mean 'expires'?"),

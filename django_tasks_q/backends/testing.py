@@ -42,7 +42,7 @@ class DummyBackend(_WaitsWithoutNotifications, compat.DummyBackend):
 
 
 def _in_one_process(task: Any) -> Any:
-    """An equal task which only this process comes back from: the base class calls nothing else in between."""
+    """Return an equal task whose call ends a copy of the process that the task makes."""
     if not isinstance(task, Task):
         return task
 

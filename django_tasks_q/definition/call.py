@@ -15,7 +15,7 @@ from .task import P, R, Task
 if TYPE_CHECKING:
     from .result import TaskResult
 
-#: Largest JSON of a call, in bytes. What a backend stores has a limit of its own.
+#: Largest JSON of a call, in bytes. What a backend stores is limited by its OPTIONS.
 MAX_BYTES = 16 * 1024 * 1024
 
 
@@ -35,7 +35,7 @@ class BoundTask(Generic[P, R]):
         return f"BoundTask(task={self.task.name!r}, args={tuple(args)!r}, kwargs={kwargs!r})"
 
     def using(self, **options: Unpack[UsingOptions]) -> BoundTask[P, R]:
-        """The same call under other options. Raises what ``task.using()`` raises."""
+        """Return the same call under other options. Raises what ``task.using()`` raises."""
         return BoundTask(self.task.using(**options), self.args, self.kwargs)
 
     def enqueue(self) -> TaskResult[P, R]:
@@ -51,7 +51,7 @@ class BoundTask(Generic[P, R]):
         return self.task(*self.args, **self.kwargs)
 
     def to_json(self) -> str:
-        """The call as text: the task's name and its arguments, but no options of ``using()``.
+        """Return the call as text: the task's name and its arguments, but no options of ``using()``.
 
         Raises UnserializableValue or UnstorableValue for an argument that JSON cannot hold.
         """
@@ -62,7 +62,7 @@ class BoundTask(Generic[P, R]):
 
     @staticmethod
     def from_json(text: str) -> BoundTask[..., Any]:
-        """The call that ``to_json`` wrote down.
+        """Return the call that ``to_json`` wrote down.
 
         Nothing is imported for it: raises TaskNotRegistered for a task that this process does not know,
         ValueError for another text, TypeError for arguments that do not fit the function any more.
@@ -72,6 +72,6 @@ class BoundTask(Generic[P, R]):
             task = registry.get(call["task"])
             args, kwargs = call["arguments"]
         except (KeyError, TypeError) as error:
-            raise ValueError(f"This is no call of a task: {text:.100}") from error
+            raise ValueError(f"The text is no call of a task as to_json() writes it: {text:.100}") from error
         args, kwargs = task.decoded(args, kwargs)
         return task.bind(*args, **kwargs)

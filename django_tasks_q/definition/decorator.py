@@ -54,7 +54,7 @@ class TaskDecorator:
         return decorate if function is None else decorate(function)
 
     def defaults(self, **options: Unpack[TaskOptions]) -> TaskDecorator:
-        """A decorator of the same kind whose tasks have these options, unless they say otherwise.
+        """Return a decorator of the same kind whose tasks have these options, unless they say otherwise.
 
         Tags and metadata add up. Raises TypeError or ValueError for a bad option.
         """
@@ -73,7 +73,7 @@ def _refuse(options: Mapping[str, Any]) -> None:
 
 
 def _merged(defaults: Mapping[str, Any], options: Mapping[str, Any]) -> dict[str, Any]:
-    """Options over their defaults. Two that are spellings of one another never meet."""
+    """Return options over their defaults; of two spellings of one option only one is kept."""
     merged = {**defaults, **options}
     for one, other in (("max_attempts", "max_retries"), ("max_retries", "max_attempts")):
         if one in options and other not in options:

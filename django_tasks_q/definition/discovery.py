@@ -29,7 +29,7 @@ class Broken(NamedTuple):
     reason: str
 
 
-#: Found by the last ``discover_tasks()``, for a check to tell.
+#: Found by the last ``discover_tasks()``, for a system check to report.
 broken: list[Broken] = []
 _folders: list[Path] = []
 
@@ -80,13 +80,13 @@ def _imported(name: str) -> ModuleType | None:
 
 
 def _named(option: str) -> Iterator[str]:
-    """What OPTIONS name; whether they are usable at all is for a check to say."""
+    """Yield the names in an option of all backends; a system check reports unusable ones."""
     for backend in getattr(settings, "TASKS", {}).values():
         names = backend.get("OPTIONS", {}).get(option, ())
         yield from names if isinstance(names, list | tuple) else ()
 
 
 def watch_broken(sender: Any, **kwargs: Any) -> None:
-    """Have Django's reloader watch what it does not know of, since it could not be imported."""
+    """Add folders to Django's reloader whose modules could not be imported, and so are unknown to it."""
     for folder in _folders:
         sender.watch_dir(folder, "**/*.py")

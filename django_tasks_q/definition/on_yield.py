@@ -10,12 +10,12 @@ from asgiref.sync import iscoroutinefunction
 
 
 def is_generator(func: Callable[..., Any]) -> bool:
-    """Whether a function is a generator function of either kind."""
+    """Return whether a function is a generator function of either kind."""
     return inspect.isgeneratorfunction(func) or inspect.isasyncgenfunction(func)
 
 
 def check_on_yield(func: Callable[..., Any], on_yield: Any) -> None:
-    """Raises TypeError for a handler that the values of this function cannot be given to."""
+    """Raise TypeError for a handler that the values of this function cannot be given to."""
     if not callable(on_yield):
         raise TypeError(f"on_yield must be a function of the yielded value, not {on_yield!r:.100}.")
     if not is_generator(func):

@@ -101,13 +101,13 @@ class TaskOptions(SendOptions, total=False):
     error_codes: Mapping[Any, str] | None
     #: The code for exceptions without one.
     default_error_code: str | None
-    #: What brings the return value into JSON, and back.
+    #: Encodes the return value to JSON, and decodes it.
     result_encoder: Any
     #: Whether the return value must be what the annotation says.
     strict: bool | None
     #: What goes around the task, from the outside in, within the backend's own.
     middleware: Sequence[Any]
-    #: What a generator's values are given to; its answer is sent back.
+    #: Called with each value of a generator; what it returns is sent into the generator.
     on_yield: Callable[[Any], Any] | None
     #: From which level on log lines are kept with the job: a level, or True for INFO.
     capture_logs: str | int | bool | None
@@ -115,7 +115,7 @@ class TaskOptions(SendOptions, total=False):
     api: bool | Callable[..., Any]
     #: Whether the admin has a form that enqueues it.
     admin: bool
-    #: Names of arguments that are shown to nobody, beside those that sound like secrets.
+    #: Names of arguments that are masked, beside those that sound like secrets.
     sensitive: Sequence[str] | None
 
 
@@ -124,7 +124,7 @@ class InvalidPriority(compat.InvalidTask, TypeError, ValueError):
 
 
 def checked_priority(value: Any) -> int:
-    """A priority. Raises InvalidPriority."""
+    """Return a priority. Raises InvalidPriority."""
     low, high = compat.TASK_MIN_PRIORITY, compat.TASK_MAX_PRIORITY
     try:
         return whole(value, "priority", minimum=low, maximum=high)
@@ -141,7 +141,7 @@ def refuse_unknown(options: Mapping[str, Any], known: Iterable[str]) -> None:
 
 
 def refuse_combinations(options: Mapping[str, Any]) -> None:
-    """Raises TypeError for options that a function of this kind cannot have."""
+    """Raise TypeError for options that a function of this kind cannot have."""
     func = options["func"]
     is_coroutine = iscoroutinefunction(func) or isasyncgenfunction(func)
     check_dependencies(func, bool(options.get("takes_context")), is_coroutine)
@@ -149,13 +149,18 @@ def refuse_combinations(options: Mapping[str, Any]) -> None:
         check_on_yield(func, options["on_yield"])
     executor = options.get("executor")
     if executor == "async" and not is_coroutine:
-        raise TypeError("executor='async' runs coroutine functions: use 'thread', or make it async def.")
+        raise TypeError(
+            "executor='async' runs coroutine functions only: use 'thread', or make the task async def."
+        )
     if options.get("atomic") and is_coroutine:
         raise TypeError("atomic=True needs a plain function: Django has no asynchronous transactions.")
 
 
 def checked(options: Mapping[str, Any], func: Callable[..., Any] | None) -> dict[str, Any]:
-    """The given options in the form they are kept. Raises TypeError or ValueError for the first bad one."""
+    """Return the given options in the form they are kept.
+
+    Raises TypeError or ValueError for the first bad one.
+    """
     kept: dict[str, Any] = {}
     if func is not None and ("name" in options or "func" in options):
         kept["name"] = one_line(options.get("name") or class_path(func), "name", maximum=MAX_NAME)
@@ -198,7 +203,7 @@ def checked(options: Mapping[str, Any], func: Callable[..., Any] | None) -> dict
 
 
 def _checked_extras(options: Mapping[str, Any]) -> dict[str, Any]:
-    """The same for what hardly any task names."""
+    """Return the checked options among those that few tasks name. See checked()."""
     kept: dict[str, Any] = {}
     if "aliases" in options:
         kept["aliases"] = words(options["aliases"], "aliases", maximum=MAX_NAME)
@@ -234,7 +239,7 @@ def _checked_extras(options: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def checked_metadata(value: Any) -> dict[str, Any]:
-    """A JSON object. Raises TypeError or ValueError."""
+    """Return a JSON object. Raises TypeError or ValueError."""
     if not isinstance(value, Mapping):
         raise TypeError(f"metadata must be a dict, not {value!r:.100}.")
     metadata: dict[str, Any] = codec.loads(codec.dumps(dict(value), what="metadata", max_bytes=MAX_METADATA))
@@ -242,7 +247,7 @@ def checked_metadata(value: Any) -> dict[str, Any]:
 
 
 def checked_middleware(value: Any, name: str) -> tuple[Any, ...]:
-    """Middleware by dotted path, or itself. Raises TypeError naming ``name``."""
+    """Return a list of middleware, each by its dotted path or itself. Raises TypeError naming ``name``."""
     if not isinstance(value, list | tuple):
         raise TypeError(f"{name} must be a list, not {value!r:.100}.")
     for item in value:

@@ -19,12 +19,12 @@ if TYPE_CHECKING:
     AnyTask = Task[..., Any]
 
 
-#: Names of the package's own tasks begin so. They act in somebody's name, whose rights others may not have.
+#: Names of the package's own tasks begin so. They act with the rights of a user, which others may lack.
 INTERNAL = "django_tasks_q.tasks."
 
 
 def is_internal(name: str) -> bool:
-    """Whether a task is one of the package's own, whose jobs only its own verbs make."""
+    """Return whether a task is one of the package's own, whose jobs only its own verbs make."""
     return name.startswith(INTERNAL)
 
 
@@ -44,9 +44,9 @@ class Registry:
         self._tasks: dict[str, AnyTask] = {}
         #: Definitions by the other names that they are known under.
         self._aliases: dict[str, AnyTask] = {}
-        #: What was refused, for whoever caught the error.
+        #: What was refused, for a system check to report, also where the error was caught.
         self.clashes: list[str] = []
-        #: Grows with every change, for who keeps what follows from a definition.
+        #: Grows with every change, so that caches of what follows from definitions become invalid.
         self.version = 0
 
     def register(self, task: AnyTask) -> None:
@@ -80,18 +80,18 @@ class Registry:
         self._aliases = {name: known for name, known in self._aliases.items() if known is not task}
 
     def get(self, name: str) -> AnyTask:
-        """The definition of that name. Raises TaskNotRegistered."""
+        """Return the definition of that name. Raises TaskNotRegistered."""
         task = self._tasks.get(name) or self._aliases.get(name)
         if task is None:
             raise TaskNotRegistered(f"No task is named {name!r}.{suggestion(name, self.names())}")
         return task
 
     def offered(self) -> list[AnyTask]:
-        """The tasks that people may choose from, by their names: all but the package's own."""
+        """Return the tasks that people may choose from, by their names: all but the package's own."""
         return sorted((task for task in self if not is_internal(task.name)), key=lambda task: task.name)
 
     def names(self) -> list[str]:
-        """All names that stored jobs may have, former ones included."""
+        """Return all names that stored jobs may have, former ones included."""
         return sorted([*self._tasks, *self._aliases])
 
     def __contains__(self, name: object) -> bool:

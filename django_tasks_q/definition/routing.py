@@ -41,7 +41,7 @@ def routes_of(value: Any) -> tuple[Route, ...]:
 
 
 def routed(name: str, routes: Iterable[Route]) -> dict[str, Any]:
-    """The options that all routes together give to a task of that name; earlier routes win."""
+    """Return the options that all routes together give to a task of that name; earlier routes win."""
     options: dict[str, Any] = {}
     for route in routes:
         if fnmatchcase(name, route.pattern):
@@ -50,7 +50,7 @@ def routed(name: str, routes: Iterable[Route]) -> dict[str, Any]:
 
 
 def executor_of(task: Task[..., Any], default: str) -> str:
-    """The name of the executor that a task runs in.
+    """Return the name of the executor that a task runs in.
 
     Coroutine functions run in "async" and others in ``default``, unless the task names its executor.
     """

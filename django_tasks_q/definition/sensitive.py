@@ -14,9 +14,9 @@ from .registry import registry
 def masked_arguments(
     task_name: str, args: Sequence[Any], kwargs: Mapping[str, Any]
 ) -> tuple[list[Any], dict[str, Any]]:
-    """The arguments of a job of that task with its secrets masked, those given by position too.
+    """Return the arguments of a job of that task with its secrets masked, those given by position too.
 
-    Where this process does not know the task, nobody can tell what it has declared: all are masked.
+    Where this process does not know the task, and so not its ``sensitive`` names, all are masked.
     """
     if task_name not in registry:
         return [hidden(value) for value in args], {name: hidden(value) for name, value in kwargs.items()}
@@ -29,13 +29,13 @@ def masked_arguments(
 
 
 def sensitive_names(task_name: str) -> tuple[str, ...]:
-    """What the task of that name has declared as ``sensitive``; nothing where nobody knows it."""
-    # Asked first: a name that is unknown is looked for among all others, to say what was meant.
+    """Return the names that a task has declared as ``sensitive``; none if this process does not know it."""
+    # get() would compare an unknown name with all others, to suggest one.
     return registry.get(task_name).sensitive if task_name in registry else ()
 
 
 def secrets_of(task_name: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> set[str]:
-    """The texts that ``masked_arguments()`` hides, for ``redacted()``."""
+    """Return the texts that ``masked_arguments()`` hides, for ``redacted()``."""
     if task_name not in registry:
         # The names of keyword arguments are shown, and are no secrets.
         return set(secrets_in([(None, value) for value in (*args, *kwargs.values())], (), True))
@@ -44,7 +44,7 @@ def secrets_of(task_name: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -
 
 
 def _names_of_positions(task_name: str, count: int) -> list[str]:
-    """The parameter that takes each of so many positional arguments; an empty name where none does."""
+    """Return the parameter that takes each of so many positional arguments; an empty name where none does."""
     task = registry.get(task_name)
     names: list[str] = []
     rest = ""

@@ -77,14 +77,14 @@ class Task(compat.GenericTask[P, R]):
     middleware: tuple[Any, ...] = ()
     on_yield: Callable[[Any], Any] | None = None
     capture_logs: int | None = None
-    #: Whether the REST API enqueues it, or who decides that.
+    #: Whether the REST API enqueues it, or the function that decides.
     api: bool | Callable[..., Any] = False
     #: Whether the admin has a form that enqueues it.
     admin: bool = False
     #: Names of arguments that are masked wherever jobs are shown.
     sensitive: tuple[str, ...] = ()
 
-    #: Names of options that somebody has chosen, be it a value that is the default too.
+    #: Names of options that were given, also with a value that equals the default.
     _given = frozenset[str]()
 
     # Not slotted: zero-argument super() fails in slotted dataclasses, and options live in __dict__.
@@ -99,7 +99,7 @@ class Task(compat.GenericTask[P, R]):
         registry.register(self)
 
     def _fill(self, options: Mapping[str, Any]) -> None:
-        # None stands for the default, save where it is a value of its own.
+        # None stands for the default, except where it has a meaning.
         options = {name: value for name, value in options.items() if value is not None or name == "timeout"}
         refuse_combinations(options)
         values: dict[str, Any] = {
@@ -114,7 +114,7 @@ class Task(compat.GenericTask[P, R]):
         object.__setattr__(self, "_given", _chosen(options))
 
     def _copy(self, **changes: Any) -> Self:
-        """The same task with other fields, neither validated nor registered."""
+        """Return the task with other fields, neither validated nor registered."""
         copy = object.__new__(type(self))
         for field in fields(self):
             object.__setattr__(copy, field.name, changes.get(field.name, getattr(self, field.name)))
@@ -122,11 +122,11 @@ class Task(compat.GenericTask[P, R]):
         return copy
 
     def gives(self, option: str) -> bool:
-        """Whether the task, or ``using()``, names that option. Else the settings have their say."""
+        """Return whether the task, or ``using()``, names that option. If not, the settings decide."""
         return option in self._given
 
     def using(self, **options: Unpack[UsingOptions]) -> Self:
-        """A copy of the task with other options for the sends made through it.
+        """Return a copy of the task with other options for the sends made through it.
 
         None takes an option back to its default; ``timeout=None`` means no limit. Raises TypeError or
         ValueError for an unusable value, InvalidTask for what the backend refuses.
@@ -149,7 +149,7 @@ class Task(compat.GenericTask[P, R]):
         return copy
 
     def bind(self, *args: P.args, **kwargs: P.kwargs) -> BoundTask[P, R]:
-        """This call of the task, to be kept, passed on, and enqueued later.
+        """Return this call of the task, to be enqueued later or elsewhere.
 
         Raises TypeError for arguments that do not fit the function.
         """
@@ -159,16 +159,16 @@ class Task(compat.GenericTask[P, R]):
         return BoundTask(self, args, kwargs)
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
-        """Run the function here and now, as if it had never been decorated.
+        """Call the function in this process, as if it were not decorated.
 
-        What it depends on is made for this call, unless it is given by name.
+        Its dependencies are made for this call, unless they are given by name.
         """
         if not Parameters.of(self.func, self.takes_context).has_dependencies:
             return self.func(*args, **kwargs)
         return called(self.func, self.takes_context, args, kwargs)  # type: ignore[no-any-return]
 
     def call(self, *args: P.args, **kwargs: P.kwargs) -> R:
-        """The same, and wait for what a coroutine function returns."""
+        """Call the function and return its value; that of a coroutine function is awaited."""
         if iscoroutinefunction(self.func):
             return async_to_sync(self.acall)(*args, **kwargs)
         return self(*args, **kwargs)
@@ -181,20 +181,20 @@ class Task(compat.GenericTask[P, R]):
         return await sync_to_async(self)(*args, **kwargs)
 
     def routed(self, options: Mapping[str, Any]) -> Self:
-        """The same task under options that the settings give to it. What it names itself stays."""
+        """Return the task under options of the settings. Options that the task names are kept."""
         changes: dict[str, Any] = {name: value for name, value in options.items() if not self.gives(name)}
         return self.using(**changes) if changes else self
 
     def encoded(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Arguments:
-        """Arguments in JSON types, as their annotations say. Raises UnserializableValue."""
+        """Return arguments in JSON types, as their annotations say. Raises UnserializableValue."""
         return Parameters.of(self.func, self.takes_context).encoded(args, kwargs, self.name)
 
     def decoded(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Arguments:
-        """Stored arguments as what their annotations say. Raises TypeError or ValueError."""
+        """Return stored arguments as what their annotations say. Raises TypeError or ValueError."""
         return Parameters.of(self.func, self.takes_context).decoded(args, kwargs)
 
     def normalized(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Arguments:
-        """Arguments in JSON types as they are stored, without a look for the rows that they name.
+        """Return arguments in JSON types as they are stored, without reading the rows that they name.
 
         Raises TypeError or ValueError for those that cannot be read.
         """
@@ -243,12 +243,12 @@ class Task(compat.GenericTask[P, R]):
         return self.name if self.func is _unregistered else class_path(self.func)
 
     def stored_options(self) -> dict[str, Any]:
-        """The retry rules in which this copy differs from its definition, in JSON types.
+        """Return the retry rules in which this copy differs from its definition, in JSON types.
 
         Raises TypeError for a rule that cannot be stored.
         """
         definition = registry.get(self.name) if self.name in registry else self
-        # Always with the job, since whoever finds it lost may not know its task.
+        # Always stored, since a worker that finds the job lost may not know its task.
         stored: dict[str, Any] = {} if self.on_lost is OnLost.RETRY else {"on_lost": self.on_lost.value}
         for name in ("backoff", "retry_on", "dont_retry_on"):
             value = getattr(self, name)
@@ -268,14 +268,14 @@ class Task(compat.GenericTask[P, R]):
 
     @classmethod
     def restored(cls, name: str, options: Mapping[str, Any] | None = None, **fields_: Any) -> Task[..., Any]:
-        """The task of a stored job: the definition of that name under the job's own options.
+        """Return the task of a stored job: the definition of that name under the job's own options.
 
         Nothing is validated or imported: where the name is unknown here, a placeholder carries it.
         """
-        # What is not stored with a job was not asked for with it.
+        # What is not stored with a job was not given for it.
         changes: dict[str, Any] = {"on_lost": OnLost.RETRY, **fields_}
         for key, value in (options or {}).items():
-            # What another release has stored and this one cannot read is as if it had not been.
+            # What another release has stored and this one cannot read is left out.
             with suppress(TypeError, ValueError):
                 if key == "backoff":
                     changes[key] = Backoff.of(value) if value is not None else None
@@ -297,7 +297,7 @@ class Task(compat.GenericTask[P, R]):
 
     @classmethod
     def adopt(cls, task: compat.Task[P, R]) -> Task[P, R]:
-        """A task declared through Django's own classes, as one of ours."""
+        """Return a task declared through Django's own classes, as one of ours."""
         if isinstance(task, Task):
             ours: Task[P, R] = task
             return ours
@@ -329,7 +329,7 @@ class Task(compat.GenericTask[P, R]):
 
 
 def _chosen(options: Mapping[str, Any]) -> frozenset[str]:
-    """Which of the options somebody has chosen, as far as that can be told."""
+    """Return the names of the options that were given, as far as that can be known."""
     chosen = {"max_attempts" if name == "max_retries" else name for name in options}
     if chosen >= _ALWAYS_PASSED.keys():
         chosen -= {name for name, default in _ALWAYS_PASSED.items() if options[name] == default}
@@ -346,7 +346,7 @@ _ALWAYS_PASSED = {
 
 
 def _call(call: Any) -> tuple[tuple[Any, ...], Mapping[str, Any]]:
-    """Positional and keyword arguments of one of many calls."""
+    """Return positional and keyword arguments of one of many calls."""
     if isinstance(call, tuple):
         return call, _NO_KEYWORDS
     if isinstance(call, Mapping):
@@ -368,11 +368,13 @@ def _unpickle(module_path: str, values: dict[str, Any]) -> Task[..., Any]:
 
 
 def _first_line(docstring: str | None) -> str:
-    """What a docstring says first, as far as a list of tasks has room for it."""
+    """Return what a docstring says first, as far as a list of tasks has room for it."""
     lines = (docstring or "").strip().splitlines()
     return printable(lines[0].strip())[:255] if lines else ""
 
 
 def _unregistered(*args: Any, **kwargs: Any) -> Any:
-    """Stands in for the function of a stored job that no code of this process defines."""
-    raise TaskNotRegistered("This process does not define the task's function.")
+    """Stand in for the function of a stored job whose task this process does not define."""
+    raise TaskNotRegistered(
+        "This process does not define the task's function: import its module, or run the job elsewhere."
+    )

@@ -27,8 +27,8 @@ class Depends:
     """Stands in the annotation of a parameter that is no argument: ``factory`` makes its value.
 
     A generator function that yields once, and a function under ``contextlib.contextmanager`` or
-    ``asynccontextmanager``, is opened before and closed after use. What any other factory answers is
-    passed as it is, even if it could be used in ``with``. Each attempt has a value of its own, or with
+    ``asynccontextmanager``, is opened before and closed after use. What any other factory returns is
+    passed as it is, even if it could be used in ``with``. Each attempt gets a new value, or with
     ``scope="worker"`` each process of the worker.
     """
 
@@ -52,11 +52,11 @@ class Depends:
 class Recipe:
     """How a factory is called, found out once."""
 
-    #: Answers the value, or a context manager of contextlib's own that gives it.
+    #: Returns the value, or a context manager of contextlib that gives it.
     make: Callable[..., Any]
     takes_context: bool
     dependencies: Mapping[str, Depends]
-    #: Parameters that nobody fills.
+    #: Parameters that neither the worker nor another dependency fills.
     unfilled: tuple[str, ...]
     #: Whether it needs an event loop itself, whatever it depends on.
     is_asynchronous: bool
@@ -64,7 +64,7 @@ class Recipe:
     @classmethod
     @cache
     def of(cls, factory: Callable[..., Any]) -> Recipe:
-        """Raises TypeError for parameters that cannot be dependencies, see dependencies_of()."""
+        """Raise TypeError for parameters that cannot be dependencies, see dependencies_of()."""
         parameters = _parameters(factory)
         takes_context = bool(parameters) and (
             parameters[0].name == "context" and parameters[0].kind in _POSITIONAL
@@ -96,7 +96,7 @@ class Recipe:
 
 @cache
 def dependencies_of(func: Callable[..., Any], takes_context: bool) -> Mapping[str, Depends]:
-    """The parameters of a function that are no arguments, by name.
+    """Return the parameters of a function that are no arguments, by name.
 
     Raises TypeError for one that the worker could not fill.
     """
@@ -122,13 +122,13 @@ def dependencies_of(func: Callable[..., Any], takes_context: bool) -> Mapping[st
 
 @cache
 def needs_loop(depends: Depends) -> bool:
-    """Whether a dependency, or one of its own, is made by asynchronous code."""
+    """Return whether a dependency, or one that it depends on, is made by asynchronous code."""
     recipe = Recipe.of(depends.factory)
     return recipe.is_asynchronous or any(map(needs_loop, recipe.dependencies.values()))
 
 
 def check_dependencies(func: Callable[..., Any], takes_context: bool, is_coroutine: bool) -> None:
-    """Raises TypeError for dependencies that a function cannot have, or that cannot be made."""
+    """Raise TypeError for dependencies that a function cannot have, or that cannot be made."""
     for depends in dependencies_of(func, takes_context).values():
         _check(depends, is_coroutine, ())
 
@@ -143,7 +143,7 @@ def _check(depends: Depends, is_coroutine: bool, path: tuple[Callable[..., Any],
         raise TypeError(f"{name}() is asynchronous: only coroutine functions can depend on it.")
     if recipe.unfilled:
         raise TypeError(
-            f"Parameter {recipe.unfilled[0]!r} of {name}() is filled by nobody: a factory takes a first "
+            f"Parameter {recipe.unfilled[0]!r} of {name}() has no value: a factory takes a first "
             "parameter named context, and dependencies."
         )
     if depends.scope == "worker" and recipe.takes_context:
@@ -160,7 +160,7 @@ def _check(depends: Depends, is_coroutine: bool, path: tuple[Callable[..., Any],
 def placed(
     func: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any], values: Mapping[str, Any]
 ) -> tuple[list[Any], dict[str, Any]]:
-    """The arguments of a call with the values of dependencies where the function has them."""
+    """Return the arguments of a call with the values of dependencies where the function has them."""
     args, values = list(args), dict(values)
     for position, name in enumerate(_positional(func)):
         if position >= len(args):
@@ -181,12 +181,12 @@ def _positional(func: Callable[..., Any]) -> tuple[str, ...]:
 def _parameters(func: Callable[..., Any]) -> list[inspect.Parameter]:
     try:
         return list(inspect.signature(func).parameters.values())
-    except ValueError:  # a class or function that is written in C and tells nothing
+    except ValueError:  # a class or function that is written in C and has no signature
         return []
 
 
 def _called(func: Callable[..., Any]) -> Callable[..., Any]:
-    """What runs when it is called: the method, where it is an object that has one for it."""
+    """Return what runs when it is called: the method, where it is an object that has one for it."""
     while isinstance(func, functools.partial):
         func = func.func
     if inspect.isroutine(func) or inspect.isclass(func):
@@ -196,7 +196,7 @@ def _called(func: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _function_behind(func: Callable[..., Any]) -> Callable[..., Any]:
-    """The function as it was written, without what decorators and partials have put around it."""
+    """Return the function as it was written, without what decorators and partials have put around it."""
     function: Callable[..., Any] = inspect.unwrap(_called(func))
     if isinstance(function, type):
         function = inspect.unwrap(function.__init__)  # type: ignore[misc]
@@ -208,7 +208,7 @@ def _name(func: Callable[..., Any]) -> str:
 
 
 def _marks(parameter: inspect.Parameter, func: Callable[..., Any]) -> list[Depends]:
-    """The Depends in an annotation."""
+    """Return the Depends in an annotation."""
     annotation = parameter.annotation
     if isinstance(annotation, str):
         annotation = _evaluated(annotation, func)
@@ -227,7 +227,7 @@ def _marks(parameter: inspect.Parameter, func: Callable[..., Any]) -> list[Depen
 
 
 def _evaluated(annotation: str, func: Callable[..., Any]) -> Any:
-    """An annotation in quotes, or of a module that defers them. None if nothing can be made of it."""
+    """Return an annotation in quotes, or of a module that defers them. None if nothing can be made of it."""
     known = getattr(_function_behind(func), "__globals__", {})
     try:
         # It is source code of the project, as typing.get_type_hints() evaluates it.

@@ -1,4 +1,4 @@
-"""Makes what tasks depend on, and closes it again."""
+"""Makes the dependencies of tasks, and closes them."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from .declaration import Depends, Recipe, dependencies_of, needs_loop, placed
 
 logger = robust_logger("django_tasks_q.execution")
 
-#: Seconds that a thread waits for another one's factory before it looks for what is raised in it.
+#: Seconds that a thread waits for another thread's factory before exceptions can be raised in it again.
 POLL_INTERVAL = 0.1
 
 Call = tuple[list[Any], dict[str, Any]]
@@ -93,7 +93,7 @@ class Resolver:
             }
             yield placed(func, args, kwargs, ready)
 
-    # Values, whoever wants them
+    # Values, for attempts and for other dependencies
 
     def _value(self, depends: Depends, context: Any, values: Values, stack: ExitStack) -> Any:
         if depends in values:
@@ -260,7 +260,7 @@ def _entered(made: Any, stack: Stack) -> Any:
     value = made.__enter__()
 
     def leave(*error: Any) -> None:
-        # Its answer is left aside: a failure does not become a success by being caught.
+        # Its return value is ignored: a failure does not become a success by being caught.
         with OneProcess():
             made.__exit__(*error)
 

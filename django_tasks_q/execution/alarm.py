@@ -1,6 +1,7 @@
 """Interrupts user code in the main thread of a process child, so that its ``finally`` blocks run.
 
-Whoever does not listen is killed from outside after the grace: see ``worker.single``.
+Code that does not end then is killed by the supervisor after the grace: see
+``worker.children.process_parent``.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ class _LateReceiver(ReceiverTimeout, KeyboardInterrupt):
     """ReceiverTimeout in the same form."""
 
 
-# Whoever reads a traceback should find the class that can be caught and imported.
+# Tracebacks show the classes that can be caught and imported.
 for _form, _public in (
     (_Timeout, TaskTimeout),
     (_Cancellation, TaskCancelled),
@@ -44,7 +45,7 @@ for _form, _public in (
     _form.__name__ = _public.__name__
 
 
-#: Nobody in this process cancels an attempt: the parent does, by ``is_cancelled`` and the signal.
+#: Never set: the supervisor cancels attempts of this process, by shared memory and the signal.
 _NEVER = threading.Event()
 
 
@@ -64,7 +65,7 @@ class Alarm:
 class AlarmControl(Control):
     """Raises TaskTimeout or TaskCancelled once in the main thread, while its user code runs.
 
-    ``is_cancelled`` is asked what an alarm is about: a late one may be about an earlier attempt.
+    ``is_cancelled`` says whether an alarm is a cancellation: a late one may be meant for an earlier attempt.
     """
 
     def __init__(
@@ -84,7 +85,7 @@ class AlarmControl(Control):
         return self._is_cancelled()
 
     def sleep(self, seconds: float) -> None:
-        # No lock in it, which a signal's handler might wait for. In pieces, for threads that no signal wakes.
+        # Without a lock, which a signal handler might wait for. In pieces, for threads that no signal wakes.
         ends = time.monotonic() + seconds
         while (left := min(ends - time.monotonic(), self.remaining)) > 0:
             time.sleep(min(left, 1.0))
@@ -102,9 +103,9 @@ class AlarmControl(Control):
     def _wind(self) -> None:
         if self.timeout is None:
             return
-        # Zero would take the alarm away instead of ringing it at once.
+        # Zero would disarm the timer instead of firing it at once.
         left = max(self.remaining, 1e-6)
-        # One that is left from an earlier attempt will do, if it rings in time: it is wound again then.
+        # A timer of an earlier attempt is kept if it fires in time; it is set again then.
         if not 0 < signal.getitimer(signal.ITIMER_REAL)[0] <= left:
             signal.setitimer(signal.ITIMER_REAL, left)
 
@@ -115,7 +116,7 @@ class AlarmControl(Control):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, frames: TracebackType | None
     ) -> None:
-        # From here on nothing is raised into the code behind the block. The alarm may ring on.
+        # From here on nothing is raised into the code after the block, though the timer may still fire.
         self.alarm.armed = None
 
     def interrupt(self) -> None:

@@ -1,4 +1,4 @@
-"""Notices which database sessions a task has changed for whoever uses them next (docs/adr/0006)."""
+"""Notices which database sessions a task has changed for the next task that uses them (docs/adr/0006)."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _BOUNDARY = re.compile(r";|\*/|/\*M?!\d*|\n")
 _CALLS = (
     "set_config", "setseed", "advisory_lock", "get_lock", "load_extension", "dblink_connect", ":=",
 )  # fmt: skip
-#: Longest statement, in characters, that is looked at once only.
+#: Longest statement, in characters, whose inspection is cached.
 _SHORT = 2000
 _INTO = re.compile(r"into\s+(?:@|(?:local\s+|global\s+)?temp(?:orary)?\s)")
 
@@ -35,18 +35,18 @@ _altered: WeakSet[Any] = WeakSet()
 
 
 def watch_sessions() -> None:
-    """From now on, in this process, look at the text of every statement."""
-    # Receivers are called in their order, so this one forgets what the others have set up.
+    """Inspect the text of every statement of this process from now on."""
+    # Receivers are called in their order, so this one sees what earlier ones have set up.
     connection_created.connect(_begin, dispatch_uid="django_tasks_q.sessions")
 
 
 def any_opened() -> bool:
-    """Whether this process has connected to a database since. Quick, as most jobs are that never do."""
+    """Return whether this process has connected to a database since ``watch_sessions()``."""
     return bool(_opened)
 
 
 def is_altered(connection: Any) -> bool:
-    """Whether something was said in a connection's session that a next task would notice."""
+    """Return whether a statement has changed a connection's session for the next task."""
     return connection in _altered
 
 
@@ -59,7 +59,7 @@ def _begin(connection: Any, **kwargs: Any) -> None:
 
 
 def _watch(execute: Any, sql: Any, params: Any, many: bool, context: Any) -> Any:
-    # What is no text was composed with the driver, for something out of the ordinary.
+    # A statement that is no text was composed with the driver, and may do anything.
     connection = context["connection"]
     if not isinstance(sql, str) or alters(sql, connection.vendor):
         _altered.add(connection)
@@ -71,7 +71,7 @@ _watch.is_passive = True  # type: ignore[attr-defined]
 
 
 def alters(sql: str, vendor: str = "postgresql") -> bool:
-    """Whether a statement may leave a trace in its session, by its text: a setting, a lock, a table.
+    """Return whether a statement may leave a trace in its session, by its text: a setting, a lock, a table.
 
     Where that is not certain, as for a procedure that is called, it is taken to.
     """

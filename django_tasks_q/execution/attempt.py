@@ -38,15 +38,15 @@ class _Unreadable(BadArguments):
     """Stored arguments that are not what annotations say. Tasks may raise the other for their own reasons."""
 
 
-# What is stored is the public class.
+# The public class is stored.
 _Unreadable.__module__, _Unreadable.__qualname__ = BadArguments.__module__, BadArguments.__qualname__
 _Unreadable.__name__ = BadArguments.__name__
 
 
 class Attempt:
-    """What is known of it while it lasts."""
+    """One attempt while it lasts: its job, its task, its arguments and what became of it."""
 
-    #: Where its log lines are kept, if they are.
+    #: Keeps its log lines, if the task asks for that.
     log_book: LogBook | None = None
     _reporter: Reporter | None = None
 
@@ -93,7 +93,7 @@ class Attempt:
         return self.environment.backend.settings.store_result if stores is None else stores
 
     def bind(self) -> Outcome | None:
-        """See whether the arguments fit the function. Answers an Outcome if not."""
+        """Bind the arguments to the function's signature. Return an Outcome if they do not fit."""
         try:
             self.args, self.kwargs = codec.decode(self.job.arguments)
             self.task.check_arguments(self.args, self.kwargs)
@@ -108,8 +108,8 @@ class Attempt:
     def _decode(self) -> None:
         """Turn the arguments into what their annotations say.
 
-        This may ask the database and run user code. It is part of the attempt: it has its time, and what it
-        raises is retried, unless it tells that the arguments cannot be read.
+        This may query the database and run user code, as a part of the attempt: it counts for the timeout,
+        and what it raises is retried, unless the stored arguments cannot be read.
         """
         try:
             args, kwargs = self.body.parameters.decoded(self.args, self.kwargs)
@@ -120,7 +120,7 @@ class Attempt:
         self._is_decoded = True
 
     def call(self) -> Any:
-        """Call user code: answers what it returns, or an awaitable of that."""
+        """Call user code, and return its value or an awaitable of that."""
         if not self._is_decoded:
             if self.body.is_coroutine:
                 return self._acall()
@@ -137,7 +137,7 @@ class Attempt:
         return await self.call()
 
     def outcome_of(self, call: Callable[[], Any]) -> Outcome:
-        """The Outcome of user code, whether it returns or raises."""
+        """Return the Outcome of user code, whether it returns or raises."""
         self._begin()
         try:
             value = self._checked(call())
@@ -158,7 +158,7 @@ class Attempt:
             if os.getpid() != self.environment.pid:
                 leave(exception)
             if callable(self.task.backoff or self.environment.backend.settings.backoff):
-                # The rule is shown a result, which may have to be read.
+                # The rule takes a result, which may have to be read from the database.
                 return await sync_to_async(self.raised)(exception)
             return self.raised(exception)
         return self.returned(value)
@@ -207,7 +207,7 @@ class Attempt:
     def _log_retry(self, failure: Failure, delay: float) -> None:
         job = self.job
         logger.warning(
-            "Job id=%s task=%s: attempt %d of %d failed with %s: %s. The next one comes in %g seconds.",
+            "Job id=%s task=%s: attempt %d of %d failed with %s: %s. The next attempt starts in %g seconds.",
             job.id,
             job.task_name,
             job.attempts,
@@ -219,7 +219,7 @@ class Attempt:
         )
 
     def _close(self) -> None:
-        """Nothing more is told of it."""
+        """Keep no more log lines, and send the last progress update."""
         self.log_book = None
         if self._reporter is not None:
             self._reporter.flush()

@@ -32,7 +32,7 @@ class Call(Protocol):
 
 
 class Body:
-    """What an attempt calls: the function, in a generator's loop, in dependencies, in middleware."""
+    """What an attempt calls: the function within middleware and dependencies, and a generator to its end."""
 
     def __init__(
         self, task: Task[..., Any], settings: Options, executor: Executor, resolver: Resolver
@@ -49,12 +49,12 @@ class Body:
         self.is_bare = not (specs or self._depends or self.parameters.is_generator)
 
     def call(self, attempt: Call) -> Any:
-        """Answer what the task returns, or an awaitable of it for a coroutine."""
+        """Return what the task returns, or an awaitable of it for a coroutine function."""
         if self._middleware is not None:
             pid = os.getpid()
 
             def call() -> Any:
-                leave_if_copy(pid)  # of a middleware's making
+                leave_if_copy(pid)  # that a middleware made
                 return self._call(attempt)
 
             return self._middleware.call(attempt.context, call)
@@ -88,7 +88,7 @@ class Body:
         return task.func, task.takes_context, attempt.context, attempt.args, attempt.kwargs
 
     def _driven(self, task: Task[..., Any]) -> Callable[..., Any]:
-        """A generator function as one that returns."""
+        """Return a function that runs a generator function to its end and returns its value."""
         func, on_yield = task.func, task.on_yield
 
         @wraps(func)
@@ -105,6 +105,6 @@ class Body:
 
 
 def _followed() -> tuple[Callable[[Any, int], None], bool]:
-    """What the running attempt wants to know of each value, and whether it keeps them."""
+    """Return what reports the values of the running attempt, and whether its result is kept."""
     attempt: Any = running.get()
     return attempt.reporter.yielded, attempt.keeps_result

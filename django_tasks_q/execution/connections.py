@@ -50,7 +50,7 @@ def drop_dead_connections() -> None:
 
 
 def _has_news(raw: Any) -> bool:
-    """Whether a server has said something unasked: nearly always that the connection has ended."""
+    """Return whether a server has sent something unrequested: nearly always the end of the session."""
     fileno = getattr(raw, "fileno", None)
     if fileno is None:
         return False
@@ -63,7 +63,7 @@ def _has_news(raw: Any) -> bool:
 
 
 def _in_transaction(raw: Any) -> bool:
-    """Whether a task has begun a transaction in SQL, past Django. Asks no server."""
+    """Return whether a task has begun a transaction in SQL, past Django. Asks no server."""
     try:
         if (session := getattr(raw, "pgconn", None)) is not None:
             return session.transaction_status in _IN_TRANSACTION

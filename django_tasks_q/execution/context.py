@@ -48,7 +48,7 @@ class TaskContext(compat.GenericTaskContext[Any, Any]):
     """The running attempt, as its task sees it."""
 
     def __init__(self, attempt: RunningAttempt) -> None:
-        # Past the framework's class, which is frozen.
+        # Not by attribute: the framework's class is frozen.
         self.__dict__["_attempt"] = attempt
 
     if TYPE_CHECKING:
@@ -113,7 +113,7 @@ class TaskContext(compat.GenericTaskContext[Any, Any]):
         return await sync_to_async(lambda: self.job)()
 
     def refresh(self) -> None:
-        """Read the row anew, and with it the metadata. What was changed and not saved is gone."""
+        """Read the row again, and its metadata. Changes that were not saved are lost."""
         for name in ("job", "metadata", "task_result"):
             self.__dict__.pop(name, None)
         self.job  # noqa: B018 - reads it
@@ -140,7 +140,9 @@ class TaskContext(compat.GenericTaskContext[Any, Any]):
         if not storage_for(attempt.environment.database).progress.save_metadata(
             attempt.job.id, attempt.job.fence, text
         ):
-            raise JobTaken("Another worker has taken this job over.")
+            raise JobTaken(
+                "The metadata was not saved: this attempt has lost its job, which another worker runs by now."
+            )
 
     async def asave_metadata(self) -> None:
         """See save_metadata()."""
@@ -154,16 +156,16 @@ class TaskContext(compat.GenericTaskContext[Any, Any]):
         return self._attempt.control.deadline
 
     def remaining(self) -> float:
-        """Seconds left until the deadline; infinite without one."""
+        """Return the seconds left until the deadline; infinity without one."""
         return self._attempt.control.remaining
 
     @property
     def cancel_requested(self) -> bool:
-        """Whether somebody wants the job to end. A task in a thread ends only if it looks."""
+        """Whether the job is to be cancelled. A task in a thread has to check this, and end."""
         return self._attempt.control.cancel_requested
 
     def sleep(self, seconds: float) -> None:
-        """Sleep. Raises TaskCancelled or TaskTimeout as soon as there is a reason, in every executor."""
+        """Sleep for ``seconds``. Raises TaskCancelled or TaskTimeout as soon as one is due."""
         self._attempt.control.sleep(seconds)
 
     async def asleep(self, seconds: float) -> None:
@@ -174,7 +176,7 @@ class TaskContext(compat.GenericTaskContext[Any, Any]):
         """End this job as CANCELLED, by raising TaskCancelled."""
         raise TaskCancelled(reason)
 
-    # What it tells and starts
+    # Progress, and other jobs
 
     def set_progress(self, current: float, total: float | None = None, message: str = "") -> None:
         """Show how far the job is: ``current`` of ``total``, with up to 255 characters of text.
@@ -183,7 +185,7 @@ class TaskContext(compat.GenericTaskContext[Any, Any]):
         """
         for value in (current, total):
             if value is not None and (isinstance(value, bool) or not isinstance(value, int | float)):
-                raise TypeError(f"progress is told in numbers, not {value!r:.100}.")
+                raise TypeError(f"set_progress() takes numbers for current and total, not {value!r:.100}.")
         self._attempt.reporter.set(current, total, codec.printable(str(message), 1000))
 
     @overload
@@ -193,7 +195,7 @@ class TaskContext(compat.GenericTaskContext[Any, Any]):
         self, items: AsyncIterable[T], total: float | None = None, message: str = ""
     ) -> AsyncIterator[T]: ...
     def progress(self, items: Any, total: float | None = None, message: str = "") -> Any:
-        """Go over items and show how many are done; of how many, if they have a length or ``total`` says."""
+        """Yield the items, and show how many are done. ``total`` is their length by default."""
         reporter = self._attempt.reporter
         if isinstance(items, AsyncIterable):
             return reporter.aover(items, total, message)

@@ -9,7 +9,7 @@ from typing import Any
 
 
 def isolated() -> AbstractContextManager[Any]:
-    """Make what is mutable and held by context variables the attempt's own, within the block.
+    """Within the block, give the attempt copies of mutable values that context variables hold.
 
     Each attempt runs in a copy of the context, which keeps the variables themselves apart. The copy shares
     the objects that they hold: the arithmetic of ``decimal``, and the scope of Sentry where that is in use.

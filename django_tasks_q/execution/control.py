@@ -1,4 +1,4 @@
-"""What the outside has to say to a running attempt: when it must end, and whether anybody still wants it."""
+"""Controls a running attempt from outside: its deadline and its cancellation."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from ..validation import plain
 class Control:
     """The controls of one attempt.
 
-    This one cancels coroutines. Other code finds out when it asks; subclasses reach into that too.
+    This class cancels coroutines. Other code has to check; subclasses interrupt it.
     """
 
     def __init__(
@@ -35,7 +35,7 @@ class Control:
         self._coroutine: tuple[asyncio.AbstractEventLoop, asyncio.Task[Any]] | None = None
 
     def begin(self) -> None:
-        """User code begins now, and with it the clock."""
+        """Start the clock: user code begins now."""
         if self.timeout is not None:
             self.deadline = time.monotonic() + self.timeout
         if self._begun is not None:
@@ -43,7 +43,7 @@ class Control:
         if self.cancel_requested:
             raise TaskCancelled
 
-    # Asked by user code
+    # For user code
 
     @property
     def cancel_requested(self) -> bool:
@@ -55,14 +55,14 @@ class Control:
         return float("inf") if self.deadline is None else max(0.0, self.deadline - time.monotonic())
 
     def check(self) -> None:
-        """Raise what an interruption would raise, if there is a reason for one."""
+        """Raise TaskCancelled or TaskTimeout, if one of them is due."""
         if self.cancel_requested:
             raise TaskCancelled
         if self.timeout is not None and not self.remaining:
             raise TaskTimeout(message(self.timeout))
 
     def sleep(self, seconds: float) -> None:
-        """Sleep, and be woken by a cancellation or the deadline, which are raised."""
+        """Sleep for ``seconds``. Raises TaskCancelled or TaskTimeout as soon as it is due."""
         self._cancelled.wait(min(seconds, self.remaining))
         self.check()
 
@@ -71,10 +71,10 @@ class Control:
         await asyncio.sleep(min(seconds, self.remaining))
         self.check()
 
-    # Said from outside
+    # For the child
 
     def cancel(self) -> None:
-        """Ask for the end of the attempt. A coroutine is cancelled; other code has to ask or be reached."""
+        """Cancel the attempt. A coroutine is cancelled; other code has to check, or is interrupted."""
         self._cancelled.set()
         self._cancel_coroutine()
 
@@ -92,7 +92,7 @@ class Control:
     # Around user code
 
     def run(self, call: Callable[[], Any], *, is_coroutine: bool) -> Any:
-        """Call user code, or await it on an event loop of its own."""
+        """Call user code, or await it on a new event loop."""
         if is_coroutine:
             return async_to_sync(self.awaited)(call)
         self.begin()

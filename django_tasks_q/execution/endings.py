@@ -1,4 +1,4 @@
-"""From how an attempt ended to its Outcome: the retry rules of the task applied to one exception."""
+"""Makes the Outcome of how an attempt ended, by the retry rules of its task."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ WORKER_STOPPED = "WORKER_STOPPED"
 
 
 def restored_task(job: ClaimedJob) -> Task[..., Any]:
-    """The task of a claimed job, under the options the job was sent with."""
+    """Return the task of a claimed job, under the options the job was sent with."""
     return _restored(
         registry.version,
         job.task_name,
@@ -85,10 +85,10 @@ def by_exception(
     duration: float | None,
     result: Callable[[], TaskResult[..., Any]] | None,
 ) -> Outcome:
-    """The attempt raised.
+    """Return the Outcome of an attempt that raised.
 
-    ``result`` makes what a callable backoff is shown. It is None in the worker's parent, which runs no
-    user code: there the backend's own backoff stands in for a callable.
+    ``result`` makes the task result that a callable backoff takes. It is None in the supervisor, which
+    runs no user code: there the backend's backoff is used instead of a callable.
     """
     if isinstance(exception, Snooze):
         return Outcome.snoozed(job.id, job.fence, exception.delay, duration or 0.0)
@@ -118,7 +118,7 @@ def by_exception(
     try:
         delay = rule.delay(exception, code, job.attempts, result)
     except BaseException as error:
-        # Both are shown: the rule's own error, raised while the task's was being handled.
+        # The traceback shows both: the error of the rule, raised while that of the task was handled.
         error.__context__ = exception
         delay, exception = None, error
     failure = Failure.of(exception, code, formatted(exception) + remark, data=data)
@@ -127,7 +127,7 @@ def by_exception(
 
 
 def _data_of(failure: TaskFailure) -> tuple[str | None, str]:
-    """What a failure carries, as JSON, and a remark if that is not possible."""
+    """Return what a failure carries, as JSON, and a remark if that is not possible."""
     if failure.data is None:
         return None, ""
     try:
@@ -137,13 +137,13 @@ def _data_of(failure: TaskFailure) -> tuple[str | None, str]:
 
 
 def by_bad_arguments(job: ClaimedJob, error: BadArguments) -> Outcome:
-    """The stored arguments do not fit the function: it never ran, and never will as it is."""
+    """Return the Outcome of an attempt whose stored arguments do not fit the function."""
     failure = Failure.of(error, BAD_ARGUMENTS)
     return Outcome.failed(job.id, job.fence, failure, None, None)
 
 
 def by_internal_error(job: ClaimedJob, error: BaseException) -> Outcome:
-    """Something outside of the task's own code raised. The job fails, and the child lives."""
+    """Return the Outcome of an error outside of the task's code. The job fails; the child continues."""
     return Outcome.failed(job.id, job.fence, Failure.of(error, INTERNAL_ERROR, formatted(error)), None, None)
 
 
@@ -155,7 +155,7 @@ def by_value(
     value: Any,
     duration: float,
 ) -> Outcome:
-    """The attempt returned. A value that no database can store fails the job."""
+    """Return the Outcome of an attempt that returned. A value that no database can store fails the job."""
     try:
         result = return_values.encoded(task, parameters, settings, value)
     except ReturnTypeMismatch as error:
@@ -170,7 +170,7 @@ def by_value(
 
 
 def by_timeout(job: ClaimedJob, settings: Options, duration: float) -> Outcome:
-    """The attempt outlived its timeout and the grace, and was killed."""
+    """Return the Outcome of an attempt that was killed after its timeout and the grace."""
     error = TaskTimeout(
         f"The attempt ran longer than its timeout of {plain(job.timeout or 0)} seconds, did not end within "
         f"{plain(settings.grace)} more, and was killed."
@@ -179,7 +179,7 @@ def by_timeout(job: ClaimedJob, settings: Options, duration: float) -> Outcome:
 
 
 def by_cancellation(job: ClaimedJob, settings: Options, duration: float | None) -> Outcome:
-    """The attempt was asked to end, did not within the grace, and was killed or given up."""
+    """Return the Outcome of an attempt that was killed or abandoned a grace after its cancellation."""
     error = TaskCancelled(
         f"The attempt did not end within {plain(settings.grace)} seconds of its cancellation."
     )
@@ -193,7 +193,7 @@ def by_crash(
     duration: float | None = None,
     exit_status: int | None = None,
 ) -> Outcome:
-    """What ran the attempt is gone, as ``error`` tells, and with it all that is known of its success."""
+    """Return the Outcome of an attempt whose process or worker is gone, as ``error`` says."""
     crashes = job.crashes + 1
     poison = crashes >= settings.max_crashes
     again = not _is_fatal_to_lose(job)
@@ -202,23 +202,24 @@ def by_crash(
 
 
 def by_stop(job: ClaimedJob, duration: float | None) -> Outcome:
-    """The attempt was killed for the worker's stop, or for another job's sake. It does not count."""
+    """Return the Outcome of an attempt that was killed with its worker or another job."""
     if not _is_fatal_to_lose(job):
         return Outcome.released(job.id, job.fence, duration)
     error = WorkerLost(
-        "The process of this job was killed for no fault of its own, and it is not to be run twice."
+        "The process of this job was killed for another reason than the job. It is not run again, since its "
+        "on_lost is 'fail'."
     )
     failure = Failure.of(error, WORKER_STOPPED)
     return Outcome.failed(job.id, job.fence, failure, None, duration, AttemptOutcome.CRASHED)
 
 
 def _is_fatal_to_lose(job: ClaimedJob | LostJob) -> bool:
-    # From what is stored with the job: whoever finds it lost may not know its task.
+    # Read from the job: a worker that finds it lost may not know its task.
     return (read_options(job.options) or {}).get("on_lost") == OnLost.FAIL.value
 
 
 def formatted(exception: BaseException) -> str:
-    """The traceback as text, from the first frame of the user's code on."""
+    """Return the traceback as text, from the first frame of the user's code on."""
     try:
         lines = traceback_module.format_exception(
             type(exception), exception, user_frames(exception.__traceback__), limit=100

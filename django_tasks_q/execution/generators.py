@@ -1,4 +1,4 @@
-"""Runs tasks that yield: each value is reported and handled, and the handler's answer sent back."""
+"""Runs tasks that yield: each value is reported and handled, and the handler's return value sent back."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ def drive(
     *,
     keep: bool = True,
 ) -> Any:
-    """Answer what the generator returns, or the list of what it has yielded if that is None.
+    """Return what the generator returns, or the list of its values if that is None.
 
-    Without ``keep`` there is no list. Whatever is raised, in here or by the handler, is raised inside the
-    generator too, and ends it.
+    Without ``keep`` there is no list. Every exception, also the handler's, is raised inside the generator,
+    and ends it.
     """
     values: list[Any] = []
     count, reply = 0, None

@@ -1,6 +1,6 @@
-"""Logs the ends of jobs on the framework's own logger, in place of the framework's own receiver.
+"""Logs the endings of jobs on the framework's logger, in place of the framework's receiver.
 
-That one takes a cancelled job for an error. For other backends it is called as before.
+That receiver logs a cancelled job as an error. For other backends it is called as before.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from ..loggers import RobustLogger
 
 logger = RobustLogger(compat.logger, {})
 
-#: Jobs that ended without success because somebody wanted it so: the level, and the state that is logged.
+#: Endings without success that were asked for: the level and the state that are logged.
 _WANTED = {
     class_path(TaskCancelled): (logging.INFO, "CANCELLED"),
     class_path(JobCancelled): (logging.INFO, "CANCELLED"),
@@ -34,7 +34,7 @@ def take_over() -> None:
 
 
 def is_error(task_result: Any) -> bool:
-    """Whether a job has ended in a way that nobody wanted."""
+    """Return whether a job has failed, and was not cancelled and has not expired."""
     return (
         task_result.status == compat.TaskResultStatus.FAILED
         and bool(task_result.errors)
@@ -69,7 +69,7 @@ def log_ending(
 
 
 def user_frames(frames: TracebackType | None) -> TracebackType | None:
-    """A traceback from the first frame of the user's code on."""
+    """Return a traceback from the first frame of the user's code on."""
     first = frames
     while first is not None and first.tb_frame.f_globals.get("__name__", "").startswith(_OWN_MODULES):
         first = first.tb_next

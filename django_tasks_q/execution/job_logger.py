@@ -62,7 +62,7 @@ _formatter = logging.Formatter("%(message)s")
 
 
 def capture() -> None:
-    """From now on, in this process, look at what is logged."""
+    """Keep log records of attempts in this process from now on."""
     if _capture not in logging.root.handlers:
         logging.root.addHandler(_capture)
 

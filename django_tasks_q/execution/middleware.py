@@ -1,4 +1,4 @@
-"""The onion of code around tasks, built as Django builds the one around views."""
+"""Middleware around tasks, built as Django builds the middleware around views."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ logger = logging.getLogger("django_tasks_q.execution")
 
 #: A factory of middleware, or the dotted path of one.
 Spec = str | Callable[..., Any]
-#: Takes the context and answers the task's value, or an awaitable of it.
+#: Takes the context and returns the task's value, or an awaitable of it.
 GetValue = Callable[[Any], Any]
 #: ``process_exception``: takes the context and what was raised.
 Hook = Callable[[Any, BaseException], Any]
 
 
 def load(spec: Spec) -> Callable[[GetValue], Any]:
-    """The factory behind a dotted path. Raises ImportError, or TypeError for what is no middleware."""
+    """Return the factory behind a dotted path. Raises ImportError, or TypeError for what is no middleware."""
     found = import_string(spec) if isinstance(spec, str) else spec
     if not callable(found):
         raise TypeError(f"Middleware {_name(spec)} must be a function or class, not {found!r:.100}.")
@@ -37,7 +37,7 @@ def load(spec: Spec) -> Callable[[GetValue], Any]:
 
 
 def check_middleware(specs: Any) -> Iterator[str]:
-    """One sentence for each middleware that cannot be used."""
+    """Yield one sentence for each middleware that cannot be used."""
     if not isinstance(specs, list | tuple):
         yield f"middleware must be a list of functions, classes and dotted paths, not {specs!r:.100}."
         return
@@ -55,7 +55,7 @@ def chain(specs: Sequence[Spec], get_value: GetValue, is_coroutine: bool) -> Get
 
     For ``is_coroutine`` both are coroutine functions. Middleware that is not made for that is adapted: a
     plain one around a coroutine runs in a thread, while the coroutine stays on its loop. Raises what
-    load() raises, and TypeError for a factory that answers nothing of use.
+    load() raises, and TypeError for a factory that returns no function.
     """
     hooks: list[Hook] = []
     innermost = _ahooked(get_value, hooks) if is_coroutine else _hooked(get_value, hooks)
@@ -71,10 +71,10 @@ def chain(specs: Sequence[Spec], get_value: GetValue, is_coroutine: bool) -> Get
             logger.debug("MiddlewareNotUsed(%s): %s", _name(spec), error)
             continue
         if not callable(middleware):
-            raise TypeError(f"Middleware {_name(spec)} must answer a function, not {middleware!r:.100}.")
+            raise TypeError(f"Middleware {_name(spec)} must return a function, not {middleware!r:.100}.")
         if _is_coroutine_function(middleware) and not becomes_async:
             raise TypeError(
-                f"Middleware {_name(spec)} answers a coroutine function: mark it with async_only_middleware "
+                f"Middleware {_name(spec)} returns a coroutine function: mark it with async_only_middleware "
                 "or sync_and_async_middleware."
             )
         if (hook := getattr(middleware, "process_exception", None)) is not None:
@@ -95,7 +95,7 @@ class Middleware:
 
     @classmethod
     def of(cls, specs: Sequence[Spec], is_coroutine: bool) -> Middleware:
-        """The one for these factories, built when it is first asked for. Raises what chain() raises."""
+        """Return the Middleware of these factories, built once. Raises what chain() raises."""
         key = (tuple(specs), is_coroutine)
         if key not in cls._built:
             with cls._lock:
@@ -104,7 +104,7 @@ class Middleware:
         return cls._built[key]
 
     def call(self, context: Any, call: Callable[[], Any]) -> Any:
-        """Answer what ``call`` answers, as far as the middleware has it so: an awaitable for coroutines.
+        """Return what the middleware returns of ``call``: an awaitable for coroutines.
 
         ``call`` is kept in the context, where the innermost finds it whatever thread it runs in.
         """
@@ -193,7 +193,7 @@ def _called(middleware: GetValue) -> GetValue:
 
 
 def _acalled(middleware: GetValue) -> GetValue:
-    """A coroutine function whatever the middleware is, since hybrid ones look at what they are around."""
+    """Return a coroutine function in any case, since hybrid middleware inspects what it is around."""
 
     async def get_value(context: Any) -> Any:
         with OneProcess():

@@ -1,4 +1,4 @@
-"""What an attempt tells of its progress while it runs."""
+"""Sends the progress of an attempt while it runs."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from ..storage import ClaimedJob, Note, ProgressNote
 
 T = TypeVar("T")
 
-#: Seconds between two notes of an attempt; what comes in between is told with the next one, or at the end.
+#: Seconds between two progress updates of an attempt; the latest in between is sent next, or at the end.
 PAUSE = 0.2
 #: Largest yielded value that is shown, in bytes.
 MAX_VALUE = 16 * 1024
 
 
 class Reporter:
-    """Tells others how far an attempt is, and not too often."""
+    """Sends the progress of one attempt, a few times a second at most."""
 
     def __init__(self, job: ClaimedJob, send_update: Callable[[Note], None]) -> None:
         self._job = job
@@ -38,18 +38,18 @@ class Reporter:
         try:
             text = codec.dumps(value, what="The value", max_bytes=MAX_VALUE)
         except (UnserializableValue, UnstorableValue):
-            text = None  # it is the handler's; others see how many there were
+            text = None  # only the count is shown
         self.set(count, None, "", text)
 
     def flush(self) -> None:
-        """Tell what has not been told yet."""
+        """Send the latest update that was not sent yet."""
         update, self._unsent = self._unsent, None
         if update is not None:
             self._sent_at = time.monotonic()
             self._send_update(update)
 
     def over(self, items: Iterable[T], total: float | None, message: str) -> Iterator[T]:
-        """The same items, each counted once it has been dealt with."""
+        """Yield the items, and count each when the next one is asked for."""
         total = _length(items) if total is None else total
         self.set(0, total, message)
         for count, item in enumerate(items, 1):

@@ -68,7 +68,7 @@ class Runner:
             send_update=send_update,
         )
         self.resolver = resolver or Resolver()
-        #: By which jobs expire that have been claimed in time.
+        #: The database's clock, for jobs that expire after their claim.
         self.clock = DatabaseClock()
         self._bodies: dict[tuple[int, Any], Body] = {}
         if not in_test:
@@ -87,7 +87,7 @@ class Runner:
         context = contextvars.copy_context()
         try:
             outcome = context.run(self._isolated, job, control or Control(), hooks or Control())
-        except BaseException as error:  # a hostile exception, or a mistake of this package
+        except BaseException as error:  # an exception that cannot be handled, or a mistake of this package
             if os.getpid() != self.environment.pid:
                 leave(error)
             if self.environment.ends_with(error):
@@ -109,7 +109,7 @@ class Runner:
             return self._with_aftermath(self._run(attempt, job, control, hooks), attempt.exception)
 
     def _with_aftermath(self, outcome: Outcome, exception: BaseException | None) -> Outcome:
-        """The outcome, with what receivers of ``task_finished`` are given, if there are any for it."""
+        """Return the outcome, with what receivers of ``task_finished`` are given, if there are any for it."""
         if not outcome.is_final or not self.environment.signals.is_observed(outcome):
             return outcome
         failure = outcome.failure
@@ -166,7 +166,7 @@ class Runner:
             return await attempt.aoutcome_of(lambda: control.awaited(attempt.call))
 
     def body_of(self, task: Task[..., Any]) -> Body:
-        """What is called for the jobs of a task. Raises what unusable middleware raises."""
+        """Return what is called for the jobs of a task. Raises what unusable middleware raises."""
         key = (registry.version, task.func)
         if (body := self._bodies.get(key)) is None:
             body = self._bodies[key] = Body(
@@ -181,7 +181,7 @@ class Runner:
     # Receivers of signals
 
     def call_receivers(self, hooks: Control, announce: Callable[[], None]) -> None:
-        """Call receivers, and do not let what they do to themselves reach the job."""
+        """Call receivers of a signal. What they raise is logged, and does not affect the job."""
         try:
             with OneProcess():
                 hooks.run(announce, is_coroutine=False)
@@ -191,7 +191,7 @@ class Runner:
             logger.exception("A receiver of a task signal raised.")
 
     async def acall_receivers(self, threads: SyncThreads, announce: Callable[[], None]) -> None:
-        """See tell()."""
+        """See call_receivers()."""
         with suppress(TimeoutError):
             async with asyncio.timeout(HOOK_LIMIT), threads.lend():
                 await sync_to_async(self.call_receivers)(Control(), announce)
@@ -199,14 +199,14 @@ class Runner:
         logger.error("A receiver of a task signal took longer than %g seconds.", HOOK_LIMIT)
 
     def finished(self, job: ClaimedJob, outcome: Outcome) -> None:
-        """Tell the receivers of ``task_finished``, once the outcome stands in the database."""
+        """Call the receivers of ``task_finished``, once the outcome is stored."""
         after = outcome.aftermath
         context = contextvars.copy_context() if after is None else after.context
         context.run(self.environment.signals.finished, job, outcome)
         self._clean()
 
     def finished_by_id(self, job_id: str) -> None:
-        """The same for a job whose own process is gone: its row knows all."""
+        """Call the receivers of ``task_finished`` for a job that another process ran, as its row shows it."""
         contextvars.copy_context().run(self._finished_by_id, job_id)
         self._clean()
 
@@ -216,5 +216,5 @@ class Runner:
 
 
 def _too_late(job: ClaimedJob) -> Outcome:
-    """The job has expired in hand. Given back, it ends as those do that nobody has claimed."""
+    """Return the Outcome of a job that expired after its claim: released, it ends as unclaimed jobs do."""
     return Outcome.released(job.id, job.fence)

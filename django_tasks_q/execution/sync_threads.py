@@ -31,7 +31,7 @@ class SyncThread(ThreadPoolExecutor):
         self.users = 0
         #: Whether something has run in it since it last rested.
         self.used = False
-        #: Since when it has been busy with a call that nobody waits for any more.
+        #: When its attempt ended while a call was still running; None if none is.
         self.abandoned_at: float | None = None
 
 
@@ -82,7 +82,7 @@ class SyncThreads:
             thread.users -= 1
             if (hanging := binding.hanging) is None:
                 if binding.used:
-                    # Nobody has to wait for it: whatever comes next to this thread comes after it.
+                    # Not awaited: the next call in this thread runs after it.
                     thread.submit(clean_connections)
             else:
                 loop = asyncio.get_running_loop()
@@ -103,12 +103,12 @@ class SyncThreads:
 
     @property
     def hanging_since(self) -> float:
-        """When the first of the calls began to hang that do, on the loop's clock; infinite without one."""
+        """When the first call that still hangs began to hang, on the loop's clock; infinity without one."""
         moments = [thread.abandoned_at for thread in self.threads]
         return min((moment for moment in moments if moment is not None), default=float("inf"))
 
     def rest(self) -> None:
-        """Let connections go of threads that nobody uses, as their settings say."""
+        """Close connections of threads without users, as ``CONN_MAX_AGE`` says."""
         for thread in self.threads:
             if thread.used and not thread.users:
                 thread.used = False

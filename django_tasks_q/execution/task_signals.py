@@ -1,4 +1,4 @@
-"""Tells receivers of the framework's signals about the jobs of one worker."""
+"""Sends the framework's signals for the jobs of one worker."""
 
 from __future__ import annotations
 
@@ -42,11 +42,11 @@ class TaskSignals:
         compat.task_started.send_robust(type(self.backend), task_result=result)
 
     def is_observed(self, outcome: Outcome) -> bool:
-        """Whether anybody listens to the end of a job. A failure is logged as an error, so somebody does."""
+        """Return whether the signal of an ending has an effect. Failures are always logged."""
         return outcome.status is not JobStatus.SUCCESSFUL or compat.is_observed(compat.task_finished)
 
     def finished(self, job: ClaimedJob, outcome: Outcome) -> None:
-        """The outcome stands in the database."""
+        """Send ``task_finished`` for an outcome that is stored."""
         if outcome.status is not JobStatus.SUCCESSFUL:
             after = outcome.aftermath
             self._finished(self.result(job, outcome), None if after is None else after.exception)
@@ -60,17 +60,17 @@ class TaskSignals:
         self._send_finished(result, None)
 
     def finished_by_id(self, job_id: str) -> None:
-        """A job has ended of which this process knows no more than its id."""
+        """Send ``task_finished`` for a job of which this process knows only the id."""
         try:
             self._finished(self.backend.get_result_from(self.database, job_id))
         except (Error, compat.TaskResultDoesNotExist):
             logger.exception(
-                "Job id=%s has finished, but its result cannot be read to tell receivers", job_id
+                "Job id=%s has finished, but task_finished is not sent: its result cannot be read", job_id
             )
 
     def _finished(self, result: TaskResult[..., object], exception: BaseException | None = None) -> None:
         if not result.is_finished:
-            return  # somebody has retried it in the meantime
+            return  # it has been retried in the meantime
         if not is_error(result):
             self._send_finished(result, None)
             return
@@ -86,14 +86,14 @@ class TaskSignals:
         compat.task_finished.send_robust(type(self.backend), task_result=result, exception=exception)
 
     def result(self, job: ClaimedJob, outcome: Outcome | None = None) -> TaskResult[..., object]:
-        """The job as a TaskResult: from the database if it ran before, else from what is at hand."""
+        """Return the job as a TaskResult: from the database if it ran before, else from this attempt."""
         if job.attempts + job.crashes > 1:
             try:
                 return self.backend.get_result_from(self.database, str(job.id))
             except SynchronousOnlyOperation:
-                pass  # a coroutine has asked; then this run is all that can be told of
+                pass  # in a coroutine; the result shows this attempt only
             except (Error, compat.TaskResultDoesNotExist):
-                clean_connections()  # likewise
+                clean_connections()  # the same
         row = Job(**job.columns, backend=self.backend.alias, worker_id=self.worker_id)
         row.status, row.started_at = JobStatus.RUNNING, row.last_attempted_at
         if outcome is None:
@@ -116,7 +116,7 @@ class TaskSignals:
 
 
 def _shown(result: TaskResult[..., object]) -> JobFailed:
-    """The last attempt's exception as one that can be raised: nothing stored is imported for it."""
+    """Return an exception that shows that of the last attempt, whose class is not imported."""
     last = result.errors[-1]
     error = JobFailed(f"Task {result.task.name} ({result.id}) failed: {last.exception_class_path}")
     error.add_note(last.traceback)

@@ -1,7 +1,8 @@
 """Raises TaskTimeout into user code that runs in a thread, which no signal reaches.
 
 It arrives when the thread is next at work in Python: not in a blocking call, nor in C code that never
-returns. Whoever does not listen is given up by the parent after the grace: see ``worker.several``.
+returns. Code that does not end then is abandoned by the supervisor after the grace: see
+``worker.children.concurrent_parent``.
 """
 
 from __future__ import annotations
@@ -72,7 +73,7 @@ class ThreadControl(Control):
                 self._thread = None
 
     def _disarm(self) -> None:
-        # What was thrown a moment ago may arrive anywhere in here, once.
+        # An exception that was set just before may be raised anywhere in here, once.
         thread = threading.get_ident()
         for _ in range(2):
             try:
@@ -91,6 +92,6 @@ class ReceiverThreadControl(ThreadControl):
 
 
 def _raise_in(thread: int, kind: type[BaseException] | None) -> None:
-    """Have an exception raised in a thread, or take back one that has not arrived yet."""
+    """Set an exception to be raised in a thread, or clear one that was not raised yet."""
     error = None if kind is None else ctypes.py_object(kind)
     ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread), error)

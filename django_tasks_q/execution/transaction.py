@@ -26,7 +26,7 @@ CONFLICT_PAUSE = 0.5
 
 
 class _Undone(Exception):
-    """Takes the transaction back."""
+    """Rolls the transaction back."""
 
 
 class _Completion:
@@ -44,7 +44,7 @@ class _Completion:
 def completed_in_transaction(storage: Storage, attempt: Attempt, call: Callable[[], Any]) -> Outcome:
     """Run user code in a transaction in which its job is completed, or which is rolled back.
 
-    A failure is for the parent to write, as it is for every other attempt.
+    The supervisor writes a failure, as that of every other attempt.
     """
     state = _Completion()
     try:
@@ -77,7 +77,7 @@ def _repeated(storage: Storage, attempt: Attempt, outcome: Outcome | None) -> Ou
 
 
 def _broken(storage: Storage, attempt: Attempt, state: _Completion, error: BaseException) -> Outcome:
-    """The transaction raised around the task's own code: at its start, its last write or its commit."""
+    """Return the Outcome of a transaction that raised at its start, its last write or its commit."""
     outcome = state.outcome
     if state.is_committed and outcome is not None:
         logger.error("An on_commit() callback of job id=%s raised.", attempt.job.id, exc_info=error)
@@ -93,7 +93,7 @@ def _broken(storage: Storage, attempt: Attempt, state: _Completion, error: BaseE
 
 
 def _conflict(attempt: Attempt, error: BaseException) -> Outcome:
-    """A concurrent transaction was first. As nothing was done, this attempt does not count."""
+    """Return the Outcome of a conflict with another transaction. Nothing was written: it does not count."""
     failure = Failure.of(error, SERIALIZATION_FAILURE, formatted(error))
     released = Outcome.released(attempt.job.id, attempt.job.fence, attempt.duration, failure)
     pause = random.uniform(0.01, CONFLICT_PAUSE)  # noqa: S311 - spreads load, hides nothing

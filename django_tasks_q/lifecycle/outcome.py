@@ -44,7 +44,7 @@ class Failure:
     traceback: str
     #: How the process ended that ran the attempt: its exit status, or a signal's number as a negative one.
     exit_status: int | None = None
-    #: What the task wanted others to know of it, as JSON.
+    #: The data of a TaskFailure, as JSON.
     data: str | None = None
 
     @classmethod
@@ -59,7 +59,7 @@ class Failure:
         try:
             message = str(exception)
         except BaseException as error:
-            message = f"<{type(exception).__name__} whose text cannot be had: {type(error).__name__}>"
+            message = f"<{type(exception).__name__} whose text cannot be made: {type(error).__name__}>"
         return cls(
             code=code,
             exception_class=printable(class_path(type(exception)), 512),
@@ -73,7 +73,7 @@ class Failure:
 class Aftermath(NamedTuple):
     """What receivers of ``task_finished`` are given, and only the process has that ran the attempt."""
 
-    #: What the attempt raised, if that is what the outcome tells of.
+    #: What the attempt raised, if the outcome is a failure by it.
     exception: BaseException | None
     #: The attempt's context variables, as they were at its end.
     context: Context
@@ -94,11 +94,11 @@ class Outcome(NamedTuple):
     delay: float = 0.0
     duration: float | None = None
     failure: Failure | None = None
-    #: The attempt has completed its job itself, in its own transaction.
+    #: Whether the attempt has completed its job in the task's transaction.
     is_written: bool = False
-    #: Nobody told the attempt whether the transaction was committed in which it completed its job.
+    #: Whether it is unknown if the transaction was committed in which the attempt completed its job.
     in_doubt: bool = False
-    #: Set where somebody is to be told of the end of the job. It stays in this process.
+    #: Set where receivers are called for the end of the job. It is not sent to other processes.
     aftermath: Aftermath | None = None
 
     @classmethod
@@ -116,7 +116,7 @@ class Outcome(NamedTuple):
         duration: float | None,
         kind: AttemptOutcome = AttemptOutcome.FAILED,
     ) -> Outcome:
-        """An attempt that ended badly; ``retry_after`` seconds later comes another, or None for no more."""
+        """Return a failed attempt; the next starts ``retry_after`` seconds later, none if it is None."""
         status = JobStatus.FAILED if retry_after is None else admit(delay=retry_after).status
         return cls(
             job_id=job_id,
@@ -139,7 +139,7 @@ class Outcome(NamedTuple):
         duration: float | None = None,
         exit_status: int | None = None,
     ) -> Outcome:
-        """The process, or the whole worker, is gone. A job that is ``poison`` has done that too often."""
+        """Return an attempt whose process, or worker, is gone. A ``poison`` job has done that too often."""
         lost = isinstance(error, WorkerLost)
         code = "POISON" if poison else "WORKER_LOST" if lost else "CRASHED"
         return cls.failed(
@@ -155,7 +155,7 @@ class Outcome(NamedTuple):
     def released(
         cls, job_id: UUID, fence: int, duration: float | None = None, failure: Failure | None = None
     ) -> Outcome:
-        """Given back unharmed: the attempt does not count. ``duration`` is None if it never started."""
+        """Return an attempt that does not count. ``duration`` is None if it never started."""
         return cls(
             job_id=job_id,
             fence=fence,
@@ -167,7 +167,7 @@ class Outcome(NamedTuple):
 
     @classmethod
     def cancelled(cls, job_id: UUID, fence: int, failure: Failure, duration: float | None = None) -> Outcome:
-        """Ended because somebody, or the task itself, wanted its job to end. Nothing comes after it."""
+        """Return an attempt that was cancelled, from outside or by the task. The job is not run again."""
         return cls(
             job_id=job_id,
             fence=fence,
@@ -179,7 +179,7 @@ class Outcome(NamedTuple):
 
     @classmethod
     def snoozed(cls, job_id: UUID, fence: int, delay: float, duration: float) -> Outcome:
-        """Put off by the task itself: it runs again in ``delay`` seconds, and this time does not count."""
+        """Return an attempt that raised Snooze, does not count, and is repeated in ``delay`` seconds."""
         return cls(
             job_id=job_id,
             fence=fence,
@@ -207,7 +207,7 @@ class Outcome(NamedTuple):
 
     @property
     def is_uncounted(self) -> bool:
-        """Whether this run is as if it had never been: neither an attempt nor a crash."""
+        """Whether this run counts neither as an attempt nor as a crash."""
         return self.kind in (AttemptOutcome.RELEASED, AttemptOutcome.SNOOZED)
 
     @property

@@ -26,14 +26,14 @@ class OnLost(Enum):
 
     @classmethod
     def of(cls, value: Any) -> OnLost:
-        """Raises ValueError for anything else than the two."""
+        """Raise ValueError for anything else than the two."""
         try:
             return cls(value)
         except ValueError:
             raise ValueError(f"on_lost must be 'retry' or 'fail', not {value!r:.100}.") from None
 
 
-#: Called with the exception and the task result; answers seconds, or None to give up.
+#: Called with the exception and the task result; returns seconds, or None for no more attempts.
 BackoffCallable = Callable[[BaseException, "AnyResult"], "float | timedelta | None"]
 
 
@@ -69,19 +69,19 @@ class Backoff:
         maximum: float | timedelta = 3600.0,
         jitter: float = 1.0,
     ) -> Self:
-        """Waits that grow by ``factor`` from ``base`` to ``maximum`` seconds."""
+        """Return a rule whose waits grow by ``factor`` from ``base`` to ``maximum`` seconds."""
         return cls(base=base, factor=factor, maximum=maximum, jitter=jitter)  # type: ignore[arg-type]
 
     @classmethod
     def fixed(cls, *steps: float | timedelta, jitter: float = 0.0) -> Self:
-        """The given waits in seconds, one a retry, the last one repeating."""
+        """Return a rule of the given waits in seconds, one a retry; the last one repeats."""
         if not steps:
-            raise ValueError("backoff needs at least one wait.")
+            raise ValueError("backoff needs at least one wait, in seconds: the list of waits is empty.")
         return cls(steps=steps, jitter=jitter)  # type: ignore[arg-type]
 
     @classmethod
     def of(cls, value: Any) -> Backoff | BackoffCallable:
-        """A rule from any of its spellings: seconds, a list of seconds, a Backoff, a callable."""
+        """Return a rule from any of its spellings: seconds, a list of seconds, a Backoff, a callable."""
         if isinstance(value, Backoff):
             return value
         if callable(value):
@@ -94,7 +94,7 @@ class Backoff:
         return cls.fixed(value)
 
     def delay(self, retry: int) -> float:
-        """Seconds to wait before the ``retry``-th retry, counted from 1."""
+        """Return seconds to wait before the ``retry``-th retry, counted from 1."""
         if self.steps:
             wait = self.steps[min(retry, len(self.steps)) - 1]
         else:
@@ -105,7 +105,7 @@ class Backoff:
         return wait - random.random() * self.jitter * wait  # noqa: S311 - spreads load, hides nothing
 
     def expected(self) -> Self:
-        """The same rule without chance, for display and tests."""
+        """Return the rule without jitter, for display and tests."""
         return replace(self, jitter=0.0)
 
 
@@ -129,11 +129,11 @@ class RetryRule:
         attempts: int,
         result: Callable[[], AnyResult] | None,
     ) -> float | None:
-        """Seconds until the next attempt after the ``attempts``-th one failed, or None to give up.
+        """Return seconds until the next attempt after the ``attempts``-th one failed, or None to give up.
 
         With no ``retry_on`` every exception but a timeout is retried. ``result`` makes the task result
         that a callable backoff is shown. What the callable raises is raised; TypeError or ValueError
-        when it answers something that is not seconds.
+        when it returns something that is not seconds.
         """
         if attempts >= self.max_attempts or not self._retries(exception, error_code):
             return None
@@ -155,7 +155,7 @@ class RetryRule:
 
 
 def matches(exception: BaseException, error_code: str, matchers: Sequence[Matcher]) -> bool:
-    """Whether an exception is an instance of a class, or carries a code or class path, of ``matchers``."""
+    """Return whether an exception is of a class, or has a code or class path, of ``matchers``."""
     kinds = kinds_of(exception)
     names = {error_code, *map(class_path, kinds)}
     return any(
@@ -165,7 +165,7 @@ def matches(exception: BaseException, error_code: str, matchers: Sequence[Matche
 
 
 def kinds_of(exception: BaseException) -> tuple[type, ...]:
-    """The classes that an exception counts among in rules, nearest first.
+    """Return the classes that an exception counts among in rules, nearest first.
 
     A timeout of an attempt counts as a ``TimeoutError``, which its class is not: see TaskTimeout.
     """
@@ -181,7 +181,7 @@ ErrorCodes = Mapping[Matcher, str]
 
 
 def error_code(exception: BaseException, *tables: ErrorCodes | None) -> str | None:
-    """The code of the nearest class of an exception that one of the tables names; earlier tables win."""
+    """Return the code of the nearest class of an exception in one of the tables; earlier tables win."""
     for kind in kinds_of(exception):
         for table in tables:
             if table:
@@ -192,7 +192,7 @@ def error_code(exception: BaseException, *tables: ErrorCodes | None) -> str | No
 
 
 def checked_codes(value: Any, name: str) -> dict[Matcher, str]:
-    """``value`` as a table of error codes. Raises TypeError or ValueError naming ``name``."""
+    """Return ``value`` as a table of error codes. Raises TypeError or ValueError naming ``name``."""
     if not isinstance(value, Mapping):
         raise TypeError(f"{name} must be a dict of exception classes and codes, not {value!r:.100}.")
     checked_matchers(tuple(value), name)
@@ -200,12 +200,12 @@ def checked_codes(value: Any, name: str) -> dict[Matcher, str]:
 
 
 def class_path(kind: type | Callable[..., Any]) -> str:
-    """Where a class or function is defined, as dotted names."""
+    """Return where a class or function is defined, as dotted names."""
     return f"{kind.__module__}.{kind.__qualname__}"
 
 
 def checked_matchers(value: Any, name: str) -> tuple[Matcher, ...]:
-    """``value`` as a tuple of exception classes and codes. Raises TypeError naming ``name``."""
+    """Return ``value`` as a tuple of exception classes and codes. Raises TypeError naming ``name``."""
     items = value if isinstance(value, list | tuple | set | frozenset) else (value,)
     for item in items:
         if isinstance(item, str) and item:

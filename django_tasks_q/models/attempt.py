@@ -8,7 +8,7 @@ from .job import Job
 class Attempt(models.Model):
     """One run of a job, recorded when it ended badly or was not the only one."""
 
-    #: Without a constraint in the database, which would look here for each job that is pruned, and without an
+    #: Without a constraint in the database, which would query this table for each pruned job, and without an
     #: index beside that of the job and its fence.
     job = models.ForeignKey(Job, models.CASCADE, db_constraint=False, db_index=False, verbose_name=_("job"))
     number = models.IntegerField(_("number"))

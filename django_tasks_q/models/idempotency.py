@@ -3,9 +3,9 @@ from django.utils.translation import gettext_lazy as _
 
 
 class IdempotencyKey(models.Model):
-    """A request to enqueue that was answered: whoever repeats it is given the same job."""
+    """A request to enqueue with its key: the same request returns the same job again."""
 
-    #: Whose key it is, so that nobody meets another's.
+    #: The user whose key it is: the same key of another user is another one.
     owner = models.CharField(_("owner"), max_length=255)
     key = models.CharField(_("key"), max_length=255)
     #: Of the task's name and the body.
@@ -19,7 +19,7 @@ class IdempotencyKey(models.Model):
         app_label = "django_tasks_q"
         verbose_name = _("idempotency key")
         verbose_name_plural = _("idempotency keys")
-        default_permissions = ()  # shown to nobody
+        default_permissions = ()  # never shown
         constraints = [
             models.UniqueConstraint(fields=["owner", "key"], name="dtq_idempotency_owner_key"),
         ]

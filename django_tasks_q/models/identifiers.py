@@ -14,7 +14,7 @@ class _Ticks:
         self._last = 0
 
     def take(self, count: int) -> int:
-        """The first of ``count`` that follow each other."""
+        """Return the first of ``count`` that follow each other."""
         with self._lock:
             milliseconds, rest = divmod(time.time_ns(), 1_000_000)
             first = max((milliseconds << 12) | ((rest << 12) // 1_000_000), self._last + 1)
@@ -26,7 +26,7 @@ _ticks = _Ticks()
 
 
 def uuid7() -> uuid.UUID:
-    """A new id, greater than every one this process made before.
+    """Return a new id, greater than every one this process made before.
 
     48 bits of milliseconds, 12 bits of a fraction of one (RFC 9562, 6.2, method 3), 62 random bits.
     """
@@ -34,7 +34,7 @@ def uuid7() -> uuid.UUID:
 
 
 def uuid7_texts(count: int) -> list[str]:
-    """New ids in their usual form, each greater than the one before."""
+    """Return new ids as text, each greater than the one before."""
     first = _ticks.take(count)
     random = os.urandom(8 * count).hex()
     texts = []

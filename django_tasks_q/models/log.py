@@ -7,7 +7,7 @@ from .job import Job
 class LogLine(models.Model):
     """One line that an attempt has logged, kept for tasks that ask for it."""
 
-    #: Without a constraint in the database, which would look here for each job that is pruned.
+    #: Without a constraint in the database, which would query this table for each job that is pruned.
     job = models.ForeignKey(Job, models.CASCADE, db_constraint=False, verbose_name=_("job"))
     fence = models.IntegerField(_("fence"))
     level = models.SmallIntegerField(_("level"))

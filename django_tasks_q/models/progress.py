@@ -8,9 +8,9 @@ from .job import Job
 
 
 class Progress(models.Model):
-    """How far a job has come, as its last attempt told. Apart from the job, whose row is busy enough."""
+    """The progress of a job, as its last attempt sent it. Apart from the job, whose row is written often."""
 
-    #: Without a constraint in the database, which would look here for each job that is pruned.
+    #: Without a constraint in the database, which would query this table for each job that is pruned.
     job = models.OneToOneField(
         Job, models.CASCADE, primary_key=True, db_constraint=False, verbose_name=_("job")
     )
@@ -34,7 +34,7 @@ class Progress(models.Model):
 
     @property
     def share(self) -> float | None:
-        """Between 0 and 1; None where nobody knows how much there is to do."""
+        """Between 0 and 1; None without a total."""
         if not self.total or not math.isfinite(self.current) or not math.isfinite(self.total):
             return None
         return min(1.0, max(0.0, self.current / self.total))

@@ -6,7 +6,7 @@ from django.utils.translation import gettext_lazy as _
 
 
 class Queue(models.Model):
-    """What somebody has settled about a queue. A queue without a row is like any other."""
+    """The state of a queue that was paused or limited. A queue without a row is neither."""
 
     backend = models.CharField(_("backend"), max_length=128)
     name = models.CharField(_("name"), max_length=128)

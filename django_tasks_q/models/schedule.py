@@ -47,15 +47,15 @@ class Outcome(models.TextChoices):
 
 class ScheduleQuerySet(models.QuerySet["Schedule"]):
     def active(self) -> Self:
-        """Those that fire."""
+        """Return those that fire."""
         return self.filter(enabled=True, retired_at__isnull=True, next_at__isnull=False)
 
     def wanted(self) -> Self:
-        """Those that are to fire, also the ones that have no next time although they should."""
+        """Return those that are to fire, also the ones that have no next time although they should."""
         return self.filter(enabled=True, retired_at__isnull=True)
 
     def late(self) -> Self:
-        """Those that were to fire and did not, as when no worker knows their task, or have no next time."""
+        """Return those that should have fired and did not, or have no next time."""
         due = models.Q(next_at__lt=timezone.now() - timedelta(seconds=TOLERANCE))
         return self.wanted().filter(due | models.Q(next_at__isnull=True))
 

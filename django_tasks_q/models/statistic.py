@@ -39,12 +39,12 @@ class StatisticQuerySet(models.QuerySet["Statistic"]):
         return self.filter(moment__gte=moment)
 
     def totals(self) -> dict[str, Any]:
-        """Every figure, added up."""
+        """Return every figure, added up."""
         sums: dict[str, Any] = self.aggregate(**_sums())
         return {name: sums[name] or 0 for name in FIGURES}
 
     def series(self, since: datetime, step: timedelta = timedelta(minutes=1)) -> list[Point]:
-        """The figures of each ``step`` from ``since`` until now, the empty ones included.
+        """Return the figures of each ``step`` from ``since`` until now, the empty ones included.
 
         Where that goes back further than single minutes are kept, steps are hours at least. Raises
         ValueError for a step that is not a number of whole minutes, or that makes more than 10,000.
@@ -66,11 +66,11 @@ class StatisticQuerySet(models.QuerySet["Statistic"]):
         return points
 
     def by_task(self, since: datetime) -> list[dict[str, Any]]:
-        """The figures of each task, the busiest first."""
+        """Return the figures of each task, the busiest first."""
         return self._by("task_name", since)
 
     def by_queue(self, since: datetime) -> list[dict[str, Any]]:
-        """The figures of each queue, the busiest first."""
+        """Return the figures of each queue, the busiest first."""
         return self._by("queue_name", since)
 
     def _by(self, column: str, since: datetime) -> list[dict[str, Any]]:
@@ -78,7 +78,7 @@ class StatisticQuerySet(models.QuerySet["Statistic"]):
         return sorted(rows, key=lambda row: (-row["seconds_run"], row[column]))
 
     def percentiles(self, *shares: float) -> dict[float, float | None]:
-        """The seconds that so many of the runs took at most; by default of half and of 95 in a hundred.
+        """Return the seconds that shares of the runs took at most; by default of 50 and 95 percent.
 
         None where nothing has run. Each is a bound, and not the exact figure: the end of a column of the
         histogram, or less where so many runs of that length would have taken longer than all together.
@@ -87,7 +87,7 @@ class StatisticQuerySet(models.QuerySet["Statistic"]):
 
 
 def percentiles(figures: Mapping[str, Any], *shares: float) -> dict[float, float | None]:
-    """The same of figures at hand, such as a row of ``by_task()``."""
+    """Return the percentiles of one row of figures, such as one of ``by_task()``."""
     counts = [figures[name] for name in BUCKETS]
     seconds = figures["seconds_run"]
     return {share: _percentile(counts, share, seconds) for share in shares or (0.5, 0.95)}
@@ -117,7 +117,7 @@ def _add(figures: dict[str, Any], more: Mapping[str, Any]) -> None:
 
 
 def _past(moment: datetime, step: timedelta) -> timedelta:
-    """How long ago the last whole step was, counted from midnight."""
+    """Return how long ago the last whole step was, counted from midnight."""
     midnight = moment.replace(hour=0, minute=0, second=0, microsecond=0)
     return (moment - midnight) % step
 
@@ -159,7 +159,7 @@ class Statistic(models.Model):
         app_label = "django_tasks_q"
         verbose_name = _("statistic")
         verbose_name_plural = _("statistics")
-        default_permissions = ()  # shown to whoever may see jobs
+        default_permissions = ()  # shown with the permission to view jobs
         constraints = [
             models.UniqueConstraint(
                 fields=["backend", "moment", "queue_name", "task_name"], name="dtq_statistic_of_moment"

@@ -37,7 +37,7 @@ class Worker(models.Model):
     #: As of the last heartbeat: claimed jobs without an end, and the bytes of the worker and its children.
     running_jobs = models.IntegerField(_("jobs at hand"), default=0, db_default=0)
     memory = models.BigIntegerField(_("bytes of memory"), null=True, blank=True)
-    #: Set when somebody wants the worker to end. It sees that within a heartbeat.
+    #: Set when the worker is to end. It reads this within a heartbeat.
     stop_requested_at = models.DateTimeField(_("stop asked for"), null=True, blank=True)
     stopped_at = models.DateTimeField(_("stopped"), null=True, blank=True)
 

@@ -1,4 +1,4 @@
-"""What there is to tell of a task's definition, and of a schedule."""
+"""Describes the definition of a task, and a schedule."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ from ..payload.signature import Parameters
 from ..storage import aware
 from ..timing import upcoming, zone_of
 
-#: Fields that are told of first, in other words.
+#: Fields that are described in other words.
 _OTHERWISE = ("func", "name", "description", "run_after", "expires_at")
 
 
 def _signature(task: Task[..., Any]) -> Signature:
-    """The signature without the defaults of secrets."""
+    """Return the signature without the defaults of secrets."""
     signature = Parameters.of(task.func, task.takes_context).signature
     return signature.replace(
         parameters=[
@@ -48,7 +48,7 @@ def _shown_default(parameter: Parameter, names: Collection[str]) -> Any:
 
 
 def described(task: Task[..., Any]) -> dict[str, Any]:
-    """All there is to know of a task, in JSON types: what it leaves to the settings as they say."""
+    """Return the description of a task, in JSON types; what it leaves to the settings is theirs."""
     settings = _settings(task)
     facts: dict[str, Any] = {
         "name": task.name,
@@ -71,7 +71,7 @@ def described(task: Task[..., Any]) -> dict[str, Any]:
 
 
 def line(task: Task[..., Any]) -> tuple[str, ...]:
-    """A task as a row of a table."""
+    """Return a task as a row of a table."""
     facts = described(task)
     return (
         facts["name"],
@@ -129,7 +129,7 @@ class Run(NamedTuple):
 
 
 def runs(schedule: Schedule, count: int = 5) -> list[Run]:
-    """The next times of a schedule that fires; none of one that nobody can read."""
+    """Return the next times of a schedule that fires; none of one that cannot be read."""
     if not schedule.fires or schedule.next_at is None:
         return []
     try:
@@ -143,7 +143,7 @@ def runs(schedule: Schedule, count: int = 5) -> list[Run]:
 
 
 def words_of(schedule: Schedule) -> str:
-    """When a schedule fires, in plain English; its expression where nobody can read that."""
+    """Return when a schedule fires, in plain English; its expression where that cannot be read."""
     try:
         return schedule.timing.explain()
     except ValueError:
@@ -151,7 +151,7 @@ def words_of(schedule: Schedule) -> str:
 
 
 def state_of(schedule: Schedule) -> str:
-    """One of "retired", "disabled", "late" and "active"."""
+    """Return one of "retired", "disabled", "late" and "active"."""
     if schedule.retired_at is not None:
         return "retired"
     if not schedule.enabled:
@@ -160,7 +160,7 @@ def state_of(schedule: Schedule) -> str:
 
 
 def scheduled(schedule: Schedule) -> dict[str, Any]:
-    """What there is to know of a schedule but its arguments."""
+    """Return the description of a schedule without its arguments."""
     return {
         "name": schedule.name,
         "backend": schedule.backend,

@@ -70,7 +70,7 @@ class _HasSubclass(Exception):
 
 
 def plain(value: Any, depth: int = 0) -> Any:
-    """The value in JSON's own types, where it or parts of it are instances of subclasses, or lazy text.
+    """Return the value in JSON's types, where parts of it are instances of subclasses, or lazy text.
 
     Safe strings, members of enums of text and of numbers, defaultdicts and the like pass as what they
     extend, text that is translated lazily in the active language. What is of another type is left as it
@@ -101,7 +101,7 @@ def plain(value: Any, depth: int = 0) -> Any:
 _NUMBERS: tuple[tuple[Any, Any], ...] = ((int, int.__int__), (float, float.__float__))
 _EXACT = frozenset({str, int, float, bool, type(None)})
 
-#: Nesting of a text that somebody else has written, beyond which it is not read.
+#: Deepest nesting of a text that is read; other programs may have written it.
 MAX_READ_DEPTH = 4 * MAX_DEPTH
 
 
@@ -158,7 +158,7 @@ def _finite(text: str) -> float:
 
 
 _decoder = json.JSONDecoder(parse_float=_finite, parse_constant=_finite)
-#: The same as ``loads()`` without a look at how deep it is, for the arguments of the job that is run.
+#: ``loads()`` without the check of its depth, for the arguments of the job that is run.
 decode = _decoder.decode
 
 
@@ -196,7 +196,7 @@ def _check(value: Any, path: str, depth: int) -> None:
 
 
 def _advice(kind: type, path: str) -> str:
-    """What to do about a value that JSON cannot hold."""
+    """Return what to do about a value that JSON cannot hold."""
     from .annotations import converter_for
 
     if converter_for(kind) is None:
@@ -212,18 +212,18 @@ def _advice(kind: type, path: str) -> str:
 
 def _check_text(value: str, path: str) -> None:
     if "\x00" in value:
-        raise UnstorableValue(f"{path} has a NUL character, which databases refuse.")
+        raise UnstorableValue(f"{path} has a NUL character, which databases refuse; remove it.")
     if not value.isascii():
         try:
             value.encode()
         except UnicodeEncodeError as error:
             raise UnstorableValue(
-                f"{path} has a lone surrogate at position {error.start}, which is not text."
+                f"{path} has a lone surrogate at position {error.start}, which no database stores; remove it."
             ) from None
 
 
 def printable(text: str, max_bytes: int = MAX_TEXT_BYTES) -> str:
-    """``text`` as every database stores it: NUL and surrogates escaped, the middle cut if too long."""
+    """Return ``text`` as every database stores it: NUL and surrogates escaped, the middle cut if too long."""
     text = text.replace("\x00", "\\x00")
     data = text.encode("utf-8", "backslashreplace")
     if len(data) > max_bytes:

@@ -1,4 +1,4 @@
-"""What a project puts between the values of its tasks and JSON."""
+"""Encoders of a project, between the return values of its tasks and JSON."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class Encoder(NamedTuple):
 
 
 def encoder_of(value: Any, name: str) -> Encoder | str:
-    """An encoder from any of its spellings; a dotted path stays one, and is loaded when it is needed.
+    """Return an encoder from any of its spellings; a dotted path stays one, and is loaded when it is needed.
 
     A pair of callables, or an object or class with methods ``encode`` and ``decode``. Raises TypeError
     naming ``name``.
@@ -38,10 +38,12 @@ def encoder_of(value: Any, name: str) -> Encoder | str:
 
 
 def loaded(encoder: Encoder | str) -> Encoder:
-    """The encoder itself. Raises ImportError for a path that leads nowhere, TypeError for what is none."""
+    """Return the encoder. Raises ImportError for a path that leads nowhere, TypeError for what is none."""
     if isinstance(encoder, Encoder):
         return encoder
     found = encoder_of(import_string(encoder), encoder)
     if isinstance(found, str):
-        raise TypeError(f"{encoder} is a text, and no encoder.")
+        raise TypeError(
+            f"{encoder} is a string, and not an object with encode() and decode() or a pair of callables."
+        )
     return found

@@ -10,7 +10,7 @@ from typing import Any
 #: What is shown in place of a secret.
 MASK = "********"
 
-# "key" is a word of its own, or of a well-known pair: monkeys and keyboards are no secrets.
+# "key" has to be a whole word, or part of a well-known pair: monkeys and keyboards are no secrets.
 _SECRET = re.compile(
     r"passw(or)?d|passphrase|secret|token|credential|authori[sz]ation|api[_-]?key|private[_-]?key"
     r"|(^|[^a-z])keys?($|[^a-z])",
@@ -25,14 +25,14 @@ MIN_PART = 6
 
 
 def is_secret(name: object, names: Collection[str] = ()) -> bool:
-    """Whether what goes by that name is not to be shown, by the pattern or by one of ``names``."""
+    """Return whether what goes by that name is not to be shown, by the pattern or by one of ``names``."""
     if not isinstance(name, str):
         return False
     return name.lower() in {each.lower() for each in names} or bool(_SECRET.search(_HUMP.sub("_", name)))
 
 
 def masked(value: Any, names: Collection[str] = ()) -> Any:
-    """A JSON value in which all that dicts hold under secret names is masked; the value stays as it is."""
+    """Return a copy of a JSON value in which all that dicts hold under secret names is masked."""
     if isinstance(value, Mapping):
         return {
             key: MASK if is_secret(key, names) and item is not None else masked(item, names)
@@ -44,7 +44,7 @@ def masked(value: Any, names: Collection[str] = ()) -> Any:
 
 
 def cleaned(value: Any, secrets: Collection[str]) -> Any:
-    """A JSON value without the secrets that are in its texts, its keys and its numbers."""
+    """Return a JSON value without the secrets that are in its texts, its keys and its numbers."""
     if not secrets:
         return value
     if isinstance(value, str):
@@ -59,7 +59,7 @@ def cleaned(value: Any, secrets: Collection[str]) -> Any:
 
 
 def redacted(text: str, secrets: Iterable[str], cut: int | None = None) -> str:
-    """A text, such as an error's, without the secrets that somebody has put into it.
+    """Return a text, such as an error's, without secrets.
 
     A text that was cut to ``cut`` characters may end within a secret: its beginning is masked, too.
     """
@@ -75,7 +75,7 @@ def redacted(text: str, secrets: Iterable[str], cut: int | None = None) -> str:
 
 
 def _part_at_end(text: str, secret: str) -> int:
-    """How many characters of a secret's beginning the text ends with; none if they are too few."""
+    """Return how many characters of a secret's beginning the text ends with; none if they are too few."""
     lengths = range(min(len(secret) - 1, len(text)), MIN_PART - 1, -1)
     return next((length for length in lengths if text.endswith(secret[:length])), 0)
 

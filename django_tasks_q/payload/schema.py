@@ -80,7 +80,7 @@ class ArgumentErrors(ValueError):
 
 
 def arguments_schema(task: Described) -> Schema:
-    """The JSON Schema of an object that holds a task's arguments by name."""
+    """Return the JSON Schema of an object that holds a task's arguments by name."""
     properties: dict[str, Schema] = {}
     schema: Schema = {"type": "object", "properties": properties, "additionalProperties": False}
     for parameter in _parameters(task):
@@ -103,7 +103,7 @@ def arguments_schema(task: Described) -> Schema:
 
 
 def bound(task: Described, given: Mapping[str, Any]) -> tuple[list[Any], dict[str, Any]]:
-    """Arguments given by name in JSON types, as ``enqueue()`` takes them. Raises ArgumentErrors."""
+    """Return arguments given by name in JSON types, as ``enqueue()`` takes them. Raises ArgumentErrors."""
     errors: dict[str, list[str]] = {}
     values: dict[str, Any] = {}
     rest: list[Any] = []
@@ -127,7 +127,7 @@ def bound(task: Described, given: Mapping[str, Any]) -> tuple[list[Any], dict[st
     known = {parameter.name for parameter in _parameters(task)} - {others}
     more = {name: value for name, value in given.items() if name not in known}
     for name, value in more.items():
-        # Nobody from outside fills what the worker fills, even where a function takes all names.
+        # Callers cannot give what the worker fills, even where a function takes all names.
         if not others or not name.isidentifier() or name == "context" or name.startswith("_"):
             errors[name] = [_("Unknown parameter.")]
         else:
@@ -138,7 +138,7 @@ def bound(task: Described, given: Mapping[str, Any]) -> tuple[list[Any], dict[st
 
 
 def by_name(task: Described, args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
-    """A call that ``bound()`` has made, as its arguments are stored, by the names of the parameters."""
+    """Return the stored arguments of a call that ``bound()`` has made, by the names of parameters."""
     parameters = Parameters.of(task.func, task.takes_context).signature
     encoded_args, encoded_kwargs = task.encoded(args, kwargs)
     found: dict[str, Any] = {}
@@ -152,7 +152,7 @@ def by_name(task: Described, args: Sequence[Any], kwargs: Mapping[str, Any]) -> 
 
 
 def _call(task: Described, values: dict[str, Any], rest: list[Any]) -> tuple[list[Any], dict[str, Any]]:
-    """By position only what cannot be given by name."""
+    """Return a call that gives by position only what cannot be given by name."""
     parameters = _parameters(task)
     kinds = _POSITIONAL if rest else (_Kind.POSITIONAL_ONLY,)
     first = [parameter for parameter in parameters if parameter.kind in kinds]
@@ -163,7 +163,7 @@ def _call(task: Described, values: dict[str, Any], rest: list[Any]) -> tuple[lis
 
 
 def _value(task: Described, name: str, value: Any, errors: dict[str, list[str]], place: str = "") -> Any:
-    """One argument as its annotation says; what is wrong with it goes to ``errors``."""
+    """Return one argument as its annotation says; what is wrong with it goes to ``errors``."""
     place = place or name
     annotation = _hint(task, name)
     try:
@@ -202,7 +202,7 @@ def _hint(task: Described, name: str) -> Any:
 
 
 def schema_of(annotation: Any, depth: int = 0) -> Schema:
-    """The JSON Schema of what is stored of an annotation's values; empty where anything goes."""
+    """Return the JSON Schema of an annotation's stored values; empty where all are allowed."""
     annotation = annotated.bare(annotation)
     if depth > MAX_DEPTH:
         return {}

@@ -44,7 +44,7 @@ class Parameters:
     @classmethod
     @cache
     def of(cls, func: Callable[..., Any], takes_context: bool) -> Parameters:
-        """Those that a caller gives: without the context, if the function takes one, and dependencies."""
+        """Return the parameters that a caller gives: without context and dependencies."""
         signature = inspect.signature(func)
         dependencies = dependencies_of(func, takes_context)
         parameters = [
@@ -89,13 +89,13 @@ class Parameters:
         )
 
     def obviously_take(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> bool:
-        """Whether a call fits, as far as counting can tell. Else ``signature.bind`` does, and why not."""
+        """Return whether a call certainly fits, by counting. ``signature.bind`` decides about others."""
         return not kwargs and self.fewest <= len(args) <= self.most
 
     def encoded(
         self, args: Sequence[Any], kwargs: Mapping[str, Any], name: str
     ) -> tuple[Sequence[Any], Mapping[str, Any]]:
-        """The arguments of a call that fits, as they are stored: in JSON types, as far as annotations tell.
+        """Return the arguments of a call that fits as they are stored: in JSON types, by their annotations.
 
         ``name`` is the function's in errors. Raises UnserializableValue for a value of another type
         than annotated, UnstorableValue for one that cannot be stored.
@@ -121,7 +121,9 @@ class Parameters:
     def decoded(
         self, args: Sequence[Any], kwargs: Mapping[str, Any], load: Load | None = None
     ) -> tuple[Sequence[Any], Mapping[str, Any]]:
-        """The arguments as they were before ``encoded()``. Raises ValueError for those that cannot be read.
+        """Return the arguments as they were before ``encoded()``.
+
+        Raises ValueError for arguments that cannot be read.
 
         Without ``load`` it asks the database if ``needs_database``, and raises what that raises.
         """
@@ -139,7 +141,7 @@ class Parameters:
         return self._converted(decode, args, kwargs)
 
     def _instances(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Instances:
-        """The rows of models that stored arguments name. Raises ValueError where they are too many."""
+        """Return the rows of models that stored arguments name. Raises ValueError where they are too many."""
         instances = Instances()
         if self.needs_database:
 
@@ -155,7 +157,7 @@ class Parameters:
         args: Sequence[Any],
         kwargs: Mapping[str, Any],
     ) -> tuple[list[Any], dict[str, Any]]:
-        """Arguments with those that are typed converted, each with its place in words."""
+        """Return arguments with those that are typed converted, each with its place in words."""
         positional, rest, by_keyword, others = self._places
 
         def converted(name: str, value: Any, place: str) -> Any:

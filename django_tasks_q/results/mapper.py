@@ -37,7 +37,7 @@ STATUS: dict[str, Status] = {
 
 
 def task_result(job: Job, attempts: Sequence[Attempt] = ()) -> TaskResult[..., Any]:
-    """The result of a job from its row and the rows of its attempts, in their order.
+    """Return the result of a job from its row and the rows of its attempts, in their order.
 
     Never raises for what is stored: an unknown task becomes a placeholder with the stored name.
     """
@@ -71,7 +71,7 @@ def task_result(job: Job, attempts: Sequence[Attempt] = ()) -> TaskResult[..., A
 
 
 def task_of(stored: Job | NewJobs, more: Mapping[str, Any]) -> Task[..., Any]:
-    """The task of a job, under the options that the job was sent with.
+    """Return the task of a job, under the options that the job was sent with.
 
     ``more`` has the columns that most jobs leave empty. An option that the task, or the settings, would
     give to a new job just so is as the task has it, so that results of one job are equal whether they
@@ -84,7 +84,7 @@ def task_of(stored: Job | NewJobs, more: Mapping[str, Any]) -> Task[..., Any]:
         for name in ("max_attempts", "timeout", "result_ttl"):
             if getattr(task, name) in (None, DEFAULT):
                 left_to_settings[name] = getattr(settings, name)
-        if not task.gives("priority"):  # which has a number also where nobody has given one
+        if not task.gives("priority"):  # which has a number also where none was given
             left_to_settings["priority"] = settings.priority
     expires = stored.enqueued_at + timedelta(seconds=task.expires) if task.expires else None
     values: dict[str, Any] = {
@@ -113,7 +113,7 @@ def task_of(stored: Job | NewJobs, more: Mapping[str, Any]) -> Task[..., Any]:
 
 
 def settings_of(alias: str) -> Options | None:
-    """The OPTIONS of a backend of ours; None where no TASKS names it any more."""
+    """Return the OPTIONS of a backend of ours; None where no TASKS names it any more."""
     try:
         settings: Options | None = getattr(compat.task_backends[alias], "settings", None)
     except (compat.InvalidTaskBackend, ImproperlyConfigured):
@@ -122,13 +122,13 @@ def settings_of(alias: str) -> Options | None:
 
 
 def read_options(text: str) -> dict[str, Any] | None:
-    """The options stored with a job; None without any that can be read."""
+    """Return the options stored with a job; None without any that can be read."""
     options = _stored(text) if text else None
     return options if isinstance(options, dict) else None
 
 
 def _call_of(text: str) -> tuple[list[Any], dict[str, Any]]:
-    """The arguments of a job; none where somebody else has stored what are none."""
+    """Return the arguments of a job; none where what is stored is no call."""
     match _stored(text):
         case [list() as args, dict() as kwargs]:
             return args, kwargs
@@ -136,7 +136,7 @@ def _call_of(text: str) -> tuple[list[Any], dict[str, Any]]:
 
 
 def _stored(text: str) -> Any:
-    """Decoded JSON; None for a text that somebody has spoilt by hand."""
+    """Return decoded JSON; None for a text that was edited and is none any more."""
     try:
         return codec.loads(text)
     except ValueError:
@@ -144,7 +144,7 @@ def _stored(text: str) -> Any:
 
 
 def new_result(send: NewJobs, index: int) -> TaskResult[..., Any]:
-    """The result of a job that was stored this moment. All but its id is made when asked for."""
+    """Return the result of a job that was stored this moment. All but its id is made when asked for."""
 
     def make() -> TaskResult[..., Any]:
         args, kwargs = codec.loads(send.arguments[index])
@@ -205,7 +205,7 @@ def _errors(job: Job, attempts: Sequence[Attempt]) -> Iterator[TaskError]:
             )
     if attempts and attempts[-1].outcome == AttemptOutcome.CANCELLED:
         return
-    # These end a job between attempts, so no attempt tells of them.
+    # These end a job between attempts, so no attempt has an error.
     endings: dict[str, type[TasksQError]] = {JobStatus.CANCELLED: JobCancelled, JobStatus.EXPIRED: JobExpired}
     ending = endings.get(job.status)
     if ending is not None:

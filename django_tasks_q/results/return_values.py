@@ -15,7 +15,7 @@ from ..payload.signature import Parameters
 
 
 def encoded(task: Task[..., Any], parameters: Parameters, settings: Options, value: Any) -> str:
-    """A return value as the text that is stored; ``parameters`` are those of the task.
+    """Return a return value as the text that is stored; ``parameters`` are those of the task.
 
     Raises ReturnTypeMismatch where the task is strict and the value not what its annotation says,
     UnserializableValue or UnstorableValue for what JSON or a database cannot hold, and whatever an
@@ -38,7 +38,7 @@ def encoded(task: Task[..., Any], parameters: Parameters, settings: Options, val
 
 
 def decoded(task: Task[..., Any], settings: Options | None, stored: Any) -> Any:
-    """A stored return value as the task returned it, as far as its code still tells how to read it."""
+    """Return a stored return value as the task returned it, if encoder or annotation can read it."""
     encoder = task.result_encoder or (settings.encoder if settings else None)
     returns = Parameters.of(task.func, task.takes_context).returns
     try:

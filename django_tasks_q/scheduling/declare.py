@@ -26,7 +26,7 @@ VERBS = ("delete", "disable", "enable", "run", "save", "skip")
 
 
 def schedule_name(name: Any) -> str:
-    """A name that a schedule can have, also in an address. Raises TypeError or ValueError."""
+    """Return a name that a schedule can have, also in an address. Raises TypeError or ValueError."""
     one_line(name, "name", maximum=MAX_NAME)
     *parts, last = name.split("/")
     if any(part.strip() in ("", ".", "..") for part in (*parts, last)):
@@ -59,7 +59,7 @@ class DeclaredSchedule:
         return self.call.task.backend
 
     def encoded(self) -> str:
-        """The arguments as a job has them. Raises UnserializableValue or UnstorableValue."""
+        """Return the arguments as a job has them. Raises UnserializableValue or UnstorableValue."""
         args, kwargs = self.call.task.encoded(self.call.args, self.call.kwargs)
         return codec.dump_arguments(args, kwargs, MAX_BYTES)
 
@@ -69,11 +69,11 @@ class DeclaredSchedules:
 
     def __init__(self) -> None:
         self._schedules: dict[str, DeclaredSchedule] = {}
-        #: What was refused, for whoever caught the error.
+        #: What was refused, for a system check to report, also where the error was caught.
         self.clashes: list[str] = []
 
     def add(self, declared: DeclaredSchedule) -> None:
-        """Raises ValueError for a name that another place has taken."""
+        """Raise ValueError for a name that another place has taken."""
         known = self._schedules.get(declared.name)
         if known is not None and known.source != declared.source:
             clash = (
@@ -85,18 +85,18 @@ class DeclaredSchedules:
         self._schedules[declared.name] = declared
 
     def get(self, name: str) -> DeclaredSchedule:
-        """Raises KeyError."""
+        """Raise KeyError."""
         try:
             return self._schedules[name]
         except KeyError:
             raise KeyError(f"No schedule is named {name!r}.{suggestion(name, self._schedules)}") from None
 
     def of(self, backend: str) -> list[DeclaredSchedule]:
-        """Those whose jobs a backend holds."""
+        """Return the schedules whose jobs a backend holds."""
         return [declared for declared in self if declared.backend == backend]
 
     def remove(self, name: str) -> None:
-        """Have it as if it had never been declared. For tests."""
+        """Remove a declaration. For tests."""
         self._schedules.pop(name, None)
 
     def __iter__(self) -> Iterator[DeclaredSchedule]:
@@ -119,7 +119,7 @@ def schedule(
     missed: str = "one",
     overlap: str = "allow",
 ) -> DeclaredSchedule:
-    """Have the workers enqueue a call at times: by a cron expression, or at an interval of seconds.
+    """Declare that workers enqueue a call by a cron expression, or at an interval of seconds.
 
     ``name`` is unique in the project, and what people know the schedule by. ``call`` is a task without
     arguments, or one with them, ``report.bind("weekly")``; options of ``using()`` count. ``cron`` has five
@@ -139,7 +139,9 @@ def schedule(
     refuse_internal(call.task.name)
     for option in ("run_after", "expires_at"):
         if getattr(call.task, option) is not None:
-            raise TypeError(f"{option} belongs to one send, and a schedule makes many.")
+            raise TypeError(
+                f"{option} belongs to one job, and a schedule enqueues many: leave it out of using()."
+            )
     caller = sys._getframe(1)
     declared = DeclaredSchedule(
         name=name,

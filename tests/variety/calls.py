@@ -365,8 +365,10 @@ class Play:
                 yield f"V4 run {one.fence} did {one.how!r}, {outcome} {code or ''} {why or ''} is on record"
         if row["status"] == "SUCCESSFUL":
             result = json.loads(row["result"])
-            (last,) = [one for one in begun if one.fence == row["fence"]] or [None]
-            if last is None:
+            last, *others = [one for one in begun if one.fence == row["fence"]] or [None]
+            if others:
+                yield f"V1 run {last.fence} began in several processes: {[last, *others]}"
+            elif last is None:
                 yield f"V4 it succeeded without a run under fence {row['fence']}"
             elif (result.get("job"), result.get("fence"), result.get("pid")) != (
                 str(job),

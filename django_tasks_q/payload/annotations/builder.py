@@ -47,7 +47,7 @@ _DICTS = (dict, abc.Mapping, abc.MutableMapping)
 
 
 def converter_for(annotation: Any) -> Converter | None:
-    """What stores and reads back the values of an annotation, or None where they are stored as they are."""
+    """Return the converter of an annotation, or None where its values are stored as they are."""
     try:
         return _found(annotation)
     except TypeError:  # metadata that cannot be hashed
@@ -107,12 +107,12 @@ def _of_class(kind: type) -> Converter | None:
 
 
 def _forgets(kind: type) -> bool:
-    """Whether a dataclass is made from what its instances do not keep."""
+    """Return whether a dataclass is made from what its instances do not keep."""
     return any(isinstance(hint, dataclasses.InitVar) for hint in hints.hints_of_class(kind).values())
 
 
 def _unless_unfinished(key: Any, build: Callable[[Any], Converter]) -> Converter:
-    """What is being built of a type already, where the type holds itself."""
+    """Return what is being built of a type already, where the type holds itself."""
     with _lock:
         return _unfinished.get(key) or build(key)
 
@@ -127,7 +127,7 @@ def _filled(key: Any, converter: Converter, fill: Callable[[], None]) -> Convert
 
 
 def _if_typed(converter: Converter) -> Converter | None:
-    """None where all of its values would be stored as they are, whatever its structure."""
+    """Return None for a converter of a structure whose values are all stored as they are."""
     if any(converter is unfinished for unfinished in _unfinished.values()):
         return converter
     return converter if any(not part.is_structure for part in converter.reached()) else None
@@ -152,7 +152,7 @@ def _of_dataclass(kind: Any) -> Converter:
 
 
 def _checked(annotations: dict[str, Any], nullable: Collection[str]) -> dict[str, Converter | None]:
-    """The converters of fields, which also refuse what is stored as it is and is not of its type.
+    """Return the converters of fields, which also refuse what is stored as it is and is not of its type.
 
     None suits those that are None by default, whatever their annotation says.
     """

@@ -14,7 +14,7 @@ from ...exceptions import UnserializableValue
 
 #: A model, and the primary key of one of its rows.
 Row = tuple[type[Model], Any]
-#: Answers the instance of a model by its primary key.
+#: Returns the instance of a model by its primary key.
 Load = Callable[[type[Model], Any], Any]
 
 
@@ -73,7 +73,7 @@ def _in_bulk(model: type[Model], keys: list[Any]) -> dict[Any, Any]:
 
 
 def fetched(model: type[Model], pk: Any) -> Any:
-    """The instance, from the database. Raises ValueError where there is none."""
+    """Return the instance, from the database. Raises ValueError where there is none."""
     try:
         return model._base_manager.get(pk=pk)
     except ObjectDoesNotExist:
@@ -81,7 +81,7 @@ def fetched(model: type[Model], pk: Any) -> Any:
 
 
 def unfetched(model: type[Model], pk: Any) -> Any:
-    """An instance that knows its primary key only, to see whether a stored value can be read."""
+    """Return an instance that knows its primary key only, to see whether a stored value can be read."""
     return model(pk=pk)
 
 
@@ -102,26 +102,26 @@ class Converter:
         self.name = name
 
     def suits(self, value: Any) -> bool:
-        """Whether it is such a value, its parts aside."""
+        """Return whether it is such a value, its parts aside."""
         raise NotImplementedError
 
     def write(self, value: Any, path: str) -> Any:
-        """What is stored of a value that suits."""
+        """Return what is stored of a value that suits."""
         raise NotImplementedError
 
     def read(self, stored: Any, load: Load) -> Any:
-        """The value of which something is stored. Raises TypeError or ValueError."""
+        """Return the value of which something is stored. Raises TypeError or ValueError."""
         raise NotImplementedError
 
     def parts(self) -> Iterable[Converter | None]:
         return ()
 
     def references(self, stored: Any) -> Iterator[Row]:
-        """The rows that ``read`` will ask for: model and primary key. Nothing of what it will not read."""
+        """Yield the rows that ``read`` will query: model and primary key."""
         return iter(())
 
     def encode(self, value: Any, path: str) -> Any:
-        """What is stored of a value, in JSON types.
+        """Return what is stored of a value, in JSON types.
 
         Raises UnserializableValue naming ``path`` for a value of another type, UnstorableValue for one
         that cannot be stored.
@@ -136,7 +136,7 @@ class Converter:
         return self.write(value, path)
 
     def decode(self, stored: Any) -> Any:
-        """The value of which something is stored. Raises TypeError or ValueError with one sentence."""
+        """Return the value of which something is stored. Raises TypeError or ValueError with one sentence."""
         if not self.needs_database:
             return self.read(stored, fetched)
         instances = Instances()
@@ -150,7 +150,7 @@ class Converter:
         return ValueError(f"{stored!r:.100} cannot be read as {self.name}.")
 
     def reached(self) -> Iterator[Converter]:
-        """It and all its parts, each of them once."""
+        """Yield the converter and all its parts, each of them once."""
         seen: set[int] = set()
         waiting: list[Converter | None] = [self]
         while waiting:

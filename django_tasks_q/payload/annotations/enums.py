@@ -13,13 +13,13 @@ from .converters import Converter, Load
 
 
 class EnumConverter(Converter):
-    """Members of an Enum, stored as their values. ``stored`` answers what is stored of a value."""
+    """Members of an Enum, stored as their values. ``stored`` returns what is stored of a value."""
 
     def __init__(self, kind: type[Enum], stored: Callable[[Any], Any]) -> None:
         super().__init__(kind.__name__)
         self.kind = kind
         self._stored: dict[str, Any] = {}
-        #: By JSON text, which tells 1 from 1.0 and True.
+        #: By JSON text, in which 1 differs from 1.0 and True.
         self._members: dict[str, Enum] = {}
         for member in kind:
             with suppress(TypeError, ValueError):

@@ -24,7 +24,7 @@ _WRAPPERS = {Annotated, Required, NotRequired, "ReadOnly"}
 
 
 def hints_of_function(func: Callable[..., Any], signature: inspect.Signature) -> dict[str, Any]:
-    """The annotations of a signature by parameter, and ``return``, as far as there are any.
+    """Return the annotations of a signature by parameter, and ``return``, as far as there are any.
 
     One whose names cannot be looked up stays as it is written.
     """
@@ -39,7 +39,7 @@ def hints_of_function(func: Callable[..., Any], signature: inspect.Signature) ->
 
 
 def hints_of_class(kind: type) -> dict[str, Any]:
-    """The annotations of a class and its bases. See hints_of_function()."""
+    """Return the annotations of a class and its bases. See hints_of_function()."""
     local = {kind.__name__: kind}  # a class that is not at module level may still name itself
     try:
         return get_type_hints(kind, localns=local, include_extras=True)
@@ -63,7 +63,7 @@ def _looked_up(written: Mapping[str, Any], names: dict[str, Any], local: dict[st
 
 
 def bare(annotation: Any) -> Any:
-    """The type in an annotation, without metadata and new names for it. None becomes its type."""
+    """Return the type in an annotation, without metadata and new names for it. None becomes its type."""
     while True:
         if isinstance(annotation, NewType):
             annotation = annotation.__supertype__
@@ -74,7 +74,7 @@ def bare(annotation: Any) -> Any:
 
 
 def _original(annotation: Any) -> Any:
-    """The class that another one stands in for, as those do that tests stop the clock with."""
+    """Return the class that another one stands in for, as those do that tests stop the clock with."""
     if isinstance(annotation, type) and annotation.__module__ != "datetime":
         for kind, instance in _CLOCKS:
             if issubclass(annotation, kind) and isinstance(instance, annotation):
@@ -87,12 +87,12 @@ _CLOCKS = ((datetime, datetime.min), (date, date.min))
 
 
 def is_alias(annotation: Any) -> bool:
-    """Whether it was made by a ``type`` statement."""
+    """Return whether it was made by a ``type`` statement."""
     return type(annotation).__name__ == "TypeAliasType"
 
 
 def is_unpacked(annotation: Any) -> bool:
-    """Whether it stands for any number of items, as in ``tuple[int, *tuple[str, ...]]``."""
+    """Return whether it stands for any number of items, as in ``tuple[int, *tuple[str, ...]]``."""
     return get_origin(annotation) is Unpack or getattr(annotation, "__unpacked__", False) is True
 
 
@@ -101,14 +101,14 @@ def is_unresolved(annotation: Any) -> bool:
 
 
 def is_dependency(annotation: Any) -> bool:
-    """Whether the parameter is filled in by the worker, and not by a caller."""
+    """Return whether the parameter is filled in by the worker, and not by a caller."""
     return any(
         getattr(item, "is_dependency", False) is True for item in getattr(annotation, "__metadata__", ())
     )
 
 
 def described(annotation: Any) -> str:
-    """An annotation as it would be written."""
+    """Return an annotation as it would be written."""
     if isinstance(annotation, type) and get_origin(annotation) is None:
         return "None" if annotation is types.NoneType else annotation.__qualname__.rpartition("<locals>.")[2]
     if args := get_args(annotation):

@@ -20,7 +20,7 @@ UNIONS = (typing.Union, types.UnionType)
 
 
 def matches(annotation: Any, value: Any) -> bool:
-    """Whether a value is of an annotated type, its items included.
+    """Return whether a value is of an annotated type, its items included.
 
     A bool is no int, an int is a float, a datetime is no date. What cannot be checked is taken to match.
     """
@@ -81,8 +81,8 @@ def _matches_typed_dict(kind: Any, value: Any) -> bool:
 
 
 def required_keys(kind: Any, known: dict[str, Any]) -> frozenset[str]:
-    """The keys that a TypedDict of these hints must have."""
-    # As text, annotations did not tell the class itself what they require.
+    """Return the keys that a TypedDict of these hints must have."""
+    # The class could not evaluate annotations that are text.
     return frozenset(
         key
         for key, annotation in known.items()
@@ -92,7 +92,7 @@ def required_keys(kind: Any, known: dict[str, Any]) -> frozenset[str]:
 
 
 def says_nothing(annotation: Any) -> bool:
-    """Whether every value would match."""
+    """Return whether every value would match."""
     annotation = bare(annotation)
     if is_alias(annotation):
         return False
@@ -110,7 +110,7 @@ def says_nothing(annotation: Any) -> bool:
 
 
 def problem_of(annotation: Any) -> str | None:
-    """Why nothing can be checked by an annotation, in one sentence; None where something can."""
+    """Return why nothing can be checked by an annotation, in one sentence; None where something can."""
     if annotation is inspect.Parameter.empty:
         return "There is no annotation."
     if is_unresolved(annotation):

@@ -139,12 +139,12 @@ class Struct(Converter):
 
 
 def is_text_of(text: str, pk: Any) -> bool:
-    """Whether a text is how a primary key is written, and no other that is only taken for it."""
+    """Return whether a text is the usual form of a primary key, and not another one of it."""
     return text == str(pk) if isinstance(pk, int) else text == text.strip()
 
 
 class ModelConverter(Converter):
-    """Instances of a model, stored as their primary keys. ``stored`` answers what is stored of a key."""
+    """Instances of a model, stored as their primary keys. ``stored`` returns what is stored of a key."""
 
     is_model = True
 

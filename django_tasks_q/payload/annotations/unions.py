@@ -47,7 +47,7 @@ class Union(Converter):
     def __init__(
         self, name: str, members: Iterable[tuple[Converter, Callable[[Any], bool]]], optional: bool
     ) -> None:
-        """``members`` come with what tells their values, the items of these included."""
+        """``members`` come with a test of their values, which includes their items."""
         super().__init__(name)
         self._members = sorted(members, key=lambda member: (_rank(member[0]), member[0].name))
         self.members = [member for member, _ in self._members]
@@ -118,7 +118,7 @@ class Union(Converter):
 
 
 def _rank(member: Converter) -> int:
-    """What accepts least reads first, but a list stays a list if it may be one."""
+    """Return the place of a member in the order of reading: the strictest first, lists before sets."""
     if isinstance(member, EnumConverter):
         return 0
     if isinstance(member, Plain):
