@@ -1,6 +1,8 @@
 """The supervisor's bookkeeping of its children, without any: the tests write what they would."""
 
 import os
+import random
+import select
 import socket
 import time
 import uuid
@@ -160,6 +162,134 @@ def test_a_child_that_jobs_were_taken_from_gets_none_until_it_has_noticed(pool, 
     slow.channel.send(protocol.DROPPED)
     pool.receive()
     assert fed(pool) == 2
+
+
+class Ends:
+    """Both ends of the pipe of a process child, in one process. A job runs when the test says so."""
+
+    def __init__(self):
+        ours, theirs = socket.socketpair()
+        reader, writer = os.pipe()
+        for end in (reader, writer):
+            os.set_blocking(end, False)
+        memory = open_memory()
+        self.ran = []
+        runner = SimpleNamespace(run=self._run, clock=DatabaseClock())
+        self.group = group_of("process")
+        self.child = process.ProcessChildSide(
+            Pipes(theirs, os.dup(reader), os.dup(writer), os.dup(memory)), lambda **more: runner, 1
+        )
+        self.supervisor = process.ProcessParentSide(1, self.group, Pipes(ours, reader, writer, memory))
+        self.supervisor.ready = True
+        #: Called while a job runs.
+        self.during = None
+
+    def _run(self, job, control, hooks):
+        self.ran.append(job)
+        during, self.during = self.during, None
+        if during is not None:
+            during()
+        return Outcome.successful(job.id, job.fence, "1", 0.0)
+
+    def send(self, *jobs):
+        if self.supervisor.room(time.monotonic()) >= len(jobs):
+            self.supervisor.send(list(jobs))
+            return True
+        return False
+
+    def take_back(self):
+        return self.supervisor.take_back()
+
+    def receive(self):
+        """The child reads what has arrived, if it would not wait for it."""
+        if select.select([self.child.channel], [], [], 0)[0]:
+            self.child.read_at = 0.0
+            self.child._receive()
+
+    def run_next(self):
+        if self.child.queue and not self.child.is_waiting:
+            self.child._run_next()
+
+    def pump(self):
+        """The supervisor reads what the child has sent."""
+        for kind, body in self.supervisor.channel.receive():
+            if kind == protocol.DROPPED:
+                self.supervisor.dropped()
+            elif kind == protocol.SUCCESS:
+                outcome, _ = protocol.unpack_success(body, self.supervisor.expected)
+                assert self.supervisor.remove(outcome)
+
+    def close(self):
+        self.supervisor.close()
+        self.supervisor.channel.close()
+        self.child.channel.close()
+        self.child.attempt_clock.close()
+
+
+@pytest.fixture
+def ends():
+    ends = Ends()
+    yield ends
+    ends.close()
+
+
+def test_a_frame_that_was_not_read_when_its_jobs_were_taken_back_starts_none_of_them(ends):
+    first, *jobs = (claimed() for _ in range(6))
+    taken = []
+
+    def meanwhile():
+        assert ends.send(*jobs[2:4])
+        taken.extend(ends.take_back())
+
+    ends.send(first, *jobs[:2])
+    ends.receive()
+    ends.during = meanwhile
+    ends.run_next()
+    assert taken == jobs[:4]
+    ends.run_next()  # before it has read anything more: no token is left
+    ends.pump()
+    is_sent = ends.send(jobs[4])  # at once, if the child said that it has noticed
+    for _ in range(3):
+        ends.receive()
+        ends.pump()
+        is_sent = is_sent or ends.send(jobs[4])
+        ends.run_next()
+    assert is_sent
+    assert ends.ran == [first, jobs[4]]
+
+
+@pytest.mark.parametrize("block", range(10))
+def test_no_job_that_was_taken_back_is_run_by_the_child_in_any_order_of_steps(block):
+    for seed in range(30 * block, 30 * block + 30):
+        play_both_ends(seed)
+
+
+def play_both_ends(seed):
+    draw, ends, taken, sent = random.Random(seed), Ends(), set(), []
+
+    def send():
+        jobs = [claimed() for _ in range(draw.randint(1, 3))]
+        if ends.send(*jobs):
+            sent.extend(job.id for job in jobs)
+
+    def take_back():
+        taken.update(job.id for job in ends.take_back())
+
+    def run_next():
+        ends.during = draw.choice([None, send, take_back, ends.pump])
+        ends.run_next()
+
+    try:
+        for _ in range(40):
+            draw.choice([send, send, take_back, ends.receive, ends.receive, run_next, run_next, ends.pump])()
+        for _ in range(200):  # all that is left
+            for step in (ends.pump, ends.receive, ends.run_next):
+                step()
+    finally:
+        ends.close()
+    ran = [job.id for job in ends.ran]
+    assert not taken & set(ran)
+    assert sorted([*taken, *ran]) == sorted(sent)
 
 
 def test_of_a_dead_child_only_the_job_it_ran_has_crashed(pool, children):

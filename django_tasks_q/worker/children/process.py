@@ -129,7 +129,9 @@ class ProcessParentSide(ParentSide):
             count = len(os.read(self.pipes.token_reader, MAX_AHEAD))
         except BlockingIOError:
             return []
-        self.dropping = count > 0
+        self.dropping = True
+        # It follows all frames of these jobs, those that the child has not read yet included.
+        self.channel.send(protocol.WITHDRAWN)
         return list(reversed([self.sent.pop() for _ in range(count)]))
 
     def forget(self) -> None:
@@ -253,6 +255,8 @@ class ProcessChildSide(ChildSide):
         self.alarm = Alarm()
         self.hooks = ReceiverAlarmControl(self.alarm, HOOK_LIMIT)
         self.queue: deque[ClaimedJob] = deque()
+        #: Whether the supervisor has taken all queued jobs back, and its frame about that is on its way.
+        self.is_waiting = False
         self.read_at = 0.0
         self.retired = False
         # Processes that tasks leave behind become children of this process, which ends them.
@@ -262,20 +266,25 @@ class ProcessChildSide(ChildSide):
         self.send(protocol.READY)
         while not self.retired:
             self._receive()
-            if self.queue:
+            if self.queue and not self.is_waiting:
                 self._run_next()
 
     def _receive(self) -> None:
         now = time.monotonic()
-        if self.queue:
+        has_work = bool(self.queue) and not self.is_waiting
+        if has_work:
             if now - self.read_at < POLL:
                 return
         elif not select.select([self.channel], [], [], IDLE)[0]:
             close_old_connections()
         self.read_at = now
-        for kind, body in self.channel.receive(wait=not self.queue):
+        for kind, body in self.channel.receive(wait=not has_work):
             if kind == protocol.RUN:
                 self.queue.extend(self.jobs_in(body))
+            elif kind == protocol.WITHDRAWN:
+                self.queue.clear()
+                self.is_waiting = False
+                self.send(protocol.DROPPED)
             elif kind == protocol.FINISHED:
                 for announce in self.announcements(body):
                     self.runner.call_receivers(self.hooks, announce)
@@ -286,9 +295,9 @@ class ProcessChildSide(ChildSide):
         try:
             os.read(self.tokens, 1)
         except BlockingIOError:
-            # The supervisor has taken the rest back.
-            self.queue.clear()
-            self.send(protocol.DROPPED)
+            # The supervisor has taken back all that are queued. More of them may be in frames that have not
+            # arrived: none may start with the token of a later job.
+            self.is_waiting = True
             return
         job = self.queue.popleft()
         control = AlarmControl(

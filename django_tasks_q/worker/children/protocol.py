@@ -23,6 +23,7 @@ from ...storage.values import IDS
 
 # Supervisor to child
 RUN = b"R"
+WITHDRAWN = b"W"
 FINISHED = b"E"
 CANCEL = b"C"
 PING = b"P"
