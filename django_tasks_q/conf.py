@@ -138,8 +138,8 @@ def _checked(key: str, value: Any) -> Any:
         case "EXECUTOR":
             if value == "async":
                 raise ValueError(
-                    "EXECUTOR is for plain functions, which 'async' does not run: give 'process', 'thread' or "
-                    "a dotted path. Coroutine functions run in 'async' without it."
+                    "EXECUTOR is for plain functions, which 'async' does not run: give 'process', 'thread' "
+                    "or a dotted path. Coroutine functions run in 'async' without it."
                 )
             return executor_name(value, key)
         case "BACKOFF":
