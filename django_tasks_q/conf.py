@@ -137,7 +137,10 @@ def _checked(key: str, value: Any) -> Any:
             return flag(value, key)
         case "EXECUTOR":
             if value == "async":
-                raise ValueError("EXECUTOR is for plain functions, which 'async' does not run.")
+                raise ValueError(
+                    "EXECUTOR is for plain functions, which 'async' does not run: give 'process', 'thread' "
+                    "or a dotted path. Coroutine functions run in 'async' without it."
+                )
             return executor_name(value, key)
         case "BACKOFF":
             return Backoff.of(value)

@@ -61,7 +61,9 @@ class TaskDecorator:
         given: dict[str, Any] = dict(options)
         _refuse(given)
         if own := {"name", "aliases", "description"}.intersection(given):
-            raise TypeError(f"{min(own)!r} belongs to one task, and is no default for several.")
+            raise TypeError(
+                f"{min(own)!r} belongs to one task, and is no default for several: give it to @task."
+            )
         checked(given, None)
         return TaskDecorator(_merged(self._defaults, given))
 

@@ -198,7 +198,10 @@ def checked(options: Mapping[str, Any], func: Callable[..., Any] | None) -> dict
             raise TypeError(f"{name} must be a datetime or a timedelta, not {moment!r:.100}.")
     expires_at = kept.get("expires_at", options.get("expires_at"))
     if expires_at is not None and settings.USE_TZ and timezone.is_naive(expires_at):
-        raise ValueError("expires_at must be an aware datetime, since USE_TZ is on.")
+        raise ValueError(
+            f"expires_at must be an aware datetime, since USE_TZ is on, not {expires_at!r}: use "
+            "django.utils.timezone.now(), or make_aware()."
+        )
     return kept
 
 

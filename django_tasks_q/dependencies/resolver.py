@@ -254,7 +254,10 @@ def _entered(made: Any, stack: Stack) -> Any:
     if iscoroutine(made) or isinstance(made, _AsyncGeneratorContextManager):
         if iscoroutine(made):
             made.close()
-        raise TypeError(f"A dependency turned out to be asynchronous: {made!r:.100}.")
+        raise TypeError(
+            f"A dependency turned out to be asynchronous: {made!r:.100}. Declare its factory with async "
+            "def, or return a plain value from it."
+        )
     if not isinstance(made, _GeneratorContextManager):
         return made
     value = made.__enter__()
