@@ -339,7 +339,7 @@ def test_log_lines_come_in_pages(viewer: Client) -> None:
     assert viewer.get(f"{JOBS}{job.id}/logs/?cursor={cursor('p=x')}").status_code == 404
 
 
-def test_pollers_are_told_that_nothing_has_changed(viewer: Client) -> None:
+def test_polling_clients_get_304_while_nothing_changes(viewer: Client) -> None:
     job = make_job()
     for path in ("", "progress/"):
         first = viewer.get(f"{JOBS}{job.id}/{path}")

@@ -1,4 +1,4 @@
-"""Verbs over HTTP: what they do, what they refuse, and what they leave whole."""
+"""Actions over HTTP: what they do, what they refuse, and what they leave unchanged."""
 
 import json
 import uuid
@@ -103,7 +103,7 @@ def test_a_verb_does_it_or_tells_the_state(verb: str, status: str, client: Clien
         assert Job.objects.filter(id=job.id).values().get() == before
 
 
-def test_what_a_verb_has_done_is_told(client: Client) -> None:
+def test_the_response_has_what_a_verb_has_done(client: Client) -> None:
     job = make_job(status="SCHEDULED", run_after=timezone.now() + timedelta(hours=1))
     url = f"{JOBS}{job.id}/"
     changed = post(client, f"{url}change/", priority=-7, queue="other").json()
@@ -194,7 +194,7 @@ def test_queues_and_workers_have_records_too(client: Client) -> None:
         ("run-again/", {"arguments": {"a": 1, "c": 1}}, "arguments"),
     ],
 )
-def test_a_bad_body_is_told_by_field_and_changes_nothing(
+def test_errors_of_a_bad_body_are_by_field_and_nothing_changes(
     path: str, body: dict[str, Any], field: str, client: Client
 ) -> None:
     job = make_job(task_name=ADD, status="FAILED")
@@ -263,7 +263,7 @@ def test_of_racing_requests_one_changes_the_job(verb: str, racers: str) -> None:
 
     with ThreadPoolExecutor(6) as threads:
         statuses = sorted(threads.map(ask, range(6)))
-    # One has done it; the others found it done: told as a conflict, as gone, or as no news.
+    # One request has done it. The others get a conflict, 404, or a response without a change.
     done = 1 if verb in ("retry", "delete") else 6
     assert len([status for status in statuses if status < 300]) == done
     assert {status for status in statuses if status >= 300} <= {404, 409}
@@ -271,18 +271,18 @@ def test_of_racing_requests_one_changes_the_job(verb: str, racers: str) -> None:
     assert entries == (6 if verb == "change" else 1)
 
 
-def test_receivers_hear_who_did_what(client: Client, django_capture_on_commit_callbacks: Any) -> None:
-    heard: list[Any] = []
+def test_receivers_get_who_did_what(client: Client, django_capture_on_commit_callbacks: Any) -> None:
+    received: list[Any] = []
 
-    def receive(sender: Any, **told: Any) -> None:
-        heard.append((told["action"], told["ids"], told["user"].username, told["reason"]))
+    def receive(sender: Any, **event: Any) -> None:
+        received.append((event["action"], event["ids"], event["user"].username, event["reason"]))
 
     action_performed.connect(receive)
     try:
         job = make_job()
         with django_capture_on_commit_callbacks(execute=True):
             post(client, f"{JOBS}{job.id}/cancel/", reason="no more")
-        assert heard == [("cancel", [job.id], "user", "no more")]
+        assert received == [("cancel", [job.id], "user", "no more")]
     finally:
         action_performed.disconnect(receive)
 
@@ -449,7 +449,7 @@ def test_the_name_of_a_task_may_end_as_an_address_does(client: Client) -> None:
     assert (sent.status_code, Job.objects.get().task_name) == (202, slashed.name)
 
 
-def test_queues_tell_what_waits_in_few_queries(client: Client, django_assert_max_num_queries: Any) -> None:
+def test_numbers_of_queues_take_few_queries(client: Client, django_assert_max_num_queries: Any) -> None:
     for _ in range(3):
         make_job(queue_name="named", enqueued_at=timezone.now() - timedelta(minutes=5))
     make_job(queue_name="named", status="SCHEDULED")
@@ -465,7 +465,7 @@ def test_queues_tell_what_waits_in_few_queries(client: Client, django_assert_max
     assert queues["default"]["oldest_ready_age"] is None
 
 
-def test_the_list_of_queues_has_those_that_nobody_has_named(client: Client) -> None:
+def test_the_list_of_queues_has_those_that_only_jobs_name(client: Client) -> None:
     make_job(queue_name="unserved")
     make_job(queue_name="ended", status="SUCCESSFUL")
     make_job(queue_name="elsewhere", backend="other")

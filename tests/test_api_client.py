@@ -80,7 +80,7 @@ def test_a_generated_client_enqueues_waits_and_cancels(
             assert first.parsed.id == again.parsed.id
             job = module("api.jobs.jobs_retrieve").sync(str(first.parsed.id), client=client, wait=20.0)
         assert (job.status, job.return_value, job.kwargs.to_dict()) == ("SUCCESSFUL", 0, {"percent": 5})
-        # One that nobody starts is changed, cancelled, and then cannot be cancelled any more.
+        # A waiting job is changed and cancelled, and then cannot be cancelled again.
         other = enqueue(7, "b").parsed.id
         change = models.ChangeRequest(priority=9)
         assert module("api.jobs.jobs_change").sync(str(other), client=client, body=change).priority == 9
@@ -93,7 +93,7 @@ def test_a_generated_client_enqueues_waits_and_cancels(
             "conflict",
             "CANCELLED",
         )
-        # What is wrong is told by field, and the list has both.
+        # Errors are by field, and the list has both jobs.
         wrong = enqueue("x", "c")
         assert (wrong.status_code, wrong.parsed.to_dict()) == (400, {"percent": ["Must be of type int."]})
         page = module("api.jobs.jobs_list").sync(client=client)

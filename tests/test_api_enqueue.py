@@ -140,7 +140,7 @@ def test_a_call_becomes_a_job(client: Client) -> None:
         ("api.open", "7", ["non_field_errors"]),
     ],
 )
-def test_what_does_not_fit_is_told_by_parameter(
+def test_errors_of_arguments_are_by_parameter(
     name: str, body: Any, fields: list[str], client: Client
 ) -> None:
     response = post(client, name, body)
@@ -216,7 +216,7 @@ def test_unknown_and_unexposed_tasks_are_the_same_404(name: str, client: Client)
     assert not Job.objects.exists()
 
 
-def test_who_may_enqueue_nothing_cannot_tell_tasks_apart() -> None:
+def test_without_permission_all_tasks_look_the_same() -> None:
     client = login("view_job")
     answers = [post(client, name, {"order": 1}) for name in ("api.open", "api.closed", "api.unknown")]
     assert {answer.status_code for answer in answers} == {403}

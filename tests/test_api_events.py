@@ -40,7 +40,7 @@ def log(job: Job, message: str) -> LogLine:
     )
 
 
-def test_under_wsgi_each_answer_is_one_look() -> None:
+def test_under_wsgi_each_response_is_one_query() -> None:
     job = make_job(status="RUNNING")
     Progress.objects.create(job=job, fence=1, current=2, total=4, updated_at=timezone.now())
     first = log(job, "first\nline")

@@ -59,7 +59,7 @@ def test_arguments_are_masked_by_the_signature() -> None:
     assert masked_arguments("masking.charge", [1, "4111"], {"b": 2}) == ([1, MASK], {"b": 2})
 
 
-def test_of_a_task_that_nobody_knows_all_arguments_are_secret() -> None:
+def test_all_arguments_of_an_unregistered_task_are_secret() -> None:
     given = [1, {"a": ["abcd"]}, None], {"card": 3, "name": "efgh"}
     assert masked_arguments("masking.unknown", *given) == ([MASK, MASK, None], {"card": MASK, "name": MASK})
     assert secrets_of("masking.unknown", *given) == {"abcd", "efgh"}

@@ -20,7 +20,7 @@ pytestmark = pytest.mark.django_db
 METHODS = ("get", "head", "options", "post", "put", "patch", "delete")
 VIEW = ("view_job",)
 
-#: By the name of the route: its one method, the permissions that it needs, and what it answers who has them.
+#: By the name of the route: its method, the permissions that it needs, and the status with them.
 RULES: dict[str, tuple[str, tuple[str, ...], int]] = {
     "job-list": ("get", VIEW, 200),
     "job-detail": ("get", VIEW, 200),
@@ -133,7 +133,7 @@ def test_every_view_says_for_itself_what_project_defaults_must_not() -> None:
 
 
 @pytest.mark.parametrize("name", RULES)
-def test_nobody_without_permission_gets_anything(name: str) -> None:
+def test_without_permission_all_is_refused(name: str) -> None:
     needed = RULES[name][1]
     url, before = address(name), rows()
     nobodies = {
@@ -149,7 +149,7 @@ def test_nobody_without_permission_gets_anything(name: str) -> None:
     for who, client in nobodies.items():
         for method in METHODS:
             status = ask(client, method, url).status_code
-            # Which tasks a user may enqueue is up to each task: whoever may none is told nothing else.
+            # Each task has a rule for who may enqueue it. A user who may enqueue none gets 403 for all.
             is_own_rule = name == "task-enqueue" and who not in ("anonymous", "inactive") and method != "post"
             expected = (200, 405) if is_own_rule else (401, 403)
             assert status in expected, (who, method, status)

@@ -83,7 +83,7 @@ def user_of(who: str) -> User:
 
 @pytest.mark.parametrize("backends", BACKENDS)
 @pytest.mark.parametrize("who", USERS)
-def test_the_answer_is_always_that_of_the_backends(who: str, backends: str, settings: Any) -> None:
+def test_permissions_are_always_those_of_the_backends(who: str, backends: str, settings: Any) -> None:
     settings.AUTHENTICATION_BACKENDS = BACKENDS[backends]
     id = user_of(who).pk
     for codenames in (("view_job",), ("add_job",), ("view_job", "add_job"), ("delete_job",)):
@@ -144,6 +144,6 @@ def test_what_django_has_read_already_is_not_read_again(alias: str) -> None:
     assert len(queries) == 0
 
 
-def test_backends_that_answer_by_themselves_are_told_apart() -> None:
+def test_backends_that_override_methods_are_asked() -> None:
     assert permissions._is_plain(ModelBackend) and permissions._is_plain(LoginOnly)
     assert not any(map(permissions._is_plain, (BaseBackend, Denying, Generous, NoGroups)))

@@ -25,7 +25,7 @@ pytestmark = [
 
 
 def browse(url: str, session: str, cancels: bool) -> dict[str, Any]:
-    """Start the job on the page, watch the bar, and tell what was seen."""
+    """Start the job on the page, watch the bar, and return what was seen."""
     from playwright.sync_api import sync_playwright
 
     seen: list[float] = []
@@ -68,7 +68,7 @@ def watched(project: Project, live_server: Any, count: int, cancels: bool = Fals
     client.force_login(make_user("view_job", "view_payload_job", "add_job", "cancel_job"))
     session = client.cookies["sessionid"].value
     with project.worker("--queue", "prices"), ThreadPoolExecutor(1) as thread:
-        # In a thread of its own: a browser brings an event loop, in which Django asks no database.
+        # In another thread: a browser brings an event loop, in which Django asks no database.
         return thread.submit(browse, live_server.url, session, cancels).result(90)
 
 

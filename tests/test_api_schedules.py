@@ -1,4 +1,4 @@
-"""Schedules over HTTP: what is told, what is done, and what is refused."""
+"""Schedules over HTTP: what is shown, what is done, and what is refused."""
 
 from datetime import timedelta
 from typing import Any
@@ -54,20 +54,20 @@ def test_the_list_tells_how_they_stand() -> None:
     assert login("view_schedule", name="b").get(f"{SCHEDULES}nightly/").json() == nightly
 
 
-def test_what_is_done_is_told_and_done() -> None:
+def test_actions_are_done_and_returned() -> None:
     make_schedule()
     client = login("view_schedule", "enable_schedule", "run_schedule")
-    told = post(client, "disable", reason="floods").json()
-    assert (told["state"], told["disabled_by"], told["disable_reason"]) == ("disabled", "user", "floods")
-    assert (told["next_at"], told["upcoming"]) == (None, [])
+    shown = post(client, "disable", reason="floods").json()
+    assert (shown["state"], shown["disabled_by"], shown["disable_reason"]) == ("disabled", "user", "floods")
+    assert (shown["next_at"], shown["upcoming"]) == (None, [])
     assert post(client, "enable").json()["state"] == "active"
-    told = post(client, "run").json()
-    assert told["job"] == str(Job.objects.get().id)
+    shown = post(client, "run").json()
+    assert shown["job"] == str(Job.objects.get().id)
     assert Job.objects.get().task_name == tasks.noop.name
     before = Schedule.objects.get().next_at
-    told = post(client, "skip", reason="holiday").json()
+    shown = post(client, "skip", reason="holiday").json()
     assert Firing.objects.filter(tick=before, outcome="skipped", reason="holiday").exists()
-    assert told["skipped"][:19] == f"{before:%Y-%m-%dT%H:%M:%S}"
+    assert shown["skipped"][:19] == f"{before:%Y-%m-%dT%H:%M:%S}"
     entries = LogEntry.objects.order_by("pk").values_list("object_repr", "change_message")
     assert [name for name, _ in entries] == ["nightly"] * 4
     assert "Disable" in entries[0][1]
@@ -109,17 +109,26 @@ def test_a_schedule_is_made_and_given_other_values() -> None:
     client = login(*SAVE)
     response = save(client, timezone="Europe/Berlin", missed="all", overlap="skip", queue="late", priority=7)
     assert response.status_code == 201
-    told = response.json()
-    assert (told["name"], told["task"], told["origin"]) == ("nightly", close_day.name, "database")
-    assert (told["expression"], told["timezone"], told["state"]) == ("0 3 * * *", "Europe/Berlin", "active")
-    assert (told["missed"], told["overlap"], told["queue"], told["priority"]) == ("all", "skip", "late", 7)
+    shown = response.json()
+    assert (shown["name"], shown["task"], shown["origin"]) == ("nightly", close_day.name, "database")
+    assert (shown["expression"], shown["timezone"], shown["state"]) == (
+        "0 3 * * *",
+        "Europe/Berlin",
+        "active",
+    )
+    assert (shown["missed"], shown["overlap"], shown["queue"], shown["priority"]) == (
+        "all",
+        "skip",
+        "late",
+        7,
+    )
     assert Schedule.objects.get().arguments == '[[],{"day":1}]'
 
     response = save(client, arguments={"day": 2, "dry": True}, cron=None, every=3600, reason="too rarely")
     assert response.status_code == 200
-    told = response.json()
-    assert (told["kind"], told["expression"], told["timezone"]) == ("every", "3600", "UTC")
-    assert (told["queue"], told["priority"]) == ("", None)
+    shown = response.json()
+    assert (shown["kind"], shown["expression"], shown["timezone"]) == ("every", "3600", "UTC")
+    assert (shown["queue"], shown["priority"]) == ("", None)
     assert Schedule.objects.get().arguments == '[[],{"day":2,"dry":true}]'
     entries = LogEntry.objects.order_by("pk").values_list("object_repr", "action_flag", "change_message")
     assert [entry[:2] for entry in entries] == [("nightly", 1), ("nightly", 2)]
@@ -148,7 +157,7 @@ def test_a_schedule_is_made_and_given_other_values() -> None:
         ({"unheard_of": 1}, "unheard_of"),
     ],
 )
-def test_what_no_schedule_can_be_is_told_by_field(settings: Any, body: dict[str, Any], field: str) -> None:
+def test_errors_of_a_schedule_are_by_field(settings: Any, body: dict[str, Any], field: str) -> None:
     settings.TASKS = {"default": settings.TASKS["default"] | {"QUEUES": ["default"]}}
     client = login(*SAVE)
     response = save(client, **body)

@@ -138,7 +138,7 @@ def test_what_people_read_is_translated() -> None:
 
 @pytest.fixture
 def fuzzed() -> Iterator[dict[str, str]]:
-    """A world with something in it, and the header of somebody who may do everything."""
+    """Rows of all kinds, and the header of a user with all permissions."""
     user = make_user(*ALL, name="fuzzer")
     user.set_password("fuzz")
     user.save()

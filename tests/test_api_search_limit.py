@@ -219,7 +219,7 @@ def slow(request: Any, jobs: JobQuerySet) -> JobQuerySet:
 
 
 @on_postgres
-def test_a_request_that_takes_too_long_is_told_so(postgres: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_request_that_takes_too_long_gets_an_error(postgres: str, monkeypatch: pytest.MonkeyPatch) -> None:
     viewer = login("view_job", "discard_job")
     make_job()
     monkeypatch.setattr(base, "LONGEST_READ", 0.05)

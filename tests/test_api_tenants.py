@@ -1,4 +1,4 @@
-"""SCOPE_JOBS: whoever may see some jobs learns nothing of the others, by any route."""
+"""SCOPE_JOBS: a user who may see some jobs learns nothing about the others, by any route."""
 
 import base64
 import json
@@ -177,8 +177,8 @@ def test_schedules_are_hidden_from_whom_jobs_are_hidden_from(settings: Any) -> N
     screens = (f"{admin}schedule/", f"{admin}job/dashboard/", f"{admin}job/{theirs.id}/change/")
     assert client.get(f"{API}schedules/").json() == []
     assert client.get(f"{API}schedules/nightly/").status_code == 404
-    for deed in ("run", "skip", "enable", "disable", "delete"):
-        assert post(client, f"schedules/nightly/{deed}/").status_code == 404
+    for verb in ("run", "skip", "enable", "disable", "delete"):
+        assert post(client, f"schedules/nightly/{verb}/").status_code == 404
     assert client.get(f"{admin}schedule/{row.pk}/change/").status_code == 302
     assert all("nightly" not in client.get(screen).content.decode() for screen in screens)
     for name in ("nightly", "new"):
@@ -255,7 +255,7 @@ def test_no_schedule_is_run_as_a_job_out_of_sight(settings: Any) -> None:
     assert [job.queue_name for job in Job.objects.all()] == ["us", "us"]
 
 
-def test_what_queues_and_workers_do_for_others_is_not_told(settings: Any) -> None:
+def test_what_queues_and_workers_do_for_others_is_hidden(settings: Any) -> None:
     make_job(queue_name="us")
     make_job(queue_name="them")
     worker = make_worker(queues='["them"]')

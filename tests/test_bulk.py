@@ -1,4 +1,4 @@
-"""Verbs on more jobs than one press of a button changes: a job in the background, in somebody's name."""
+"""Bulk actions in the background: a job acts in the name of a user."""
 
 import json
 import uuid
@@ -60,7 +60,7 @@ def any_database(storage_alias: str, settings: Any) -> str:
 
 
 def person(*codenames: str, name: str = "asker", **flags: Any) -> User:
-    """Somebody who may see jobs, and has those permissions."""
+    """Return a user who may see jobs, and has these permissions."""
     user = User.objects.create_user(name, **flags)
     codenames = ("view_job", *codenames)
     user.user_permissions.set(
@@ -97,29 +97,29 @@ def set_scope(settings: Any, scope: Any) -> None:
     settings.TASKS = {"default": default | {"OPTIONS": default["OPTIONS"] | {"SCOPE_JOBS": scope}}}
 
 
-def test_all_that_match_are_retried_in_slices_and_it_is_told(
+def test_all_that_match_are_retried_in_slices_and_reported(
     any_database: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(tasks, "SLICE", 3)
     failed = {make_failed().pk for _ in range(7)}
     others = [make_job(status="SUCCESSFUL").pk, make_failed(dismissed_at=timezone.now()).pk]
-    heard: list[Any] = []
+    received: list[Any] = []
 
-    def hear(sender: Any, **told: Any) -> None:
-        heard.append((told["action"], told["ids"], told["user"].username, told["reason"]))
+    def receive(sender: Any, **event: Any) -> None:
+        received.append((event["action"], event["ids"], event["user"].username, event["reason"]))
 
-    action_performed.connect(hear)
+    action_performed.connect(receive)
     try:
         job = ended(asked(person("retry_job"), reason="mail is back"))
     finally:
-        action_performed.disconnect(hear)
+        action_performed.disconnect(receive)
     assert (job.status, job.return_value) == ("SUCCESSFUL", {"done": 7, "requested": 0, "skipped": {}})
     assert set(Job.objects.filter(status="READY").values_list("id", flat=True)) == failed
     assert Job.objects.filter(id__in=others, status__in=("SUCCESSFUL", "FAILED")).count() == 2
-    assert [(action, len(ids), who, why) for action, ids, who, why in heard] == [
+    assert [(action, len(ids), who, why) for action, ids, who, why in received] == [
         ("retry", count, "asker", "mail is back") for count in (3, 3, 1)
     ]
-    assert {id for _, ids, _, _ in heard for id in ids} == failed
+    assert {id for _, ids, _, _ in received for id in ids} == failed
     entry = LogEntry.objects.get()
     assert (entry.user.username, entry.object_id) == ("asker", str(job.pk))
     assert entry.change_message == "Retry: 7 done. mail is back"
@@ -202,32 +202,32 @@ def test_an_attempt_goes_on_behind_the_last_slice(any_database: str, monkeypatch
     monkeypatch.setattr(tasks, "SLICE", 2)
     failed = [make_failed().pk for _ in range(7)]
     job = asked(person("retry_job"))
-    heard: list[uuid.UUID] = []
+    received: list[uuid.UUID] = []
     save = tasks._record
 
     def outage(context: Any, *more: Any) -> None:
         save(context, *more)
-        if len(heard) == 4:
+        if len(received) == 4:
             raise OperationalError("the server is gone")
 
-    def hear(sender: Any, ids: Any, **told: Any) -> None:
-        heard.extend(ids)
+    def receive(sender: Any, ids: Any, **event: Any) -> None:
+        received.extend(ids)
 
-    action_performed.connect(hear)
+    action_performed.connect(receive)
     try:
         with monkeypatch.context() as patched:
             patched.setattr(tasks, "_record", outage)
             ended(job)
         assert (job.status, job.attempts, Job.objects.filter(status="FAILED").count()) == ("SCHEDULED", 1, 3)
-        # What was retried may fail again meanwhile: that is news, and nobody's wish.
+        # A retried job may fail again meanwhile, which the request did not mean.
         again = timezone.now() + timedelta(seconds=1)
         Job.objects.filter(id__in=failed[:4]).update(status="FAILED", finished_at=again)
         Job.objects.filter(pk=job.pk).update(run_after=timezone.now())
         ended(job)
     finally:
-        action_performed.disconnect(hear)
+        action_performed.disconnect(receive)
     assert (job.status, job.return_value["done"]) == ("SUCCESSFUL", 7)
-    assert heard == failed
+    assert received == failed
     assert LogEntry.objects.get().change_message == "Retry: 7 done."
 
 
@@ -265,16 +265,16 @@ def test_it_ends_between_two_slices_when_it_is_cancelled(monkeypatch: pytest.Mon
 
 
 @pytest.mark.django_db
-def test_what_it_leaves_alone_is_told_by_the_reason() -> None:
+def test_skipped_jobs_are_counted_by_reason() -> None:
     make_failed(queue_name="a")
     for status in ("RUNNING", "RUNNING", "SUCCESSFUL"):
         make_job(status=status, queue_name="a")
     job = ended(asked(person("retry_job"), selection=Selection(queue="a")))
     assert job.return_value == {"done": 1, "requested": 0, "skipped": {"running": 2, "succeeded": 1}}
-    told = LogEntry.objects.get().change_message
-    assert "1 done, " in told
-    assert "2 skipped because each is running" in told
-    assert "1 skipped because it has succeeded" in told
+    message = LogEntry.objects.get().change_message
+    assert "1 done, " in message
+    assert "2 skipped because each is running" in message
+    assert "1 skipped because it has succeeded" in message
 
 
 @pytest.mark.django_db
@@ -365,13 +365,13 @@ def test_a_stored_schedule_of_it_does_not_fire_and_says_so() -> None:
     address = f"{BASE}schedule/{row.pk}/"
     assert "itself" in Page(client.get(f"{address}change/")).text
     assert f'value="{tasks.BULK}"' not in client.get(f"{address}edit/").content.decode()
-    told = client.post(f"{BASE}schedule/actions/run/", {"id": row.pk, "confirmed": "1"}, follow=True)
-    assert "itself" in Page(told).text
+    response = client.post(f"{BASE}schedule/actions/run/", {"id": row.pk, "confirmed": "1"}, follow=True)
+    assert "itself" in Page(response).text
     assert Job.objects.count() == 2
 
 
 @pytest.mark.django_db
-def test_only_who_asked_for_it_has_it_done_once_more() -> None:
+def test_only_the_user_who_requested_it_can_repeat_it() -> None:
     make_failed()
     asker, root = person("delete_job", "retry_job"), User.objects.create_superuser("root")
     job = asked(asker, "delete")
@@ -392,7 +392,7 @@ def test_only_who_asked_for_it_has_it_done_once_more() -> None:
         again.delete()
     refused = post(client_of(root), f"{job.pk}/retry/")
     assert refused.status_code == 403
-    assert "who asked" in refused.json()["detail"]
+    assert "who requested" in refused.json()["detail"]
     admin = Client()
     admin.force_login(root)
     for action in ({"ids": str(job.pk)}, {"matching": "status=cancelled"}):
@@ -599,7 +599,7 @@ def test_where_no_worker_could_do_it_the_admin_does_not_offer_it(
     set_scope(settings, by_host)
     asked = confirm(client, "retry", matching="status=failed")
     assert "in the background" not in Page(asked).text
-    assert "Do it again for the next ones" in Page(asked).text
+    assert "Repeat the action for the next ones" in Page(asked).text
     form = {"ids": asked.context_data["ids"], "all": "status=failed", "confirmed": "1", "background": "1"}
     refused = client.post(f"{JOBS}actions/retry/", form)
     assert (refused.status_code, "smaller steps" in Page(refused).text) == (400, True)
@@ -691,7 +691,7 @@ def test_it_goes_to_a_queue_that_there_is(settings: Any) -> None:
 
 
 @pytest.mark.django_db
-def test_a_route_may_send_it_elsewhere(settings: Any) -> None:
+def test_a_route_may_change_its_queue(settings: Any) -> None:
     routes = {"ROUTES": {tasks.BULK: {"queue_name": "operators"}}}
     default = settings.TASKS["default"]
     settings.TASKS = {"default": default | {"OPTIONS": default["OPTIONS"] | routes}}

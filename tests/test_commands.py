@@ -264,8 +264,8 @@ def test_queues_are_limited(capsys):
     assert output(capsys, "tasks", "limit", "named", "3") == "Queue 'named' runs at most 3 jobs at a time.\n"
     assert Queue.objects.get().max_running == 3
     assert "ran at most 3 jobs at a time already" in output(capsys, "tasks", "limit", "named", "3")
-    told = json.loads(output(capsys, "tasks", "limit", "named", "None", "--json"))
-    assert told == {"queue": "named", "backend": "default", "max_running": None, "news": True}
+    shown = json.loads(output(capsys, "tasks", "limit", "named", "None", "--json"))
+    assert shown == {"queue": "named", "backend": "default", "max_running": None, "news": True}
     assert not Queue.objects.exclude(max_running=None).exists()
 
 
@@ -277,8 +277,8 @@ def test_a_job_is_enqueued(capsys):
     assert (job.task_name, job.args, job.kwargs, job.status) == (name, [2], {"b": 3}, "READY")
     flags = ["--queue", "named", "--priority", "0", "--at", "2h", "--expires", "3h", "--max-attempts", "4"]
     flags += ["--timeout", "2.5", "--tag", "a", "--tag", "b", "--metadata", '{"c": 1}']
-    told = json.loads(output(capsys, "tasks", "enqueue", name, "--args", "[2]", *flags, "--json"))
-    job = Job.objects.get(pk=told["id"])
+    shown = json.loads(output(capsys, "tasks", "enqueue", name, "--args", "[2]", *flags, "--json"))
+    job = Job.objects.get(pk=shown["id"])
     assert (job.queue_name, job.priority, job.status) == ("named", 0, "SCHEDULED")
     assert (job.max_attempts, job.timeout) == (4, 2.5)
     assert (json.loads(job.tags), json.loads(job.metadata)) == (["a", "b"], {"c": 1})
@@ -326,7 +326,7 @@ def test_all_that_is_known_of_a_job_is_shown(capsys):
     text = output(capsys, "tasks", "show", str(job.pk))
     assert "why not" in text
     assert "hunter2" not in text
-    # What a column of the REST API tells of a job, the command tells too.
+    # The command shows all columns that the REST API shows.
     words = {"duration": "seconds"}
     left_out = {"last_attempted_at"}  # it is with the attempts
     assert {words.get(name, name) for name in JobSerializer.Meta.fields} - left_out <= shown.keys()
@@ -353,7 +353,7 @@ def test_flags_of_all_commands_may_stand_behind_the_verb(capsys, flags):
 
 @on_one_database
 @pytest.mark.parametrize("rows", [1, 400], ids=["short", "long"])
-def test_nobody_need_read_to_the_end(project, rows):
+def test_a_reader_may_stop_before_the_end(project, rows):
     for _ in range(rows):
         make_job(task_name="x" * 200)
     program = f"{shlex.quote(sys.executable)} {shlex.quote(MANAGE)} tasks jobs --limit 1000"
@@ -369,7 +369,7 @@ def test_nobody_need_read_to_the_end(project, rows):
 
 
 @pytest.mark.django_db
-def test_statistics_and_workers_are_told(capsys):
+def test_statistics_and_workers_are_shown(capsys):
     make_failed(), make_job(queue_name="mail")
     Statistic.objects.create(
         backend="default",
@@ -379,9 +379,9 @@ def test_statistics_and_workers_are_told(capsys):
         successful=4,
         took_3=4,
     )
-    told = json.loads(output(capsys, "tasks", "stats", "--json"))
-    assert (told["jobs"]["failed"], told["jobs"]["ready"]) == (1, 1)
-    assert told["last_hour"][0]["task"] == "a.task"
+    shown = json.loads(output(capsys, "tasks", "stats", "--json"))
+    assert (shown["jobs"]["failed"], shown["jobs"]["ready"]) == (1, 1)
+    assert shown["last_hour"][0]["task"] == "a.task"
     assert "a.task" in output(capsys, "tasks", "stats")
     make_worker(name="w-1")
     (worker,) = json.loads(output(capsys, "tasks", "workers", "--json"))
@@ -470,8 +470,8 @@ def test_health_by_a_file_asks_no_database(tmp_path, capsys, monkeypatch):
     heartbeat_file.write("w-1", 60)
     assert path.stat().st_mode & 0o777 == 0o600
     assert ended(capsys, *args)[0] == 0
-    told = json.loads(path.read_text())
-    path.write_text(json.dumps(told | {"at": told["at"] - 61}))
+    content = json.loads(path.read_text())
+    path.write_text(json.dumps(content | {"at": content["at"] - 61}))
     assert ended(capsys, *args)[0] == 1
     for bad in ("", "{", "[]", '{"at": "x"}', '{"at": NaN, "good_for": 60}'):
         path.write_text(bad)

@@ -168,7 +168,7 @@ def test_an_ending_is_judged(changes: dict[str, Any], reason: str | None) -> Non
     assert [reason in problem for problem in problems] == ([] if reason is None else [True])
 
 
-def test_a_database_that_cannot_be_reached_is_told_of_in_a_line(tmp_path: Path) -> None:
+def test_a_database_that_cannot_be_reached_is_one_line(tmp_path: Path) -> None:
     status, output, errors = run(tmp_path, "--database-url", "postgresql://user:secret@127.0.0.1:1/shop")
 
     assert (status, output) == (1, "")

@@ -183,11 +183,12 @@ class Refusing:
 
     def __init__(self, error):
         self.error, self.batches = error, []
+        self.session = self.progress = self
 
     def refuses(self, error):
         return error is self.error
 
-    def note(self, notes):
+    def save(self, notes):
         self.batches.append(len(notes))
         raise self.error
 

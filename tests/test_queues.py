@@ -339,7 +339,7 @@ def test_a_worker_stops_when_it_is_asked_to(project, tmp_path):
         project.wait_for(running.exists)
         (row,) = Worker.objects.all()
         assert actions.stop_worker(row.id, using=project.alias).done == {row.id}
-        project.wait_for(lambda: "asked this worker to stop" in worker.output, 5)
+        project.wait_for(lambda: "This worker was asked to stop" in worker.output, 5)
         rest = tasks.noop.enqueue()
         assert worker.process.poll() is None
         go.touch()

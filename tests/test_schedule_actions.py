@@ -54,13 +54,13 @@ def due(alias, name="tick"):
 
 @pytest.fixture
 def heard():
-    told = []
+    received = []
 
     def listen(sender, **values):
-        told.append((sender, values["action"], values["ids"], values["reason"], values["user"]))
+        received.append((sender, values["action"], values["ids"], values["reason"], values["user"]))
 
     action_performed.connect(listen)
-    yield told
+    yield received
     action_performed.disconnect(listen)
 
 
@@ -192,7 +192,7 @@ def test_what_the_code_declares_is_not_deleted_until_it_is_gone_from_there(alias
     assert actions.delete_schedule("tick").done
 
 
-def test_the_next_times_tell_where_clocks_change():
+def test_the_next_times_mark_where_clocks_change():
     first = datetime(2099, 10, 23, 2, tzinfo=UTC)
     found = Schedule(name="x", expression="0 4 * * *", timezone="Europe/Berlin", next_at=first)
     assert [f"{run.at:%d %H:%M %z}" for run in runs(found)] == [
@@ -250,7 +250,7 @@ def test_a_schedule_of_the_code_is_there_before_any_worker_has_started(alias, ve
     assert not Schedule.objects.using(alias).filter(name="other").exists()
 
 
-def test_a_name_that_nobody_has_declared_is_gone(alias):
+def test_a_name_that_is_not_declared_is_gone(alias):
     assert actions.run_schedule("nobody").reason is actions.Reason.GONE
 
 

@@ -86,7 +86,7 @@ def enqueue_jobs(queue: str) -> int:
 
 
 def jobs_in(queue: str) -> JobQuerySet:
-    """Return the jobs of one run, which has a queue of its own."""
+    """Return the jobs of one run, which has its own queue."""
     return Job.objects.filter(backend=BACKEND, queue_name=queue)
 
 

@@ -49,7 +49,7 @@ TEMPLATES = [
 
 DATABASES = {"default": configuration(os.environ[URL_VARIABLE])}
 
-# The demo has a backend of its own: a worker also promotes, rescues and prunes the jobs of its backend, and
+# The demo has its own backend: a worker also promotes, rescues and prunes the jobs of its backend, and
 # the database may have jobs of a real project.
 TASKS = {alias: {"BACKEND": "django_tasks_q.backends.DatabaseBackend"} for alias in ("default", "demo")}
 

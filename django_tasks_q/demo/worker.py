@@ -1,4 +1,4 @@
-"""The worker of the demo: ``runworker`` in a process of its own, as in production."""
+"""The worker of the demo: ``runworker`` in its own process, as in production."""
 
 from __future__ import annotations
 

@@ -33,24 +33,24 @@ class JobQuerySet(models.QuerySet["Job"]):
         return self.filter(status=JobStatus.SCHEDULED, attempts__gt=0)
 
     def undismissed(self) -> Self:
-        """Failures that nobody has dealt with."""
+        """Return failed jobs that have not been dismissed."""
         return self.filter(status=JobStatus.FAILED, dismissed_at__isnull=True)
 
     def tagged(self, tag: str) -> Self:
-        """Jobs that carry a tag. Reads every job that the rest of the query leaves."""
+        """Return the jobs with a tag. It reads every job that the other filters leave."""
         return self.filter(tags__contains=codec.dumps(tag, what="tag"))
 
     def scheduled_by(self, name: str) -> Self:
-        """Jobs that a schedule of that name has enqueued, as far as its times are still on record."""
+        """Return the jobs that a schedule of that name has enqueued, as far as its records are kept."""
         firings = Firing._default_manager.filter(schedule__name=name, job_id__isnull=False)
         return self.filter(id__in=firings.values("job_id"))
 
     def without_payload(self) -> Self:
-        """For lists: arguments and results can be large, and stay in the database."""
+        """Return the jobs without arguments, options, results and metadata, which can be large."""
         return self.defer("arguments", "options", "result", "metadata")
 
     def with_reasons(self) -> Self:
-        """Without payload, but for the arguments in which ``Job.told_reason`` looks for secrets."""
+        """Return the jobs without payload, except arguments that ``Job.told_reason`` searches for secrets."""
         arguments = Case(
             When(cancel_reason="", then=Value("")), default=F("arguments"), output_field=models.TextField()
         )
@@ -98,14 +98,14 @@ class Job(models.Model):
     finished_at = models.DateTimeField(_("finished"), null=True, blank=True)
     duration = models.FloatField(_("seconds run"), null=True, blank=True)
     error_code = models.CharField(_("error code"), max_length=64, default="", blank=True)
-    #: Set when somebody wants the job to end. An attempt that is under way is told.
+    #: Set when the cancellation has been requested. A running attempt is notified.
     cancel_requested_at = models.DateTimeField(_("cancellation asked for"), null=True, blank=True)
     # With a default in the database too: the release before inserts rows as well, and does not know it.
     cancel_reason = models.CharField(
         _("reason to cancel"), max_length=255, default="", db_default="", blank=True
     )
 
-    #: Set when somebody has seen a failure and wants to see no more of it.
+    #: Set when a person has dealt with the failure.
     dismissed_at = models.DateTimeField(_("dismissed"), null=True, blank=True)
     #: Set while the job is to be kept, however long ago it has ended.
     pinned_at = models.DateTimeField(_("pinned"), null=True, blank=True)
@@ -126,8 +126,8 @@ class Job(models.Model):
             ("discard_job", _("Can discard job")),
             ("view_payload_job", _("Can view arguments, results and tracebacks of job")),
         )
-        # Each holds the rows of one duty and no others, so that jobs scheduled for later and finished
-        # ones cost a claim nothing.
+        # Each holds the rows of one purpose and no others, so that scheduled and finished jobs cost a
+        # claim nothing.
         indexes = [
             # The order of a claim, and nothing more: whatever is left to filter or to sort costs every claim.
             models.Index(
@@ -144,7 +144,7 @@ class Job(models.Model):
             models.Index(
                 fields=["run_after"], name="dtq_job_scheduled", condition=models.Q(status=JobStatus.SCHEDULED)
             ),
-            # For those who count what is scheduled in a queue.
+            # For counts of the scheduled jobs in a queue.
             models.Index(
                 fields=["backend", "queue_name", "run_after"],
                 name="dtq_job_scheduled_in_queue",
@@ -166,8 +166,8 @@ class Job(models.Model):
                 name="dtq_job_cancelling",
                 condition=models.Q(cancel_requested_at__isnull=False, status=JobStatus.RUNNING),
             ),
-            # Pinned jobs are in none of these three. Those with a time of their own lie apart: a look for old
-            # ones would go over all that stay longer.
+            # Pinned jobs are in none of these three. Jobs with their own retention have an index apart: a
+            # search for old ones would otherwise read all that are kept for longer.
             models.Index(
                 fields=["finished_at"],
                 name="dtq_job_finished",
@@ -190,7 +190,7 @@ class Job(models.Model):
                     pinned_at__isnull=True,
                 ),
             ),
-            # For those who look at failures, which are few among what has ended.
+            # For lists of failures, which are few among the finished jobs.
             models.Index(fields=["id"], name="dtq_job_failed", condition=models.Q(status=JobStatus.FAILED)),
             models.Index(
                 fields=["parent_id"], name="dtq_job_parent", condition=models.Q(parent_id__isnull=False)

@@ -51,7 +51,7 @@ class MySQLSession(Session):
 
 class MySQLJobs(Jobs):
     def finish(self, outcomes: Collection[Outcome]) -> dict[UUID, JobStatus]:
-        # It would end the connection in the middle of the statement, which looks like an outage.
+        # A larger statement would end the connection, which looks like an outage.
         written: dict[UUID, JobStatus] = {}
         batch: list[Outcome] = []
         size = REST
@@ -95,7 +95,7 @@ def _code(error: DatabaseError) -> Any:
 
 
 def _size(outcome: Outcome) -> int:
-    """Most bytes that an outcome's texts can take in a statement."""
+    """Return how many bytes the texts of an outcome take in a statement at most."""
     failure = outcome.failure
     texts = [outcome.result or ""]
     if failure is not None:

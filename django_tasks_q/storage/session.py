@@ -1,4 +1,4 @@
-"""How the verbs reach their database: its connection, its errors, its transactions, its hints."""
+"""How the verbs reach their database: its connection, errors, transactions and notifications."""
 
 from __future__ import annotations
 
@@ -34,13 +34,13 @@ P = ParamSpec("P")
 R = TypeVar("R")
 S = TypeVar("S", bound="Part")
 
-#: What ``finish`` and ``claim`` answer.
+#: What ``finish`` and ``claim`` return.
 RoundTripResult = tuple[dict[UUID, JobStatus], list[ClaimedJob]]
 
-#: Seconds for which workers remember that somebody waits for a job.
+#: Seconds for which workers remember that a caller waits for a job.
 REMEMBERED = 60.0
 
-#: How often a statement is repeated that lost to a concurrent one without any fault of its own.
+#: How often a statement is repeated that lost to a concurrent one.
 MAX_REPEATS = 20
 #: Seconds from the first try after which it is not repeated any more: the caller may be a web request, and a
 #: single wait for a lock may have taken longer than this.
@@ -51,11 +51,11 @@ FIRST_PAUSE, LONGEST_PAUSE = 0.002, 0.25
 
 
 class TookTooLong(Exception):
-    """A query was given up."""
+    """A query took longer than it may."""
 
 
 def repeated(verb: Callable[Concatenate[S, P], R]) -> Callable[Concatenate[S, P], R]:
-    """Run a verb again when the database asks for that: a deadlock, a serialization failure, a busy file."""
+    """Repeat a verb after a deadlock, a serialization failure or a busy file."""
 
     @wraps(verb)
     def wrapper(self: S, /, *args: P.args, **kwargs: P.kwargs) -> R:
@@ -77,25 +77,25 @@ def repeated(verb: Callable[Concatenate[S, P], R]) -> Callable[Concatenate[S, P]
 
 
 def is_managed_by_hand(connection: BaseDatabaseWrapper) -> bool:
-    """Whether the project commits its transactions itself: ``AUTOCOMMIT`` or ``set_autocommit`` is false."""
+    """Return whether the project commits transactions itself, by ``AUTOCOMMIT`` or ``set_autocommit()``."""
     if connection.in_atomic_block:
         return not connection.commit_on_exit
     return not connection.get_autocommit()
 
 
 def is_in_transaction(connection: BaseDatabaseWrapper) -> bool:
-    """Whether the next statement belongs to a transaction of the caller."""
+    """Return whether the next statement belongs to a transaction of the caller."""
     return connection.in_atomic_block or not connection.get_autocommit()
 
 
 class Session:
     """One database alias, for as long as the process lives."""
 
-    #: Seconds between two looks of a worker that hears no hints: after there was something, and at most.
+    #: Seconds between two polls of a worker without notifications: after it found jobs, and at most.
     shortest_pause, longest_pause = 0.02, 1.0
-    #: Whether workers can be woken by hints, unless the settings say otherwise.
+    #: Whether workers can be notified, unless the settings forbid it.
     sends_notifications = False
-    #: Seconds for which a hint stands for the jobs that its sender stores after it.
+    #: Seconds for which a notification also stands for jobs that its sender stores after it.
     notify_interval = 0.0
 
     def __init__(self, alias: str) -> None:
@@ -106,31 +106,31 @@ class Session:
         return connections[self.alias]
 
     def may_repeat(self, error: OperationalError) -> bool:
-        """Whether a statement did nothing and may do better the next time."""
+        """Return whether a statement did nothing and may succeed when it is repeated."""
         return False
 
     def refuses(self, error: DatabaseError) -> bool:
-        """Whether an error is about the values of a statement, and would meet it every time."""
+        """Return whether an error is about the values of a statement, so that a repetition fails as well."""
         return isinstance(error, DataError | IntegrityError)
 
     def is_busy(self, error: Exception) -> bool:
-        """Whether an error only says that others are at work, and that asking again will do."""
+        """Return whether an error is due to concurrent work only, so that a repetition may succeed."""
         return isinstance(error, OperationalError) and self.may_repeat(error)
 
     def prepare_worker(self, seconds: float) -> None:
-        """Have this process's future connections give up on a database that is silent for ``seconds``.
+        """Make this process's future connections give up on a database that is silent for ``seconds``.
 
-        For what a signal cannot interrupt. To be called before the first connection.
+        That limits calls that no signal interrupts. It must be called before the first connection.
         """
         self.commit_at_once()
 
     def leave_worker(self) -> None:
-        """Have this process's future connections serve its caller again, who is no worker."""
+        """Undo ``prepare_worker()`` for future connections of a process that is no worker any more."""
 
     def commit_at_once(self) -> None:
-        """Have this process's connections commit by themselves, whatever ``AUTOCOMMIT`` says.
+        """Make this process's connections commit each statement, whatever ``AUTOCOMMIT`` is.
 
-        For programs in which nobody else commits. What was written before, and not committed, is lost.
+        For programs in which no other code commits. What was written and not committed before is lost.
         """
         connection = self.connection
         connection.settings_dict["AUTOCOMMIT"] = True
@@ -138,7 +138,7 @@ class Session:
             connection.close()
 
     def disconnect(self) -> None:
-        """Leave a connection in whatever state it is, without waiting for its other end."""
+        """Abandon a connection in any state, without waiting for the server."""
         connection = self.connection
         with suppress(Exception):  # as when there is none
             connection.connection.close()
@@ -149,7 +149,7 @@ class Session:
         del connections[self.alias]
 
     def before_fork(self) -> None:
-        """Close what this process has open, so that no socket has two owners."""
+        """Close this process's connections, so that no socket has two owners after a fork."""
         self.connection.close()
 
     @contextmanager
@@ -166,27 +166,27 @@ class Session:
 
     @contextmanager
     def reading(self, seconds: float) -> Iterator[None]:
-        """Queries may take so long each, where the database keeps to that. Raises TookTooLong."""
+        """Limit the time of each query, where the database can do that. Raise TookTooLong."""
         yield
 
     def advice(self) -> Iterator[Advice]:
-        """What to change in this database's settings."""
+        """Yield what to change in this database's settings."""
         yield from ()
 
     @property
     def sees_commits(self) -> bool:
-        """Whether an open transaction of this process sees what others commit meanwhile, and lets them."""
+        """Whether an open transaction sees what others commit meanwhile, and does not keep them from it."""
         return True
 
     def migrations(self) -> set[str]:
-        """Names of the app's migrations that the tables have seen."""
+        """Return the names of the app's migrations that have been applied."""
         applied = MigrationRecorder(self.connection).applied_migrations()
         return {name for app, name in applied if app == Job._meta.app_label}
 
     def locked(self, jobs: JobQuerySet, *, skip: bool = False) -> JobQuerySet:
-        """The same rows, in the order of their ids, and nobody else's until the transaction ends.
+        """Return the same jobs, in the order of their ids, locked until the transaction ends.
 
-        With ``skip`` those that are somebody else's already are left out, where the database can do that.
+        With ``skip``, jobs that are locked already are left out, where the database can do that.
         """
         features = self.connection.features
         if features.has_select_for_update:
@@ -207,9 +207,9 @@ class Part:
 
 
 class RoundTrip:
-    """Endings that are written while up to ``limit`` jobs are claimed, when the result is asked for."""
+    """Endings that are written and up to ``limit`` jobs that are claimed once the result is taken."""
 
-    #: Whether the database is at work on it already.
+    #: Whether the statements have been sent already.
     is_in_flight = False
 
     def __init__(self, limit: int, work: Callable[[], RoundTripResult]) -> None:
@@ -217,35 +217,35 @@ class RoundTrip:
         self._work = work
 
     def fileno(self) -> int:
-        """What to wait for while it is flying."""
+        """Return what a selector waits for while it is in flight."""
         raise NotImplementedError
 
     def has_landed(self) -> bool:
-        """Whether there is nothing to wait for."""
+        """Return whether the result can be taken without waiting."""
         return True
 
     def result(self) -> RoundTripResult:
-        """The states that were written, and the jobs. Raises a database Error."""
+        """Return the states that were written, and the claimed jobs. Raise a database Error."""
         return self._work()
 
 
 class Listener:
-    """A source of wake-up hints that a selector can wait for."""
+    """A source of notifications that a selector can wait for."""
 
-    #: Whether what ``ask`` sent has come: until then hints may be lost on the way.
+    #: Whether what ``ask`` sent has arrived. Until then notifications may be lost.
     is_answered = False
 
     def fileno(self) -> int:
         raise NotImplementedError
 
     def drain(self) -> Notifications:
-        """Take the hints that have come. Raises a database Error when no more can come."""
+        """Return the notifications that have arrived. Raise a database Error if no more can arrive."""
         raise NotImplementedError
 
     def ask(self) -> None:
-        """Send this listener alone a hint, by way of the worker's other connection.
+        """Send this listener alone a notification, by the worker's other connection.
 
-        Raises that one's Error. Once the hint has been drained, ``is_answered`` is true.
+        Raise the Error of that connection. Once the notification has been drained, ``is_answered`` is true.
         """
         raise NotImplementedError
 
@@ -254,17 +254,17 @@ class Listener:
 
 
 class JobWaiter:
-    """Rings when a worker says that a job may have ended. One that never rings is as good, but slower."""
+    """Wakes a caller when a job may have ended. The caller polls as well, since it may never wake."""
 
     def fileno(self) -> int:
         raise NotImplementedError
 
     def ask(self) -> None:
-        """Tell the workers that somebody waits. To be repeated every ``REMEMBERED / 2`` seconds."""
+        """Notify workers of the waiting caller. It must be repeated every ``REMEMBERED / 2`` seconds."""
         raise NotImplementedError
 
     def drain(self) -> None:
-        """Have it silent until it rings again. Raises a database Error when it cannot ring any more."""
+        """Take what has arrived. Raise a database Error if nothing more can arrive."""
         raise NotImplementedError
 
     def close(self) -> None:

@@ -49,12 +49,12 @@ SET status = 'SUCCESSFUL', result = %s, error_code = '', duration = %s, finished
 WHERE id = %s
 """
 
-#: Longest time that the worker waits for the write lock at a stretch, in seconds.
-PATIENCE = 1.0
+#: Longest time in seconds that a worker waits for the write lock at once.
+LOCK_WAIT = 1.0
 
 
 class SQLiteSession(Session):
-    # A query costs microseconds here, and nobody sends notifications.
+    # A query costs microseconds, and there are no notifications.
     shortest_pause, longest_pause = 0.004, 0.1
 
     @property
@@ -84,7 +84,7 @@ class SQLiteSession(Session):
     def prepare_worker(self, seconds: float) -> None:
         super().prepare_worker(seconds)
         # No signal ends a wait for the lock, and a worker that waits does not see to its children.
-        seconds = min(PATIENCE, seconds / 2)
+        seconds = min(LOCK_WAIT, seconds / 2)
         options = self.connection.settings_dict["OPTIONS"]
         options["timeout"] = min(seconds, options.get("timeout", seconds))
         # Last, since the project's own commands may ask for another time.
@@ -93,7 +93,7 @@ class SQLiteSession(Session):
 
     @contextmanager
     def transaction(self, *, durable: bool = False) -> Iterator[None]:
-        # A transaction that first reads and then writes fails at once when somebody wrote in between,
+        # A transaction that first reads and then writes fails at once if another one wrote in between,
         # whatever the busy timeout. BEGIN IMMEDIATE waits its turn instead.
         connection = self.connection
         connection.ensure_connection()
@@ -109,7 +109,7 @@ class SQLiteSession(Session):
 
 class SQLiteJobs(Jobs):
     def claim(self, claim: Claim, limit: int) -> list[ClaimedJob]:
-        # Looking first takes no lock: workers with nothing to do do not keep others from writing.
+        # The query takes no lock, so workers that find no jobs do not keep others from writing.
         if not claim.task_names or (not self.connection.in_atomic_block and not self.has_ready(claim)):
             return []
         if not self.connection.features.can_return_columns_from_insert:

@@ -1,4 +1,4 @@
-"""What passes between storage and the layers above it, beside the models."""
+"""Values that pass between storage and the layers above it, beside the models."""
 
 from __future__ import annotations
 
@@ -33,16 +33,16 @@ class NewJobs(NamedTuple):
 
     @property
     def shared(self) -> tuple[Any, ...]:
-        """What is the same for all."""
+        """The values that are the same for all jobs."""
         return (*self[2:-1], *self.more.values())
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """The columns that this send fills. All others start empty."""
+        """The columns that are filled. All others start empty."""
         return (*SENT_COLUMNS, *self.more)
 
 
-#: The columns that every send fills.
+#: The columns that are always filled.
 SENT_COLUMNS = ("id", *NewJobs._fields[1:-1])
 
 
@@ -124,13 +124,13 @@ class LostJob(NamedTuple):
 
 
 class Notifications(NamedTuple):
-    """What a worker was told to look for."""
+    """What a worker has been notified of."""
 
     jobs: bool = False
     cancels: bool = False
-    #: Jobs whose end somebody waits for.
+    #: Jobs whose end a caller waits for.
     waited: frozenset[UUID] = frozenset()
-    #: What people want of queues and workers.
+    #: Whether pauses, limits or requested stops have changed.
     control: bool = False
 
     def __or__(self, other: Notifications) -> Notifications:
@@ -143,9 +143,9 @@ class Notifications(NamedTuple):
 
 
 class ControlState(NamedTuple):
-    """What people want of a worker."""
+    """What people have requested of a worker."""
 
-    #: Whether it is to end.
+    #: Whether it is to stop.
     stop: bool = False
     #: Queues to claim nothing from.
     paused: frozenset[str] = frozenset()
@@ -158,17 +158,17 @@ class ControlState(NamedTuple):
 
 
 class Transition(NamedTuple):
-    """What a verb has done to jobs."""
+    """The jobs that a verb has changed, and the others."""
 
     done: set[UUID]
-    #: The states of those it did nothing to. What is in neither is gone.
+    #: The states of the jobs that it has not changed. An id in neither has no job.
     others: dict[UUID, str]
-    #: The backends of those it did something to.
+    #: The backends of the jobs that it has changed.
     backends: set[str]
 
 
 class Cancelled(NamedTuple):
-    """What a cancellation did: jobs that are cancelled now, and running ones whose attempt will be told."""
+    """Jobs that were cancelled, and running ones whose attempt is asked to end."""
 
     done: set[UUID]
     requested: set[UUID]
@@ -187,7 +187,7 @@ class Claim:
 
 
 class ProgressNote(NamedTuple):
-    """How far an attempt has come."""
+    """The progress of an attempt."""
 
     job_id: UUID
     fence: int
@@ -199,7 +199,7 @@ class ProgressNote(NamedTuple):
 
     @property
     def shown(self) -> dict[str, Any]:
-        """What people see of it, by column."""
+        """The columns that are shown to people."""
         return dict(zip(self._fields[2:], self[2:], strict=True))
 
 
@@ -219,7 +219,7 @@ Note = ProgressNote | LogNote
 
 
 class KnownSchedules(NamedTuple):
-    """Which schedules a process can fire: those of its own code, and people's of tasks that it knows."""
+    """Which schedules a process can fire: those of its code, and those of tasks that it knows."""
 
     names: Collection[str]
     task_names: Collection[str]
@@ -228,7 +228,7 @@ class KnownSchedules(NamedTuple):
 
 
 class ScheduleChange(NamedTuple):
-    """What a declaration has done to a row: "declared", "changed", "back" in the code, or "retired"."""
+    """What a declaration has changed in a row: "declared", "changed", "back" in the code, or "retired"."""
 
     name: str
     kind: str
@@ -237,25 +237,25 @@ class ScheduleChange(NamedTuple):
 
 
 class Declared(NamedTuple):
-    """What came of a declaration."""
+    """The result of a declaration."""
 
-    #: Names that rows made by people have.
+    #: Names that schedules defined in the database have.
     clashes: list[str]
     changes: list[ScheduleChange]
 
 
 class Planned(NamedTuple):
-    """What is to become of one tick."""
+    """What to do at one time of a schedule."""
 
     tick: datetime
     outcome: str
-    #: The job, if it is to have one.
+    #: The job to enqueue, if any.
     send: NewJobs | None
     reason: str = ""
 
 
 class Decision(NamedTuple):
-    """What is to become of the ticks of a schedule that are due."""
+    """What to do with the due times of a schedule."""
 
     firings: list[Planned]
     next_at: datetime | None

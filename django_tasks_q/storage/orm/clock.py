@@ -13,7 +13,7 @@ from django.utils import timezone
 class DatabaseNow(Func):
     """The statement's time by the database's clock, ``offset`` seconds later or earlier.
 
-    SQLite has no server: there the host's clock is everybody's.
+    SQLite has no server, so its time is that of the host.
     """
 
     template = "%(expressions)s"
@@ -36,18 +36,18 @@ class DatabaseNow(Func):
 
 
 def _local() -> float:
-    """Seconds by which the project's local time is ahead of UTC this moment."""
+    """Seconds by which the project's local time is ahead of UTC now."""
     ahead = datetime.now(timezone.get_default_timezone()).utcoffset()
     return ahead.total_seconds() if ahead else 0.0
 
 
 def aware(moment: datetime) -> datetime:
-    """A moment as it came from the database, with a time zone."""
+    """Return a time as it came from the database with its time zone."""
     return (
         timezone.make_aware(moment, timezone.get_default_timezone()) if timezone.is_naive(moment) else moment
     )
 
 
 def storable(moment: datetime) -> datetime:
-    """An aware moment as the database takes it."""
+    """Return an aware time as the database takes it."""
     return moment if settings.USE_TZ else timezone.make_naive(moment, timezone.get_default_timezone())

@@ -41,7 +41,7 @@ def counts(
         query = rows.order_by().values_list(column)[: cap + 1].query
         try:
             sql, params = query.get_compiler(using).as_sql()
-        except EmptyResultSet:  # nobody may see any
+        except EmptyResultSet:  # the user may see none
             continue
         name = connections[using].ops.quote_name(column)
         parts.append(" ".join(["SELECT %s, COUNT(*), MIN(", name, ") FROM (", sql, ") AS counted"]))

@@ -1,4 +1,4 @@
-"""Every verb on job rows, through the ORM, for any database that Django knows."""
+"""The verbs on jobs, through the ORM."""
 
 from __future__ import annotations
 
@@ -63,14 +63,14 @@ class Jobs(Operations):
                 started_at=Coalesce(F("started_at"), now),
                 last_attempted_at=now,
             )
-            # A candidate was ready a moment ago: if it is this worker's now, it came by this update.
+            # A candidate was ready before the update, so one that is this worker's now was claimed by it.
             won = candidates.filter(status=JobStatus.RUNNING, worker_id=claim.worker_id)
             return list(map(ClaimedJob.of, won.in_claim_order().values_list(*ClaimedJob._fields)))
 
     @repeated
     def claim_limited(self, claim: Claim, queue: str, limit: int) -> list[ClaimedJob]:
         claim = replace(claim, queues=(queue,), exclude_queues=())
-        # Without a lock first: while a queue is full, or empty, nobody has to wait or to write.
+        # Without a lock first: a claim from a queue that is full or empty neither waits nor writes.
         if not self.has_ready(claim) or not self._queues.vacancies(claim.backend, queue):
             return []
         with self.session.transaction():
@@ -169,7 +169,7 @@ class Jobs(Operations):
 
 
 def has_just_succeeded(outcome: Outcome) -> bool:
-    """Whether an attempt did what nearly all of them do, for which there are shorter statements."""
+    """Return whether an attempt succeeded, as nearly all do: shorter statements write that."""
     return outcome.kind is AttemptOutcome.SUCCESSFUL and outcome.status is JobStatus.SUCCESSFUL
 
 
@@ -179,7 +179,7 @@ def legal(outcomes: Collection[Outcome]) -> list[Outcome]:
 
 
 def is_recorded(outcome: Outcome, number: int) -> bool:
-    """Whether an attempt gets a row of its own: it ended badly, or it is not the only one."""
+    """Return whether an attempt is recorded in a row: it ended badly, or it is not the only one."""
     if outcome.is_uncounted:
         return outcome.duration is not None
     return outcome.failure is not None or number > 1

@@ -1,4 +1,4 @@
-"""Verbs that keep the table in order. Any worker does them, and several at once do no harm."""
+"""Verbs that keep the tables in order."""
 
 from __future__ import annotations
 
@@ -109,8 +109,8 @@ class Maintenance(Part):
             return 0
         failpoint("prune.selected")
         with self.session.transaction():
-            # Again, now that nobody can change them: Django deletes by id alone.
-            # Whoever deletes the same ones at the same time must not wait for this, nor this for it.
+            # Filtered again under the lock, since Django deletes by id alone.
+            # Rows that another worker deletes are skipped, so that neither waits for the other.
             same = Job.objects.using(self.alias).filter(id__in=ids, status__in=FINAL, pinned_at__isnull=True)
             rows = self.session.locked(same, skip=True)
             return len(delete_locked(self.alias, rows.values_list("id", flat=True)))
@@ -127,7 +127,7 @@ class Maintenance(Part):
         ids = list(old.order_by("finished_at").values_list("id", flat=True)[:limit])
         if not ids:
             return 0
-        # Nobody writes to what has ended but who retries or deletes it.
+        # Only a retry or a deletion writes to a job that has ended.
         same = Job.objects.using(self.alias).filter(id__in=ids, status__in=FINAL, pinned_at__isnull=True)
         return same.update(result=None)
 

@@ -1,4 +1,4 @@
-"""Looks at many jobs at once, each bounded in what it reads."""
+"""Queries over many jobs for people to read. Each reads a bounded number of rows."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from ...lifecycle.states import JobStatus
 from ...models import Attempt
 from ...models.job import CLAIM_ORDER, JobQuerySet
 
-#: By which jobs are told apart when they are counted.
+#: Columns by which jobs are grouped when they are counted.
 KINDS = ("status", "kind_task", "kind_worker", "kind_again")
 #: Per state, the order of the index that holds its jobs and no others. The id makes it one of single jobs.
 INDEXED = {
@@ -136,6 +136,6 @@ def _counted(alias: str, sources: Iterable[Any], skip: Sequence[str]) -> list[tu
     with connections[alias].cursor() as cursor:
         cursor.execute(" UNION ALL ".join(parts), values)
         rows = cursor.fetchall()
-    # What has an index of its own is counted there.
+    # Jobs of a state with an index are counted in that part.
     last = len(INDEXED)
     return [tuple(row[1:]) for row in rows if row[0] < last or row[1] not in skip]

@@ -17,13 +17,13 @@ from ..session import Part, repeated
 from ..values import Transition
 from .clock import DatabaseNow
 
-#: States from which a person may have a job run once more.
+#: States from which a person may retry a job.
 RETRYABLE = (JobStatus.FAILED, JobStatus.CANCELLED, JobStatus.EXPIRED)
-#: Those whose time to start can be moved.
+#: States of jobs whose start can be changed.
 MOVABLE = (JobStatus.READY, JobStatus.SCHEDULED)
-#: Endings that somebody has to deal with.
+#: States of jobs that a person has to deal with.
 DISMISSIBLE = (JobStatus.FAILED, JobStatus.EXPIRED)
-#: What is kept of a job elsewhere, and goes with it.
+#: Models whose rows belong to a job and are deleted with it.
 PARTS = (Attempt, Progress, LogLine)
 
 
@@ -38,12 +38,12 @@ def admitted(admission: Admission) -> dict[str, Any]:
 
 
 class Operations(Part):
-    """Each in the caller's transaction. They answer the jobs that were changed, and what the others are."""
+    """Verbs of people. Each returns the jobs that it changed, and the states of the others."""
 
     def _move(
         self, ids: Collection[UUID], start: Collection[JobStatus], *more: Q, **changes: Any
     ) -> Transition:
-        """Change those of the jobs that are in a state of ``start`` and fit ``more``.
+        """Change those jobs that are in a state of ``start`` and fulfil ``more``.
 
         A state from which the new status may not follow is left out.
         """
@@ -51,7 +51,7 @@ class Operations(Part):
             start = legal_sources(start, changes["status"])
         with self.session.transaction():
             jobs = Job.objects.using(self.alias).filter(id__in=ids)
-            # No others are locked: to wait for what runs, or to keep it from ending, is nobody's wish.
+            # Only these are locked, so that the verb neither waits for running jobs nor delays their ends.
             able = list(
                 self.session.locked(jobs.filter(*more, status__in=start)).values_list("id", flat=True)
             )

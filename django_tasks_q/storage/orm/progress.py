@@ -28,7 +28,7 @@ class ProgressUpdates(Part):
                 lines.append(note)
         with self.session.transaction():
             ids = {*progress, *(line.job_id for line in lines)}
-            # Whatever its state: a task with atomic=True has ended its job before its last notes are here.
+            # In any state: a task with atomic=True ends its job before its last updates arrive.
             owned = set(Job.objects.using(self.alias).filter(id__in=ids).values_list("id", "fence"))
             LogLine.objects.using(self.alias).bulk_create(
                 _line(note) for note in lines if (note.job_id, note.fence) in owned

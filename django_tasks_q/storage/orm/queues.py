@@ -20,7 +20,7 @@ from .queue_counts import QueueCounting
 UNLIMITED = -1
 #: What stands in the place of a limit in the row of a worker that is to stop, and of a schedule.
 STOP, TICK = -2, -3
-#: Seconds within which schedules are told of: more than the time until the orders are looked at again.
+#: Seconds ahead in which due schedules are reported: more than the time between two queries of ``control``.
 SOON = 15.0
 
 
@@ -66,13 +66,13 @@ class Queues(QueueCounting):
         return done
 
     def _found(self, backend: str, name: str) -> None:
-        """Have a row. One statement, for two may want the same one."""
+        """Insert a row unless there is one, by one statement, since two processes may insert the same."""
         Queue._default_manager.using(self.alias).bulk_create(
             [Queue(backend=backend, name=name)], ignore_conflicts=True
         )
 
     def _tidy(self, backend: str, name: str) -> None:
-        """A row that says nothing is none, so that workers have nothing to read."""
+        """Delete a row that neither pauses nor limits, so that workers have nothing to read."""
         self._queue(backend, name).filter(paused_at__isnull=True, max_running__isnull=True).delete()
 
     def control(self, backend: str, worker_id: UUID) -> ControlState:

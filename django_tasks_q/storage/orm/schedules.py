@@ -1,4 +1,4 @@
-"""Verbs on schedules and on what became of their ticks."""
+"""Verbs on schedules and on the records of their times."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ TIMING = ("kind", "expression", "timezone")
 #: Seconds after the end of the worker that declared a schedule, within which another one that declares it too
 #: takes over. Later than that it is retired.
 GRACE = 150.0
-#: How many of the latest jobs of a schedule are looked at to see if one has not ended.
+#: How many of the latest jobs of a schedule are checked for one that has not ended.
 LATEST_JOBS = 20
 #: How many of the latest ticks of each schedule are kept, however old they are.
 LATEST_TICKS = 20
@@ -37,7 +37,7 @@ class Schedules(Part):
         return Schedule.objects.using(self.alias).filter(backend=backend)
 
     def _active(self, backend: str, known: KnownSchedules) -> ScheduleQuerySet:
-        """Those that fire, and that this process could fire."""
+        """Return the schedules that are active and that this process can fire."""
         ours = Q(origin=Origin.CODE, name__in=known.names)
         ours |= Q(origin=Origin.DATABASE, task_name__in=known.task_names)
         rows = self._schedules(backend).active().filter(ours)
@@ -79,7 +79,7 @@ class Schedules(Part):
         return written
 
     def _locked(self, rows: ScheduleQuerySet, limit: int) -> Iterable[Any]:
-        """The rows and the time, in one order everywhere. Others that are at it already are left to it."""
+        """Return the rows with the time, locked in one order everywhere. Rows that are locked are skipped."""
         features = self.connection.features
         if features.has_select_for_update:
             rows = rows.select_for_update(skip_locked=features.has_select_for_update_skip_locked)
@@ -109,13 +109,13 @@ class Schedules(Part):
             with self.session.transaction():
                 firing.save(force_insert=True, using=self.alias)
         except IntegrityError:
-            return False  # somebody has fired it
+            return False  # another process has fired it
         if send is not None:
             store(send)
         return True
 
     def _is_taken(self, row: Schedule) -> bool:
-        """Whether one of its latest jobs has not ended, of a schedule for which that matters."""
+        """Return whether one of the latest jobs of a schedule that must not overlap has not ended."""
         if row.overlap == OverlapPolicy.ALLOW:
             return False
         firings = Firing._default_manager.using(self.alias).filter(schedule_id=row.pk, job_id__isnull=False)
@@ -159,7 +159,7 @@ class Schedules(Part):
     def _of_the_code(
         self, backend: str, wanted: Iterable[str], worker_id: UUID | None, with_others: bool
     ) -> Any:
-        """Rows, with the time and what there is to know of who declares them."""
+        """Return rows with the time, and lease and start of the workers that declare them."""
         ours = Q(name__in=list(wanted))
         if with_others:
             ours |= Q(origin=Origin.CODE)
@@ -180,7 +180,7 @@ class Schedules(Part):
     # What people do
 
     def _one(self, backend: str, name: str) -> Any:
-        """A schedule and the time, and nobody else's until the transaction ends; None without one."""
+        """Return a schedule, locked until the transaction ends, with the time; None without one."""
         rows = self._schedules(backend).filter(name=name)
         if self.connection.features.has_select_for_update:
             rows = rows.select_for_update()
@@ -283,12 +283,12 @@ class Schedules(Part):
         return firings.filter(id__in=ids).delete()[0] if ids else 0
 
 
-#: What a declaration does to a row: the kinds of ``ScheduleChange``, and one that nobody need know of.
+#: What a declaration does to a row: the kinds of ``ScheduleChange``, and one that is not reported.
 DECLARED_NEW, CHANGED, BACK, RETIRED, TAKEN_OVER = "declared", "changed", "back", "retired", "taken over"
 
 
 def _change(row: Any, wanted: dict[str, Schedule], worker_id: UUID | None) -> str | None:
-    """What to do to a row of the code, by what a worker's own code says of it."""
+    """Return what to do to a row of the code, by what the worker's code declares."""
     if row.origin != Origin.CODE:
         return None
     grace = timedelta(seconds=GRACE)
@@ -315,7 +315,7 @@ def _change(row: Any, wanted: dict[str, Schedule], worker_id: UUID | None) -> st
 
 
 def _altered(row: Any, values: dict[str, Any]) -> dict[str, tuple[Any, Any]]:
-    """The old and the new value of what the code has changed."""
+    """Return the old and the new value of each column that the code has changed."""
     pairs = {name: (getattr(row, name), values[name]) for name in DECLARED if name in values}
     return {name: pair for name, pair in pairs.items() if pair[0] != pair[1]}
 
@@ -323,7 +323,7 @@ def _altered(row: Any, values: dict[str, Any]) -> dict[str, tuple[Any, Any]]:
 def _declared(
     row: Any, wanted: dict[str, Schedule], first: First, kind: str, worker_id: UUID | None
 ) -> dict[str, Any]:
-    """The columns to change."""
+    """Return the columns to change."""
     if kind == RETIRED:
         return {"retired_at": DatabaseNow(), "next_at": None}
     changes: dict[str, Any] = {"declared_by": worker_id, "declared_at": DatabaseNow()}

@@ -187,7 +187,7 @@ class _InFlight(RoundTrip):
         return self._pipeline.fileno()
 
     def has_landed(self) -> bool:
-        with suppress(PsycopgError):  # the result tells
+        with suppress(PsycopgError):  # result() raises it
             return self._pipeline.has_landed()
         return True
 

@@ -1,4 +1,4 @@
-"""Wake-up hints by LISTEN and NOTIFY."""
+"""Notifications by LISTEN and NOTIFY."""
 
 from __future__ import annotations
 
@@ -18,31 +18,32 @@ from ..notifications import NoNotifications
 from ..session import JobWaiter, Listener, Session, is_managed_by_hand
 from ..values import Notifications
 
-#: What a hint says when it is not about new jobs. Anybody may send it: it only makes workers look.
+#: The payload of a notification of cancellations; that of new jobs is empty. Any session may send them, and
+#: they only make workers query.
 CANCEL = "cancel"
-#: The same about queues that are paused, resumed or limited, and about workers that are to stop.
-ORDERS = "queues"
-#: The same about somebody who waits for a job; its id follows.
+#: The payload for queues that are paused, resumed or limited, and for workers that are to stop.
+CONTROL = "queues"
+#: The beginning of the payload for a caller that waits for a job; the id follows.
 WAIT = "wait "
 
 
-#: Seconds after a process's last job at which the next one is news. Workers that were woken look again on
-#: their own before this is over, and go on looking as long as jobs keep coming.
+#: Seconds after a process's last job after which it notifies again. Workers that were woken poll within this
+#: time, and go on polling as long as they find jobs.
 QUIET = 0.04
-#: Times as long as the last hint took, for which a process may be quiet as well. Where many processes send at
-#: once, each hint costs as much as a job, and each job takes so long that the next one would look like news.
+#: For how many times the duration of the last notification a process may stay silent as well. Where many
+#: processes send at once, a notification costs as much as a job.
 BUSY = 20
-#: Seconds between two hints, at most, whatever is spared. Workers count on that.
+#: Longest time in seconds between two notifications while jobs are stored. Workers rely on it.
 NOTIFY_INTERVAL = 0.5
 
 NOTIFY = "SELECT pg_notify(%s, payload) FROM unnest(%s::text[]) AS payload"
 #: For a transaction that consists of this statement. A notification makes its transaction one that writes,
-#: and the commit would wait for the disk. Nothing is lost with a hint.
+#: and the commit would wait for the disk. A lost notification does no harm.
 NOTIFY_ALONE = NOTIFY.replace("SELECT", "SELECT set_config('synchronous_commit', 'off', true),", 1)
 
 
 class Notifier:
-    """Sends hints to the workers of one database."""
+    """Sends notifications to the workers of one database."""
 
     def __init__(self, alias: str) -> None:
         self._alias = alias
@@ -53,17 +54,17 @@ class Notifier:
         self.took = 0.0
 
     def after_commit(self, backend: str, payload: str = "") -> None:
-        """Send one once the transaction has committed that is open, if one is."""
+        """Send a notification once the open transaction, if there is one, has committed."""
         connection = connections[self._alias]
         if is_managed_by_hand(connection):
-            # Django does not know of the commit. The server keeps the hint until then, and sends one of
-            # several that are alike.
+            # Django does not know of the commit. The server keeps the notification until then, and
+            # sends one of several that are alike.
             _notify(connection, channel(backend), [payload])
         else:
             transaction.on_commit(lambda: self._send(backend, payload), using=self._alias, robust=True)
 
     def ended(self, backend: str, ids: Iterable[UUID]) -> None:
-        """Ring for jobs that have ended, now."""
+        """Notify callers of jobs that have ended, at once."""
         connection = connections[self._alias]
         connection.ensure_connection()
         _notify(connection, f"{channel(backend)}_ended", list(map(str, ids)))
@@ -86,7 +87,7 @@ class Notifier:
 
 
 def _notify(connection: Any, channel: str, payloads: list[str]) -> None:
-    # Past Django's cursor: a hint is no query of the caller's, and is not counted as one.
+    # Not by Django's cursor: a notification is no query of the caller's, and is not counted as one.
     with connection.wrap_database_errors:
         raw = connection.connection
         # Only the driver knows: an on_commit hook may run inside a transaction, as it does in tests.
@@ -95,7 +96,7 @@ def _notify(connection: Any, channel: str, payloads: list[str]) -> None:
 
 
 class PostgreSQLListener(Listener):
-    """LISTEN on a connection of its own, since a session that listens should do nothing else."""
+    """LISTEN on a separate connection, since a session that listens should do nothing else."""
 
     def __init__(self, alias: str, channel: str) -> None:
         self._alias = alias
@@ -108,20 +109,20 @@ class PostgreSQLListener(Listener):
 
     def drain(self) -> Notifications:
         try:
-            heard = {(note.channel, note.payload) for note in self._connection.notifies(timeout=0)}
+            arrived = {(note.channel, note.payload) for note in self._connection.notifies(timeout=0)}
         except PsycopgError as error:
             raise InterfaceError(str(error)) from error
-        self.is_answered |= any(channel == self._own_channel for channel, _ in heard)
-        payloads = {payload for channel, payload in heard if channel == self._channel}
+        self.is_answered |= any(channel == self._own_channel for channel, _ in arrived)
+        payloads = {payload for channel, payload in arrived if channel == self._channel}
         waits = {payload for payload in payloads if payload.startswith(WAIT)}
         waited = frozenset(id for id in map(_id, waits) if id is not None)
         return Notifications(
-            bool(payloads - {CANCEL, ORDERS} - waits), CANCEL in payloads, waited, ORDERS in payloads
+            bool(payloads - {CANCEL, CONTROL} - waits), CANCEL in payloads, waited, CONTROL in payloads
         )
 
     def ask(self) -> None:
         self.is_answered = False
-        # On another session: behind a pooler the listening one might hear itself and nobody else.
+        # On another session: behind a pooler the listening one might receive only what it sends itself.
         with connections[self._alias].cursor() as cursor:
             cursor.execute("SELECT pg_notify(%s, '')", (self._own_channel,))
 
@@ -130,7 +131,7 @@ class PostgreSQLListener(Listener):
 
 
 class PostgreSQLJobWaiter(JobWaiter):
-    """On a connection of its own, which also does the asking: the caller may be in a transaction."""
+    """LISTEN on a separate connection, which also notifies workers: the caller may be in a transaction."""
 
     def __init__(self, alias: str, backend: str, id: UUID) -> None:
         self._wrapper: Any = connections[alias]
@@ -174,7 +175,7 @@ def _id(wait: str) -> UUID | None:
 
 
 def channel(backend: str) -> str:
-    """The name hints for a backend travel under: the alias may hold what an identifier may not."""
+    """Return the channel of a backend. Its alias may contain what an identifier may not."""
     return f"django_tasks_q_{hashlib.sha256(backend.encode()).hexdigest()[:16]}"
 
 
@@ -190,7 +191,7 @@ class PostgreSQLNotifications(NoNotifications):
         self._notifier.after_commit(backend, CANCEL)
 
     def notify_control(self, backend: str) -> None:
-        self._notifier.after_commit(backend, ORDERS)
+        self._notifier.after_commit(backend, CONTROL)
 
     def notify_ended(self, backend: str, ids: Collection[UUID]) -> None:
         self._notifier.ended(backend, ids)

@@ -1,8 +1,8 @@
-"""Statements that are under way while their sender does something else.
+"""Statements in flight, while the process that sent them does something else.
 
 The driver's own calls wait for the server. Here libpq's are used by themselves: several prepared statements
-go out as one pipeline, which is one transaction and one round trip, and the answers are fetched when they are
-there (manual, "Pipeline Mode").
+go out as one pipeline, which is one transaction and one round trip, and the results are fetched when they
+have arrived (manual, "Pipeline Mode").
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from psycopg.pq import ExecStatus, Format
 
 _BINARY = Format.BINARY
 
-#: No name is used again: nobody knows which statements a failed pipeline has left behind.
+#: No name is used again, since a failed pipeline leaves an unknown set of statements behind.
 _numbers = count()
 
 
 class Pipeline:
-    """A pipeline on one session, from its sending to its answers."""
+    """A pipeline on one session, from its statements to its results."""
 
     def __init__(self, cursor: Any, prepared: dict[str, bytes]) -> None:
         #: Names of the statements that the session knows, by their text.
@@ -55,13 +55,13 @@ class Pipeline:
         return int(self._pgconn.socket)
 
     def has_landed(self) -> bool:
-        """Whether the answers can be had without waiting."""
+        """Return whether the results can be fetched without waiting."""
         self._pgconn.consume_input()
         return not self._pgconn.is_busy()
 
     def rows(self) -> list[list[tuple[Any, ...]]]:
-        """The rows that each statement answered. Raises the driver's error if one failed."""
-        answers: list[list[tuple[Any, ...]]] = []
+        """Return the rows of each statement. Raise the driver's error if one failed."""
+        results: list[list[tuple[Any, ...]]] = []
         failure: Any = None
         for is_asked in self._expected:
             result = self._next()
@@ -70,7 +70,7 @@ class Pipeline:
             elif is_asked and result.status == ExecStatus.TUPLES_OK:
                 transformer = Transformer(self._cursor)
                 transformer.set_pgresult(result)
-                answers.append(transformer.load_rows(0, result.ntuples, tuple))
+                results.append(transformer.load_rows(0, result.ntuples, tuple))
             if result is not None:
                 self._next()  # the end of one statement's results
         self._next()  # the end of the pipeline
@@ -78,7 +78,7 @@ class Pipeline:
         if failure is not None:
             self._prepared.clear()  # some may have been prepared in vain
             raise error_from_result(failure, encoding="utf-8")
-        return answers
+        return results
 
     def _next(self) -> Any:
         while not self.has_landed():

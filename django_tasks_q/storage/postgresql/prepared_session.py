@@ -46,7 +46,7 @@ class _Session:
     """
 
     statements: int = 0
-    #: Names of the statements that were prepared in it for flights, by their text.
+    #: Names of the statements that pipelines have prepared in it, by their text.
     prepared: dict[str, bytes] = field(default_factory=dict)
     #: Whether it is the server's own, and not one that a pooler gives to others between two transactions.
     is_direct: bool | None = None
@@ -65,8 +65,8 @@ class PreparedSession:
     def cursor(self, *, by_number: bool = False) -> Iterator[Any]:
         """A cursor of the driver in Django's transaction, whose errors are Django's.
 
-        One of Django's own where somebody watches those. With ``by_number`` the driver's cursor answers dates
-        and times as the server's own numbers: see ``moments``.
+        It is Django's own cursor where statements are watched. With ``by_number`` the driver's cursor returns
+        dates and times as the server's numbers: see ``storage.timestamps``.
         """
         connection: Any = connections[self.alias]
         connection.ensure_connection()
@@ -110,7 +110,7 @@ class PreparedSession:
     def _is_direct(self, raw: Any) -> bool:
         if connections[self.alias].settings_dict["OPTIONS"].get("prepare_threshold", NEVER) is None:
             return False  # as the project wants it
-        # A pooler makes up the process id that a client is told at its start.
+        # A pooler makes up the process id that a client receives at its start.
         (pid,) = raw.execute("SELECT pg_backend_pid()").fetchone()
         return bool(pid == raw.info.backend_pid)
 

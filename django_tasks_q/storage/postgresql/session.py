@@ -19,7 +19,7 @@ from .prepared_session import PreparedSession
 
 #: serialization_failure and deadlock_detected: the statement did nothing and may be repeated.
 REPEATABLE = ("40001", "40P01")
-#: query_canceled: by statement_timeout, or by somebody.
+#: query_canceled: by statement_timeout, or by an administrator.
 CANCELED = "57014"
 
 
@@ -64,7 +64,7 @@ class PostgreSQLSession(Session):
                 cursor.execute(self.sql["LIMIT_TIME"], {"limit": f"{round(seconds * 1000)}ms"})
                 before = cursor.fetchone()[0]
                 yield
-                if is_part:  # the limit would else stay until the caller's transaction ends
+                if is_part:  # otherwise the limit stays until the caller's transaction ends
                     cursor.execute(self.sql["RESTORE_TIME"], {"limit": before})
         except OperationalError as error:
             if getattr(error.__cause__, "sqlstate", None) == CANCELED:

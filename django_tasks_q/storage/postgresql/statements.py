@@ -1,6 +1,6 @@
 """PostgreSQL's statements for the hot verbs.
 
-``{job}`` and ``{attempt}`` are the tables, and ``{columns}`` what is answered of a claimed job.
+``{job}`` and ``{attempt}`` are the tables, and ``{columns}`` what is returned of a claimed job.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ _FIRST_OF_QUEUE = """
     LIMIT %(limit)s
     FOR NO KEY UPDATE SKIP LOCKED""".replace("<of_queue>", _OF_QUEUE.replace("<queue>", "%(queue)s"))
 
-# More are looked at than are wanted, since another worker may be taking the first ones this moment.
+# More are read than are claimed, since another worker may be claiming the first ones.
 _FIRST_OF_QUEUES = """
     SELECT job.id
     FROM queue CROSS JOIN LATERAL (
@@ -98,8 +98,8 @@ def _claim(candidates: str, *, also: str = "", before: str = "") -> str:
 
 
 CLAIM = _claim(_FIRST)
-#: Goes on behind the last job that was claimed. While somebody keeps an old snapshot open, every job that was
-#: ever claimed still has an entry at the front of the index, and a look from the start goes over all of them.
+#: Continues behind the last job that was claimed. While an old snapshot is open, every job that was ever
+#: claimed still has an entry at the front of the index, and a claim from the start reads all of them.
 CLAIM_ON = _claim(_FIRST, also=" AND priority = %(priority)s AND id > %(after)s")
 #: For a worker of one queue, of some, and of all but some.
 CLAIM_OF_QUEUE = _claim(_FIRST_OF_QUEUE)
@@ -153,15 +153,15 @@ WITH ending AS MATERIALIZED (
 SELECT id, status FROM ended
 """
 
-# Several workers may rescue the same jobs at once, while one that is slow is finishing them after all. Who
-# rescues waits for nobody, so it is never one of two that wait for each other.
+# Several workers may rescue the same jobs at once, while a slow one finishes them after all. A rescue waits
+# for no lock, so it never takes part in a deadlock.
 OWNED = """, owned AS MATERIALIZED (
     SELECT job.id FROM {job} AS job JOIN ending USING (id)
     WHERE job.fence = ending.fence AND COALESCE(job.status, '') = 'RUNNING'
     FOR NO KEY UPDATE OF job SKIP LOCKED
 )"""
 
-# The same for attempts that returned, which is nearly all: less to send, less to compute. Answers what it
+# The same for attempts that succeeded, which nearly all do: less to send and to compute. It returns what it
 # could not write, which is nearly always nothing.
 SUCCEED = """
 WITH ending AS MATERIALIZED (
