@@ -345,7 +345,8 @@ def test_a_negative_duration_is_not_shown(viewer: Client) -> None:
 
     assert duration(-5.0) == "–"
     job = make_job(status="SUCCESSFUL", duration=-5.0, finished_at=timezone.now())
-    assert "-5" not in shown(viewer, f"{JOBS}{job.pk}/change/")
+    # The id of the job is on the page, and any of its parts may begin with 5.
+    assert "-5" not in shown(viewer, f"{JOBS}{job.pk}/change/").replace(str(job.pk), "")
 
 
 def test_singular_and_plural(viewer: Client) -> None:
