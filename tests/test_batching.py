@@ -104,7 +104,9 @@ def test_a_busy_worker_writes_several_endings_at_once(project):
 
 def test_a_waiter_is_remembered_until_it_is_notified():
     notified = []
-    storage = SimpleNamespace(notify_ended=lambda backend, ids: notified.append(set(ids)))
+    storage = SimpleNamespace(
+        notifications=SimpleNamespace(notify_ended=lambda backend, ids: notified.append(set(ids)))
+    )
     waiters, id = WaiterNotifications(storage, "default"), uuid.uuid4()
     assert not waiters.are_waited_for
     waiters.remember([id], {id})
