@@ -1,7 +1,7 @@
 """Interrupts user code in the main thread of a process child, so that its ``finally`` blocks run.
 
 Code that does not end then is killed by the supervisor after the grace: see
-``worker.children.process_parent``.
+``worker.children.process``.
 """
 
 from __future__ import annotations

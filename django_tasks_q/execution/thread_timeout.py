@@ -2,7 +2,7 @@
 
 It arrives when the thread is next at work in Python: not in a blocking call, nor in C code that never
 returns. Code that does not end then is abandoned by the supervisor after the grace: see
-``worker.children.concurrent_parent``.
+``worker.children.concurrent``.
 """
 
 from __future__ import annotations

@@ -72,7 +72,10 @@ class IllegalTransition(Exception):
 
 
 def is_legal(old: JobStatus, new: JobStatus) -> bool:
-    """Return whether a job may go from one state to another. Raise IllegalTransition instead if strict."""
+    """Return whether a job may go from one state to another.
+
+    If ``is_strict``, raise IllegalTransition instead.
+    """
     if new in TRANSITIONS[old]:
         return True
     if is_strict:

@@ -72,9 +72,9 @@ class _HasSubclass(Exception):
 def plain(value: Any, depth: int = 0) -> Any:
     """Return the value in JSON's types, where parts of it are instances of subclasses, or lazy text.
 
-    Safe strings, members of enums of text and of numbers, defaultdicts and the like pass as what they
-    extend, text that is translated lazily in the active language. What is of another type is left as it
-    is. Raises UnstorableValue for what is nested too deep, or has two keys of one text.
+    Safe strings, members of enums of text and of numbers, defaultdicts and the like become the type that they
+    extend. Lazy translations become text in the active language. A value of another type is left as it is.
+    Raises UnstorableValue for what is nested too deep, or has two keys of one text.
     """
     if type(value) in _EXACT:
         return value

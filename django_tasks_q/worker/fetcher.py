@@ -129,7 +129,7 @@ class Fetcher:
         return found, full
 
     def _claim_limited(self) -> tuple[int, bool]:
-        """The same for each queue with a limit."""
+        """Claim from each queue with a limit. Return what was claimed, and whether a claim was full."""
         found, full = 0, False
         for queue in self.limits:
             names, limit = self._common_plan()
@@ -143,7 +143,7 @@ class Fetcher:
         return found, full
 
     def plan(self, notified: bool) -> tuple[Claim, int]:
-        """Return a claim to be sent along with endings, and its limit: 0 if it is not time to claim."""
+        """Return a claim that travels with endings, and its limit, which is 0 if no claim is due."""
         if not self._is_due(notified):
             return self._terms([]), 0
         names, limit = self._common_plan()

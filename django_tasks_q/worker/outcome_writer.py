@@ -29,9 +29,9 @@ def write_outcomes(
 
     ``finish`` takes the place of ``storage.jobs.finish`` for the first try.
 
-    An outcome that is written already, because the reply to an earlier try was lost, counts as written. What
-    the database refuses to store is written as a failure instead. Raises a database Error that is not about
-    the outcomes, as when the database cannot be reached.
+    The reply to an earlier try may have been lost: outcomes that are found in the table count as written. An
+    outcome that the database refuses to store is written as a failure instead. Raise a database Error that is
+    not about the outcomes, for example if the database cannot be reached.
     """
     done = [outcome for outcome in outcomes if outcome.is_written]
     unwritten = [outcome for outcome in outcomes if not outcome.is_written] if done else outcomes
@@ -52,7 +52,7 @@ def write_outcomes(
 
 
 def _success(outcome: Outcome) -> Outcome | None:
-    """Return the success that the attempt may have written itself, before it or the reply was lost."""
+    """Return the success that an attempt has written by itself before its process or the reply was lost."""
     if outcome.kind in (AttemptOutcome.SUCCESSFUL, AttemptOutcome.FAILED):
         return None
     kind, status = AttemptOutcome.SUCCESSFUL, JobStatus.SUCCESSFUL

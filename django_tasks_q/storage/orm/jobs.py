@@ -174,7 +174,10 @@ def has_just_succeeded(outcome: Outcome) -> bool:
 
 
 def legal(outcomes: Collection[Outcome]) -> list[Outcome]:
-    """Return the endings whose state may follow RUNNING. Raise IllegalTransition for any other if strict."""
+    """Return the endings whose state may follow RUNNING.
+
+    Raise IllegalTransition for another one in tests. In production it is refused: see ``states.is_legal()``.
+    """
     return [outcome for outcome in outcomes if is_legal(JobStatus.RUNNING, outcome.status)]
 
 

@@ -27,7 +27,8 @@ from ...models.job import CLAIM_ORDER, JobQuerySet
 
 #: Columns by which jobs are grouped when they are counted.
 KINDS = ("status", "kind_task", "kind_worker", "kind_again")
-#: Per state, the order of the index that holds its jobs and no others. The id makes it one of single jobs.
+#: Per state, the order of the index that holds its jobs and no others. The id at its end makes the order
+#: total.
 INDEXED = {
     JobStatus.READY: ("backend", *CLAIM_ORDER),
     JobStatus.SCHEDULED: ("run_after", "id"),

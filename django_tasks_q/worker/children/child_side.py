@@ -1,4 +1,4 @@
-"""The base class of the ends of the pipe at which jobs run."""
+"""The base class of the child's sides of the pipe to the supervisor."""
 
 from __future__ import annotations
 
