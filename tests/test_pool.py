@@ -176,9 +176,10 @@ class Ends:
         self.ran = []
         runner = SimpleNamespace(run=self._run, clock=DatabaseClock())
         self.group = group_of("process")
-        self.child = process.ProcessChildSide(
-            Pipes(theirs, os.dup(reader), os.dup(writer), os.dup(memory)), lambda **more: runner, 1
-        )
+        theirs_of = [os.dup(reader), os.dup(writer), os.dup(memory)]
+        #: Of the child, which closes none of them: they end with its process.
+        self.fds = theirs_of
+        self.child = process.ProcessChildSide(Pipes(theirs, *theirs_of), lambda **more: runner, 1)
         self.supervisor = process.ProcessParentSide(1, self.group, Pipes(ours, reader, writer, memory))
         self.supervisor.ready = True
         #: Called while a job runs.
@@ -224,6 +225,8 @@ class Ends:
         self.supervisor.channel.close()
         self.child.channel.close()
         self.child.attempt_clock.close()
+        for fd in self.fds:
+            os.close(fd)
 
 
 @pytest.fixture
@@ -290,6 +293,14 @@ def play_both_ends(seed):
     ran = [job.id for job in ends.ran]
     assert not taken & set(ran)
     assert sorted([*taken, *ran]) == sorted(sent)
+
+
+def test_a_child_leaves_no_descriptor_behind():
+    Ends().close()  # what is opened once
+    before = sorted(os.listdir("/proc/self/fd"))  # noqa: PTH208
+    for _ in range(3):
+        Ends().close()
+    assert sorted(os.listdir("/proc/self/fd")) == before  # noqa: PTH208
 
 
 def test_of_a_dead_child_only_the_job_it_ran_has_crashed(pool, children):

@@ -18,7 +18,7 @@ from django_tasks_q.storage import Claim, storage_for
 PAIRS = list(itertools.product(JobStatus, JobStatus))
 ILLEGAL = [pair for pair in PAIRS if pair[1] not in TRANSITIONS[pair[0]]]
 FENCE = 3
-PAST, LATER = timezone.now() - timedelta(hours=1), timezone.now() + timedelta(hours=1)
+PAST, LATER = timezone.now() - timedelta(hours=10), timezone.now() + timedelta(hours=10)
 FAILURE = Failure("CODE", "builtins.ValueError", "message", "traceback")
 #: Of parameters, without the time of this run in them, so that every test runner collects the same.
 EARLY, NOW, LATE = (datetime(year, 1, 1, tzinfo=UTC) for year in (2020, 2026, 2100))
@@ -179,14 +179,14 @@ def seconds_until(storage, id):
 @pytest.mark.parametrize(
     ("verb", "old", "status", "wait"),
     [
-        ("promote", "SCHEDULED", "READY", -3600),
-        ("release", "RUNNING", "READY", -3600),
+        ("promote", "SCHEDULED", "READY", -36000),
+        ("release", "RUNNING", "READY", -36000),
         ("retry later", "RUNNING", "SCHEDULED", 9),
         ("retry", "FAILED", "READY", 0),
-        ("retry at", "FAILED", "SCHEDULED", 3600),
+        ("retry at", "FAILED", "SCHEDULED", 36000),
         ("reschedule", "SCHEDULED", "READY", 0),
         ("reschedule", "READY", "READY", 0),
-        ("reschedule at", "READY", "SCHEDULED", 3600),
+        ("reschedule at", "READY", "SCHEDULED", 36000),
         ("run now", "SCHEDULED", "READY", 0),
     ],
 )
@@ -194,4 +194,4 @@ def test_how_each_way_in_sets_the_time(storage, verb, old, status, wait):
     job = add(storage, JobStatus(old), run_after=PAST)
     VERBS[verb](storage, [job.id])
     assert Job.objects.using(storage.alias).get(id=job.id).status == status
-    assert abs(seconds_until(storage, job.id) - wait) < 300
+    assert abs(seconds_until(storage, job.id) - wait) < 1800  # the run of the tests may have begun long ago

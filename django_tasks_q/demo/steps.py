@@ -14,6 +14,7 @@ from django.db import DatabaseError, InterfaceError, connection
 from django.db.migrations.exceptions import InconsistentMigrationHistory
 
 from .. import __version__
+from ..validation import plain
 from . import jobs, progress, report, serve, worker
 from .errors import DemoError
 from .report import print_line
@@ -91,5 +92,7 @@ def _wait(queue: str, total: int, running: worker.Worker) -> list[str]:
             if has_ended:
                 return [f"The worker ended by itself, with status {running.process.returncode}."]
             if time.monotonic() > deadline:
-                return [f"{total - now.finished} of {total} jobs had not ended after {TIMEOUT:g} seconds."]
+                return [
+                    f"{total - now.finished} of {total} jobs had not ended after {plain(TIMEOUT)} seconds."
+                ]
             time.sleep(PAUSE)

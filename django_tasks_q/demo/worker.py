@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
+from ..validation import plain
 from ..worker.system import die_with_parent
 from .jobs import BACKEND
 
@@ -35,7 +36,7 @@ class Worker:
         try:
             status = self.process.wait(STOP_TIMEOUT)
         except subprocess.TimeoutExpired:
-            return [f"The worker did not stop within {STOP_TIMEOUT:g} seconds of SIGTERM."]
+            return [f"The worker did not stop within {plain(STOP_TIMEOUT)} seconds of SIGTERM."]
         return [f"The worker stopped with status {status}."] if status else []
 
     def end(self) -> None:

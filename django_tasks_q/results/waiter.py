@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import select
 import time
 from collections.abc import Iterator
 from contextlib import suppress
@@ -21,6 +20,7 @@ from django.db import Error, connections
 from ..current import running
 from ..definition.result import TaskResult
 from ..exceptions import WouldNeverReturn
+from ..polling import readable
 from ..storage import REMEMBERED, JobWaiter, Storage
 
 #: Seconds of polling before a wait listens for notifications, which costs a connection.
@@ -103,7 +103,7 @@ class Waiter:
         self._subscribe()
         if self._job_waiter is None:
             time.sleep(seconds)
-        elif select.select([self._job_waiter], [], [], seconds)[0]:
+        elif readable([self._job_waiter], seconds):
             self._drain()
 
     async def asleep(self, seconds: float) -> None:

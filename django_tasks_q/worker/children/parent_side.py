@@ -277,5 +277,6 @@ class ParentSide:
         return endings.by_crash(job, self.group.settings, error, duration, exit_status)
 
     def close(self) -> None:
-        """Close its channel."""
+        """Close the supervisor's ends of its pipes."""
         self.channel.close()
+        self.pipes.close()

@@ -9,7 +9,6 @@ the bytes that it has left are exactly the jobs that it had not started.
 from __future__ import annotations
 
 import os
-import select
 import signal
 import time
 from collections import deque
@@ -23,6 +22,7 @@ from ...execution import endings
 from ...execution.alarm import Alarm, AlarmControl, ReceiverAlarmControl
 from ...execution.runner import HOOK_LIMIT, Runner
 from ...lifecycle.outcome import AttemptOutcome, Outcome
+from ...polling import readable
 from ...storage import ClaimedJob, Note
 from ..executor_groups import Group
 from ..system import adopt_orphans, kill_descendants
@@ -275,7 +275,7 @@ class ProcessChildSide(ChildSide):
         if has_work:
             if now - self.read_at < POLL:
                 return
-        elif not select.select([self.channel], [], [], IDLE)[0]:
+        elif not readable([self.channel], IDLE):
             close_old_connections()
         self.read_at = now
         for kind, body in self.channel.receive(wait=not has_work):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import queue
-import select
 import socket
 import threading
 from collections.abc import Callable
@@ -14,6 +13,7 @@ from django.db import close_old_connections
 
 from ...execution.runner import HOOK_LIMIT, Runner
 from ...execution.thread_timeout import ReceiverThreadControl, ThreadControl
+from ...polling import readable
 from ...storage import ClaimedJob
 from . import protocol
 from .child_side import IDLE, ChildSide
@@ -49,7 +49,7 @@ class ThreadChildSide(ChildSide):
         sources: list[Any] = [self.channel, self._wake_reader]
         while True:
             due = min((control.remaining for control in self._clocks()), default=IDLE)
-            ready = select.select(sources, [], [], min(due, IDLE))[0]
+            ready = readable(sources, min(due, IDLE))
             if self._wake_reader in ready:
                 self._wake_reader.recv(4096)
             if self.channel in ready:
