@@ -167,7 +167,10 @@ def test_a_child_that_jobs_were_taken_from_gets_none_until_it_has_noticed(pool, 
 class Ends:
     """Both ends of the pipe of a process child, in one process. A job runs when the test says so."""
 
-    def __init__(self):
+    def __init__(self, monkeypatch):
+        # This process is no child: its descendants are those of the test run.
+        monkeypatch.setattr(process, "adopt_orphans", lambda: None)
+        monkeypatch.setattr(process, "kill_descendants", lambda: None)
         ours, theirs = socket.socketpair()
         reader, writer = os.pipe()
         for end in (reader, writer):
@@ -230,8 +233,8 @@ class Ends:
 
 
 @pytest.fixture
-def ends():
-    ends = Ends()
+def ends(monkeypatch):
+    ends = Ends(monkeypatch)
     yield ends
     ends.close()
 
@@ -262,13 +265,13 @@ def test_a_frame_that_was_not_read_when_its_jobs_were_taken_back_starts_none_of_
 
 
 @pytest.mark.parametrize("block", range(10))
-def test_no_job_that_was_taken_back_is_run_by_the_child_in_any_order_of_steps(block):
+def test_no_job_that_was_taken_back_is_run_by_the_child_in_any_order_of_steps(monkeypatch, block):
     for seed in range(30 * block, 30 * block + 30):
-        play_both_ends(seed)
+        play_both_ends(monkeypatch, seed)
 
 
-def play_both_ends(seed):
-    draw, ends, taken, sent = random.Random(seed), Ends(), set(), []
+def play_both_ends(monkeypatch, seed):
+    draw, ends, taken, sent = random.Random(seed), Ends(monkeypatch), set(), []
 
     def send():
         jobs = [claimed() for _ in range(draw.randint(1, 3))]
@@ -295,11 +298,11 @@ def play_both_ends(seed):
     assert sorted([*taken, *ran]) == sorted(sent)
 
 
-def test_a_child_leaves_no_descriptor_behind():
-    Ends().close()  # what is opened once
+def test_a_child_leaves_no_descriptor_behind(monkeypatch):
+    Ends(monkeypatch).close()  # what is opened once
     before = sorted(os.listdir("/proc/self/fd"))  # noqa: PTH208
     for _ in range(3):
-        Ends().close()
+        Ends(monkeypatch).close()
     assert sorted(os.listdir("/proc/self/fd")) == before  # noqa: PTH208
 
 
