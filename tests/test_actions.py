@@ -502,7 +502,7 @@ def test_rows_of_the_release_before_are_taken(alias):
     assert Job.objects.using(alias).get().pinned_at is None
 
 
-@pytest.mark.django_db(transaction=True, databases=["default", "postgres"])
+@pytest.mark.django_db(transaction=True, databases="__all__")
 def test_actions_are_for_projects_that_commit_themselves(alias, heard):
     """Django has no hook for after the commit there."""
     job = add(alias)
