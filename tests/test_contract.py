@@ -7,7 +7,8 @@ import pytest
 from django.conf import settings
 
 from django_tasks_q.storage import contract, session, storage_for
-from django_tasks_q.storage.orm import orm_storage
+from django_tasks_q.storage.composition import composed
+from django_tasks_q.storage.session import Session
 
 PARTS = {
     "jobs": contract.JobVerbs,
@@ -20,7 +21,7 @@ PARTS = {
     "notifications": contract.NotificationVerbs,
 }
 
-STORAGES = [*map(storage_for, settings.DATABASES), orm_storage("default")]
+STORAGES = [*map(storage_for, settings.DATABASES), composed(Session("default"))]
 
 
 def verbs(kind):

@@ -8,7 +8,7 @@ from django.db import connections
 
 from .contract import Storage
 from .orm.clock import aware, storable
-from .session import REMEMBERED, JobWaiter, Listener, RoundTrip, TookTooLong
+from .session import REMEMBERED, JobWaiter, Listener, RoundTrip, Session, TookTooLong
 from .values import (
     Cancelled,
     Claim,
@@ -92,6 +92,6 @@ def storage_for(alias: str) -> Storage:
 
             return mysql_storage(alias)
         case _:
-            from .orm import orm_storage
+            from .composition import composed
 
-            return orm_storage(alias)
+            return composed(Session(alias))

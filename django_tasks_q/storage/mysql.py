@@ -12,15 +12,9 @@ from django.db import DatabaseError, DataError, OperationalError
 
 from ..lifecycle.outcome import Outcome
 from ..lifecycle.states import JobStatus
+from .composition import composed
 from .contract import Storage
-from .notifications import NoNotifications
 from .orm.jobs import Jobs
-from .orm.maintenance import Maintenance
-from .orm.progress import ProgressUpdates
-from .orm.queues import Queues
-from .orm.schedules import Schedules
-from .orm.statistics import Statistics
-from .orm.workers import Workers
 from .session import Session
 
 #: Bytes of a statement beside the texts in it.
@@ -75,19 +69,7 @@ class MySQLJobs(Jobs):
 
 def mysql_storage(alias: str) -> Storage:
     """Return the storage of a MySQL or MariaDB database."""
-    session = MySQLSession(alias)
-    queues = Queues(session)
-    return Storage(
-        session=session,
-        jobs=MySQLJobs(session, queues),
-        maintenance=Maintenance(session),
-        workers=Workers(session),
-        queues=queues,
-        schedules=Schedules(session),
-        progress=ProgressUpdates(session),
-        statistics=Statistics(session),
-        notifications=NoNotifications(session),
-    )
+    return composed(MySQLSession(alias), jobs=MySQLJobs)
 
 
 def _code(error: DatabaseError) -> Any:

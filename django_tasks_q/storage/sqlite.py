@@ -14,17 +14,13 @@ from ..lifecycle.outcome import Outcome
 from ..lifecycle.states import JobStatus, require
 from ..models import Job
 from .claimable import sort_key
+from .composition import composed
 from .contract import Storage
-from .notifications import NoNotifications
 from .orm.clock import DatabaseNow
 from .orm.columns import columns_of
 from .orm.jobs import Jobs, has_just_succeeded
-from .orm.maintenance import Maintenance
-from .orm.progress import ProgressUpdates
 from .orm.queue_counts import QueueKey
 from .orm.queues import Queues
-from .orm.schedules import Schedules
-from .orm.statistics import Statistics
 from .orm.workers import Workers
 from .session import RoundTripResult, Session
 from .timestamps import microseconds
@@ -196,16 +192,4 @@ class SQLiteQueues(Queues):
 
 def sqlite_storage(alias: str) -> Storage:
     """Return the storage of an SQLite database."""
-    session = SQLiteSession(alias)
-    queues = SQLiteQueues(session)
-    return Storage(
-        session=session,
-        jobs=SQLiteJobs(session, queues),
-        maintenance=Maintenance(session),
-        workers=SQLiteWorkers(session),
-        queues=queues,
-        schedules=Schedules(session),
-        progress=ProgressUpdates(session),
-        statistics=Statistics(session),
-        notifications=NoNotifications(session),
-    )
+    return composed(SQLiteSession(alias), jobs=SQLiteJobs, workers=SQLiteWorkers, queues=SQLiteQueues)

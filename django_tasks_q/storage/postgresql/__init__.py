@@ -1,11 +1,8 @@
 """PostgreSQL: the hot verbs as single statements, and notifications by LISTEN and NOTIFY."""
 
+from ..composition import composed
 from ..contract import Storage
-from ..orm.progress import ProgressUpdates
 from ..orm.queues import Queues
-from ..orm.schedules import Schedules
-from ..orm.statistics import Statistics
-from ..orm.workers import Workers
 from .jobs import PostgreSQLJobs
 from .maintenance import PostgreSQLMaintenance
 from .notifications import PostgreSQLNotifications
@@ -18,16 +15,10 @@ class PostgreSQLQueues(Queues):
 
 def postgresql_storage(alias: str) -> Storage:
     """Return the storage of a PostgreSQL database."""
-    session = PostgreSQLSession(alias)
-    queues = PostgreSQLQueues(session)
-    return Storage(
-        session=session,
-        jobs=PostgreSQLJobs(session, queues),
-        maintenance=PostgreSQLMaintenance(session),
-        workers=Workers(session),
-        queues=queues,
-        schedules=Schedules(session),
-        progress=ProgressUpdates(session),
-        statistics=Statistics(session),
-        notifications=PostgreSQLNotifications(session),
+    return composed(
+        PostgreSQLSession(alias),
+        jobs=PostgreSQLJobs,
+        maintenance=PostgreSQLMaintenance,
+        queues=PostgreSQLQueues,
+        notifications=PostgreSQLNotifications,
     )
