@@ -20,6 +20,7 @@ from django_tasks_q.storage.timestamps import DatabaseClock, boot_time, microsec
 from django_tasks_q.worker.children import parent_side, process, protocol
 from django_tasks_q.worker.children.concurrent import RESPONSE_TIMEOUT
 from django_tasks_q.worker.children.fork_server import Pipes
+from django_tasks_q.worker.children.handover import TOKEN_SIZE, OfferState, serial_of
 from django_tasks_q.worker.children.parent_side import FinishedJob
 from django_tasks_q.worker.children.pool import PARENT_SIDES, Pool
 from django_tasks_q.worker.children.protocol import Channel
@@ -69,14 +70,25 @@ class FakeChild:
         pool.children[key] = self.parent_side
 
     def take_token(self):
-        return os.read(self.tokens, 1)
+        """Start the next job, as far as the supervisor can see."""
+        token = os.read(self.tokens, TOKEN_SIZE)
+        self.attempt_clock.take_turn(serial_of(token))
+
+    @property
+    def held(self):
+        """The jobs that the supervisor takes it to hold."""
+        return [offer.job for offer in self.parent_side.handover]
+
+    def offer_of(self, job):
+        (offer,) = (offer for offer in self.parent_side.handover if offer.job == job)
+        return offer
 
     def jobs(self):
         return [
             job
             for kind, body in self.channel.receive()
             if kind == protocol.RUN
-            for job in protocol.unpack_jobs(body)
+            for job in protocol.unpack_jobs(body)[1]
         ]
 
     def report(self, job, duration=0.0):
@@ -137,7 +149,7 @@ def test_jobs_behind_a_long_one_are_taken_back_and_go_to_another(pool, children)
         quick.report(job)
     slow.parent_side.since = time.monotonic() - 2 * process.TAKE_BACK_AFTER
     assert len(pool.receive()) == 3
-    assert (len(slow.parent_side.sent), len(pool.groups[0].backlog)) == (1, 2)
+    assert (len(slow.held), len(pool.groups[0].backlog)) == (1, 2)
     with pytest.raises(BlockingIOError):
         slow.take_token()
     assert fed(pool) == 2
@@ -145,21 +157,19 @@ def test_jobs_behind_a_long_one_are_taken_back_and_go_to_another(pool, children)
     assert pool.room(pool.groups[0]) > 0
 
 
-def test_a_child_that_jobs_were_taken_from_gets_none_until_it_has_noticed(pool, children):
+def test_a_child_that_jobs_were_taken_from_gets_others_when_it_is_free(pool, children):
     slow, quick = children
     pool.groups[0].backlog.extend(claimed() for _ in range(4))
     pool.feed()
     slow.take_token()
-    slow.parent_side.since = quick.parent_side.since = time.monotonic() - 2 * process.TAKE_BACK_AFTER
     quick.take_token()
+    slow.parent_side.since = quick.parent_side.since = time.monotonic() - 2 * process.TAKE_BACK_AFTER
     pool.receive()
-    assert slow.parent_side.dropping
+    assert (slow.parent_side.held, quick.parent_side.held, pool.waiting) == (1, 1, 2)
+    assert fed(pool) == 0  # both still run
     for child in children:
         for job in child.jobs()[:1]:
             child.report(job)
-    pool.receive()
-    assert fed(pool) == 0
-    slow.channel.send(protocol.DROPPED)
     pool.receive()
     assert fed(pool) == 2
 
@@ -211,17 +221,15 @@ class Ends:
             self.child._receive()
 
     def run_next(self):
-        if self.child.queue and not self.child.is_waiting:
+        if self.child.handover:
             self.child._run_next()
 
     def pump(self):
         """The supervisor reads what the child has sent."""
         for kind, body in self.supervisor.channel.receive():
-            if kind == protocol.DROPPED:
-                self.supervisor.dropped()
-            elif kind == protocol.SUCCESS:
-                outcome, _ = protocol.unpack_success(body, self.supervisor.expected)
-                assert self.supervisor.remove(outcome)
+            if kind == protocol.SUCCESS:
+                outcome, _ = protocol.unpack_success(body, self.supervisor.handover.expected)
+                assert self.supervisor.ended(outcome, len(body))
 
     def close(self):
         self.supervisor.close()
@@ -349,7 +357,7 @@ def test_signals_that_a_dead_child_had_not_sent_are_sent_by_another(pool, childr
     job = claimed()
     pool.groups[0].backlog.append(job)
     pool.feed()
-    dead = next(child for child in children if child.parent_side.sent)
+    dead = next(child for child in children if child.held)
     other = next(child for child in children if child is not dead)
     dead.take_token()
     dead.report(job)
@@ -404,7 +412,7 @@ def test_a_job_of_any_size_goes_by_itself(pool, children):
     jobs = [large(10 * FRAME_BYTES), claimed(), claimed()]
     pool.add(jobs)
     pool.feed()
-    assert list(children[0].parent_side.sent) == jobs[:1]
+    assert children[0].held == jobs[:1]
     arrived = []
     while not arrived:
         arrived = children[0].jobs()
@@ -422,10 +430,10 @@ def test_the_time_to_begin_counts_from_when_a_job_has_left(pool, children):
         child.parent_side.since = late(2 * process.TAKE_BACK_AFTER)
         child.jobs()  # makes room for the next piece
         pool.receive()
-        assert len(child.parent_side.sent) == 1
+        assert len(child.held) == 1
     child.parent_side.since = late(2 * process.TAKE_BACK_AFTER)
     pool.receive()
-    assert (len(child.parent_side.sent), pool.waiting) == (0, 1)
+    assert (len(child.held), pool.waiting) == (0, 1)
 
 
 def test_a_child_that_reads_nothing_of_a_job_does_not_keep_it(pool, children):
@@ -436,7 +444,7 @@ def test_a_child_that_reads_nothing_of_a_job_does_not_keep_it(pool, children):
     pool.receive()
     child.parent_side.since = late(2 * process.TAKE_BACK_AFTER)
     pool.receive()
-    assert (len(child.parent_side.sent), pool.waiting) == (0, 1)
+    assert (len(child.held), pool.waiting) == (0, 1)
 
 
 def test_a_child_that_began_none_of_its_jobs_has_longer_for_the_next(pool, children):
@@ -448,11 +456,10 @@ def test_a_child_that_began_none_of_its_jobs_has_longer_for_the_next(pool, child
         pool.feed()
         waited.append(child.parent_side.take_back_after)
         child.parent_side.enforce(child.parent_side.since + child.parent_side.take_back_after * 0.9)
-        assert child.parent_side.sent
+        assert child.held
         child.parent_side.enforce(child.parent_side.since + child.parent_side.take_back_after * 1.1)
-        assert not child.parent_side.sent
+        assert not child.held
         child.jobs()
-        child.channel.send(protocol.DROPPED)
         pool.receive()
     assert waited == [process.TAKE_BACK_AFTER * 2**times for times in range(4)]
     pool.feed()
@@ -511,14 +518,14 @@ def test_frames_survive_being_cut_anywhere():
     ours, theirs = socket.socketpair()
     sender, receiver = Channel(ours, blocking=True), Channel(theirs, blocking=False)
     job = claimed()
-    whole = protocol.HEAD.pack(protocol.RUN, len(body := protocol.pack_jobs([job, job]))) + body
+    whole = protocol.HEAD.pack(protocol.RUN, len(body := protocol.pack_jobs([job, job], 7))) + body
     received = []
     for byte in whole:
         sender.sock.sendall(bytes([byte]))
         received += receiver.receive()
     ((kind, body),) = received
     assert kind == protocol.RUN
-    assert list(protocol.unpack_jobs(body)) == [job, job]
+    assert protocol.unpack_jobs(body) == (7, [job, job])
     sender.close()
     with pytest.raises(EOFError):
         list(receiver.receive())
@@ -533,11 +540,7 @@ def test_a_job_does_not_wait_for_a_child_that_is_busy_with_something_else(pool, 
     free.parent_side.ready = True
     busy.parent_side.since = time.monotonic() - 2 * process.TAKE_BACK_AFTER
     pool.receive()
-    assert (list(busy.parent_side.sent), len(pool.groups[0].backlog), busy.parent_side.dropping) == (
-        [],
-        1,
-        True,
-    )
+    assert (busy.held, len(pool.groups[0].backlog)) == ([], 1)
     assert fed(pool) == 1
     assert len(free.jobs()) == 1
 
@@ -550,8 +553,8 @@ def test_a_job_that_has_started_stays_where_it_is(pool, children):
     one.take_token()
     one.parent_side.since = time.monotonic() - 2 * process.TAKE_BACK_AFTER
     pool.receive()
-    assert one.parent_side.taken
-    assert len(one.parent_side.sent) == 1
+    (offer,) = one.parent_side.handover
+    assert offer.state is OfferState.TAKEN
     assert pool.deadline() > 1
 
 
@@ -570,7 +573,7 @@ def test_a_receiver_that_takes_its_process_down_does_so_twice_at_most(pool, chil
 def test_receivers_are_not_blamed_for_the_death_of_a_job(pool, children):
     pool.groups[0].backlog.append(claimed())
     pool.feed()
-    dead = next(child for child in children if child.parent_side.sent)
+    dead = next(child for child in children if child.held)
     dead.take_token()
     dead.parent_side.send_finished([FinishedJob("innocent", True, died=1)])
     pool._bury(dead.parent_side, KILLED)
@@ -678,10 +681,9 @@ def test_a_running_job_that_is_cancelled_is_interrupted_then_killed(pool, childr
     for _ in range(2):
         assert pool.cancel([job.id]) == []
     assert signalled == [(4711, process.signal.SIGALRM)]
-    assert child.attempt_clock.is_cancelled(job.id, job.fence)
-    assert not child.attempt_clock.is_cancelled(job.id, job.fence + 1)
+    assert child.attempt_clock.is_cancelled
     assert list(pool.groups[0].backlog) == [behind]
-    child.parent_side.cancelled_at = late(2 * pool.groups[0].settings.grace)
+    child.offer_of(job).cancelled_at = late(2 * pool.groups[0].settings.grace)
     pool.receive()
     assert killed == [4711]
     (outcome,) = pool._bury(child.parent_side, KILLED)
@@ -695,7 +697,7 @@ def test_a_job_that_is_cancelled_before_its_turn_is_given_back(pool, children):
     (outcome,) = pool.cancel([behind.id])
     assert (outcome.job_id, outcome.kind) == (behind.id, AttemptOutcome.RELEASED)
     assert pool.waiting == 0
-    assert list(children[0].parent_side.sent) == [running]
+    assert children[0].held == [running]
 
 
 def test_a_child_gets_no_more_jobs_than_it_may_run(pool, children):
@@ -730,10 +732,10 @@ def several(pool, request):
 def begin(pool, child, *jobs, ago=0.0):
     child.parent_side.send(list(jobs))
     for job in jobs:
-        child.channel.send(protocol.STARTED, job.id.bytes)
+        child.channel.send(protocol.STARTED, protocol.pack_attempt(job.id, job.fence))
     pool.receive()
     for job in jobs:
-        child.parent_side.slots[job.id].began_at = late(ago)
+        child.offer_of(job).begun_at = late(ago)
 
 
 def frames(child):
@@ -795,7 +797,7 @@ def test_a_thread_decides_itself_what_a_cancellation_ends(pool, several):
     for _ in range(2):
         assert pool.cancel([job.id]) == []
     assert frames(several) == [protocol.CANCEL]
-    several.parent_side.slots[job.id].cancelled_at = late(3600)
+    several.offer_of(job).cancelled_at = late(3600)
     assert pool.receive() == []
     assert not several.parent_side.is_retiring
 
@@ -805,7 +807,7 @@ def test_a_coroutine_that_ignores_its_cancellation_is_given_up(pool, several):
     job = claimed()
     begin(pool, several, job)
     pool.cancel([job.id])
-    several.parent_side.slots[job.id].cancelled_at = late(pool.groups[0].settings.grace + 1)
+    several.offer_of(job).cancelled_at = late(pool.groups[0].settings.grace + 1)
     pool.receive()
     several.channel.send(protocol.PONG)
     (outcome,) = pool.receive()
@@ -835,8 +837,8 @@ def test_the_end_of_one_job_is_not_taken_for_that_of_the_next(pool, children, mo
     child.attempt_clock.mark_begun(late(1))
     pool.receive()
     child.parent_side.since = late(2 * parent_side.START_TIMEOUT)
-    if child.parent_side.over_at is not None:
-        child.parent_side.over_at = late(2 * parent_side.START_TIMEOUT)
+    if (seen := child.parent_side.over)[1]:
+        child.parent_side.over = seen[0], late(2 * parent_side.START_TIMEOUT)
     child.attempt_clock.mark_over()
     pool.receive()
     assert killed == []
@@ -860,11 +862,12 @@ def test_a_job_that_the_child_has_taken_already_is_cancelled_there(pool, childre
     child, first, second = children[0], claimed(), claimed()
     child.parent_side.pid = 4711
     child.parent_side.send([first, second])
-    for _ in range(2):  # and the outcome of the first is on its way
-        child.take_token()
+    child.take_token()
+    child.report(first)  # the supervisor has not read it
+    child.take_token()
     assert pool.cancel([second.id]) == []
-    assert child.attempt_clock.is_cancelled(second.id, second.fence)
-    assert child.parent_side.cancelled_at is None
+    assert child.attempt_clock.is_cancelled
+    assert child.offer_of(first).cancelled_at is None
 
 
 def test_of_a_stuck_child_only_jobs_that_may_run_twice_are_given_back(pool, several):
@@ -923,7 +926,7 @@ def test_what_has_expired_is_not_handed_over_and_a_child_knows_the_time(pool, ch
     assert pool.feed() == [late]
     ((_, body),) = children[0].channel.receive()
     clock = DatabaseClock()
-    assert [job.expires_at for job in protocol.unpack_jobs(body, clock)] == [in_time.expires_at, None]
+    assert [job.expires_at for job in protocol.unpack_jobs(body, clock)[1]] == [in_time.expires_at, None]
     assert clock.is_past(now)
     assert not clock.is_past(in_time.expires_at)
     assert not clock.is_past(None)

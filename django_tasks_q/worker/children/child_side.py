@@ -43,8 +43,8 @@ class ChildSide:
         leave_if_copy(self.pid)
         self.channel.send(kind, body)
 
-    def jobs_in(self, body: bytes) -> Iterator[ClaimedJob]:
-        """Return the jobs in a frame of the supervisor."""
+    def jobs_in(self, body: bytes) -> tuple[int, list[ClaimedJob]]:
+        """Return the serial number of the first offer of a frame of the supervisor, and its jobs."""
         return protocol.unpack_jobs(body, self.runner.clock)
 
     def send_update(self, update: Note) -> None:

@@ -46,7 +46,7 @@ class AsyncChildSide(ChildSide):
     def __init__(self, pipes: Pipes, make_runner: Callable[..., Runner], capacity: int) -> None:
         super().__init__(pipes, make_runner, capacity)
         self.threads = SyncThreads()
-        self.running: dict[UUID, Control] = {}
+        self.running: dict[tuple[UUID, int], Control] = {}
         #: Kept here, since the loop itself does not keep tasks from being collected.
         self.tasks: set[asyncio.Task[None]] = set()
 
@@ -81,11 +81,11 @@ class AsyncChildSide(ChildSide):
         try:
             for kind, body in self.channel.receive():
                 if kind == protocol.RUN:
-                    for job in self.jobs_in(body):
+                    for job in self.jobs_in(body)[1]:
                         self._start(job)
                 elif kind == protocol.FINISHED:
                     self.finished.put_nowait(body)
-                elif kind == protocol.CANCEL and (control := self.running.get(UUID(bytes=body))):
+                elif kind == protocol.CANCEL and (control := self.running.get(protocol.unpack_attempt(body))):
                     control.cancel()
                 elif kind == protocol.PING:
                     self.send(protocol.PONG)
@@ -95,15 +95,16 @@ class AsyncChildSide(ChildSide):
                 self.gone.set_result(None)
 
     def _start(self, job: ClaimedJob) -> None:
-        control = Control(job.timeout, begun=lambda: self.send(protocol.STARTED, job.id.bytes))
-        self.running[job.id] = control
+        key = job.id, job.fence
+        control = Control(job.timeout, begun=lambda: self.send(protocol.STARTED, protocol.pack_attempt(*key)))
+        self.running[key] = control
         self._keep(self._run(job, control))
 
     async def _run(self, job: ClaimedJob, control: Control) -> None:
         try:
             outcome = await self.runner.arun(job, control, self.threads)
         finally:
-            self.running.pop(job.id, None)
+            self.running.pop((job.id, job.fence), None)
         if self.streams.are_closed:
             self.send(protocol.RETIRE)  # before the outcome, so that no other job follows
         self.send_outcome(job, outcome)

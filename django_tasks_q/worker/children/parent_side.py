@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import time
 from collections import deque
@@ -16,7 +17,10 @@ from ..executor_groups import Group
 from ..system import describe_exit, kill_group
 from . import protocol
 from .fork_server import Pipes
+from .handover import Offer, ParentHandover, ProtocolViolation
 from .protocol import Channel
+
+logger = logging.getLogger("django_tasks_q.worker")
 
 #: Seconds between a child's end of its pipe and its exit.
 GONE_TIMEOUT = 2.0
@@ -42,11 +46,16 @@ class FinishedJob(NamedTuple):
 class ParentSide:
     """The supervisor's end of the pipe: the jobs that the child holds, and the deadlines of each step."""
 
+    #: Whether the child runs its jobs one after the other, by tokens: see ``handover``.
+    in_order = False
+
     def __init__(self, key: int, group: Group, pipes: Pipes) -> None:
         self.key = key
         self.group = group
         self.pipes = pipes
         self.channel = Channel(pipes.sock, blocking=False)
+        #: The jobs that the child holds.
+        self.handover = ParentHandover(in_order=self.in_order)
         self.pid: int | None = None
         self.ready = False
         self.born = self.since = time.monotonic()
@@ -78,21 +87,29 @@ class ParentSide:
         self.since = time.monotonic()
         return self.group.starts.succeeded()
 
-    def started(self, job_id: UUID) -> None:
-        """The code of a job begins."""
+    def started(self, job_id: UUID, fence: int) -> None:
+        """The code of a job has begun."""
+        self.handover.began(job_id, fence, time.monotonic())
 
     def ended(self, outcome: Outcome, size: int) -> bool:
         """An attempt has ended, reported in ``size`` bytes. Return False if the child did not hold it."""
-        if not self.remove(outcome):
+        try:
+            offer = self.handover.ended(outcome.job_id, outcome.fence)
+        except ProtocolViolation as error:
+            logger.error("Child process %s is killed: %s", self.pid, error)
+            self.kill("release")
             return False
+        if offer is None:
+            return False  # it was given up, or belongs to another worker
+        self.has_ended(offer)
         self.done += 1
         self.group.learn(outcome.duration or 0.0, size)
         if self.group.recycling.is_due(jobs=self.done, born=self.born, pid=self.pid):
             self.retire()
         return True
 
-    def dropped(self) -> None:
-        """The child has noticed that jobs were taken back."""
+    def has_ended(self, offer: Offer) -> None:
+        """Adapt to the end of an attempt."""
 
     def responded(self) -> None:
         """The child has replied that it is at work."""
@@ -111,12 +128,7 @@ class ParentSide:
     @property
     def held(self) -> int:
         """Jobs that it was sent and that have not ended."""
-        raise NotImplementedError
-
-    @property
-    def expected(self) -> UUID | None:
-        """The job that will end next, if that is known."""
-        return None
+        return len(self.handover)
 
     @property
     def seconds_of_work(self) -> float:
@@ -131,15 +143,11 @@ class ParentSide:
         """Send it jobs."""
         raise NotImplementedError
 
-    def send_frame(self, jobs: list[ClaimedJob]) -> None:
-        """Put a frame of jobs on the channel."""
+    def send_frame(self, jobs: list[ClaimedJob], first: int) -> None:
+        """Put a frame of jobs on the channel, of which the first has this serial number."""
         expires = any(job.expires_at is not None for job in jobs)
         offset = self.group.clock.offset if expires else None
-        self.channel.send(protocol.RUN, protocol.pack_jobs(jobs, offset))
-
-    def remove(self, outcome: Outcome) -> bool:
-        """Remove an attempt that has ended. Return False if the child did not hold it."""
-        raise NotImplementedError
+        self.channel.send(protocol.RUN, protocol.pack_jobs(jobs, first, offset))
 
     def take_back(self) -> list[ClaimedJob]:
         """Remove the jobs that the child has not started, and return them."""
@@ -147,11 +155,16 @@ class ParentSide:
 
     def forget(self) -> None:
         """Drop its jobs, which belong to other workers."""
-        raise NotImplementedError
+        self.handover.clear()
 
     def cancel(self, job_id: UUID) -> bool:
         """Interrupt a running job. Return False if this child does not run it."""
         raise NotImplementedError
+
+    @property
+    def is_responsive(self) -> bool:
+        """Whether it has begun a job of those that it was last sent, as far as is known."""
+        return True
 
     def limited(self, room: int) -> int:
         """Return ``room`` as far as the child may go before another takes its place."""

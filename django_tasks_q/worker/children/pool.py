@@ -99,7 +99,7 @@ class Pool:
         """Return whether a child is about to take jobs of the backlog."""
         if child.held or child.is_retiring:
             return False
-        return not child.ready or child.room(time.monotonic()) > 0
+        return not child.ready or (child.is_responsive and child.room(time.monotonic()) > 0)
 
     def _vacancies(self, group: Group) -> int:
         """Return how many more children of a group may be started."""
@@ -225,10 +225,14 @@ class Pool:
         return self._vacancies(group) > 0 or any(not child.ready for child in self._of(group))
 
     def _feed(self, group: Group, now: float) -> int:
-        """Send jobs to the children that hold the fewest. Return how many were sent."""
+        """Send jobs to the children that hold the fewest. Return how many were sent.
+
+        A child that began none of the last ones is sent jobs only if no other has room.
+        """
         before = len(group.backlog)
-        rooms = [(child.room(now), child) for child in self._of(group)]
-        takers = sorted(((room, child) for room, child in rooms if room), key=lambda taker: -taker[0])
+        rooms = [(room, child) for child in self._of(group) if (room := child.room(now))]
+        takers = [taker for taker in rooms if taker[1].is_responsive] or rooms
+        takers.sort(key=lambda taker: -taker[0])
         for index, (room, child) in enumerate(takers):
             share = -(-len(group.backlog) // (len(takers) - index))
             left = min(share, room)
@@ -285,7 +289,7 @@ class Pool:
         try:
             for kind, body in child.channel.receive():
                 if kind == protocol.SUCCESS:
-                    report = protocol.unpack_success(body, child.expected)
+                    report = protocol.unpack_success(body, child.handover.expected)
                     if child.ended(report[0], len(body)):
                         ended.append(report)
                 elif kind == protocol.OUTCOME:
@@ -295,7 +299,7 @@ class Pool:
                 elif kind == protocol.PROGRESS:
                     self.events.publish(ProgressReceived(protocol.unpack_update(body)))
                 elif kind == protocol.STARTED:
-                    child.started(UUID(bytes=body))
+                    child.started(*protocol.unpack_attempt(body))
                 elif kind == protocol.READY:
                     if child.booted():
                         self.events.publish(ExecutorRecovered(child.group.executor))
@@ -303,8 +307,6 @@ class Pool:
                     child.has_sent()
                 elif kind == protocol.RETIRE:
                     child.retire()
-                elif kind == protocol.DROPPED:
-                    child.dropped()
                 elif kind == protocol.PONG:
                     child.responded()
         except EOFError:

@@ -1,9 +1,8 @@
 """Process children, which run one job at a time: the supervisor's end of the pipe, and the child's.
 
-Several jobs are sent at once, to save round trips; the token pipe between the two ends decides who has each
-of them. The child takes a byte before it starts a job, the supervisor takes a byte to have one back, and the
-kernel hands out every byte only once. So a short job never waits behind a long one, and when a child dies,
-the bytes that it has left are exactly the jobs that it had not started.
+Several jobs are sent at once, to save round trips. The pipe of tokens between the two ends decides who has
+each of them: see ``handover``. So a short job never waits behind a long one, and when a child dies, the
+tokens that it has left are exactly the jobs that it had not started.
 """
 
 from __future__ import annotations
@@ -12,7 +11,7 @@ import os
 import signal
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from uuid import UUID
 
@@ -29,6 +28,14 @@ from ..system import adopt_orphans, kill_descendants
 from . import protocol
 from .child_side import IDLE, ChildSide
 from .fork_server import Pipes
+from .handover import (
+    NO_OFFER,
+    TOKEN_SIZE,
+    ChildHandover,
+    Offer,
+    OfferState,
+    serial_of,
+)
 from .parent_side import HOOK_TIMEOUT, START_TIMEOUT, ParentSide
 from .shared_memory import OVER, WAITING, AttemptClock
 
@@ -47,110 +54,78 @@ POLL = 0.002
 class ProcessParentSide(ParentSide):
     """The supervisor's end of the pipe to a process child."""
 
+    in_order = True
+
     def __init__(self, key: int, group: Group, pipes: Pipes) -> None:
         super().__init__(key, group, pipes)
         self.attempt_clock = AttemptClock(pipes.memory)
-        #: Jobs that were sent and have not ended, oldest first.
-        self.sent: deque[ClaimedJob] = deque()
-        #: Whether the child is known to have taken the oldest of them.
-        self.taken = False
-        #: Whether jobs were taken back and the child has not noticed yet.
-        self.dropping = False
         #: Seconds that it has to begin the first of the jobs that it is sent next.
         self.take_back_after = TAKE_BACK_AFTER
         #: Bytes that had not left when the first of its jobs was last seen on its way.
         self.leaving = 0
-        #: When the job that it runs was cancelled.
-        self.cancelled_at: float | None = None
-        #: When its user code was first seen to be over.
-        self.over_at: float | None = None
-
-    @property
-    def held(self) -> int:
-        return len(self.sent)
-
-    @property
-    def expected(self) -> UUID | None:
-        return self.sent[0].id if self.sent else None
+        #: The attempt whose user code is over, by its serial number, and when that was first seen.
+        self.over: tuple[int, float] = NO_OFFER, 0.0
 
     @property
     def seconds_of_work(self) -> float:
-        if len(self.sent) < 2 or self.dropping or self.channel.has_unsent or not self.accepts:
+        held = self.held
+        if held < 2 or self.channel.has_unsent or not self.accepts:
             return 0.0
         # The outcomes need room on the pipe until they are read.
-        return min(len(self.sent) - 1, PIPE / self.group.usual_result_size) * self.group.pace
+        return min(held - 1, PIPE / self.group.usual_result_size) * self.group.pace
 
     def room(self, now: float) -> int:
-        if not self.accepts or self.dropping or self.channel.has_unsent:
+        if not self.accepts or self.channel.has_unsent:
             return 0
         if self.unsent and now - self.sending_since > TAKE_BACK_AFTER:
             return 0  # receivers take long
-        if self.sent and now - self.since > TAKE_BACK_AFTER:
+        if self.held and now - self.since > TAKE_BACK_AFTER:
             return 0  # a job that is sent now would only have to be taken back
-        return self.limited(min(self.group.ahead, MAX_AHEAD) - len(self.sent))
+        return self.limited(min(self.group.ahead, MAX_AHEAD) - self.held)
+
+    @property
+    def is_responsive(self) -> bool:
+        return self.take_back_after == TAKE_BACK_AFTER
 
     def send(self, jobs: list[ClaimedJob]) -> None:
-        is_free = not self.sent
-        self.sent.extend(jobs)
-        # Tokens first: a job whose token is missing counts as taken back.
-        os.write(self.pipes.token_writer, b"." * len(jobs))
-        self.send_frame(jobs)
+        is_free = not self.held
+        now = time.monotonic()
+        first, tokens = self.handover.offer(jobs, now)
+        os.write(self.pipes.token_writer, tokens)
+        self.send_frame(jobs, first)
         if is_free:
-            self._next_begins()
+            self.since = now
             self.leaving = self.channel.unsent
 
-    def _next_begins(self) -> None:
-        """From now on the child is free for the oldest of its jobs."""
-        self.since = time.monotonic()
-        self.taken = False
-        self.cancelled_at = self.over_at = None
-
-    def remove(self, outcome: Outcome) -> bool:
-        if not self.sent:
-            return False  # the jobs were forgotten
-        if self.sent[0].id != outcome.job_id or self.sent[0].fence != outcome.fence:
-            # It has run a job that it does not hold. Nothing is known about its other jobs any more.
-            self.kill("release")
-            return False
-        self.sent.popleft()
+    def has_ended(self, offer: Offer) -> None:
         self.take_back_after = TAKE_BACK_AFTER
-        self._next_begins()
-        return True
-
-    def dropped(self) -> None:
-        self.dropping = False
+        self.since = time.monotonic()  # from now on it is free for the next
 
     def has_sent(self) -> None:
         super().has_sent()
-        self._next_begins()
+        self.since = time.monotonic()
 
     def take_back(self) -> list[ClaimedJob]:
         try:
-            count = len(os.read(self.pipes.token_reader, MAX_AHEAD))
+            tokens = os.read(self.pipes.token_reader, MAX_AHEAD * TOKEN_SIZE)
         except BlockingIOError:
-            return []
-        self.dropping = True
-        # It follows all frames of these jobs, those that the child has not read yet included.
-        self.channel.send(protocol.WITHDRAWN)
-        return list(reversed([self.sent.pop() for _ in range(count)]))
+            tokens = b""
+        return self.handover.withdraw(tokens)
 
     def forget(self) -> None:
         self.take_back()
-        self.sent.clear()
+        super().forget()
 
     def cancel(self, job_id: UUID) -> bool:
-        if all(job.id != job_id for job in self.sent):
+        if not self.handover.holds(job_id):
             return False
         # A job that has not started goes back to the backlog, where the pool finds it.
         self.group.put_back(self.take_back())
-        self.taken = bool(self.sent)  # the child has the tokens of those that are left
-        job = next((job for job in self.sent if job.id == job_id), None)
-        if job is None:
+        if not self.handover.holds(job_id):
             return False
-        if self.cancelled_at is None and self.pid is not None:
-            if job is self.sent[0]:
-                self.cancelled_at = time.monotonic()
-            self.attempt_clock.cancel(job_id, job.fence)
+        offer = self.handover.cancel(job_id, time.monotonic())
+        if offer is not None and self.pid is not None:
+            self.attempt_clock.cancel(offer.serial)
             with suppress(ProcessLookupError):
                 os.kill(self.pid, signal.SIGALRM)
         return True
@@ -158,25 +133,26 @@ class ProcessParentSide(ParentSide):
     @property
     def _take_back_after(self) -> float:
         """Seconds from ``since`` until the jobs that wait are taken back."""
-        return TAKE_BACK_AFTER if self.attempt_clock.began > 0 or self.unsent else self.take_back_after
+        return TAKE_BACK_AFTER if self._began > 0 or self.unsent else self.take_back_after
 
     @property
-    def _has_waiting(self) -> bool:
-        """Whether jobs may be waiting until the child is done with something else."""
-        return not self.dropping and len(self.sent) > int(self.taken)
+    def _began(self) -> float:
+        """When the code of the oldest job began; or WAITING, or OVER."""
+        oldest = self.handover.oldest
+        serial, began = self.attempt_clock.turn
+        return began if oldest is not None and oldest.serial == serial else WAITING
 
     def enforce_jobs(self, now: float) -> list[Outcome]:
         if self.leaving > self.channel.unsent:
             # What has not left cannot have begun. A child that reads nothing is given no more time.
             self.since, self.leaving = now, self.channel.unsent
-        if self._has_waiting and (now - self.since > self._take_back_after or self.is_retiring):
+        if self.handover.has_untaken and (now - self.since > self._take_back_after or self.is_retiring):
             self.group.put_back(self.take_back())
-            self.taken = bool(self.sent)  # the child has the token of that one
-            if not self.sent and not self.unsent:
+            if not self.held and not self.unsent:
                 # It may have been reading, or waiting for a processor. If it were sent the same jobs again
                 # and again, it would never begin any of them.
                 self.take_back_after = min(LONGEST_TAKE_BACK, 2 * self.take_back_after)
-        if self.sent:
+        if self.held:
             if (reason := self._kill_reason(now)) is not None:
                 self.kill(reason)
         elif self._hangs_sending(now):
@@ -184,47 +160,50 @@ class ProcessParentSide(ParentSide):
         return []
 
     def _kill_reason(self, now: float) -> str | None:
-        if self.cancelled_at is not None and now - self.cancelled_at > self.group.settings.grace:
-            return "cancel"
-        job, began = self.sent[0], self.attempt_clock.began
-        if began != OVER:
-            self.over_at = None  # an end that was seen before was that of an earlier job
-        if began == OVER:
-            self.over_at = self.over_at or now
-            return "end" if now - self.over_at > START_TIMEOUT else None
-        if began == WAITING:
-            return "start" if self.taken and now - self.since > START_TIMEOUT else None
-        return "timeout" if now - began > self._limit(job) else None
+        return next((reason for reason, due in self._deadlines(now) if due < now), None)
 
-    def _limit(self, job: ClaimedJob) -> float:
-        """Seconds of user code after which the child is killed; it ends the job itself before that."""
-        return float("inf") if job.timeout is None else job.timeout + self.group.settings.grace
+    def _deadlines(self, now: float) -> Iterator[tuple[str, float]]:
+        """Return for what the child is to be killed, and when, as far as it is known."""
+        offer = self.handover.oldest
+        if offer is None:
+            return
+        if offer.cancelled_at is not None:
+            yield "cancel", offer.cancelled_at + self.group.settings.grace
+        began = self._began
+        if began == OVER:
+            if self.over[0] != offer.serial:
+                self.over = offer.serial, now
+            yield "end", self.over[1] + START_TIMEOUT
+        elif began == WAITING:
+            if offer.state is not OfferState.OFFERED:
+                yield "start", self.since + START_TIMEOUT
+        elif offer.job.timeout is not None:
+            # The child ends the attempt itself before that.
+            yield "timeout", began + offer.job.timeout + self.group.settings.grace
 
     def jobs_due(self, now: float) -> float:
-        due = float("inf")
-        if self._has_waiting:
-            due = min(due, self._take_back_after - (now - self.since))
-        if self.sent:
-            if self.cancelled_at is not None:
-                due = min(due, self.group.settings.grace - (now - self.cancelled_at))
-            began = self.attempt_clock.began
-            if began > 0:
-                due = min(due, self._limit(self.sent[0]) - (now - began))
-            elif began == OVER:
-                due = min(due, START_TIMEOUT - (now - (self.over_at or now)))
-            else:
+        due = [moment for _, moment in self._deadlines(now)]
+        if self.handover.has_untaken:
+            due.append(self.since + self._take_back_after)
+        if (oldest := self.handover.oldest) is not None:
+            if self._began == WAITING:
                 # Its code may begin at any moment, and no message says so.
-                due = min(due, START_TIMEOUT - (now - self.since), self._limit(self.sent[0]))
+                limit = START_TIMEOUT
+                if oldest.job.timeout is not None:
+                    limit = min(limit, oldest.job.timeout + self.group.settings.grace)
+                due.append(now + limit)
         elif self.unsent:
-            due = min(due, HOOK_TIMEOUT - (now - self.sending_since))
-        return due
+            due.append(self.sending_since + HOOK_TIMEOUT)
+        return min(due, default=float("inf")) - now
 
     def end_attempts(self, status: int) -> list[Outcome]:
         self.group.put_back(self.take_back())
+        turn, began = self.attempt_clock.turn
         outcomes = []
-        for job in self.sent:
-            began = self.attempt_clock.began
-            duration = time.monotonic() - (began if began > 0 else self.since)
+        for offer in self.handover.clear():
+            job = offer.job
+            has_begun = offer.serial == turn and began > 0
+            duration = time.monotonic() - (began if has_begun else self.since)
             match self.kill_reason:
                 case "timeout":
                     outcome = endings.by_timeout(job, self.group.settings, duration)
@@ -237,7 +216,6 @@ class ProcessParentSide(ParentSide):
                 case _:
                     outcome = self.crashed(job, status, duration)
             outcomes.append(outcome)
-        self.sent.clear()
         return outcomes
 
     def close(self) -> None:
@@ -254,9 +232,9 @@ class ProcessChildSide(ChildSide):
         self.attempt_clock = AttemptClock(pipes.memory)
         self.alarm = Alarm()
         self.hooks = ReceiverAlarmControl(self.alarm, HOOK_LIMIT)
-        self.queue: deque[ClaimedJob] = deque()
-        #: Whether the supervisor has taken all queued jobs back, and its frame about that is on its way.
-        self.is_waiting = False
+        self.handover = ChildHandover()
+        #: Frames of finished jobs whose receivers are to be called.
+        self.finished: deque[bytes] = deque()
         self.read_at = 0.0
         self.retired = False
         # Processes that tasks leave behind become children of this process, which ends them.
@@ -266,45 +244,51 @@ class ProcessChildSide(ChildSide):
         self.send(protocol.READY)
         while not self.retired:
             self._receive()
-            if self.queue and not self.is_waiting:
+            while self.finished:
+                self._call_receivers(self.finished.popleft())
+            if self.handover:
                 self._run_next()
 
     def _receive(self) -> None:
+        """Read what has arrived, and wait for it if there is nothing else to do."""
         now = time.monotonic()
-        has_work = bool(self.queue) and not self.is_waiting
-        if has_work:
+        if self.handover:
             if now - self.read_at < POLL:
                 return
         elif not readable([self.channel], IDLE):
             close_old_connections()
         self.read_at = now
-        for kind, body in self.channel.receive(wait=not has_work):
+        self._read(wait=not self.handover)
+
+    def _read(self, *, wait: bool) -> None:
+        for kind, body in self.channel.receive(wait=wait):
             if kind == protocol.RUN:
-                self.queue.extend(self.jobs_in(body))
-            elif kind == protocol.WITHDRAWN:
-                self.queue.clear()
-                self.is_waiting = False
-                self.send(protocol.DROPPED)
+                self.handover.received(*self.jobs_in(body))
             elif kind == protocol.FINISHED:
-                for announce in self.announcements(body):
-                    self.runner.call_receivers(self.hooks, announce)
-                self.send(protocol.SENT)
+                self.finished.append(body)
+
+    def _call_receivers(self, body: bytes) -> None:
+        for announce in self.announcements(body):
+            self.runner.call_receivers(self.hooks, announce)
+        self.send(protocol.SENT)
 
     def _run_next(self) -> None:
-        self.attempt_clock.mark_waiting()
         try:
-            os.read(self.tokens, 1)
+            token = os.read(self.tokens, TOKEN_SIZE)
         except BlockingIOError:
-            # The supervisor has taken back all that are queued. More of them may be in frames that have not
-            # arrived: none may start with the token of a later job.
-            self.is_waiting = True
+            self.handover.found_no_token()
             return
-        job = self.queue.popleft()
+        self.attempt_clock.take_turn(serial_of(token))
+        while (job := self.handover.take(token)) is None:
+            self._read(wait=True)  # its frame follows the token
+        self._run(job)
+
+    def _run(self, job: ClaimedJob) -> None:
         control = AlarmControl(
             self.alarm,
             job.timeout,
             begun=self.attempt_clock.mark_begun,
-            is_cancelled=lambda: self.attempt_clock.is_cancelled(job.id, job.fence),
+            is_cancelled=lambda: self.attempt_clock.is_cancelled,
         )
         outcome = self.runner.run(job, control, self.hooks)
         self.attempt_clock.mark_over()

@@ -23,7 +23,6 @@ from ...storage.values import IDS
 
 # Supervisor to child
 RUN = b"R"
-WITHDRAWN = b"W"
 FINISHED = b"E"
 CANCEL = b"C"
 PING = b"P"
@@ -31,7 +30,6 @@ PING = b"P"
 READY = b"r"
 SUCCESS = b"y"
 OUTCOME = b"o"
-DROPPED = b"d"
 SENT = b"t"
 STARTED = b"b"
 PONG = b"p"
@@ -151,8 +149,8 @@ def unpack(body: bytes) -> list[list[Any]]:
     return records
 
 
-def pack_jobs(jobs: Iterable[ClaimedJob], offset: int | None = None) -> bytes:
-    """Pack jobs, and before them what sets the clock by which they expire, if one does.
+def pack_jobs(jobs: Iterable[ClaimedJob], first: int, offset: int | None = None) -> bytes:
+    """Pack jobs, the serial number of the first offer, and the offset of the clock by which they expire.
 
     A record has the fields of ClaimedJob in their order, with its ids as hexadecimal text.
     """
@@ -160,20 +158,32 @@ def pack_jobs(jobs: Iterable[ClaimedJob], offset: int | None = None) -> bytes:
     for record in records:
         for place in IDS:
             record[place] = record[place].hex
-    return pack(records if offset is None else [[offset], *records])
+    return pack([[first, offset], *records])
 
 
-def unpack_jobs(body: bytes, clock: DatabaseClock | None = None) -> Iterator[ClaimedJob]:
-    """Yield the jobs that ``pack_jobs()`` has packed. Set the clock if its offset is among them."""
-    records = unpack(body)
-    if records and len(records[0]) == 1:
-        (offset,) = records.pop(0)
-        if clock is not None:
-            clock.use_offset(offset)
+def unpack_jobs(body: bytes, clock: DatabaseClock | None = None) -> tuple[int, list[ClaimedJob]]:
+    """Return the serial number of the first offer, and the jobs. Set the clock if its offset is there."""
+    (first, offset), *records = unpack(body)
+    if offset is not None and clock is not None:
+        clock.use_offset(offset)
     for record in records:
         for place in IDS:
             record[place] = UUID(int=int(record[place], 16))
-        yield ClaimedJob._make(record)
+    return first, [ClaimedJob._make(record) for record in records]
+
+
+_ATTEMPT = struct.Struct("!16si")
+
+
+def pack_attempt(job_id: UUID, fence: int) -> bytes:
+    """Return what names an attempt as a body."""
+    return _ATTEMPT.pack(job_id.bytes, fence)
+
+
+def unpack_attempt(body: bytes) -> tuple[UUID, int]:
+    """Return the job's id and the fence of such a body."""
+    id, fence = _ATTEMPT.unpack(body)
+    return UUID(bytes=id), fence
 
 
 # An outcome begins with its job's id and whether the child has receivers for it.

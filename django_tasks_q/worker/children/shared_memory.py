@@ -12,11 +12,13 @@ import struct
 import sys
 import tempfile
 import time
-from uuid import UUID
 
-_BEGAN = struct.Struct("=d")
-_CANCELLED = struct.Struct("=16si")
-_SIZE = _BEGAN.size + _CANCELLED.size
+from .handover import NO_OFFER
+
+# In the machine's own form: a field is written and read at once, where other forms go byte by byte.
+_TURN = struct.Struct("@Qd")
+_CANCELLED = struct.Struct("@Q")
+_SIZE = _TURN.size + _CANCELLED.size
 
 #: Values in place of a time: user code has not begun, and it is over.
 WAITING, OVER = 0.0, -1.0
@@ -38,37 +40,46 @@ def open_memory() -> int:
 
 
 class AttemptClock:
-    """One side's view of the memory."""
+    """One side's view of the memory. An attempt is named by the serial number of its offer to the child."""
 
     def __init__(self, fd: int) -> None:
         self._memory = mmap.mmap(fd, _SIZE)
+        self._serial = NO_OFFER
 
-    @property
-    def began(self) -> float:
-        """When the user code of the child's job began, on ``time.monotonic()``; or WAITING, or OVER."""
-        began: float = _BEGAN.unpack_from(self._memory)[0]
-        return began
+    # The child's side
 
-    def mark_waiting(self) -> None:
-        """Note that user code has not begun."""
-        _BEGAN.pack_into(self._memory, 0, WAITING)
+    def take_turn(self, serial: int) -> None:
+        """Note that an attempt has its turn, and that its user code has not begun."""
+        # One field after the other, so that no reader finds the time of another attempt with this number.
+        _TURN.pack_into(self._memory, 0, self._serial, WAITING)
+        self._serial = serial
+        _TURN.pack_into(self._memory, 0, serial, WAITING)
 
     def mark_begun(self, at: float | None = None) -> None:
         """Note that user code begins, now or at a time on ``time.monotonic()``."""
-        _BEGAN.pack_into(self._memory, 0, time.monotonic() if at is None else at)
+        _TURN.pack_into(self._memory, 0, self._serial, time.monotonic() if at is None else at)
 
     def mark_over(self) -> None:
         """Note that user code is over."""
-        _BEGAN.pack_into(self._memory, 0, OVER)
+        _TURN.pack_into(self._memory, 0, self._serial, OVER)
 
-    def cancel(self, job_id: UUID, fence: int) -> None:
+    @property
+    def is_cancelled(self) -> bool:
+        """Whether the attempt that has its turn is cancelled."""
+        marked: int = _CANCELLED.unpack_from(self._memory, _TURN.size)[0]
+        return marked == self._serial
+
+    # The supervisor's side
+
+    @property
+    def turn(self) -> tuple[int, float]:
+        """The attempt that has its turn, and when its code began: WAITING, OVER or ``time.monotonic()``."""
+        turn: tuple[int, float] = _TURN.unpack_from(self._memory)
+        return turn
+
+    def cancel(self, serial: int) -> None:
         """Note the attempt that is cancelled."""
-        _CANCELLED.pack_into(self._memory, _BEGAN.size, job_id.bytes, fence)
-
-    def is_cancelled(self, job_id: UUID, fence: int) -> bool:
-        """Return whether this attempt is cancelled."""
-        marked: tuple[bytes, int] = _CANCELLED.unpack_from(self._memory, _BEGAN.size)
-        return marked == (job_id.bytes, fence)
+        _CANCELLED.pack_into(self._memory, _TURN.size, serial)
 
     def close(self) -> None:
         """Unmap the memory."""

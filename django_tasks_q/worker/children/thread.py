@@ -36,7 +36,7 @@ class ThreadChildSide(ChildSide):
         #: Calls of receivers, which a thread of their own makes one after the other.
         self.finished: queue.SimpleQueue[Work] = queue.SimpleQueue()
         #: User code that may have to be interrupted.
-        self.running: dict[UUID, ThreadControl] = {}
+        self.running: dict[tuple[UUID, int], ThreadControl] = {}
         #: Receivers of signals that may have to be interrupted.
         self.hooks: set[ThreadControl] = set()
         self._wake_reader, self._wake_writer = socket.socketpair()
@@ -65,14 +65,14 @@ class ThreadChildSide(ChildSide):
     def _receive(self) -> None:
         for kind, body in self.channel.receive():
             if kind == protocol.RUN:
-                for job in self.jobs_in(body):
+                for job in self.jobs_in(body)[1]:
                     control = ThreadControl(job.timeout, begun=lambda job=job: self._begun(job))  # type: ignore[misc]
-                    self.running[job.id] = control
+                    self.running[job.id, job.fence] = control
                     self.jobs.put(lambda job=job, control=control: self._run(job, control))  # type: ignore[misc]
             elif kind == protocol.FINISHED:
                 self.finished.put(lambda body=body: self._call_receivers(body))  # type: ignore[misc]
             elif kind == protocol.CANCEL:
-                control_or_none = self.running.get(UUID(bytes=body))
+                control_or_none = self.running.get(protocol.unpack_attempt(body))
                 if control_or_none is not None:
                     control_or_none.cancel()
             elif kind == protocol.PING:
@@ -87,7 +87,7 @@ class ThreadChildSide(ChildSide):
             outcome = self.runner.run(job, control, hooks)
         finally:
             self.hooks.discard(hooks)
-            self.running.pop(job.id, None)
+            self.running.pop((job.id, job.fence), None)
         self._retire_after(control, hooks)
         self.send_outcome(job, outcome)
 
@@ -99,7 +99,7 @@ class ThreadChildSide(ChildSide):
     def _begun(self, job: ClaimedJob) -> None:
         if job.timeout is not None and job.timeout < IDLE:
             self._wake_writer.send(b".")  # the main thread may be about to sleep longer
-        self.send(protocol.STARTED, job.id.bytes)
+        self.send(protocol.STARTED, protocol.pack_attempt(job.id, job.fence))
 
     def _call_receivers(self, body: bytes) -> None:
         for announce in self.announcements(body):
