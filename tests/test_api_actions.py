@@ -17,7 +17,7 @@ from django.utils import timezone
 from django_tasks_q import task
 from django_tasks_q.actions import NAMED
 from django_tasks_q.actions.selection import first_id
-from django_tasks_q.api import verbs
+from django_tasks_q.api import bulk
 from django_tasks_q.api.filters import FILTERS
 from django_tasks_q.definition.registry import registry
 from django_tasks_q.lifecycle.states import JobStatus
@@ -288,7 +288,7 @@ def test_receivers_get_who_did_what(client: Client, django_capture_on_commit_cal
 
 
 def test_many_jobs_by_a_filter(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(verbs, "CAP", 3)
+    monkeypatch.setattr(bulk, "CAP", 3)
     for _ in range(4):
         make_job(status="FAILED", queue_name="a")
     make_job(status="FAILED", queue_name="b")
@@ -308,7 +308,7 @@ def test_many_jobs_by_a_filter(client: Client, monkeypatch: pytest.MonkeyPatch) 
     rest = post(client, f"{JOBS}bulk/retry/", **body).json()
     assert (rest["done"], rest["more"]) == (1, False)
     assert Job.objects.get(queue_name="b").status == "FAILED"
-    monkeypatch.setattr(verbs, "CAP", 10)
+    monkeypatch.setattr(bulk, "CAP", 10)
     left = post(client, f"{JOBS}bulk/discard/", filter={"queue": "a"}).json()
     assert (left["done"], left["skipped"]) == (4, {})
     asked = post(client, f"{JOBS}bulk/cancel/", filter={"queue": "a"}, reason="x").json()
@@ -322,7 +322,7 @@ def test_many_jobs_by_a_filter(client: Client, monkeypatch: pytest.MonkeyPatch) 
 def test_jobs_that_a_verb_cannot_change_keep_it_from_no_others(
     verb: str, background: bool, client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(verbs, "CAP", 3)
+    monkeypatch.setattr(bulk, "CAP", 3)
     takes, body, _ = VERBS[verb]
     states = NAMED[verb.replace("-", "_")].states
     body = body | ({"at": soon()} if "at" in body else {})
