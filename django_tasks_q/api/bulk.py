@@ -96,14 +96,16 @@ class BulkAction(TasksView, GenericAPIView):
         jobs = self.filtered_jobs(request, given)
         if not (dry_run := values.pop("dry_run")) and background:
             return self.enqueue(request, self.selection(given), values)
+        named, selection = actions.NAMED[self.verb.name], self.selection(given)
         with self.reading():
-            found = actions.collected(self.selection(given), jobs, CAP)
+            found = actions.collected(selection, named.pending(jobs, **values), CAP)
         done: Any = None
         if not dry_run and found.ids:
             done = perform(request, self.verb, labels_of(found.ids), values)
         data = {
             "matched": len(found.ids),
-            "more": found.more,
+            # Jobs in a state that the action does not change are found again by each request.
+            "more": found.more and (not selection.status or selection.status in named.states),
             "dry_run": dry_run,
             **(actions.Report.of(done) if done else actions.Report()).numbers,
         }
