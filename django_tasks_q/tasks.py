@@ -131,6 +131,7 @@ def bulk(
     values = {name: given[name] for name in named.takes if given[name] is not None}
     alias = context.job._state.db or ""
     jobs = scope_jobs(request_of(actor), Job.objects.using(alias)).exclude(id=context.job.id)
+    jobs = named.pending(jobs, **values)
     report = Report.restored(context.metadata.get(REPORT_KEY))
     walk = actions.Walk(selection, jobs, report.position)
     total = report.seen + walk.count()

@@ -43,6 +43,28 @@ def pytest_configure(config: pytest.Config) -> None:
         config.pluginmanager.register(Ran(config))
 
 
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out the tests that name a database which TEST_DATABASES does not.
+
+    The first one is always there: it is the default of tests in which the database plays no part.
+    """
+    chosen = os.environ.get("TEST_DATABASES", "").split(",")
+    others = list(django_settings.DATABASES)[1:]
+    missing = {alias for alias in others if alias not in chosen and chosen != [""]}
+    left_out = [item for item in items if missing & named_databases(item)]
+    if left_out:
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if item not in set(left_out)]
+
+
+def named_databases(item: pytest.Item) -> set[str]:
+    """The databases that a test asks for by their aliases, or by the fixture of a server."""
+    marks = [mark.kwargs.get("databases") or () for mark in item.iter_markers("django_db")]
+    named = {alias for mark in marks for alias in mark if mark != "__all__"}
+    servers = {"postgres_url", "private"} & set(getattr(item, "fixturenames", ()))
+    return named | ({"postgres"} if servers else set())
+
+
 @cache
 def tables_to_empty(alias: str) -> list[str]:
     kept = {"auth_permission", "django_content_type", "django_migrations"}

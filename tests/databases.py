@@ -16,7 +16,22 @@ from urllib.parse import urlsplit
 import psycopg
 
 DIRECTORY = "TEST_DIRECTORY"
+MEMORY = Path("/dev/shm")
+#: Bytes: what the databases of all runners take, several times over.
+ROOM = 2 << 30
 POSTGRES = "TEST_POSTGRES_URL"
+
+
+def in_memory() -> Path | None:
+    """Where files are in memory, if there is room for them: nothing in a run waits for a disk then.
+
+    Containers often have 64 MB there.
+    """
+    try:
+        has_room = shutil.disk_usage(MEMORY).free > ROOM and os.access(MEMORY, os.W_OK)
+    except OSError:
+        return None
+    return MEMORY if has_room else None
 
 
 @cache
@@ -24,7 +39,7 @@ def directory() -> Path:
     """A folder for the run, removed when the process that made it ends."""
     if announced := os.environ.get(DIRECTORY):
         return Path(announced)
-    path = Path(tempfile.mkdtemp(prefix="django-tasks-q-"))
+    path = Path(tempfile.mkdtemp(prefix="django-tasks-q-", dir=in_memory()))
     owner = os.getpid()
 
     @atexit.register

@@ -3,6 +3,9 @@
 #   tests/mariadb.sh make test
 set -euo pipefail
 
+# In memory, if there is room for two gigabytes.
+room=$(df --output=avail --block-size=1M /dev/shm 2>/dev/null | tail -n 1)
+[ "${room:-0}" -lt 2048 ] || export TMPDIR=/dev/shm
 directory=$(mktemp -d)
 server=
 stop() {

@@ -8,7 +8,8 @@ from django.db import transaction
 from django.utils import timezone
 
 from django_tasks_q import actions, compat
-from django_tasks_q.actions import Reason
+from django_tasks_q.actions import NAMED, Reason
+from django_tasks_q.admin import verbs as admin_verbs
 from django_tasks_q.exceptions import TaskNotRegistered, UnserializableValue
 from django_tasks_q.lifecycle.outcome import Failure, Outcome
 from django_tasks_q.lifecycle.states import FINAL, STARTABLE, TRANSITIONS, JobStatus
@@ -21,6 +22,7 @@ from .tasksapp import tasks
 
 ME = uuid.uuid4()
 HOUR = timedelta(hours=1)
+SOON = timezone.now() + HOUR
 
 
 @pytest.fixture
@@ -85,19 +87,21 @@ VERBS = {
     "dismiss": (lambda id, **more: actions.dismiss(id, **more), {"FAILED", "EXPIRED"}, None),
     "delete": (lambda id, **more: actions.delete(id, **more), {*FINAL}, "gone"),
     "reschedule": (
-        lambda id, **more: actions.reschedule(id, HOUR, **more),
+        lambda id, **more: actions.reschedule(id, SOON, **more),
         {"READY", "SCHEDULED"},
         "SCHEDULED",
     ),
     "reschedule to the past": (
         lambda id, **more: actions.reschedule(id, -HOUR, **more),
-        {"READY", "SCHEDULED"},
+        {"SCHEDULED"},
         "READY",
     ),
     "run_now": (lambda id, **more: actions.run_now(id, **more), {"SCHEDULED"}, "READY"),
     "change": (lambda id, **more: actions.change(id, priority=9, **more), {*STARTABLE}, None),
     "pin": (lambda id, **more: actions.pin(id, **more), {*JobStatus}, None),
 }
+#: The arguments of these by name.
+ARGUMENTS = {"reschedule": {"at": SOON}, "reschedule to the past": {"at": -HOUR}, "change": {"priority": 9}}
 UNTOUCHED = (
     "status",
     "priority",
@@ -133,7 +137,7 @@ def test_a_verb_changes_jobs_in_its_states_and_no_others(alias, heard, verb, sta
     assert answer.done == set()
     ((reason, ids),) = answer.skipped.items()
     assert ids == {job.id}
-    if (verb, status) == ("run_now", JobStatus.READY):  # nothing keeps it back
+    if verb in ("run_now", "reschedule to the past") and status == JobStatus.READY:  # nothing keeps it back
         assert reason == Reason.UNCHANGED
     else:
         assert reason in (Reason.RUNNING, Reason.ENDED, Reason.WAITING, Reason.SUCCEEDED)
@@ -142,20 +146,42 @@ def test_a_verb_changes_jobs_in_its_states_and_no_others(alias, heard, verb, sta
 
 
 @pytest.mark.parametrize("verb", VERBS)
-def test_a_verb_may_be_repeated(alias, verb):
-    """The second time there is nothing left to do, or the same."""
+def test_a_verb_may_be_repeated(alias, heard, verb):
+    """The second time there is nothing left to do, and nobody is told."""
     perform, start, _ = VERBS[verb]
     job = add(alias, JobStatus(sorted(start)[0]))
     assert perform(job.id, using=alias).done == {job.id}
+    heard.clear()
     first = (
         Job.objects.using(alias).filter(id=job.id).values("status", "priority", "fence", "attempts").first()
     )
     answer = perform(job.id, using=alias)
-    assert answer.done == {job.id} or list(map(len, answer.skipped.values())) == [1]
+    assert (answer.done, list(map(len, answer.skipped.values())), heard) == (set(), [1], [])
     again = (
         Job.objects.using(alias).filter(id=job.id).values("status", "priority", "fence", "attempts").first()
     )
     assert first == again
+
+
+@pytest.mark.parametrize("verb", [*VERBS, "cancel a running job", "unpin"])
+def test_what_a_verb_has_changed_is_not_pending(alias, verb):
+    name = verb.split()[0]
+    status = "RUNNING" if "running" in verb else sorted(NAMED[name].states)[-1]
+    if verb in VERBS:
+        status = min(VERBS[verb][1])
+    job = add(alias, JobStatus(status), pinned_at=timezone.now() if verb == "unpin" else None)
+    arguments = ARGUMENTS.get(verb, {})
+
+    def pending(**values):
+        jobs = Job.objects.using(alias).filter(status__in=NAMED[name].states)
+        return [job.id for job in NAMED[name].pending(jobs, reason="because", **values)]
+
+    assert pending(**arguments) == pending() == [job.id]
+    assert admin_verbs.VERBS[name].fits(row(alias, job))
+    getattr(actions, name)(job.id, using=alias, **arguments)
+    assert pending(**arguments) == []
+    if name not in ARGUMENTS and verb != "delete":
+        assert not admin_verbs.VERBS[name].fits(row(alias, job))
 
 
 @pytest.mark.parametrize("verb", VERBS)

@@ -154,6 +154,24 @@ def test_a_step_is_never_empty_without_a_background_job(
         assert Job.objects.filter(task_name="rare", status="FAILED").count() == left
 
 
+@pytest.mark.parametrize("verb", ["dismiss", "pin", "cancel"])
+@pytest.mark.parametrize("background", [True, False])
+def test_a_repeated_action_goes_on_where_jobs_keep_their_state(
+    verb: str, background: bool, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not background:
+        monkeypatch.setattr(tasks, "obstacle", lambda request: "Nobody could.")
+    monkeypatch.setattr(confirmation, "CAP", 2)
+    scattered(task_name="rare", status="RUNNING" if verb == "cancel" else "FAILED")
+    field = {"dismiss": "dismissed_at", "pin": "pinned_at", "cancel": "cancel_requested_at"}[verb]
+    untouched = Job.objects.filter(**{"task_name": "rare", f"{field}__isnull": True})
+    for left in (0,) if background else (3, 1, 0):
+        confirmed(client, verb, ask(client, verb, "task=rare"))
+        run_jobs(limit=1)
+        assert untouched.count() == left
+    assert "Nothing to do." in shown(ask(client, verb, "task=rare"))
+
+
 @pytest.mark.parametrize("cap", [1000, 3])
 def test_a_queue_is_cleared_of_all_that_wait(
     cap: int, client: Client, monkeypatch: pytest.MonkeyPatch

@@ -22,9 +22,10 @@ from django_tasks_q.models import Job
 
 from .admin_support import ACTION, BASE, DASHBOARD, JOBS, QUEUES, make_failed, make_job, make_worker
 from .conftest import Router
+from .drawing import examples
 from .test_admin_enqueue import everything, form_url
 
-quick = settings(max_examples=60, deadline=None, suppress_health_check=[*HealthCheck])
+quick = settings(max_examples=examples(60), deadline=None, suppress_health_check=[*HealthCheck])
 
 text = st.text(st.characters(exclude_categories=["Cs"]), max_size=40)
 numbers = st.one_of(st.integers(), st.floats()).map(str)

@@ -26,6 +26,7 @@ from django_tasks_q.models import IdempotencyKey, Job
 from django_tasks_q.payload.schema import arguments_schema, schema_of
 
 from .api_support import API, client_of, login, make_user
+from .drawing import examples
 
 pytestmark = pytest.mark.django_db
 
@@ -307,7 +308,7 @@ JSON = st.recursive(
 
 
 @settings(
-    max_examples=150,
+    max_examples=examples(150),
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
     derandomize=True,

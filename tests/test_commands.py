@@ -154,6 +154,8 @@ def test_jobs_are_retried_cancelled_and_discarded(capsys):
     assert output(capsys, "tasks", "discard", str(waiting.pk), "--reason", "old") == "discard: 1 done.\n"
     assert Job.objects.get(pk=waiting.pk).cancel_reason == "old"
     assert "1 asked to end" in output(capsys, "tasks", "cancel", "--status", "running")
+    for more in ((), ("--all",)):  # those that were asked are not found again
+        assert ended(capsys, "tasks", "cancel", "--status", "running", *more)[0] == 1
 
 
 @pytest.mark.django_db

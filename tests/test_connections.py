@@ -225,6 +225,7 @@ def test_a_worker_that_cannot_hear_says_so_and_polls(project):
 # Hints
 
 
+@pytest.mark.any_version
 def test_a_flood_of_hints_is_no_flood_of_queries(project, tmp_path):
     only(project, "postgres")
     claims = tmp_path / "claims"
@@ -357,6 +358,7 @@ def fake_clock(project, offset):
     project.env |= {"LD_PRELOAD": library, "FAKETIME": offset, "FAKETIME_DONT_FAKE_MONOTONIC": "1"}
 
 
+@pytest.mark.any_version
 @pytest.mark.parametrize("offset", ["+2h", "-2h"])
 def test_rows_follow_the_clock_of_the_database(project, offset):
     only(project, "postgres", "mariadb")
@@ -407,6 +409,7 @@ def has_ended(result, pipe):
     return Job.objects.get(id=result.id).is_finished
 
 
+@pytest.mark.any_version
 @pytest.mark.parametrize("offset", ["+2h", "-2h"])
 def test_a_clock_that_jumps_while_a_worker_runs_costs_nothing(project, clock, tmp_path, offset):
     only(project, "postgres", "mariadb")
@@ -443,6 +446,7 @@ def test_a_clock_that_jumps_while_a_worker_runs_costs_nothing(project, clock, tm
         assert abs((job.finished_at - now).total_seconds()) < 30
 
 
+@pytest.mark.any_version
 @pytest.mark.parametrize("offset", ["+2h", "-2h"])
 def test_a_clock_that_jumps_under_sqlite_loses_no_job(project, clock, tmp_path, offset):
     """There it is the queue's own clock: a lease may be over at once, but deadlines go by another."""

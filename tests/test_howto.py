@@ -119,6 +119,7 @@ def test_a_page_that_is_wrong_is_noticed(session, is_right, tmp_path):
         site.type(session, "page.md")
 
 
+@pytest.mark.once  # text beside the package, whose parts the other tests run on each version
 @pytest.mark.parametrize("site", DATABASES[:1], indirect=True)
 @pytest.mark.parametrize("page", COMING_FROM, ids=lambda page: page.stem)
 def test_a_page_does_what_it_says(page, site):
@@ -133,6 +134,7 @@ def install_tasks_db(site: Site) -> None:
     site.run("makemigrations", "django_tasks_db", "--verbosity", "0")
 
 
+@pytest.mark.any_version  # a script of the page
 def test_waiting_tasks_of_django_tasks_db_are_moved(site):
     site.write(pages.files(FROM_TASKS_DB.read_text()))
     install_tasks_db(site)

@@ -185,7 +185,7 @@ def seconds_until(storage, id):
         ("retry", "FAILED", "READY", 0),
         ("retry at", "FAILED", "SCHEDULED", 36000),
         ("reschedule", "SCHEDULED", "READY", 0),
-        ("reschedule", "READY", "READY", 0),
+        ("reschedule", "READY", "READY", -36000),  # it was like that already
         ("reschedule at", "READY", "SCHEDULED", 36000),
         ("run now", "SCHEDULED", "READY", 0),
     ],

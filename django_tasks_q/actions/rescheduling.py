@@ -5,10 +5,13 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from typing import Any
 
+from django.db.models import Q
+
 from ..access import database
 from ..definition.options import checked
 from ..lifecycle.states import STARTABLE, JobStatus
 from ..models import Job
+from ..storage.orm import operations
 from ..storage.orm.operations import MOVABLE
 from .done import Done
 from .perform import Ids, backend_of, moment, perform, text, uuids
@@ -29,6 +32,11 @@ def reschedule(
         reason=text(reason, "reason"),
         makes_ready=start is None,
     )[0]
+
+
+def starting_otherwise(at: datetime | timedelta | None = None) -> Q:
+    """Return the condition of jobs that ``reschedule()`` has yet to change, or of all without a time."""
+    return Q() if at is None else operations.starting_otherwise(moment(at, "at"))
 
 
 def run_now(ids: Ids, *, reason: str = "", using: str | None = None, user: Any = None) -> Done:

@@ -69,7 +69,7 @@ def chosen_jobs(request: HttpRequest, verb: Verb) -> ChosenJobs:
 
 
 def _matching(request: HttpRequest, verb: Verb, filters: Filters) -> ChosenJobs:
-    jobs, selection = jobs_of(request), filters.selection(verb.states)
+    jobs, selection = actions.NAMED[verb.name].pending(jobs_of(request)), filters.selection(verb.states)
     found = actions.collected(selection, jobs, COUNTED, actions.BUDGET)
     if found.more and len(found.ids) < CAP and not tasks.can_bulk(request):
         # The user repeats the action for the next jobs, so that each step needs at least one.

@@ -2,7 +2,7 @@ from typing import Any
 
 from django.urls import include, path, register_converter
 
-from . import events, jobs, openapi, queues, schedules, stats, tasks, verbs, workers
+from . import bulk, events, jobs, openapi, queues, schedules, stats, tasks, verbs, workers
 
 app_name = "django_tasks_q"
 
@@ -25,7 +25,7 @@ register_converter(Name, "django_tasks_q_name")
 _v1: list[Any] = [
     path("jobs/", jobs.JobList.as_view(), name="job-list"),
     *(
-        path(f"jobs/bulk/{verb.slug}/", verbs.bulk_view(verb).as_view(), name=f"bulk-{verb.slug}")
+        path(f"jobs/bulk/{verb.slug}/", bulk.bulk_view(verb).as_view(), name=f"bulk-{verb.slug}")
         for verb in verbs.VERBS
     ),
     path("jobs/<str:pk>/", jobs.JobDetail.as_view(), name="job-detail"),

@@ -14,6 +14,7 @@ from .. import actions, compat
 from ..access import database
 from ..maintenance import prune as pruning
 from ..models import Job
+from ..models.job import JobQuerySet
 from .arguments import filled
 from .backends import chosen, stored
 from .job_filters import add_filters, check_queue, is_filtered, selected, uuid, when
@@ -82,11 +83,11 @@ def on_jobs(printer: Printer, options: dict[str, Any]) -> int:
     more: dict[str, Any] = {"reason": options["reason"]}
     if verb == "retry" and options["at"]:
         more["at"] = when(options["at"])
-    ids, is_more = ([], False) if options["all"] else _ids(options)
+    ids, is_more = ([], False) if options["all"] else _ids(options, more)
     done: set[UUID] = set()
     requested: set[UUID] = set()
     skipped: dict[str, set[UUID]] = {}
-    for some_ids in _all(options) if options["all"] else _slices(ids):
+    for some_ids in _all(options, more) if options["all"] else _slices(ids):
         try:
             result = getattr(actions, verb)(some_ids, **more)
         except (TypeError, ValueError) as error:
@@ -112,7 +113,7 @@ def on_jobs(printer: Printer, options: dict[str, Any]) -> int:
     return 0 if done or requested else 1
 
 
-def _ids(options: dict[str, Any]) -> tuple[list[UUID], bool]:
+def _ids(options: dict[str, Any], values: dict[str, Any]) -> tuple[list[UUID], bool]:
     """Return the ids of jobs to act on, and whether the filters find more. Raise CommandError."""
     if options["ids"]:
         if is_filtered(options):
@@ -122,7 +123,7 @@ def _ids(options: dict[str, Any]) -> tuple[list[UUID], bool]:
         raise CommandError("Name the jobs: ids, or filters such as --status failed --task NAME.")
     if options["limit"] < 1:
         raise CommandError(f"--limit must be at least 1, not {options['limit']}.")
-    return actions.collected(_selection(options), Job.objects.using(database()), options["limit"])
+    return actions.collected(_selection(options), _pending(options, values), options["limit"])
 
 
 def _selection(options: dict[str, Any]) -> actions.Selection:
@@ -130,16 +131,21 @@ def _selection(options: dict[str, Any]) -> actions.Selection:
     return selected(options, actions.NAMED[options["verb"]].states)
 
 
+def _pending(options: dict[str, Any], values: dict[str, Any]) -> JobQuerySet:
+    """Return the jobs that the verb has yet to change."""
+    return actions.NAMED[options["verb"]].pending(Job.objects.using(database()), **values)
+
+
 def _slices(ids: list[UUID]) -> Iterator[list[UUID]]:
     for start in range(0, len(ids), SLICE):
         yield ids[start : start + SLICE]
 
 
-def _all(options: dict[str, Any]) -> Iterator[list[UUID]]:
+def _all(options: dict[str, Any], values: dict[str, Any]) -> Iterator[list[UUID]]:
     """Generate the ids of the jobs that the filters find, except those enqueued or ended from now on."""
     if options["ids"] or not is_filtered(options):
         raise CommandError("--all needs filters such as --status failed --task NAME, and no ids.")
-    walk = actions.Walk(_selection(options).until_now(), Job.objects.using(database()))
+    walk = actions.Walk(_selection(options).until_now(), _pending(options, values))
     while not walk.is_over:
         # A part of an index may have none of the jobs, and a later part some.
         if ids := walk.ids(SLICE):

@@ -4,7 +4,10 @@ import os
 
 import pytest
 
+from ..conftest import on_one_database
 from .chaos import Chaos, Plan, random_seed
+
+pytestmark = pytest.mark.any_version  # a search for orders of faults
 
 #: Seconds of faults on each kind of database, and what they are multiplied by.
 SECONDS = {"postgresql": 20.0, "sqlite": 7.0}
@@ -23,6 +26,7 @@ def test_chaos_breaks_no_rule(project, tmp_path):
 
 
 @pytest.mark.once  # that the one above can fail
+@on_one_database
 @pytest.mark.parametrize(("guard", "max_crashes"), [("fence", 100), ("state", 1)])
 def test_chaos_finds_what_a_missing_guard_lets_through(project, tmp_path, guard, max_crashes):
     """Without the fence, a worker that was frozen ends the run of the next one.

@@ -15,6 +15,8 @@ from .invariants import Rules, violations
 from .scenes import waves
 from .stage import Stage
 
+pytestmark = pytest.mark.any_version  # the steps at which faults happen are the package's
+
 #: Short, so that a rescue is soon; on a busy machine a shorter one would be lost for no fault of the scene.
 LEASE = 4
 EFFECTFUL = [f"tests.faults.tasks.{name}" for name in ("quick", "slow", "overrun")]

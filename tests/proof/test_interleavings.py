@@ -14,10 +14,13 @@ from django_tasks_q.models import Attempt, Job, Worker
 from django_tasks_q.models.identifiers import uuid7
 from django_tasks_q.storage import Claim, storage_for
 
+from ..conftest import on_one_database
 from ..faults.mutations import without
 from .audit import leave_effect
 from .explorer import Actor, Explorer
 from .invariants import Rules, violations
+
+pytestmark = pytest.mark.any_version  # a search for orders of statements
 
 ORDERS = 34_650
 ONE, TWO, RESCUER = (uuid.UUID(int=number) for number in (1, 2, 3))
@@ -163,6 +166,7 @@ def test_no_order_of_steps_breaks_a_rule(audit, second):
 
 
 @pytest.mark.once  # that the one above can fail
+@on_one_database
 @pytest.mark.parametrize(
     ("guard", "second", "invariant"), [("fence", "gives back", "I6"), ("state", "finishes", "I3")]
 )

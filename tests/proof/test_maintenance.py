@@ -23,6 +23,8 @@ from ..test_storage import in_threads
 from .audit import audited
 from .invariants import Rules, violations
 
+pytestmark = pytest.mark.any_version  # a search for orders of statements
+
 JOBS = 1000
 
 

@@ -31,6 +31,8 @@ from django_tasks_q.storage.orm import clock
 from ..faults.mutations import without
 from .model import Job, Model
 
+pytestmark = pytest.mark.any_version  # a search for orders of calls
+
 ALIAS = "default"
 LEASE = 60.0
 MAX_CRASHES = 3

@@ -23,8 +23,24 @@ RETRYABLE = (JobStatus.FAILED, JobStatus.CANCELLED, JobStatus.EXPIRED)
 MOVABLE = (JobStatus.READY, JobStatus.SCHEDULED)
 #: States of jobs that a person has to deal with.
 DISMISSIBLE = (JobStatus.FAILED, JobStatus.EXPIRED)
+#: The jobs that an action has yet to change, where those that it has changed keep their state.
+UNDISMISSED = Q(dismissed_at__isnull=True)
+UNPINNED = Q(pinned_at__isnull=True)
+PINNED = Q(pinned_at__isnull=False)
+UNASKED = ~Q(status=JobStatus.RUNNING, cancel_requested_at__isnull=False)
 #: Models whose rows belong to a job and are deleted with it.
 PARTS = (Attempt, Progress, LogLine)
+
+
+def starting_otherwise(at: datetime | None) -> Q:
+    """Return the condition of jobs that start at another time, or that are not ready if ``at`` is None."""
+    scheduled = Q(status=JobStatus.SCHEDULED)
+    return scheduled if at is None else ~(scheduled & Q(run_after=at))
+
+
+def with_others(**values: Any) -> Q:
+    """Return the condition of jobs whose columns do not have all these values."""
+    return ~Q(**values) if values else Q()
 
 
 def admitted(admission: Admission) -> dict[str, Any]:
@@ -104,11 +120,11 @@ class Operations(Part):
 
     @repeated
     def dismiss(self, ids: Collection[UUID]) -> Transition:
-        return self._move(ids, DISMISSIBLE, Q(dismissed_at__isnull=True), dismissed_at=DatabaseNow())
+        return self._move(ids, DISMISSIBLE, UNDISMISSED, dismissed_at=DatabaseNow())
 
     @repeated
     def reschedule(self, ids: Collection[UUID], at: datetime | None) -> Transition:
-        return self._move(ids, MOVABLE, **admitted(admit(at)))
+        return self._move(ids, MOVABLE, starting_otherwise(at), **admitted(admit(at)))
 
     @repeated
     def run_now(self, ids: Collection[UUID]) -> Transition:
@@ -116,15 +132,15 @@ class Operations(Part):
 
     @repeated
     def change(self, /, ids: Collection[UUID], **values: Any) -> Transition:
-        return self._move(ids, STARTABLE, **values)
+        return self._move(ids, STARTABLE, with_others(**values), **values)
 
     @repeated
     def pin(self, ids: Collection[UUID]) -> Transition:
-        return self._move(ids, tuple(JobStatus), Q(pinned_at__isnull=True), pinned_at=DatabaseNow())
+        return self._move(ids, tuple(JobStatus), UNPINNED, pinned_at=DatabaseNow())
 
     @repeated
     def unpin(self, ids: Collection[UUID]) -> Transition:
-        return self._move(ids, tuple(JobStatus), Q(pinned_at__isnull=False), pinned_at=None)
+        return self._move(ids, tuple(JobStatus), PINNED, pinned_at=None)
 
     @repeated
     def delete(self, ids: Collection[UUID]) -> Transition:
