@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
+import threading
 from functools import lru_cache
 from typing import Any
-from weakref import WeakSet
+from weakref import WeakKeyDictionary, WeakSet
 
 from django.db.backends.signals import connection_created
 
@@ -30,7 +31,8 @@ _CALLS = (
 _SHORT = 2000
 _INTO = re.compile(r"into\s+(?:@|(?:local\s+|global\s+)?temp(?:orary)?\s)")
 
-_opened: WeakSet[Any] = WeakSet()
+#: Connections, and the threads that have opened them.
+_opened: WeakKeyDictionary[Any, threading.Thread] = WeakKeyDictionary()
 _altered: WeakSet[Any] = WeakSet()
 
 
@@ -40,9 +42,9 @@ def watch_sessions() -> None:
     connection_created.connect(_begin, dispatch_uid="django_tasks_q.sessions")
 
 
-def any_opened() -> bool:
-    """Return whether this process has connected to a database since ``watch_sessions()``."""
-    return bool(_opened)
+def opened() -> list[tuple[Any, threading.Thread]]:
+    """Return the connections of this process, in all threads, and by which thread each was opened."""
+    return [(one, thread) for one, thread in _opened.items() if one.connection is not None]
 
 
 def is_altered(connection: Any) -> bool:
@@ -51,7 +53,7 @@ def is_altered(connection: Any) -> bool:
 
 
 def _begin(connection: Any, **kwargs: Any) -> None:
-    _opened.add(connection)
+    _opened[connection] = threading.current_thread()
     _altered.discard(connection)
     if _watch not in connection.execute_wrappers:
         # At the bottom: Django takes wrappers that are in use for a while from the top.
