@@ -8,6 +8,7 @@ from django.db import connections
 from django_tasks_q.models import Job
 
 from .conftest import on_one_database
+from .hardship import tasks as hard
 from .leaving import tasks as leaving
 from .leaving.lines import LINES
 from .project import wait_for
@@ -95,3 +96,30 @@ def test_sessions_of_other_threads_are_clean_for_the_next_job(leaving_project):
                 cursor.execute("SELECT pg_terminate_backend(%s, 5000)", [session])
             assert query.enqueue(how, show).get(timeout=20)[1] == first, (kind, how)
         assert "Traceback" not in worker.output
+
+
+FUNCTION = """
+CREATE OR REPLACE FUNCTION alter_time_zone() RETURNS text LANGUAGE sql
+AS $$ SELECT set_config('timezone', 'Pacific/Chatham', false) $$
+"""
+
+
+def test_changes_of_a_session_that_no_statement_shows_end_with_it(leaving_project):
+    if leaving_project.alias != "postgres":
+        pytest.skip("only PostgreSQL reports settings")
+    with connections["postgres"].cursor() as cursor:
+        cursor.execute(FUNCTION)
+    show = "SELECT current_setting('statement_timeout') || current_setting('timezone')"
+    first = leaving.query_process.enqueue("pool", show)
+    hows = ("driver", "procedure", "function")
+    second = {}
+    for how in hows:
+        leaving.alter_session.enqueue(how)
+        second[how] = hard.say.enqueue(show)
+    leaving_project.run("runworker", "--batch", *ONE_AT_A_TIME)
+    first.refresh()
+    for result in second.values():
+        result.refresh()
+    assert not Job.objects.exclude(status="SUCCESSFUL").exists()
+    values = {how: result.return_value for how, result in second.items()}
+    assert values == dict.fromkeys(hows, first.return_value[1])

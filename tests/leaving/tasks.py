@@ -130,3 +130,17 @@ def query_thread(how: str, *statements: str) -> Any:
 async def query_async(how: str, *statements: str) -> Any:
     query = _in_block if "BEGIN" in statements else _query
     return await _aquery(how, query, tuple(one for one in statements if one != "BEGIN"))
+
+
+@task(executor="process")
+def alter_session(how: str) -> None:
+    """Change a setting in a way that no text of a statement shows."""
+    connection.ensure_connection()
+    match how:
+        case "driver":
+            connection.connection.execute("SET TIME ZONE 'Pacific/Chatham'")
+        case "procedure":
+            with connection.cursor() as cursor:
+                cursor.callproc("set_config", ["statement_timeout", "12s", "false"])
+        case "function":
+            _query("SELECT alter_time_zone()")
