@@ -12,6 +12,7 @@ from .hardship import tasks as hard
 from .leaving import tasks as leaving
 from .leaving.lines import LINES
 from .project import wait_for
+from .tasksapp import tasks
 
 ONE_AT_A_TIME = ("--processes", "1", "--threads", "1", "--async-concurrency", "1")
 
@@ -123,3 +124,35 @@ def test_changes_of_a_session_that_no_statement_shows_end_with_it(leaving_projec
     assert not Job.objects.exclude(status="SUCCESSFUL").exists()
     values = {how: result.return_value for how, result in second.items()}
     assert values == dict.fromkeys(hows, first.return_value[1])
+
+
+# Pools of a process that forks copy
+
+
+def test_a_worker_does_not_start_where_its_processes_would_share_sessions(leaving_project):
+    if leaving_project.alias != "postgres":
+        pytest.skip("the pool is one of PostgreSQL's sessions")
+    leaving_project.env |= {"DATABASE_ENGINE": "tests.pooling"}
+    hard.backend_of_session.enqueue()
+    refused = leaving_project.run("runworker", "--batch", "--processes", "3", check=False)
+    assert refused.returncode == 1
+    (line,) = refused.stderr.splitlines()
+    assert "would share a session of database 'default'" in line
+    assert "'tests.pooling'" in line
+    assert Job.objects.get().status == "READY"
+
+
+def test_no_task_uses_a_session_that_its_process_was_forked_with(leaving_project):
+    if leaving_project.alias != "postgres":
+        pytest.skip("the pool is one of PostgreSQL's sessions")
+    leaving_project.env |= {
+        "EXTRA_APPS": json.dumps(["tests.leaving", "tests.hardship", "tests.pooling"]),
+        "OTHER_DATABASE_URL": leaving_project.database_url,
+    }
+    result = tasks.query.enqueue("other", "SELECT 1")
+    beside = tasks.query.enqueue("default", "SELECT 1")
+    leaving_project.run("runworker", "--batch", *ONE_AT_A_TIME)
+    result.refresh()
+    beside.refresh()
+    assert "would share a session of database 'other'" in result.errors[0].message
+    assert beside.return_value == 1

@@ -11,6 +11,8 @@ from weakref import WeakKeyDictionary, WeakSet
 from django.db.backends.signals import connection_created
 from django.db.backends.utils import CursorWrapper
 
+from ..storage import refuse_inherited
+
 #: How statements begin whose effect may outlive their transaction, on any of the databases that Django knows.
 _LASTING = re.compile(
     r"\s*(?:SET(?!\s+(?:LOCAL|TRANSACTION|CONSTRAINTS)\b)\b|RESET\b|DISCARD\b|(?:UN)?LISTEN\b|PREPARE\b"
@@ -80,6 +82,7 @@ def _settings_of(connection: Any) -> tuple[bytes | None, ...] | None:
 
 
 def _begin(connection: Any, **kwargs: Any) -> None:
+    refuse_inherited(connection)
     _opened[connection] = threading.current_thread()
     _altered.discard(connection)
     if (settings := _settings_of(connection)) is not None:

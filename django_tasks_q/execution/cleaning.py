@@ -7,6 +7,7 @@ from uuid import UUID
 from django.db import close_old_connections, connections
 
 from ..loggers import robust_logger
+from ..storage import remember_inherited
 from .altered_sessions import watch_sessions
 from .connections import clean_connections, drop_dead_connections
 from .other_threads import (
@@ -25,6 +26,7 @@ def start_anew() -> None:
     """Drop the connection objects that a new process has of the one that it was forked from."""
     for connection in connections.all(initialized_only=True):
         del connections[connection.alias]
+    remember_inherited()
 
 
 class Cleaning:
