@@ -1,10 +1,12 @@
 """What a task leaves in its process is not there for the next job of the same worker."""
 
 import json
+import re
 
 import pytest
 from django.db import connections
 
+from django_tasks_q.execution.process_state import RETIRING
 from django_tasks_q.models import Job
 
 from .conftest import on_one_database
@@ -13,6 +15,7 @@ from .leaving import tasks as leaving
 from .leaving.lines import LINES
 from .project import wait_for
 from .tasksapp import tasks
+from .test_docs import DOCS
 
 ONE_AT_A_TIME = ("--processes", "1", "--threads", "1", "--async-concurrency", "1")
 
@@ -42,6 +45,14 @@ def test_each_job_finds_its_process_as_the_first_did(leaving_project, kind):
     assert {line: result.return_value for line, result in second.items()} == before
     assert not Job.objects.exclude(attempts=1, crashes=0).exists()
     assert "Traceback" not in output.stderr
+
+
+@pytest.mark.once
+def test_what_ends_a_child_is_documented():
+    page = (DOCS / "explanation/isolation.md").read_text()
+    (table,) = re.findall(r"## What ends the child\n(.*?)\n## ", page, re.S)
+    for name in RETIRING:
+        assert name.removeprefix("handler of ") in table, name
 
 
 @on_one_database

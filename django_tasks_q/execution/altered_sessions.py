@@ -59,7 +59,8 @@ def watch_sessions() -> None:
     # Receivers are called in their order, so this one sees what earlier ones have set up.
     connection_created.connect(_begin, dispatch_uid="django_tasks_q.sessions")
     if CursorWrapper.callproc is _callproc:
-        CursorWrapper.callproc = _watched_callproc  # which no execute wrapper sees
+        # No execute wrapper sees it.
+        CursorWrapper.callproc = _watched_callproc  # type: ignore[method-assign, assignment]
 
 
 def opened() -> list[tuple[Any, threading.Thread]]:
