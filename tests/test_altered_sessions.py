@@ -162,6 +162,21 @@ def test_a_session_that_nobody_changed_is_kept(on_postgres):
         ("SELECT 1 INTO TEMPORARY mine", True),
         ("ALTER SESSION SET x = 1", True),
         ("SELECT setseed(0.5)", True),
+        ("SELECT set_limit(0.5)", True),
+        ("-- a comment\rSET x = 1", True),
+        ("SELECT 1;\r\nSET x = 1", True),
+        ("UPDATE pg_settings SET setting = 'off' WHERE name = 'enable_sort'", True),
+        ("UPDATE pg_catalog.pg_settings SET setting = 'off'", True),
+        ("UPDATE t SET x = 'pg_settings'", False),
+        ("CREATE TABLE pg_temp.mine (x int)", True),
+        ("CREATE TABLE temp.mine (x int)", True),
+        ('CREATE TABLE IF NOT EXISTS "temp" . mine (x int)', True),
+        ("CREATE TABLE temperature (temp int)", False),
+        ("CREATE INDEX i ON t (temp)", False),
+        ("EXPLAIN PRAGMA foreign_keys = OFF", True),
+        ("EXPLAIN QUERY PLAN PRAGMA foreign_keys = OFF", True),
+        ("EXPLAIN SELECT 1", False),
+        ("SELECT IF", False),
     ],
 )
 def test_the_text_of_a_statement_tells_whether_it_lasts(sql, answer):
@@ -175,6 +190,9 @@ def test_the_text_of_a_statement_tells_whether_it_lasts(sql, answer):
         "LOCK TABLES t READ",
         "/*!40101 SET sql_mode = '' */", "/*M! SET sql_mode = '' */", "# t\nSET sql_mode = ''", "BEGIN",
         "START TRANSACTION", "FLUSH TABLES WITH READ LOCK", "HANDLER t OPEN",
+        "SET SESSION sql_mode = ''", "USE other", "SELECT 1; USE other", "IF 1 THEN SET @mine = 1; END IF",
+        "FOR i IN 1..2 DO SET @mine = i; END FOR", "a: LOOP SET @mine = 1; LEAVE a; END LOOP",
+        "COMMIT AND CHAIN", "ROLLBACK AND CHAIN", "BEGIN NOT ATOMIC SET @mine = 1; END",
     ],
 )  # fmt: skip
 def test_the_text_of_a_statement_is_read_as_the_database_reads_it(sql):

@@ -180,14 +180,14 @@ class Ends:
     def __init__(self, monkeypatch):
         # This process is no child: its descendants are those of the test run.
         monkeypatch.setattr(process, "adopt_orphans", lambda: None)
-        monkeypatch.setattr(process, "kill_descendants", lambda: None)
+        monkeypatch.setattr(process, "kill_descendants", lambda: False)
         ours, theirs = socket.socketpair()
         reader, writer = os.pipe()
         for end in (reader, writer):
             os.set_blocking(end, False)
         memory = open_memory()
         self.ran = []
-        runner = SimpleNamespace(run=self._run, clock=DatabaseClock())
+        runner = SimpleNamespace(run=self._run, clock=DatabaseClock(), altered="")
         self.group = group_of("process")
         theirs_of = [os.dup(reader), os.dup(writer), os.dup(memory)]
         #: Of the child, which closes none of them: they end with its process.

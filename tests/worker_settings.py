@@ -13,6 +13,8 @@ INSTALLED_APPS = [
     *json.loads(os.environ.get("EXTRA_APPS", "[]")),
 ]
 TASKS["default"]["OPTIONS"] |= json.loads(os.environ.get("TASKS_OPTIONS", "{}"))
+if "DATABASE_ENGINE" in os.environ:
+    DATABASES["default"]["ENGINE"] = os.environ["DATABASE_ENGINE"]
 if "OTHER_DATABASE_URL" in os.environ:
     DATABASES["other"] = database(os.environ["OTHER_DATABASE_URL"])
 if "ISOLATION_LEVEL" in os.environ:

@@ -3,56 +3,91 @@
 from __future__ import annotations
 
 import re
+import threading
 from functools import lru_cache
 from typing import Any
-from weakref import WeakSet
+from weakref import WeakKeyDictionary, WeakSet
 
 from django.db.backends.signals import connection_created
+from django.db.backends.utils import CursorWrapper
+
+from ..storage import refuse_inherited
 
 #: How statements begin whose effect may outlive their transaction, on any of the databases that Django knows.
 _LASTING = re.compile(
     r"\s*(?:SET(?!\s+(?:LOCAL|TRANSACTION|CONSTRAINTS)\b)\b|RESET\b|DISCARD\b|(?:UN)?LISTEN\b|PREPARE\b"
     r"|DEALLOCATE\b|EXEC|CALL\b|DO\b|LOAD\b|PRAGMA\b|ATTACH\b|DETACH\b|(?:UN)?LOCK\b|FLUSH\b|HANDLER\b"
     r"|USE\b|XA\b|ALTER\s+SESSION\b|DECLARE\b.*\bWITH\s+HOLD\b"
-    r"|(?:CREATE|DROP)\s+(?:OR\s+REPLACE\s+)?(?:(?:LOCAL|GLOBAL)\s+)?TEMP)",
+    r"|EXPLAIN\s+(?:QUERY\s+PLAN\s+)?PRAGMA\b"
+    r"|(?:CREATE|DROP)\s+(?:OR\s+REPLACE\s+)?(?:(?:LOCAL|GLOBAL)\s+)?TEMP"
+    r"|(?:CREATE|DROP)\s[^(]*\bTEMP\W?\s*\.|UPDATE\s[^=]*\bPG_SETTINGS\b)",
     re.IGNORECASE | re.DOTALL,
 )
 #: Those that only MySQL has, or that elsewhere end with the transaction.
-_LASTING_ON_MYSQL = re.compile(r"\s*(?:SET|BEGIN|START\s+TRANSACTION)\b", re.IGNORECASE)
+_LASTING_ON_MYSQL = re.compile(
+    r"\s*(?:SET|BEGIN|START\s+TRANSACTION|(?:COMMIT|ROLLBACK)\b.*\bCHAIN"
+    # MariaDB runs the statements of procedures outside of them as well.
+    r"|(?:\w+\s*:\s*)?(?:IF|CASE|FOR|WHILE|REPEAT|LOOP))\b",
+    re.IGNORECASE | re.DOTALL,
+)
 #: After what a statement may begin, besides the start of the text: the end of another one, or of a comment.
 #: What stands in a literal is taken for a statement too.
-_BOUNDARY = re.compile(r";|\*/|/\*M?!\d*|\n")
+_BOUNDARY = re.compile(r";|\*/|/\*M?!\d*|[\r\n]")
 #: What leaves a trace wherever it stands in a statement.
 _CALLS = (
-    "set_config", "setseed", "advisory_lock", "get_lock", "load_extension", "dblink_connect", ":=",
+    "set_config", "setseed", "set_limit(", "advisory_lock", "get_lock", "load_extension", "dblink_connect",
+    "pg_temp", ":=",
 )  # fmt: skip
 #: Longest statement, in characters, whose inspection is cached.
 _SHORT = 2000
 _INTO = re.compile(r"into\s+(?:@|(?:local\s+|global\s+)?temp(?:orary)?\s)")
 
-_opened: WeakSet[Any] = WeakSet()
+#: Connections, and the threads that have opened them.
+_opened: WeakKeyDictionary[Any, threading.Thread] = WeakKeyDictionary()
 _altered: WeakSet[Any] = WeakSet()
+#: Settings whose changes PostgreSQL reports without being asked, also those that no statement shows: a
+#: function may make them, or a cursor of the driver. Older servers do not report all of them.
+_REPORTED = (
+    b"search_path", b"TimeZone", b"DateStyle", b"IntervalStyle", b"client_encoding", b"application_name",
+    b"session_authorization", b"default_transaction_read_only",
+)  # fmt: skip
+_reported: WeakKeyDictionary[Any, tuple[bytes | None, ...]] = WeakKeyDictionary()
 
 
 def watch_sessions() -> None:
     """Inspect the text of every statement of this process from now on."""
     # Receivers are called in their order, so this one sees what earlier ones have set up.
     connection_created.connect(_begin, dispatch_uid="django_tasks_q.sessions")
+    if CursorWrapper.callproc is _callproc:
+        # No execute wrapper sees it.
+        CursorWrapper.callproc = _watched_callproc  # type: ignore[method-assign, assignment]
 
 
-def any_opened() -> bool:
-    """Return whether this process has connected to a database since ``watch_sessions()``."""
-    return bool(_opened)
+def opened() -> list[tuple[Any, threading.Thread]]:
+    """Return the connections of this process, in all threads, and by which thread each was opened."""
+    return [(one, thread) for one, thread in _opened.items() if one.connection is not None]
 
 
 def is_altered(connection: Any) -> bool:
     """Return whether a statement has changed a connection's session for the next task."""
-    return connection in _altered
+    return connection in _altered or _settings_of(connection) != _reported.get(connection)
+
+
+def _settings_of(connection: Any) -> tuple[bytes | None, ...] | None:
+    """Return what the server has reported of its settings, if it is PostgreSQL's way to do that."""
+    session = getattr(connection.connection, "pgconn", None)
+    try:
+        return None if session is None else tuple(map(session.parameter_status, _REPORTED))
+    except Exception:  # a driver has its own class for a connection that was closed here
+        return _reported.get(connection)
 
 
 def _begin(connection: Any, **kwargs: Any) -> None:
-    _opened.add(connection)
+    refuse_inherited(connection)
+    _opened[connection] = threading.current_thread()
     _altered.discard(connection)
+    if (settings := _settings_of(connection)) is not None:
+        _reported[connection] = settings
     if _watch not in connection.execute_wrappers:
         # At the bottom: Django takes wrappers that are in use for a while from the top.
         connection.execute_wrappers.insert(0, _watch)
@@ -64,6 +99,14 @@ def _watch(execute: Any, sql: Any, params: Any, many: bool, context: Any) -> Any
     if not isinstance(sql, str) or alters(sql, connection.vendor):
         _altered.add(connection)
     return execute(sql, params, many, context)
+
+
+_callproc = CursorWrapper.callproc
+
+
+def _watched_callproc(cursor: Any, *args: Any, **kwargs: Any) -> Any:
+    _altered.add(cursor.db)
+    return _callproc(cursor, *args, **kwargs)
 
 
 #: It hides nothing from others and lets everything through.
@@ -91,7 +134,7 @@ def _alters(sql: str, vendor: str) -> bool:
     return any(
         _begins_lasting(sql, boundary.end(), vendor)
         for boundary in _BOUNDARY.finditer(sql)
-        if has_lines or boundary[0] != "\n"
+        if has_lines or boundary[0] not in "\r\n"
     )
 
 

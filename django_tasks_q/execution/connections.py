@@ -8,7 +8,8 @@ from typing import Any
 from django.db import Error, connections, reset_queries
 
 from ..loggers import robust_logger
-from .altered_sessions import any_opened, is_altered
+from .altered_sessions import is_altered
+from .wrappers import any_made, close_session, discard, is_wrapper_altered
 
 logger = robust_logger("django_tasks_q.execution")
 
@@ -21,12 +22,15 @@ def clean_connections() -> None:
     """Undo what the last attempt left open, so that the next one starts from autocommit.
 
     Healthy connections stay, since the next job needs one at once; ``close_old_connections`` ends them
-    when the process runs out of jobs. A session that the attempt has changed is closed.
+    when the process runs out of jobs. A session that the attempt has changed is closed, and a connection
+    object that it has changed is replaced.
     """
-    if not any_opened():
+    if not any_made():
         return
     reset_queries()
     for connection in connections.all(initialized_only=True):
+        if is_wrapper_altered(connection):
+            discard(connection)
         if connection.connection is None:
             continue
         try:
@@ -37,10 +41,10 @@ def clean_connections() -> None:
 
 def drop_dead_connections() -> None:
     """Close connections that their server has closed, so that the next attempt does not pay for it."""
-    if not any_opened():
+    if not any_made():
         return
     for connection in connections.all(initialized_only=True):
-        if _has_news(connection.connection):
+        if has_news(connection.connection):
             try:
                 usable = connection.is_usable()
             except Error:
@@ -49,7 +53,7 @@ def drop_dead_connections() -> None:
                 connection.close()
 
 
-def _has_news(raw: Any) -> bool:
+def has_news(raw: Any) -> bool:
     """Return whether a server has sent something unrequested: nearly always the end of the session."""
     fileno = getattr(raw, "fileno", None)
     if fileno is None:
@@ -62,7 +66,7 @@ def _has_news(raw: Any) -> bool:
         return True
 
 
-def _in_transaction(raw: Any) -> bool:
+def in_transaction(raw: Any) -> bool:
     """Return whether a task has begun a transaction in SQL, past Django. Asks no server."""
     try:
         if (session := getattr(raw, "pgconn", None)) is not None:
@@ -79,14 +83,11 @@ def _clean(connection: Any) -> None:
         logger.warning("A task left a transaction open on %r; rolled back.", connection.alias)
         connection.rollback()
         connection.set_autocommit(True)
-    elif _in_transaction(connection.connection):
+    elif in_transaction(connection.connection):
         logger.warning("A task left a transaction open on %r; rolled back.", connection.alias)
         connection.rollback()
     if is_altered(connection):
-        # Not by way of a pool, which would give the session as it is to the next one.
-        connection.connection.close()
-        connection.close()
-        connection.connection = None
+        close_session(connection)
     elif connection.errors_occurred:
         connection.close_if_unusable_or_obsolete()
     connection.health_check_done = False  # where CONN_HEALTH_CHECKS asks for one, each job gets it

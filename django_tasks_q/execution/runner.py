@@ -25,10 +25,9 @@ from ..loggers import robust_logger
 from ..storage import ClaimedJob, Note, storage_for
 from ..storage.timestamps import DatabaseClock
 from . import endings
-from .altered_sessions import watch_sessions
 from .attempt import Attempt
 from .call import Body
-from .connections import clean_connections, drop_dead_connections
+from .cleaning import Cleaning
 from .context_variables import isolated
 from .control import Control
 from .environment import Environment
@@ -71,8 +70,17 @@ class Runner:
         #: The database's clock, for jobs that expire after their claim.
         self.clock = DatabaseClock()
         self._bodies: dict[tuple[int, Any], Body] = {}
-        if not in_test:
-            watch_sessions()
+        self.cleaning = None if in_test else Cleaning()
+
+    def watch_process(self) -> None:
+        """See Cleaning.watch_process()."""
+        if self.cleaning is not None:
+            self.cleaning.watch_process()
+
+    def rest(self) -> None:
+        """See Cleaning.rest()."""
+        if self.cleaning is not None:
+            self.cleaning.rest()
 
     def run(self, job: ClaimedJob, control: Control | None = None, hooks: Control | None = None) -> Outcome:
         """Run one attempt, and return its Outcome, whatever the task does.
@@ -81,8 +89,8 @@ class Runner:
 
         ``control`` reaches into the task's code, ``hooks`` into receivers of ``task_started``.
         """
-        if not self.environment.in_test:
-            drop_dead_connections()
+        if self.cleaning is not None:
+            self.cleaning.before(job.id)
         # A copy, so that what the task leaves in context variables (language, time zone) ends with it.
         context = contextvars.copy_context()
         try:
@@ -95,7 +103,8 @@ class Runner:
             outcome = context.run(self._with_aftermath, endings.by_internal_error(job, error), error)
         if os.getpid() != self.environment.pid:
             leave(None)
-        self._clean()
+        if self.cleaning is not None:
+            self.cleaning.after(job.id, job.task_name, has_own_thread=True)
         return outcome
 
     def _is_too_late(self, job: ClaimedJob) -> bool:
@@ -135,6 +144,8 @@ class Runner:
 
     async def arun(self, job: ClaimedJob, control: Control, threads: SyncThreads) -> Outcome:
         """See run(). Blocking code that the coroutine calls in a proper way runs in one of ``threads``."""
+        if self.cleaning is not None:
+            self.cleaning.before(job.id)
         try:
             outcome = await self._aisolated(job, control, threads)
         except BaseException as error:
@@ -143,6 +154,8 @@ class Runner:
             outcome = self._with_aftermath(endings.by_internal_error(job, error), error)
         if os.getpid() != self.environment.pid:
             leave(None)
+        if self.cleaning is not None:
+            self.cleaning.after(job.id, job.task_name, has_own_thread=False)
         return outcome
 
     async def _aisolated(self, job: ClaimedJob, control: Control, threads: SyncThreads) -> Outcome:
@@ -175,8 +188,13 @@ class Runner:
         return body
 
     def _clean(self) -> None:
-        if not self.environment.in_test:
-            clean_connections()
+        if self.cleaning is not None:
+            self.cleaning.clean_thread()
+
+    @property
+    def altered(self) -> str:
+        """What a task has changed in this process, so that no other job may run there; empty if none has."""
+        return "" if self.cleaning is None else self.cleaning.altered
 
     # Receivers of signals
 

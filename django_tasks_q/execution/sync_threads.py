@@ -18,6 +18,7 @@ from django.db import close_old_connections
 
 from ..forks import OneProcess
 from .connections import clean_connections, drop_dead_connections
+from .other_threads import cleans_itself
 
 #: The most threads of a child, unless calls hang.
 MOST = 10
@@ -27,12 +28,33 @@ class SyncThread(ThreadPoolExecutor):
     """One thread, and how many attempts are bound to it."""
 
     def __init__(self) -> None:
-        super().__init__(max_workers=1, thread_name_prefix="attempt")
+        super().__init__(max_workers=1, thread_name_prefix="attempt", initializer=cleans_itself)
         self.users = 0
         #: Whether something has run in it since it last rested.
         self.used = False
         #: When its attempt ended while a call was still running; None if none is.
         self.abandoned_at: float | None = None
+
+
+class SeparateCalls(ThreadPoolExecutor):
+    """The threads of ``asyncio.to_thread()``, which have nothing to do with attempts.
+
+    Each call starts with clean connections, whatever the call before it has left in the same thread.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(thread_name_prefix="asyncio", initializer=cleans_itself)
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        return super().submit(_separate, fn, *args, **kwargs)
+
+
+def _separate(fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
+    drop_dead_connections()
+    try:
+        return _called(fn, *args, **kwargs)
+    finally:
+        clean_connections()
 
 
 class _Binding(Executor):

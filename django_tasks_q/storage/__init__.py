@@ -9,6 +9,7 @@ from django.db import connections
 from .contract import Storage
 from .orm.clock import aware, storable
 from .session import REMEMBERED, JobWaiter, Listener, RoundTrip, Session, TookTooLong
+from .shared_sessions import refuse_inherited, refused_if_shared, remember_inherited
 from .values import (
     Cancelled,
     Claim,
@@ -51,16 +52,22 @@ __all__ = [
     "Transition",
     "aware",
     "before_fork",
+    "refuse_inherited",
+    "remember_inherited",
     "storable",
     "storage_for",
 ]
 
 
 def before_fork() -> None:
-    """Close what this process has open in any database, so that no socket has two owners."""
-    for alias in connections:
-        with suppress(ImproperlyConfigured):  # an alias of others, whose driver is not here
-            storage_for(alias).session.before_fork()
+    """Close what this process has open in any database, so that no socket has two owners.
+
+    Raises ImproperlyConfigured if a session stays open.
+    """
+    with refused_if_shared():
+        for alias in connections:
+            with suppress(ImproperlyConfigured):  # an alias of others, whose driver is not here
+                storage_for(alias).session.before_fork()
 
 
 @cache

@@ -58,27 +58,32 @@ def children_of(pid: int) -> list[int]:
     return [] if psutil is None else [child.pid for child in psutil.Process(pid).children()]
 
 
-def _has_children() -> bool:
+def _living_children() -> bool:
+    """Reap the children of this process that have ended. Return whether there are others."""
     try:
-        os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+        while os.waitpid(-1, os.WNOHANG)[0]:
+            pass
     except ChildProcessError:
         return False
     return True
 
 
-def kill_descendants(timeout: float = 2.0) -> None:
+def kill_descendants(timeout: float = 2.0) -> bool:
     """SIGKILL and reap the processes below this one. Costs one system call where there are none.
 
     Those whose own parent dies become children of this process if it adopts orphans, and are next.
+    Return whether one of them was alive.
     """
+    if not _living_children():
+        return False
     deadline = time.monotonic() + timeout
-    while _has_children() and time.monotonic() < deadline:
+    while time.monotonic() < deadline:
         for pid in children_of(os.getpid()):
             kill_process(pid)
-        with suppress(ChildProcessError):
-            while os.waitpid(-1, os.WNOHANG)[0]:
-                pass
+        if not _living_children():
+            break
         time.sleep(0.001)
+    return True
 
 
 def resident_memory(pid: int) -> int:

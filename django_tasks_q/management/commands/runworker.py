@@ -11,6 +11,7 @@ from importlib import import_module
 from typing import Any
 
 from django.conf import settings
+from django.core.exceptions import ImproperlyConfigured
 from django.core.management.base import BaseCommand, CommandError
 from django.db import Error, ProgrammingError, connections
 from django.utils import autoreload
@@ -69,7 +70,7 @@ class Command(BaseCommand):
             with DatabaseTimeout():
                 _check_tables(config.database)
             Supervisor(config, backend, console).run()
-        except PoolBroken as error:
+        except (PoolBroken, ImproperlyConfigured) as error:
             raise CommandError(str(error)) from error
         except Error as error:
             raise CommandError(_explained(error, config.database)) from error

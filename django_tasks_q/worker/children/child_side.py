@@ -38,6 +38,11 @@ class ChildSide:
         """Run jobs. Raise EOFError or another OSError of the pipe once the supervisor is gone."""
         raise NotImplementedError
 
+    @property
+    def must_retire(self) -> bool:
+        """Whether tasks have left this process in a state that no other job may run in."""
+        return self.streams.are_closed or bool(self.runner.altered)
+
     def send(self, kind: bytes, body: bytes = b"") -> None:
         """Send a frame to the supervisor, which does not know copies of this process."""
         leave_if_copy(self.pid)

@@ -10,7 +10,7 @@ from uuid import UUID
 
 from ...execution.control import Control
 from ...execution.runner import Runner
-from ...execution.sync_threads import SyncThreads
+from ...execution.sync_threads import SeparateCalls, SyncThreads
 from ...forks import leave_if_copy
 from ...storage import ClaimedJob
 from . import protocol
@@ -63,6 +63,7 @@ class AsyncChildSide(ChildSide):
         loop = asyncio.get_running_loop()
         self.gone = loop.create_future()
         self.runner.resolver.use_loop(loop)
+        loop.set_default_executor(SeparateCalls())
         self.finished: asyncio.Queue[bytes] = asyncio.Queue()
         self._keep(self._call_receivers())
         self._keep(self._rest())
@@ -105,7 +106,7 @@ class AsyncChildSide(ChildSide):
             outcome = await self.runner.arun(job, control, self.threads)
         finally:
             self.running.pop((job.id, job.fence), None)
-        if self.streams.are_closed:
+        if self.must_retire:
             self.send(protocol.RETIRE)  # before the outcome, so that no other job follows
         self.send_outcome(job, outcome)
 

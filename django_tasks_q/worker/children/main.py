@@ -7,6 +7,7 @@ from functools import partial
 
 from ... import compat
 from ...backends import DatabaseBackend
+from ...execution.cleaning import start_anew
 from ...execution.runner import Runner
 from ...executors import Kind, executor_class
 from ...forks import OneProcess
@@ -30,6 +31,7 @@ def main(pipes: Pipes, config: dict[str, str]) -> None:
     ``config`` names backend, database, worker, executor and capacity.
     """
     dump_stack_on_quit()
+    start_anew()
     backend = compat.task_backends[config["backend"]]
     assert isinstance(backend, DatabaseBackend)  # noqa: S101 - the supervisor has checked it
     with OneProcess():
@@ -39,6 +41,7 @@ def main(pipes: Pipes, config: dict[str, str]) -> None:
         Runner, backend, config["worker_id"], executor=executor, database=config["database"]
     )
     child = CHILD_SIDES[executor.kind](pipes, make_runner, int(config["capacity"]))
+    child.runner.watch_process()
     try:
         # Without the supervisor its claim on these jobs is gone too, and with it all that the child is for.
         with suppress(EOFError, BrokenPipeError, ConnectionResetError):

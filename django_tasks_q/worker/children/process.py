@@ -15,8 +15,6 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from uuid import UUID
 
-from django.db import close_old_connections
-
 from ...execution import endings
 from ...execution.alarm import Alarm, AlarmControl, ReceiverAlarmControl
 from ...execution.runner import HOOK_LIMIT, Runner
@@ -256,7 +254,7 @@ class ProcessChildSide(ChildSide):
             if now - self.read_at < POLL:
                 return
         elif not readable([self.channel], IDLE):
-            close_old_connections()
+            self.runner.rest()
         self.read_at = now
         self._read(wait=not self.handover)
 
@@ -292,13 +290,14 @@ class ProcessChildSide(ChildSide):
         )
         outcome = self.runner.run(job, control, self.hooks)
         self.attempt_clock.mark_over()
-        kill_descendants()
+        had_descendants = kill_descendants()
         self.send_outcome(job, outcome)
         # Interrupted code may have left anything behind: connections, locks, half-made objects. They end
         # with this process; the jobs that it has not started go to another one. The same holds for a task
-        # that closed a stream, since the next one that prints would fail.
+        # that closed a stream, since the next one that prints would fail, and for one whose module state
+        # counts on processes that were killed, as that of ``multiprocessing`` does.
         is_interrupted = control.has_interrupted or outcome.kind is AttemptOutcome.TIMEOUT
-        self.retired = is_interrupted or self.streams.are_closed
+        self.retired = is_interrupted or had_descendants or self.must_retire
 
     def send_update(self, update: Note) -> None:
         # The alarm must not raise here: half a frame on the pipe would be the end of this child.

@@ -92,7 +92,7 @@ class ThreadChildSide(ChildSide):
         self.send_outcome(job, outcome)
 
     def _retire_after(self, *controls: ThreadControl) -> None:
-        if any(control.has_interrupted for control in controls) or self.streams.are_closed:
+        if any(control.has_interrupted for control in controls) or self.must_retire:
             # Interrupted code may have left anything half done, or closed, that others in this process need.
             self.send(protocol.RETIRE)
 
