@@ -18,6 +18,8 @@ from .payload.encoders import Encoder, encoder_of
 from .validation import flag, kept_seconds, log_level, one_line, seconds, suggestion, whole, words
 
 DAY = 24 * 60 * 60
+#: The shortest lease, in seconds: a worker on a busy machine must be able to renew it in time.
+SHORTEST_LEASE = 2.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -149,7 +151,7 @@ def _checked(key: str, value: Any) -> Any:
         case "GRACE":
             return seconds(value, key)
         case "LEASE":
-            return seconds(value, key, minimum=1.0)
+            return seconds(value, key, minimum=SHORTEST_LEASE)
         case "MAX_ATTEMPTS" | "MAX_CRASHES":
             return whole(value, key, minimum=1, maximum=32767)
         case _:

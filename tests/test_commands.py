@@ -114,6 +114,21 @@ def ended(capsys, *args):
 
 
 @pytest.mark.django_db
+@pytest.mark.parametrize(
+    ("flags", "says"),
+    [
+        (["--task", "named.tsak"], r"no task 'named\.tsak' in the code, and .* Did you mean 'named\.task'"),
+        (["--queue", "nmaed"], r"no queue 'nmaed' in the code or the settings, .* Did you mean 'named'"),
+        (["--backend", "defualt"], r"no backend 'defualt' in TASKS, .* Did you mean 'default'"),
+    ],
+)
+@pytest.mark.parametrize("verb", [["jobs"], ["cancel", "--all"], ["retry"]], ids=lambda verb: verb[0])
+def test_a_filter_by_an_unknown_name_finds_nothing_in_silence(verb, flags, says):
+    with pytest.raises(CommandError, match=says):
+        call_command("tasks", *verb, *flags)
+
+
+@pytest.mark.django_db
 def test_jobs_are_listed_and_one_is_shown(capsys):
     failed = make_failed(task_name="a.task", arguments='[[1],{"password":"hunter2"}]', queue_name="mail")
     make_job(task_name="b.task", tags='["blue"]')

@@ -6,7 +6,7 @@ import os
 import time
 import uuid
 from contextlib import contextmanager, suppress
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import psycopg
@@ -484,6 +484,9 @@ def test_a_project_without_time_zones_has_one_clock(naive, project):
     begun = datetime.now()
     soon = tasks.noop.using(run_after=begun + timedelta(seconds=1)).enqueue()
     later = tasks.noop.using(run_after=begun + timedelta(hours=1)).enqueue()
+    # With a zone, they are meant in it.
+    there = datetime.now(UTC) + timedelta(hours=1)
+    aware = tasks.noop.using(run_after=there, expires_at=there.astimezone() + timedelta(hours=1)).enqueue()
     late = tasks.noop.using(expires_at=begun + timedelta(seconds=0.1)).enqueue()
     in_time = tasks.noop.using(expires_at=begun + timedelta(hours=1)).enqueue()
     retried = tasks.fail_slowly.enqueue()
@@ -503,6 +506,10 @@ def test_a_project_without_time_zones_has_one_clock(naive, project):
     assert begun + timedelta(seconds=1) <= soon.started_at <= soon.finished_at
     assert Job.objects.get(id=later.id).status == "SCHEDULED"
     assert Job.objects.get(id=late.id).status == "EXPIRED"
+    zoned = Job.objects.get(id=aware.id)
+    assert zoned.status == "SCHEDULED"
+    assert timedelta(seconds=3500) < zoned.run_after - begun < timedelta(seconds=3640)
+    assert zoned.expires_at - zoned.run_after == timedelta(hours=1)
     due = Job.objects.get(id=retried.id).run_after
     assert timedelta(seconds=3500) < due - begun < timedelta(seconds=3640)
     assert retried.errors

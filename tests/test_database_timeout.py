@@ -8,6 +8,7 @@ import pytest
 
 from django_tasks_q.worker import database_timeout
 from django_tasks_q.worker.database_timeout import DatabaseTimeout, DatabaseTimeoutReached
+from django_tasks_q.worker.lease import KILL, RENEW
 
 
 def wait(seconds):
@@ -28,6 +29,18 @@ def short(monkeypatch):
     made.seconds = 0.05
     yield made
     signal.signal(signal.SIGALRM, handler)
+
+
+@pytest.mark.parametrize(
+    ("lease", "seconds"), [(2.0, 0.75), (4.0, 1.5), (8.0, 2.0), (60.0, 12.0), (600.0, 15.0)]
+)
+def test_two_calls_that_hang_leave_time_to_renew_the_lease(lease, seconds):
+    handler = signal.getsignal(signal.SIGALRM)
+    try:
+        assert DatabaseTimeout(lease).seconds == seconds
+    finally:
+        signal.signal(signal.SIGALRM, handler)
+    assert RENEW * lease + 2 * seconds <= KILL * lease
 
 
 def test_a_call_that_takes_too_long_is_ended(short):

@@ -107,6 +107,14 @@ def test_an_attempt_that_is_tried_again_is_logged_in_one_line(caplog):
     assert text.endswith("The next attempt starts in 3600 seconds.")
 
 
+@pytest.mark.django_db
+def test_the_message_of_a_retry_is_part_of_a_sentence(caplog):
+    tasks.fail.using(max_attempts=2, backoff=3600).enqueue("No reply.")
+    run_jobs()
+    (line,) = [record for record in caplog.records if record.name == "django_tasks_q.execution"]
+    assert "ValueError: No reply. The next attempt" in line.getMessage()
+
+
 def test_other_backends_are_logged_by_the_framework(caplog, settings):
     caplog.set_level("INFO", LOGGER)
     path = f"{ImmediateBackend.__module__}.{ImmediateBackend.__qualname__}"

@@ -2,14 +2,18 @@
 
 import json
 import logging
+import math
 import os
 import signal
 import time
 import uuid
+from functools import partial
+from types import SimpleNamespace
 
 import pytest
 from django.db import transaction
 
+from django_tasks_q.execution.context import TaskContext
 from django_tasks_q.models import Job, LogLine, Progress
 from django_tasks_q.storage import LogNote, ProgressNote, storage_for
 from django_tasks_q.testing import run_jobs
@@ -62,6 +66,18 @@ def test_tasks_of_every_kind_report_progress(project):
     assert json.loads(last.value) == steps.return_value[-1]
     assert "set_progress() takes numbers" in nonsense.errors[0].message
     assert not Progress.objects.filter(job_id=nonsense.id).exists()
+
+
+@pytest.mark.once
+@pytest.mark.parametrize(
+    ("value", "error"),
+    [(math.nan, ValueError), (-math.inf, ValueError), (10**400, ValueError), ("5", TypeError)],
+)
+def test_what_is_no_number_of_a_table_is_refused_at_once(value, error):
+    context = TaskContext(SimpleNamespace(reporter=None))
+    for call in (context.set_progress, partial(context.set_progress, 1), partial(context.progress, [1])):
+        with pytest.raises(error, match=r"progress\(\) takes "):
+            call(value)
 
 
 @on_one_database

@@ -257,8 +257,21 @@ def test_a_worker_looks_before_it_claims_and_then_now_and_then(storage, alias, m
     actions.pause("a", until=timedelta(seconds=0.5), using=alias)
     state.query(ME, is_notified=True)
     assert state.seconds_to_next < 1
-    state.forget()
+    state.forget(ME)
     assert state.is_due(False)
+
+
+def test_a_stop_that_was_asked_for_outlives_a_lost_lease(storage, alias):
+    state = WorkerControl(storage, "default")
+    register(storage)
+    assert not state.query(ME, is_notified=False)
+    actions.stop_worker(ME, using=alias)
+    state.forget(ME)  # before the worker knows of it
+    assert state.query(YOU, is_notified=False)
+    assert state.current.stop
+    state.forget(YOU)
+    state.query(YOU, is_notified=False)
+    assert not state.current.stop
 
 
 def test_a_stop_is_asked_for_once(storage, alias):

@@ -603,6 +603,7 @@ def test_options_name_what_is_wrong(storage_alias, settings):
     for options, words in [
         ({"LEESE": 1}, "'LEESE' is not an option. Did you mean 'LEASE'?"),
         ({"LEASE": "1"}, "LEASE must be a number of seconds"),
+        ({"LEASE": 1}, "LEASE must be between 2 and"),
         ({"MAX_ATTEMPTS": 0}, "MAX_ATTEMPTS must be between 1"),
         ({"NOTIFY": "yes"}, "NOTIFY must be True or False"),
     ]:

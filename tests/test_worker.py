@@ -10,6 +10,7 @@ from itertools import pairwise
 
 import psutil
 import pytest
+from django.db import transaction
 from django.utils import timezone
 
 from django_tasks_q import compat
@@ -55,6 +56,22 @@ def test_a_batch_runs_what_is_there_and_ends(project):
     assert added.status == compat.TaskResultStatus.SUCCESSFUL
     assert "3 succeeded" in done.stdout
     assert done.stderr == ""
+
+
+def test_a_batch_ends_without_jobs_whose_rows_are_held(project):
+    if project.alias == "default":
+        pytest.skip("SQLite locks no rows")
+    project.env["EXTRA_APPS"] = json.dumps(["tests.hardship"])
+    project.env["HARDSHIP"] = json.dumps({"constants": {"django_tasks_q.worker.fetcher.LOCKED_FOR": 0.3}})
+    held, free = tasks.noop.enqueue(), tasks.noop.enqueue()
+    with transaction.atomic(using=project.alias):
+        list(Job.objects.filter(id=held.id).select_for_update())
+        done = project.run("runworker", "--batch", "--processes", "1", timeout=20)
+        assert f"ends without 1 jobs, since other transactions hold their rows: {held.id}" in done.stderr
+        assert "1 task" not in done.stdout.partition("tasks,")[0]
+        assert ", 1 process, " in done.stdout
+        assert job(free).status == "SUCCESSFUL"
+    assert job(held).status == "READY"
 
 
 def test_a_long_job_holds_up_none_of_a_thousand_short_ones(project, tmp_path):

@@ -17,6 +17,7 @@ from django.utils import timezone
 from .. import compat
 from ..access import database
 from ..backends import DatabaseBackend
+from ..definition.options import without_zone
 from ..lifecycle.states import JobStatus
 from ..models import Job
 from ..signals import action_performed
@@ -53,11 +54,9 @@ def moment(value: datetime | timedelta | None, name: str) -> datetime | None:
         value = now + value
     if not isinstance(value, datetime):
         raise TypeError(f"{name} must be a datetime or a timedelta, not {value!r:.100}.")
-    if timezone.is_naive(value) is settings.USE_TZ:
-        kind = "an aware" if settings.USE_TZ else "a naive"
-        raise ValueError(
-            f"{name} must be {kind} datetime, since USE_TZ is {'on' if settings.USE_TZ else 'off'}."
-        )
+    if settings.USE_TZ and timezone.is_naive(value):
+        raise ValueError(f"{name} must be an aware datetime, since USE_TZ is on.")
+    value = without_zone(value)
     return value if value > now else None
 
 

@@ -194,7 +194,9 @@ def checked(options: Mapping[str, Any], func: Callable[..., Any] | None) -> dict
         moment = options.get(name)
         if isinstance(moment, timedelta):
             kept[name] = timezone.now() + moment
-        elif moment is not None and not isinstance(moment, datetime):
+        elif isinstance(moment, datetime):
+            kept[name] = without_zone(moment)
+        elif moment is not None:
             raise TypeError(f"{name} must be a datetime or a timedelta, not {moment!r:.100}.")
     expires_at = kept.get("expires_at", options.get("expires_at"))
     if expires_at is not None and settings.USE_TZ and timezone.is_naive(expires_at):
@@ -239,6 +241,13 @@ def _checked_extras(options: Mapping[str, Any]) -> dict[str, Any]:
     if "api" in options and not callable(options["api"]) and not isinstance(options["api"], bool):
         raise TypeError(f"api must be True, False or a callable, not {options['api']!r:.100}.")
     return kept
+
+
+def without_zone(moment: datetime) -> datetime:
+    """Return a moment as Django stores it: naive in ``TIME_ZONE`` where ``USE_TZ`` is off."""
+    if settings.USE_TZ or timezone.is_naive(moment):
+        return moment
+    return timezone.make_naive(moment, timezone.get_default_timezone())
 
 
 def checked_metadata(value: Any) -> dict[str, Any]:

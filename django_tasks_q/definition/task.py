@@ -28,7 +28,15 @@ from ..payload.annotations.converters import unfetched
 from ..payload.codec import printable
 from ..payload.encoders import Encoder
 from ..payload.signature import Parameters
-from .options import DEFAULT, Default, UsingOptions, checked, refuse_combinations, refuse_unknown
+from .options import (
+    DEFAULT,
+    Default,
+    UsingOptions,
+    checked,
+    refuse_combinations,
+    refuse_unknown,
+    without_zone,
+)
 from .registry import registry
 
 if TYPE_CHECKING:
@@ -303,6 +311,8 @@ class Task(compat.GenericTask[P, R]):
             return ours
         names = ("func", "priority", "backend", "queue_name", "run_after", "takes_context")
         values = {name: getattr(task, name) for name in names}
+        if values["run_after"] is not None:
+            values["run_after"] = without_zone(values["run_after"])
         name = class_path(task.func)
         if name not in registry:
             return cls(**values)

@@ -213,7 +213,7 @@ class Attempt:
             job.attempts,
             job.max_attempts,
             failure.exception_class,
-            failure.message.partition("\n")[0][:MAX_SHOWN],
+            failure.message.partition("\n")[0][:MAX_SHOWN].rstrip(". "),
             round(delay, 1),
             extra={"job_id": str(job.id), "task_name": job.task_name, "attempt": job.attempts},
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, NoReturn, Protocol, TypeVar, overload
@@ -184,8 +185,8 @@ class TaskContext(compat.GenericTaskContext[Any, Any]):
         Written a few times a second at most, and outside of the task's transaction.
         """
         for value in (current, total):
-            if value is not None and (isinstance(value, bool) or not isinstance(value, int | float)):
-                raise TypeError(f"set_progress() takes numbers for current and total, not {value!r:.100}.")
+            if value is not None:
+                _check_number(value, "set_progress() takes numbers for current and total")
         self._attempt.reporter.set(current, total, codec.printable(str(message), 1000))
 
     @overload
@@ -196,6 +197,8 @@ class TaskContext(compat.GenericTaskContext[Any, Any]):
     ) -> AsyncIterator[T]: ...
     def progress(self, items: Any, total: float | None = None, message: str = "") -> Any:
         """Yield the items, and show how many are done. ``total`` is their length by default."""
+        if total is not None:
+            _check_number(total, "progress() takes a number for total")
         reporter = self._attempt.reporter
         if isinstance(items, AsyncIterable):
             return reporter.aover(items, total, message)
@@ -208,3 +211,15 @@ class TaskContext(compat.GenericTaskContext[Any, Any]):
     async def aenqueue(self, name: str, /, *args: Any, **kwargs: Any) -> TaskResult[..., Any]:
         """See enqueue()."""
         return await sync_to_async(self.enqueue)(name, *args, **kwargs)
+
+
+def _check_number(value: Any, rule: str) -> None:
+    """Raise TypeError or ValueError, with the text of ``rule``, unless the value is a finite number."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise TypeError(f"{rule}, not {value!r:.100}.")
+    try:
+        is_finite = math.isfinite(value)
+    except OverflowError:  # a whole number beyond all floats
+        is_finite = False
+    if not is_finite:
+        raise ValueError(f"{rule} that are finite, not {value!r:.100}.")

@@ -12,6 +12,7 @@ from django.core.management.base import CommandError
 from django.utils import timezone
 from django.utils.dateparse import parse_datetime, parse_duration
 
+from .. import compat
 from ..access import database
 from ..actions.selection import Selection, first_id
 from ..backends import DatabaseBackend
@@ -60,6 +61,9 @@ def selected(options: dict[str, Any], states: Collection[str] = ()) -> Selection
     status, since = options.get("status"), options.get("since")
     if options.get("queue"):
         refuse_several(options["queue"], set().union(*map(known_queues, chosen(None))))
+    for name, column in (("task", "task_name"), ("queue", "queue_name"), ("backend", "backend")):
+        if value := options.get(name):
+            _check_name(name, column, value)
     texts: dict[str, Any] = {name: options.get(name) or "" for name in ("task", "queue", "backend", "tag")}
     try:
         return Selection(
@@ -70,6 +74,22 @@ def selected(options: dict[str, Any], states: Collection[str] = ()) -> Selection
         ).limited_to(states)
     except ValueError as error:
         raise CommandError(str(error)) from error
+
+
+def _check_name(filter_: str, column: str, value: str) -> None:
+    """Raise CommandError for the name of a task, queue or backend that neither code nor a job has."""
+    match filter_:
+        case "task":
+            known, where = set(registry.names()), "in the code"
+        case "queue":
+            known, where = set().union(*map(known_queues, chosen(None))), "in the code or the settings"
+        case _:
+            known, where = set(compat.task_backends.settings), "in TASKS"
+    if value in known or Job.objects.using(database()).filter(**{column: value}).exists():
+        return
+    raise CommandError(
+        f"There is no {filter_} {value!r:.140} {where}, and no job names it.{suggestion(value, known)}"
+    )
 
 
 def refuse_several(queue: str, known: Collection[str]) -> None:

@@ -80,3 +80,8 @@ def _cell(value: Any) -> str:
 def on_terminal(text: str) -> str:
     """Return the text with control characters escaped as in Python, so that a terminal does not obey them."""
     return "".join(c if c.isprintable() or c == "\n" else repr(c)[1:-1] for c in text)
+
+
+def counted(number: int, one: str, several: str = "") -> str:
+    """Return a number with its noun: ``1 job``, ``2 jobs``."""
+    return f"{number} {one if number == 1 else several or one + 's'}"

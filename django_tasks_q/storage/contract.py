@@ -67,6 +67,12 @@ class JobVerbs(Protocol):
     def has_work(self, claim: Claim) -> bool:
         """Return whether there is a job for a worker to claim, or one that is due to become ready."""
 
+    def locked_work(self, claim: Claim) -> list[UUID]:
+        """Return the first jobs that ``has_work()`` finds, if other transactions hold all of their rows.
+
+        At most 100 are looked at. The list is empty if a worker can claim one of them.
+        """
+
     def finish(self, outcomes: Collection[Outcome]) -> dict[UUID, JobStatus]:
         """Write endings of attempts. Return the states that the jobs have now, by their ids.
 

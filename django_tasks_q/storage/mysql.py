@@ -28,12 +28,19 @@ REPEATABLE = (1213, 1205)
 REFUSED = (1366, 1153, 1264, 1406)
 
 
+#: A privilege is missing: on the database, a table, a column.
+FORBIDDEN = (1044, 1142, 1143)
+
+
 class MySQLSession(Session):
     def may_repeat(self, error: OperationalError) -> bool:
         return _code(error) in REPEATABLE
 
     def refuses(self, error: DatabaseError) -> bool:
         return super().refuses(error) or _code(error) in REFUSED
+
+    def is_forbidden(self, error: Exception) -> bool:
+        return isinstance(error, DatabaseError) and _code(error) in FORBIDDEN
 
     def prepare_worker(self, seconds: float) -> None:
         super().prepare_worker(seconds)

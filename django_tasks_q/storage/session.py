@@ -113,6 +113,14 @@ class Session:
         """Return whether an error is about the values of a statement, so that a repetition fails as well."""
         return isinstance(error, DataError | IntegrityError)
 
+    def is_forbidden(self, error: Exception) -> bool:
+        """Return whether an error says that the database user lacks a privilege."""
+        return False
+
+    def missing_privilege(self) -> str:
+        """Return the privilege without which the user sees no tables at all, if it lacks that one."""
+        return ""
+
     def is_busy(self, error: Exception) -> bool:
         """Return whether an error is due to concurrent work only, so that a repetition may succeed."""
         return isinstance(error, OperationalError) and self.may_repeat(error)

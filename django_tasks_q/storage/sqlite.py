@@ -74,6 +74,9 @@ class SQLiteSession(Session):
                 f"Set DATABASES[{self.alias!r}]['OPTIONS']['init_command'] = 'PRAGMA journal_mode=WAL'.",
             )
 
+    def is_forbidden(self, error: Exception) -> bool:
+        return isinstance(error, OperationalError) and "readonly database" in str(error)
+
     def is_busy(self, error: Exception) -> bool:
         return isinstance(error, OperationalError) and "locked" in str(error)
 

@@ -16,6 +16,9 @@ AGAIN = 1.0
 #: The most and the fewest seconds that a call may take, and the share of the lease in between: a call that
 #: hangs leaves time to renew the lease on another connection.
 LONGEST, SHORTEST, SHARE = 15.0, 2.0, 1 / 5
+#: The most of a short lease: between the time at which it is to be renewed and the time at which the children
+#: are killed, two calls may hang.
+LARGEST_SHARE = 3 / 8
 
 #: The package whose calls are interrupted.
 _STORAGE = storage.__name__
@@ -35,7 +38,7 @@ class DatabaseTimeout:
     """
 
     def __init__(self, lease: float = float("inf")) -> None:
-        self.seconds = max(SHORTEST, min(LONGEST, lease * SHARE))
+        self.seconds = min(LONGEST, max(lease * SHARE, min(SHORTEST, lease * LARGEST_SHARE)))
         self._armed = False
         signal.signal(signal.SIGALRM, self._interrupt)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Collection
 
@@ -16,8 +17,12 @@ from .held_jobs import HeldJobs
 from .lease import Lease
 from .wakeup import Wakeup
 
+logger = logging.getLogger("django_tasks_q.worker")
+
 #: The most jobs claimed by one statement. Beyond 200 the planner takes the whole table for a shorter way.
 BATCH = 200
+#: Seconds for which other transactions must hold all that is left until a batch ends without it.
+LOCKED_FOR = 5.0
 
 
 class Fetcher:
@@ -50,6 +55,8 @@ class Fetcher:
         #: When a claim last found a job, and when a notification last said that there are some.
         self._found_at = self._notified_at = 0.0
         self._claim_at = 0.0
+        #: Since when a batch finds only jobs that other transactions hold; None if it finds others.
+        self._locked_since: float | None = None
 
     # When
 
@@ -108,8 +115,25 @@ class Fetcher:
             # What is paused may stay so for ever. What is limited has its turn.
             # And jobs of which no child can be started may have to wait for another worker.
             terms = self._terms(self.pool.task_names, self.control.current.paused)
-            self._drained = not self.storage.jobs.has_work(terms)
+            self._drained = not self.storage.jobs.has_work(terms) or self._is_locked(terms)
         self._schedule_next(found, full=full)
+
+    def _is_locked(self, terms: Claim) -> bool:
+        """Return whether other transactions have held all jobs that are left for some time."""
+        locked, now = self.storage.jobs.locked_work(terms), time.monotonic()
+        if not locked:
+            self._locked_since = None
+            return False
+        if self._locked_since is None:
+            self._locked_since = now
+        if now - self._locked_since < LOCKED_FOR:
+            return False
+        logger.warning(
+            "This batch ends without %d jobs, since other transactions hold their rows: %s",
+            len(locked),
+            ", ".join(map(str, locked[:10])) + (", …" if len(locked) > 10 else ""),
+        )
+        return True
 
     def _claim_common(self) -> tuple[int, bool]:
         """Claim from all queues but those with a limit. Return how many jobs, and if there may be more."""

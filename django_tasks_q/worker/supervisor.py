@@ -341,7 +341,7 @@ class Supervisor:
             "Worker %s has lost its lease; its %d jobs are left to others.", self.lease.id, self.pool.held
         )
         self.fetcher.forget()
-        self.control.forget()
+        self.control.forget(self.lease.id)
         self.pool.abandon()
         self.completer.forget()
         self.lease.lose()

@@ -176,6 +176,28 @@ def test_rights_that_are_revoked_and_granted_again(postgres):
         all_is_well("before", "during UPDATE", "during SELECT, UPDATE", "during ALL")
 
 
+@pytest.mark.parametrize(
+    ("statement", "names"),
+    [
+        ("REVOKE ALL ON ALL TABLES IN SCHEMA public FROM {role}", "permission denied for table"),
+        ("REVOKE ALL ON django_migrations FROM {role}", "permission denied for table django_migrations"),
+        ("REVOKE INSERT ON django_tasks_q_worker FROM {role}", "denied for table django_tasks_q_worker"),
+        ("REVOKE USAGE ON SCHEMA public FROM {role}, PUBLIC", "USAGE on the schema of the tables"),
+    ],
+)
+def test_a_right_that_is_missing_is_named(postgres, statement, names):
+    with role(postgres, statement) as administrator:
+        try:
+            ended = postgres.run("runworker", "--batch", check=False)
+        finally:
+            administrator.execute("GRANT USAGE ON SCHEMA public TO PUBLIC")
+    assert ended.returncode == 1
+    assert names in ended.stderr
+    assert "lacks a privilege" in ended.stderr
+    assert "migrate" not in ended.stderr.replace("django_migrations", "")
+    assert len(ended.stderr.strip().splitlines()) == 1
+
+
 def test_a_role_with_a_statement_timeout(postgres):
     """It is for the web; here it also cuts off a statement that waits for a row."""
     setting = "ALTER ROLE {role} SET statement_timeout = '300ms'"

@@ -7,6 +7,7 @@ import pkgutil
 import subprocess
 import threading
 from argparse import ArgumentParser
+from contextlib import suppress
 from importlib import import_module
 from typing import Any
 
@@ -19,6 +20,7 @@ from django.utils import autoreload
 from ... import migrations
 from ...backends import DatabaseBackend
 from ...definition.registry import registry
+from ...models import Job
 from ...storage import storage_for
 from ...validation import one_line, suggestion
 from ...worker.config import WorkerConfig
@@ -32,7 +34,7 @@ from ...worker.supervisor import PoolBroken, Supervisor
 from ..arguments import add_capacity, add_choice, add_ends
 from ..backends import stored
 from ..job_filters import declared_queues, refuse_several
-from ..output import on_terminal
+from ..output import counted, on_terminal
 
 #: Errors of the system when a resource is used up: descriptors, memory, processes, disk space.
 SCARCE = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN, errno.ENOSPC)
@@ -157,6 +159,9 @@ def _check_tables(database: str) -> None:
     known = {name for _, name, _ in pkgutil.iter_modules(import_module(path).__path__)}
     try:
         missing = sorted(known - storage_for(database).session.migrations())
+        if missing == sorted(known):
+            # The table of migrations may only be invisible to this user.
+            Job.objects.using(database).exists()
     except Error as error:
         raise CommandError(_explained(error, database)) from error
     if missing:
@@ -168,9 +173,22 @@ def _check_tables(database: str) -> None:
 
 def _explained(error: Exception, database: str) -> str:
     reason = str(error).strip().partition("\n")[0]
+    session = storage_for(database).session
+    if session.is_forbidden(error):
+        return _lacks(database, f"({reason})")
     if isinstance(error, ProgrammingError) or "no such table" in reason or "doesn't exist" in reason:
+        with suppress(Error):
+            if privilege := session.missing_privilege():
+                return _lacks(database, f"{privilege}.")
         return f"The job tables are missing in database {database!r}; run manage.py migrate. ({reason})"
     return f"Database {database!r} cannot be used: {reason}"
+
+
+def _lacks(database: str, what: str) -> str:
+    return (
+        f"The user of database {database!r} lacks a privilege that a worker needs: {what} "
+        "Grant it; the page on deploying has a list under 'Database privileges'."
+    )
 
 
 def _banner(config: WorkerConfig) -> str:
@@ -178,7 +196,8 @@ def _banner(config: WorkerConfig) -> str:
     if config.exclude_queues:
         queues += f" except {', '.join(config.exclude_queues)}"
     return (
-        f"Worker {config.name}: {len(registry)} tasks, queues {queues}, {config.processes} processes, "
+        f"Worker {config.name}: {counted(len(registry), 'task')}, queues {queues}, "
+        f"{counted(config.processes, 'process', 'processes')}, "
         f"backend {config.backend!r}, database {config.database!r}."
     )
 

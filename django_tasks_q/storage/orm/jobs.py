@@ -22,6 +22,9 @@ from .clock import DatabaseNow
 from .operations import Operations, admitted
 from .queues import Queues
 
+#: Jobs that are looked at to find out whether others hold all that is left.
+MAX_LOCKED = 100
+
 
 class Jobs(Operations):
     def __init__(self, session: Session, queues: Queues) -> None:
@@ -84,8 +87,19 @@ class Jobs(Operations):
         return self._ready(claim).exists()
 
     def has_work(self, claim: Claim) -> bool:
+        return self._work(claim).exists()
+
+    def locked_work(self, claim: Claim) -> list[UUID]:
+        if not self.connection.features.has_select_for_update_skip_locked:
+            return []
+        ids = list(self._work(claim).values_list("id", flat=True)[:MAX_LOCKED])
+        with self.session.transaction():
+            free = self.session.locked(self._work(claim).filter(id__in=ids), skip=True)
+            return [] if list(free.values_list("id", flat=True)[:1]) else ids
+
+    def _work(self, claim: Claim) -> JobQuerySet:
         due = Q(status=JobStatus.SCHEDULED, run_after__lte=DatabaseNow())
-        return self._takeable(claim).filter(Q(status=JobStatus.READY) | due).exists()
+        return self._takeable(claim).filter(Q(status=JobStatus.READY) | due)
 
     def _takeable(self, claim: Claim) -> JobQuerySet:
         return Job.objects.using(self.alias).filter(condition(claim, DatabaseNow()))

@@ -21,6 +21,7 @@ from .prepared_session import PreparedSession
 REPEATABLE = ("40001", "40P01")
 #: query_canceled: by statement_timeout, or by an administrator.
 CANCELED = "57014"
+INSUFFICIENT_PRIVILEGE = "42501"
 
 
 class PostgreSQLSession(Session):
@@ -50,6 +51,14 @@ class PostgreSQLSession(Session):
 
     def may_repeat(self, error: OperationalError) -> bool:
         return getattr(error.__cause__, "sqlstate", None) in REPEATABLE
+
+    def is_forbidden(self, error: Exception) -> bool:
+        return getattr(error.__cause__, "sqlstate", None) == INSUFFICIENT_PRIVILEGE
+
+    def missing_privilege(self) -> str:
+        with self.connection.cursor() as cursor:
+            cursor.execute("SELECT current_schema()")  # the first of the search path that it may use
+            return "" if cursor.fetchone()[0] else "USAGE on the schema of the tables"
 
     @property
     def sees_commits(self) -> bool:
