@@ -87,6 +87,8 @@ class AsyncChildSide(ChildSide):
                     self.finished.put_nowait(body)
                 elif kind == protocol.CANCEL and (control := self.running.get(UUID(bytes=body))):
                     control.cancel()
+                elif kind == protocol.STOP:
+                    self.stop(body, self.running.values())
                 elif kind == protocol.PING:
                     self.send(protocol.PONG)
         except (EOFError, BrokenPipeError, ConnectionResetError):
@@ -95,7 +97,11 @@ class AsyncChildSide(ChildSide):
                 self.gone.set_result(None)
 
     def _start(self, job: ClaimedJob) -> None:
-        control = Control(job.timeout, begun=lambda: self.send(protocol.STARTED, job.id.bytes))
+        control = Control(
+            job.timeout,
+            begun=lambda: self.send(protocol.STARTED, job.id.bytes),
+            stop_at=lambda: self.stop_at,
+        )
         self.running[job.id] = control
         self._keep(self._run(job, control))
 

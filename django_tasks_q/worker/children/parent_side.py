@@ -153,6 +153,10 @@ class ParentSide:
         """Interrupt a running job. Return False if this child does not run it."""
         raise NotImplementedError
 
+    def stop(self, at: float) -> None:
+        """The worker is stopping: its tasks are to be interrupted at a time on ``time.monotonic()``."""
+        self.channel.send(protocol.STOP, repr(at).encode())
+
     def limited(self, room: int) -> int:
         """Return ``room`` as far as the child may go before another takes its place."""
         if self.group.recycling.jobs is not None:

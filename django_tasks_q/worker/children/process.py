@@ -155,6 +155,12 @@ class ProcessParentSide(ParentSide):
                 os.kill(self.pid, signal.SIGALRM)
         return True
 
+    def stop(self, at: float) -> None:
+        self.attempt_clock.stop(at)
+        if self.ready and self.pid is not None:  # before that, nothing of it would handle the signal
+            with suppress(ProcessLookupError):
+                os.kill(self.pid, signal.SIGALRM)
+
     @property
     def _take_back_after(self) -> float:
         """Seconds from ``since`` until the jobs that wait are taken back."""
@@ -305,6 +311,7 @@ class ProcessChildSide(ChildSide):
             job.timeout,
             begun=self.attempt_clock.mark_begun,
             is_cancelled=lambda: self.attempt_clock.is_cancelled(job.id, job.fence),
+            stop_at=self._stop_at,
         )
         outcome = self.runner.run(job, control, self.hooks)
         self.attempt_clock.mark_over()
@@ -315,6 +322,9 @@ class ProcessChildSide(ChildSide):
         # that closed a stream, since the next one that prints would fail.
         is_interrupted = control.has_interrupted or outcome.kind is AttemptOutcome.TIMEOUT
         self.retired = is_interrupted or self.streams.are_closed
+
+    def _stop_at(self) -> float:
+        return self.attempt_clock.stop_at
 
     def send_update(self, update: Note) -> None:
         # The alarm must not raise here: half a frame on the pipe would be the end of this child.

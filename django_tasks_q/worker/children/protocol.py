@@ -27,6 +27,7 @@ WITHDRAWN = b"W"
 FINISHED = b"E"
 CANCEL = b"C"
 PING = b"P"
+STOP = b"Q"
 # Child to supervisor
 READY = b"r"
 SUCCESS = b"y"
