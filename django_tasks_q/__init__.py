@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from .exceptions import TaskCancelled as TaskCancelled
     from .exceptions import TaskFailure as TaskFailure
     from .exceptions import TaskTimeout as TaskTimeout
+    from .exceptions import WorkerStopping as WorkerStopping
     from .execution.current import current_context as current_context
     from .lifecycle.retry import Backoff as Backoff
     from .scheduling.declare import schedule as schedule
@@ -28,6 +29,7 @@ _EXPORTS = {
     "TaskCancelled": "exceptions",
     "TaskFailure": "exceptions",
     "TaskTimeout": "exceptions",
+    "WorkerStopping": "exceptions",
     "aenqueue": "definition.enqueue",
     "current_context": "execution.current",
     "enqueue": "definition.enqueue",
@@ -44,6 +46,7 @@ __all__ = [
     "TaskCancelled",
     "TaskFailure",
     "TaskTimeout",
+    "WorkerStopping",
     "__version__",
     "aenqueue",
     "current_context",

@@ -87,6 +87,17 @@ class TaskCancelled(BaseException):
         super().__init__(reason or NO_REASON)
 
 
+class WorkerStopping(BaseException):
+    """Raised inside a task that is still running when its worker is about to be over.
+
+    The attempt does not count and the job is run again. It is no Exception, for the reason that TaskTimeout
+    is none.
+    """
+
+    def __init__(self, message: str = "The worker is stopping.") -> None:
+        super().__init__(message)
+
+
 class ReceiverTimeout(TasksQError, TimeoutError):
     """Raised in receivers of a task signal that take too long. The job is not affected."""
 

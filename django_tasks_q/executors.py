@@ -28,7 +28,7 @@ class Executor:
     def call(self, function: Callable[..., Any], args: list[Any], kwargs: dict[str, Any]) -> Any:
         """Return what the function returns, or raise what it raises.
 
-        ``TaskTimeout`` and ``TaskCancelled`` may be raised from within: let them through.
+        ``TaskTimeout``, ``TaskCancelled`` and ``WorkerStopping`` may be raised from within: let them through.
         """
         raise NotImplementedError
 

@@ -13,7 +13,7 @@ from asgiref.sync import sync_to_async
 from django.core.exceptions import ObjectDoesNotExist
 
 from ..definition.task import Task
-from ..exceptions import BadArguments, TaskFailure
+from ..exceptions import BadArguments, TaskFailure, WorkerStopping
 from ..failpoints import failpoint
 from ..forks import leave
 from ..lifecycle.outcome import Failure, Outcome
@@ -192,6 +192,8 @@ class Attempt:
         self._close()
         if isinstance(exception, _Unreadable):
             return endings.by_bad_arguments(self.job, exception)
+        if isinstance(exception, WorkerStopping) and self.control.stopping:
+            return endings.by_orderly_stop(self.job, exception, duration)
         outcome = endings.by_exception(
             self.job,
             self.task,

@@ -165,8 +165,13 @@ class TaskContext(compat.GenericTaskContext[Any, Any]):
         """Whether the job is to be cancelled. A task in a thread has to check this, and end."""
         return self._attempt.control.cancel_requested
 
+    @property
+    def stopping(self) -> bool:
+        """Whether the worker is stopping. A task that can end early should, and be run again later."""
+        return self._attempt.control.stopping
+
     def sleep(self, seconds: float) -> None:
-        """Sleep for ``seconds``. Raises TaskCancelled or TaskTimeout as soon as one is due."""
+        """Sleep for ``seconds``. Raises TaskCancelled, TaskTimeout or WorkerStopping as soon as it is due."""
         self._attempt.control.sleep(seconds)
 
     async def asleep(self, seconds: float) -> None:

@@ -22,6 +22,7 @@ from ..exceptions import (
     TaskTimeout,
     UnserializableValue,
     WorkerLost,
+    WorkerStopping,
 )
 from ..lifecycle.outcome import CANCELLED, AttemptOutcome, Failure, Outcome
 from ..lifecycle.retry import Backoff, OnLost, RetryRule, error_code
@@ -211,6 +212,17 @@ def by_stop(job: ClaimedJob, duration: float | None) -> Outcome:
     )
     failure = Failure.of(error, WORKER_STOPPED)
     return Outcome.failed(job.id, job.fence, failure, None, duration, AttemptOutcome.CRASHED)
+
+
+def by_orderly_stop(job: ClaimedJob, error: WorkerStopping, duration: float) -> Outcome:
+    """Return the Outcome of an attempt that was ended by WorkerStopping.
+
+    Its code was interrupted like that of an attempt that is killed, so the same holds for ``on_lost="fail"``.
+    """
+    if not _is_fatal_to_lose(job):
+        return Outcome.released(job.id, job.fence, duration)
+    failure = Failure.of(error, WORKER_STOPPED, formatted(error))
+    return Outcome.failed(job.id, job.fence, failure, None, duration)
 
 
 def _is_fatal_to_lose(job: ClaimedJob | LostJob) -> bool:

@@ -375,6 +375,7 @@ class Supervisor:
         stops, timeout = self.signals.stops, self.config.shutdown_timeout
         deadline = time.monotonic() + (timeout if stops <= 1 else 0.0)
         self.events.publish(ShutdownStarted(timeout, self.pool.held))
+        self.pool.stop(deadline - self.settings.grace)
         killed = False
         while True:
             self.completer.release(self.pool.withdraw())

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
+from ...execution.control import Control
 from ...execution.runner import Runner
 from ...forks import leave_if_copy
 from ...lifecycle.outcome import AttemptOutcome, Outcome
@@ -33,6 +34,8 @@ class ChildSide:
         #: Outcomes for receivers of ``task_finished``, until the supervisor confirms that they are written.
         self.unconfirmed: dict[str, tuple[ClaimedJob, Outcome]] = {}
         self._failed: deque[str] = deque()
+        #: When running tasks are to be interrupted because the worker stops, on ``time.monotonic()``.
+        self.stop_at = float("inf")
 
     def run(self) -> None:
         """Run jobs. Raise EOFError or another OSError of the pipe once the supervisor is gone."""
@@ -51,6 +54,12 @@ class ChildSide:
     def jobs_in(self, body: bytes) -> tuple[int, list[ClaimedJob]]:
         """Return the serial number of the first offer of a frame of the supervisor, and its jobs."""
         return protocol.unpack_jobs(body, self.runner.clock)
+
+    def stop(self, body: bytes, running: Iterable[Control]) -> None:
+        """Let running tasks know that the worker is stopping, as a frame of the supervisor says."""
+        self.stop_at = float(body)
+        for control in running:
+            control.changes()
 
     def send_update(self, update: Note) -> None:
         """Send a progress update, or a line of a job's log, of a running attempt."""

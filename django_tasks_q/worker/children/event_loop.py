@@ -88,6 +88,8 @@ class AsyncChildSide(ChildSide):
                     self.finished.put_nowait(body)
                 elif kind == protocol.CANCEL and (control := self.running.get(protocol.unpack_attempt(body))):
                     control.cancel()
+                elif kind == protocol.STOP:
+                    self.stop(body, self.running.values())
                 elif kind == protocol.PING:
                     self.send(protocol.PONG)
         except (EOFError, BrokenPipeError, ConnectionResetError):
@@ -97,7 +99,11 @@ class AsyncChildSide(ChildSide):
 
     def _start(self, job: ClaimedJob) -> None:
         key = job.id, job.fence
-        control = Control(job.timeout, begun=lambda: self.send(protocol.STARTED, protocol.pack_attempt(*key)))
+        control = Control(
+            job.timeout,
+            begun=lambda: self.send(protocol.STARTED, protocol.pack_attempt(*key)),
+            stop_at=lambda: self.stop_at,
+        )
         self.running[key] = control
         self._keep(self._run(job, control))
 

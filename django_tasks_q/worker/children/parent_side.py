@@ -166,6 +166,10 @@ class ParentSide:
         """Whether it has begun a job of those that it was last sent, as far as is known."""
         return True
 
+    def stop(self, at: float) -> None:
+        """The worker is stopping: its tasks are to be interrupted at a time on ``time.monotonic()``."""
+        self.channel.send(protocol.STOP, repr(at).encode())
+
     def limited(self, room: int) -> int:
         """Return ``room`` as far as the child may go before another takes its place."""
         if self.group.recycling.jobs is not None:

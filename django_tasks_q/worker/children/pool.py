@@ -342,6 +342,11 @@ class Pool:
             jobs += child.take_back()
         return jobs
 
+    def stop(self, at: float) -> None:
+        """Let every task know that the worker is stopping, and be interrupted at a time on the clock."""
+        for child in self.children.values():
+            child.stop(at)
+
     def kill(self) -> None:
         """Kill every child. The jobs that they run are given back once their exits are received."""
         for child in self.children.values():

@@ -128,6 +128,12 @@ class ProcessParentSide(ParentSide):
                 os.kill(self.pid, signal.SIGALRM)
         return True
 
+    def stop(self, at: float) -> None:
+        self.attempt_clock.stop(at)
+        if self.ready and self.pid is not None:  # before that, nothing of it would handle the signal
+            with suppress(ProcessLookupError):
+                os.kill(self.pid, signal.SIGALRM)
+
     @property
     def _take_back_after(self) -> float:
         """Seconds from ``since`` until the jobs that wait are taken back."""
@@ -287,6 +293,7 @@ class ProcessChildSide(ChildSide):
             job.timeout,
             begun=self.attempt_clock.mark_begun,
             is_cancelled=lambda: self.attempt_clock.is_cancelled,
+            stop_at=self._stop_at,
         )
         outcome = self.runner.run(job, control, self.hooks)
         self.attempt_clock.mark_over()
@@ -298,6 +305,9 @@ class ProcessChildSide(ChildSide):
         # counts on processes that were killed, as that of ``multiprocessing`` does.
         is_interrupted = control.has_interrupted or outcome.kind is AttemptOutcome.TIMEOUT
         self.retired = is_interrupted or had_descendants or self.must_retire
+
+    def _stop_at(self) -> float:
+        return self.attempt_clock.stop_at
 
     def send_update(self, update: Note) -> None:
         # The alarm must not raise here: half a frame on the pipe would be the end of this child.

@@ -26,6 +26,7 @@ RUN = b"R"
 FINISHED = b"E"
 CANCEL = b"C"
 PING = b"P"
+STOP = b"Q"
 # Child to supervisor
 READY = b"r"
 SUCCESS = b"y"

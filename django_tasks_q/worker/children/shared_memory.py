@@ -1,7 +1,7 @@
 """A few bytes of memory that the supervisor shares with a process child.
 
-The child notes there when the user code of its job began, and the supervisor which job is cancelled. Neither
-costs a message, and the supervisor can read it although the child is stuck.
+The child notes there when the user code of its job began, and the supervisor which job is cancelled, and when
+all are to stop. None of that costs a message, and the supervisor can read it although the child is stuck.
 """
 
 from __future__ import annotations
@@ -18,7 +18,9 @@ from .handover import NO_OFFER
 # In the machine's own form: a field is written and read at once, where other forms go byte by byte.
 _TURN = struct.Struct("@Qd")
 _CANCELLED = struct.Struct("@Q")
-_SIZE = _TURN.size + _CANCELLED.size
+_STOP = struct.Struct("@d")
+_STOP_OFFSET = _TURN.size + _CANCELLED.size
+_SIZE = _STOP_OFFSET + _STOP.size
 
 #: Values in place of a time: user code has not begun, and it is over.
 WAITING, OVER = 0.0, -1.0
@@ -80,6 +82,16 @@ class AttemptClock:
     def cancel(self, serial: int) -> None:
         """Note the attempt that is cancelled."""
         _CANCELLED.pack_into(self._memory, _TURN.size, serial)
+
+    def stop(self, at: float) -> None:
+        """Note that the worker is stopping, and when its tasks are to be interrupted."""
+        _STOP.pack_into(self._memory, _STOP_OFFSET, at)
+
+    @property
+    def stop_at(self) -> float:
+        """When tasks are to be interrupted, on ``time.monotonic()``; infinite while the worker goes on."""
+        at: float = _STOP.unpack_from(self._memory, _STOP_OFFSET)[0]
+        return at or float("inf")
 
     def close(self) -> None:
         """Unmap the memory."""

@@ -48,25 +48,28 @@ class ThreadChildSide(ChildSide):
         self.send(protocol.READY)
         sources: list[Any] = [self.channel, self._wake_reader]
         while True:
-            due = min((control.remaining for control in self._clocks()), default=IDLE)
+            due = min((control.interrupts_in for control in self._clocks()), default=IDLE)
             ready = readable(sources, min(due, IDLE))
             if self._wake_reader in ready:
                 self._wake_reader.recv(4096)
             if self.channel in ready:
                 self._receive()
             for control in self._clocks():
-                if not control.remaining:
+                if not control.interrupts_in:
                     control.interrupt()
 
     def _clocks(self) -> list[ThreadControl]:
-        clocks = [*self.running.copy().values(), *self.hooks.copy()]
-        return [control for control in clocks if control.is_interruptible]
+        return [*self.running.copy().values(), *self.hooks.copy()]
 
     def _receive(self) -> None:
         for kind, body in self.channel.receive():
             if kind == protocol.RUN:
                 for job in self.jobs_in(body)[1]:
-                    control = ThreadControl(job.timeout, begun=lambda job=job: self._begun(job))  # type: ignore[misc]
+                    control = ThreadControl(
+                        job.timeout,
+                        begun=lambda job=job: self._begun(job),  # type: ignore[misc]
+                        stop_at=lambda: self.stop_at,
+                    )
                     self.running[job.id, job.fence] = control
                     self.jobs.put(lambda job=job, control=control: self._run(job, control))  # type: ignore[misc]
             elif kind == protocol.FINISHED:
@@ -75,6 +78,8 @@ class ThreadChildSide(ChildSide):
                 control_or_none = self.running.get(protocol.unpack_attempt(body))
                 if control_or_none is not None:
                     control_or_none.cancel()
+            elif kind == protocol.STOP:
+                self.stop(body, self.running.copy().values())
             elif kind == protocol.PING:
                 self.send(protocol.PONG)
 
