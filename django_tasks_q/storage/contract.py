@@ -67,6 +67,12 @@ class JobVerbs(Protocol):
     def has_work(self, claim: Claim) -> bool:
         """Return whether there is a job for a worker to claim, or one that is due to become ready."""
 
+    def mark_begun(self, attempts: Collection[tuple[UUID, int]]) -> set[tuple[UUID, int]]:
+        """Mark attempts, each by job and fence, as ones that begin. Return those that still own their jobs.
+
+        The mark is committed when this returns, unless it is part of the caller's transaction.
+        """
+
     def finish(self, outcomes: Collection[Outcome]) -> dict[UUID, JobStatus]:
         """Write endings of attempts. Return the states that the jobs have now, by their ids.
 
@@ -164,8 +170,8 @@ class MaintenanceVerbs(Protocol):
         stays lost until its ending is written.
         """
 
-    def held(self, worker_id: UUID) -> list[tuple[UUID, int]]:
-        """Return id and fence of the running jobs of a worker."""
+    def held(self, worker_id: UUID) -> list[LostJob]:
+        """Return the running jobs of a worker."""
 
     def prune(
         self, backend: str, statuses: Collection[JobStatus], older_than: float, limit: int = 500

@@ -165,14 +165,11 @@ class ConcurrentParentSide(ParentSide):
             if self.kill_reason == "stuck" and job.id == self.suspect:
                 outcome = self._given_up(slot, now)
             elif self.kill_reason in ("stuck", "release"):
-                is_unbegun = slot.began_at is None
-                outcome = (
-                    Outcome.released(job.id, job.fence) if is_unbegun else endings.by_stop(job, duration)
-                )
+                outcome = endings.by_stop(job, duration, has_begun=slot.began_at is not None)
             elif has_begun and slot.began_at is None:
                 outcome = Outcome.released(job.id, job.fence)
             else:
-                outcome = self.crashed(job, status, duration)
+                outcome = self.crashed(job, status, duration, has_begun=has_begun)
             outcomes.append(outcome)
         self.slots.clear()
         return outcomes

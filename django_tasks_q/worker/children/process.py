@@ -89,6 +89,9 @@ class ProcessParentSide(ParentSide):
             return 0  # a job that is sent now would only have to be taken back
         return self.limited(min(self.group.ahead, MAX_AHEAD) - len(self.sent))
 
+    def places(self, now: float) -> int:
+        return 0 if self.sent else min(1, self.room(now))
+
     def send(self, jobs: list[ClaimedJob]) -> None:
         is_free = not self.sent
         self.sent.extend(jobs)
@@ -225,17 +228,19 @@ class ProcessParentSide(ParentSide):
         for job in self.sent:
             began = self.attempt_clock.began
             duration = time.monotonic() - (began if began > 0 else self.since)
+            # Its token is taken, so the clock is that of this job.
+            has_begun = began != WAITING
             match self.kill_reason:
                 case "timeout":
                     outcome = endings.by_timeout(job, self.group.settings, duration)
                 case "cancel":
                     outcome = endings.by_cancellation(job, self.group.settings, duration)
                 case "release":
-                    outcome = endings.by_stop(job, duration)
+                    outcome = endings.by_stop(job, duration, has_begun=has_begun)
                 case "start":
                     outcome = self.not_started(job)
                 case _:
-                    outcome = self.crashed(job, status, duration)
+                    outcome = self.crashed(job, status, duration, has_begun=has_begun)
             outcomes.append(outcome)
         self.sent.clear()
         return outcomes
