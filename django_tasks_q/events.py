@@ -5,7 +5,7 @@ The module lies above storage, whose values the events carry. It knows neither p
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, NamedTuple, TypeVar
 from uuid import UUID
 
@@ -52,6 +52,8 @@ class JobsRescued(NamedTuple):
     """Jobs of lost workers have become ready or have ended."""
 
     states: Mapping[UUID, JobStatus]
+    #: Those of them whose attempts do not count.
+    uncounted: Collection[UUID] = ()
 
     @property
     def ended(self) -> list[UUID]:

@@ -10,6 +10,8 @@ STEPS = (
     "enqueue.committed",  # before workers are notified
     "claim.sending",
     "claim.committed",  # before a child is given the job
+    "mark.sending",  # of a job that must not run twice
+    "mark.committed",
     "attempt.received",  # by the child, before user code
     "attempt.returned",  # by user code, before the outcome is sent
     "finish.sending",

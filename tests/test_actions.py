@@ -53,6 +53,8 @@ def add(alias, status=JobStatus.READY, **values):
             "fence": 3,
             "attempts": 2,
             "crashes": 1,
+            "rescues": 4,
+            "begun_fence": 3,
             "duration": 1.0,
         }
         usual |= {"error_code": "" if status == JobStatus.SUCCESSFUL else "X", "worker_id": ME}
@@ -248,6 +250,7 @@ def test_a_retried_job_is_as_if_it_had_never_been_started(alias):
     actions.retry(job.id, using=alias)
     found = row(alias, job)
     assert (found.status, found.attempts, found.crashes, found.error_code) == ("READY", 0, 0, "")
+    assert (found.rescues, found.begun_fence) == (0, None)
     assert (found.finished_at, found.duration, found.result, found.dismissed_at) == (None,) * 4
     (claimed,) = claim(alias)
     assert (claimed.fence, claimed.attempts) == (4, 1)

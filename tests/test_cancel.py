@@ -100,6 +100,7 @@ ENDINGS = {
     "release": lambda job: Outcome.released(job.id, job.fence, 0.1),
     "snooze": lambda job: Outcome.snoozed(job.id, job.fence, 60.0, 0.1),
     "lost": lambda job: Outcome.crashed(job.id, job.fence, WorkerLost("gone"), again=True, poison=False),
+    "rescued": lambda job: Outcome.rescued(job.id, job.fence, Failure.of(WorkerLost("gone"), "WORKER_LOST")),
 }
 
 
@@ -263,7 +264,7 @@ def test_a_job_is_cancelled_although_its_worker_dies(project, tmp_path):
         worker.kill()
     with project.worker("--processes", "1"):
         finished(project, result)
-    assert (job(result).status, outcomes(result)) == ("CANCELLED", ["lost"])
+    assert (job(result).status, outcomes(result)) == ("CANCELLED", ["rescued"])
 
 
 @on_one_database

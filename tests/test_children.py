@@ -422,10 +422,10 @@ def test_many_lost_jobs_are_rescued_batch_by_batch(storage_alias):
         pass
     maintenance = Maintenance(storage, tasks.noop.get_backend(), [tasks.noop.name])
     assert maintenance.perform(uuid.uuid4(), (), idle=False).ready
-    assert Job.objects.using(storage_alias).filter(status="READY", crashes=1).count() == 500
+    assert Job.objects.using(storage_alias).filter(status="READY", rescues=1).count() == 500
     assert maintenance.seconds_to_next < 0.2
     wait_for(lambda: maintenance.perform(uuid.uuid4(), (), idle=False).ready)
-    assert Job.objects.using(storage_alias).filter(status="READY", crashes=1).count() == 700
+    assert Job.objects.using(storage_alias).filter(status="READY", rescues=1).count() == 700
 
 
 # Tables of another release

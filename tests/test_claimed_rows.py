@@ -34,8 +34,8 @@ def test_every_field_comes_from_its_column_and_through_the_pipe(storage_alias, o
     given = {"timeout": 5.0, "metadata": '{"m":1}', **times}
     job = Job(
         id=uuid7(), task_name="a", queue_name="q", backend="default", priority=7, arguments="[[2],{}]",
-        options='{"o":3}', max_attempts=11, fence=13, attempts=17, crashes=19, worker_id=uuid.uuid4(),
-        enqueued_at=now - timedelta(seconds=9), **({} if optional else given),
+        options='{"o":3}', max_attempts=11, fence=13, attempts=17, crashes=19, rescues=23,
+        worker_id=uuid.uuid4(), enqueued_at=now - timedelta(seconds=9), **({} if optional else given),
     )  # fmt: skip
     Job.objects.using(storage_alias).bulk_create([job])
     claim = Claim(worker_id=uuid.uuid4(), backend="default", task_names=["a"])

@@ -6,6 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from django_tasks_q.conf import Options
 from django_tasks_q.events import EndingsWritten, Events, JobsClaimed
 from django_tasks_q.lifecycle.outcome import Outcome
 from django_tasks_q.lifecycle.states import JobStatus
@@ -91,7 +92,7 @@ def test_a_job_that_is_claimed_by_the_exchange_that_writes_its_end_is_held(desk)
     desk.end(again(first))
     (second,) = desk.claimed()
     assert (second.id, second.fence) == (first.id, 2)
-    assert release_orphans(desk.storage, desk.lease.id, desk.held_jobs) == {}
+    assert release_orphans(desk.storage, desk.lease.id, desk.held_jobs, Options()) == {}
     assert row(desk.storage, second).status == "RUNNING"
     desk.end(success(second))
     assert len(desk.held_jobs) == 0
@@ -106,7 +107,9 @@ def test_a_claim_whose_reply_was_lost_is_given_back_although_an_earlier_attempt_
     (first,) = desk.claimed()
     desk.storage.jobs.finish([again(first)])  # and its reply is lost, like that of the claim
     (unheard,) = desk.storage.jobs.claim(desk.fetcher._terms(["a"]), 1)
-    assert release_orphans(desk.storage, desk.lease.id, desk.held_jobs) == {first.id: JobStatus.READY}
+    assert release_orphans(desk.storage, desk.lease.id, desk.held_jobs, Options()) == {
+        first.id: JobStatus.READY
+    }
     assert row(desk.storage, unheard).attempts == 1
 
 

@@ -327,8 +327,9 @@ def test_nothing_of_the_queue_is_read_from_a_replica(unreachable_replica, settin
     assert storage.jobs.has_work(claim)
     (job,) = storage.jobs.claim(claim, 1)
     assert [lost.id for lost in storage.maintenance.lost("default")] == [job.id]
-    assert storage.maintenance.held(claim.worker_id) == [(job.id, 1)]
-    assert len(rescue(storage, "default", Options(max_crashes=1))) == 1
+    assert [held.id for held in storage.maintenance.held(claim.worker_id)] == [job.id]
+    assert storage.jobs.mark_begun([(job.id, job.fence)]) == {(job.id, job.fence)}
+    assert len(rescue(storage, "default", Options(max_crashes=1)).states) == 1
     assert storage.maintenance.next_due("default") is None
     result.refresh()
     assert (str(result.status), len(result.errors)) == ("FAILED", 1)

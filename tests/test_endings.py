@@ -35,9 +35,10 @@ class Ending(NamedTuple):
     result: str | None = None
     #: The job's code; None where it keeps its own.
     code: str | None = ""
-    #: What is added to attempts and crashes.
+    #: What is added to attempts, crashes and rescues.
     attempts: int = 0
     crashes: int = 0
+    rescues: int = 0
     #: The outcome of the row of the attempt, and whether there is one only if it is not the first.
     recorded: str | None = None
     only_later: bool = False
@@ -78,6 +79,10 @@ def endings():
                 Ending(outcome, status, code=code, attempts=-1, crashes=1, recorded=kind),
             )
     uncounted = {"code": None, "attempts": -1}
+    yield (
+        "rescued",
+        Ending(Outcome.rescued(id, FENCE, FAILURE), "READY", rescues=1, recorded="rescued", **uncounted),
+    )
     yield "released unstarted", Ending(Outcome.released(id, FENCE), "READY", **uncounted)
     yield "released", Ending(Outcome.released(id, FENCE, 0.25), "READY", recorded="released", **uncounted)
     yield "released in conflict", Ending(
@@ -111,13 +116,16 @@ class Start(NamedTuple):
     cancel_requested: bool
     attempts: int
     crashes: int
+    #: Whether it was rescued before, and its attempt is marked as one that begins.
+    marked: bool
     old_code: str
     scheduled_before: bool
 
     def job(self):
         return Job(
             id=uuid7(), status=self.status, fence=FENCE if self.owned else FENCE + 1, worker_id=WORKER,
-            attempts=self.attempts, crashes=self.crashes, error_code=self.old_code,
+            attempts=self.attempts, crashes=self.crashes, rescues=2 * self.marked,
+            begun_fence=FENCE if self.marked else None, error_code=self.old_code,
             cancel_requested_at=BEFORE if self.cancel_requested else None,
             cancel_reason="theirs" if self.cancel_requested else "",
             run_after=BEFORE if self.scheduled_before else None, duration=7.5 if self.old_code else None,
@@ -129,14 +137,17 @@ class Start(NamedTuple):
 STARTS = [
     Start(*values)
     for values in itertools.product(
-        ("RUNNING",), (True, False), (False, True), (1, 3), (0, 2), ("", "OLD"), (False, True)
+        ("RUNNING",), (True, False), (False, True), (1, 3), (0, 2), (False, True), ("", "OLD"), (False, True)
     )
-] + [Start(status, True, False, 1, 0, "", False) for status in JobStatus if status != JobStatus.RUNNING]
+] + [
+    Start(status, True, False, 1, 0, False, "", False) for status in JobStatus if status != JobStatus.RUNNING
+]
 
 #: Columns that an ending may change.
 COLUMNS = (
-    "status", "fence", "worker_id", "attempts", "crashes", "result", "error_code", "duration", "run_after",
-    "finished_at", "cancel_requested_at", "cancel_reason", "started_at", "last_attempted_at", "dismissed_at",
+    "status", "fence", "worker_id", "attempts", "crashes", "rescues", "begun_fence", "result", "error_code",
+    "duration", "run_after", "finished_at", "cancel_requested_at", "cancel_reason", "started_at",
+    "last_attempted_at", "dismissed_at",
 )  # fmt: skip
 
 
@@ -157,6 +168,7 @@ def expected(start, job, ending):
     outcome = ending.outcome
     found["attempts"] += ending.attempts
     found["crashes"] += ending.crashes
+    found["rescues"] += ending.rescues
     if ending.code is not None:
         found |= {"error_code": ending.code, "duration": 0.25}
     if start.cancel_requested and not outcome.is_final:

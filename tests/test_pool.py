@@ -322,6 +322,7 @@ def test_of_a_dead_child_only_the_job_it_ran_has_crashed(pool, children):
     dead.take_token()
     dead.report(done)
     dead.take_token()
+    dead.attempt_clock.mark_begun()
     outcomes = pool._bury(dead.parent_side, KILLED)
     assert [(outcome.job_id, outcome.kind) for outcome in outcomes] == [
         (done.id, AttemptOutcome.SUCCESSFUL),
@@ -653,7 +654,7 @@ def test_a_job_whose_code_never_begins_is_given_back(pool, children, monkeypatch
     child.parent_side.since = late(2 * parent_side.START_TIMEOUT)
     pool.receive()
     (outcome,) = pool._bury(child.parent_side, KILLED)
-    assert (outcome.kind, outcome.status) == (AttemptOutcome.CRASHED, JobStatus.READY)
+    assert (outcome.kind, outcome.status) == (AttemptOutcome.RESCUED, JobStatus.READY)
     assert "did not begin within 60 seconds" in outcome.failure.message
 
 

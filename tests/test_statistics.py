@@ -144,15 +144,19 @@ def test_what_expired_or_was_lost_elsewhere_is_counted(storage, rows):
             arguments="",
             enqueued_at=timezone.now(),
         )
-        for _ in range(3)
+        for _ in range(5)
     ]
     Job.objects.using(storage.alias).bulk_create(jobs)
     metrics = Metrics(storage, "default")
     metrics.expired([jobs[0].id])
-    metrics.rescued({jobs[1].id: JobStatus.READY, jobs[2].id: JobStatus.FAILED})
+    states = dict.fromkeys((job.id for job in jobs[1:]), JobStatus.READY)
+    states |= {jobs[2].id: JobStatus.FAILED, jobs[4].id: JobStatus.CANCELLED}
+    # The last two have not begun, as far as known: one runs again, and nobody wants the other any more.
+    metrics.rescued(states, [jobs[3].id, jobs[4].id])
     metrics.write(now=True)
     found = rows.get()
     assert (found.expired, found.retried, found.failed, found.crashed) == (1, 1, 1, 2)
+    assert found.cancelled == 1
 
 
 # Keeping it small

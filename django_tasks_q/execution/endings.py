@@ -25,7 +25,7 @@ from ..exceptions import (
     WorkerStopping,
 )
 from ..lifecycle.outcome import CANCELLED, AttemptOutcome, Failure, Outcome
-from ..lifecycle.retry import Backoff, OnLost, RetryRule, error_code
+from ..lifecycle.retry import UNCOUNTED_RESCUES, Backoff, OnLost, RetryRule, error_code
 from ..payload import codec
 from ..payload.signature import Parameters
 from ..results import return_values
@@ -42,6 +42,8 @@ INTERNAL_ERROR = "INTERNAL_ERROR"
 SERIALIZATION_FAILURE = "SERIALIZATION_FAILURE"
 COMMIT_UNKNOWN = "COMMIT_UNKNOWN"
 WORKER_STOPPED = "WORKER_STOPPED"
+WORKER_LOST = "WORKER_LOST"
+CRASHED = "CRASHED"
 
 
 def restored_task(job: ClaimedJob) -> Task[..., Any]:
@@ -193,18 +195,46 @@ def by_crash(
     error: AttemptCrashed,
     duration: float | None = None,
     exit_status: int | None = None,
+    *,
+    has_begun: bool = True,
 ) -> Outcome:
-    """Return the Outcome of an attempt whose process or worker is gone, as ``error`` says."""
+    """Return the Outcome of an attempt whose process or worker is gone, as ``error`` says.
+
+    Where its code has not begun, the first times count as nothing, and the job may run again in any case.
+    """
+    if not has_begun and job.rescues < UNCOUNTED_RESCUES:
+        return _rescued(job, error, exit_status)
     crashes = job.crashes + 1
     poison = crashes >= settings.max_crashes
-    again = not _is_fatal_to_lose(job)
+    again = not has_begun or not is_fatal_to_lose(job.options)
     described = type(error)(f"{error} (crash {crashes} of {settings.max_crashes})")
     return Outcome.crashed(job.id, job.fence, described, again, poison, duration, exit_status)
 
 
-def by_stop(job: ClaimedJob, duration: float | None) -> Outcome:
-    """Return the Outcome of an attempt that was killed with its worker or another job."""
-    if not _is_fatal_to_lose(job):
+def by_rescue(job: LostJob, settings: Options, error: WorkerLost) -> Outcome:
+    """Return the Outcome of an attempt that no worker knows of, as ``error`` says.
+
+    It counts as a crash only if it is marked as one that begins.
+    """
+    if job.has_begun:
+        return by_crash(job, settings, error)
+    return _rescued(job, error)
+
+
+def _rescued(job: ClaimedJob | LostJob, error: AttemptCrashed, exit_status: int | None = None) -> Outcome:
+    described = type(error)(f"{error} (not known to have begun, and not counted)")
+    code = WORKER_LOST if isinstance(error, WorkerLost) else CRASHED
+    return Outcome.rescued(job.id, job.fence, Failure.of(described, code, exit_status=exit_status))
+
+
+def by_stop(job: ClaimedJob, duration: float | None, *, has_begun: bool = True) -> Outcome:
+    """Return the Outcome of an attempt that was killed with its worker or another job.
+
+    A job whose code ``has_begun`` fails if its ``on_lost`` says so.
+    """
+    if not has_begun:
+        return Outcome.released(job.id, job.fence)
+    if not is_fatal_to_lose(job.options):
         return Outcome.released(job.id, job.fence, duration)
     error = WorkerLost(
         "The process of this job was killed for another reason than the job. It is not run again, since its "
@@ -219,15 +249,17 @@ def by_orderly_stop(job: ClaimedJob, error: WorkerStopping, duration: float) -> 
 
     Its code was interrupted like that of an attempt that is killed, so the same holds for ``on_lost="fail"``.
     """
-    if not _is_fatal_to_lose(job):
+    if not is_fatal_to_lose(job.options):
         return Outcome.released(job.id, job.fence, duration)
     failure = Failure.of(error, WORKER_STOPPED, formatted(error))
     return Outcome.failed(job.id, job.fence, failure, None, duration)
 
 
-def _is_fatal_to_lose(job: ClaimedJob | LostJob) -> bool:
+@lru_cache(maxsize=1000)
+def is_fatal_to_lose(options: str) -> bool:
+    """Return whether a job with these stored options is not run again once an attempt of it is lost."""
     # Read from the job: a worker that finds it lost may not know its task.
-    return (read_options(job.options) or {}).get("on_lost") == OnLost.FAIL.value
+    return (read_options(options) or {}).get("on_lost") == OnLost.FAIL.value
 
 
 def formatted(exception: BaseException) -> str:

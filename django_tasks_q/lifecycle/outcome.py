@@ -29,9 +29,14 @@ class AttemptOutcome(TextChoices):
     TIMEOUT = "timeout", _("Timed out")
     CRASHED = "crashed", _("Crashed")
     LOST = "lost", _("Lost with its worker")
+    RESCUED = "rescued", _("Rescued")
     RELEASED = "released", _("Given back")
     SNOOZED = "snoozed", _("Snoozed")
     CANCELLED = "cancelled", _("Cancelled")
+
+
+#: What counts neither as an attempt nor as a crash.
+UNCOUNTED = frozenset({AttemptOutcome.RESCUED, AttemptOutcome.RELEASED, AttemptOutcome.SNOOZED})
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,6 +171,17 @@ class Outcome(NamedTuple):
         )
 
     @classmethod
+    def rescued(cls, job_id: UUID, fence: int, failure: Failure) -> Outcome:
+        """Return an attempt whose process or worker is gone and that is not known to have begun."""
+        return cls(
+            job_id=job_id,
+            fence=fence,
+            kind=AttemptOutcome.RESCUED,
+            status=admit().status,
+            failure=failure,
+        )
+
+    @classmethod
     def cancelled(cls, job_id: UUID, fence: int, failure: Failure, duration: float | None = None) -> Outcome:
         """Return an attempt that was cancelled, from outside or by the task. The job is not run again."""
         return cls(
@@ -208,7 +224,12 @@ class Outcome(NamedTuple):
     @property
     def is_uncounted(self) -> bool:
         """Whether this run counts neither as an attempt nor as a crash."""
-        return self.kind in (AttemptOutcome.RELEASED, AttemptOutcome.SNOOZED)
+        return self.kind in UNCOUNTED
+
+    @property
+    def is_rescue(self) -> bool:
+        """Whether this run counts as one of the job's ``rescues`` instead."""
+        return self.kind is AttemptOutcome.RESCUED
 
     @property
     def is_final(self) -> bool:

@@ -18,6 +18,11 @@ if TYPE_CHECKING:
     AnyResult = TaskResult[..., Any]
 
 
+#: Rescues of a job from lost workers that do not count, although one of its attempts may have been the cause.
+#: After them each attempt is marked before it begins, and counts.
+UNCOUNTED_RESCUES = 2
+
+
 class OnLost(Enum):
     """What becomes of a job when the process or the worker that ran it is gone."""
 

@@ -1,11 +1,13 @@
 """Gives back the jobs of workers whose lease is over."""
 
 import logging
+from collections.abc import Collection, Mapping
+from typing import NamedTuple
 from uuid import UUID
 
 from ..conf import Options
 from ..exceptions import WorkerLost
-from ..execution.endings import by_crash
+from ..execution.endings import by_rescue
 from ..failpoints import failpoint
 from ..lifecycle.states import JobStatus
 from ..storage import Storage
@@ -16,20 +18,30 @@ BATCH = 500
 logger = logging.getLogger("django_tasks_q.maintenance")
 
 
-def rescue(storage: Storage, backend: str, settings: Options) -> dict[UUID, JobStatus]:
-    """Give back a batch of lost jobs, or fail those that cost too many workers. Return the new states.
+class Rescued(NamedTuple):
+    """The jobs of lost workers that were rescued."""
 
-    The write names the fence that was read, so a job that has changed since is left alone.
+    #: The states that they have now.
+    states: Mapping[UUID, JobStatus] = {}
+    #: Those whose attempts do not count, since they are not known to have begun.
+    uncounted: Collection[UUID] = ()
+
+
+def rescue(storage: Storage, backend: str, settings: Options) -> Rescued:
+    """Give back a batch of lost jobs, or fail those that cost too many workers.
+
+    Only an attempt that is marked as one that begins counts as a crash. The write names the fence that was
+    read, so a job that has changed since is left alone.
     """
     lost = storage.maintenance.lost(backend, BATCH)
     if not lost:
-        return {}
+        return Rescued()
     lost_worker = WorkerLost("The worker stopped renewing its lease while it held this job.")
-    outcomes = [by_crash(job, settings, lost_worker) for job in lost]
+    outcomes = [by_rescue(job, settings, lost_worker) for job in lost]
     failpoint("rescue.selected")
     rescued = storage.jobs.finish(outcomes)
     failpoint("rescue.written")
     for job in lost:
         if job.id in rescued:
             logger.warning("Rescued job id=%s task=%s from a lost worker", job.id, job.task_name)
-    return rescued
+    return Rescued(rescued, [job.id for job in lost if job.id in rescued and not job.has_begun])

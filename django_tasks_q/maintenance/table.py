@@ -60,6 +60,8 @@ class MaintenanceReport(NamedTuple):
     expired: Sequence[UUID] = ()
     #: The new states of jobs of lost workers.
     rescued: Mapping[UUID, JobStatus] = {}
+    #: Those of them whose attempts do not count.
+    uncounted: Collection[UUID] = ()
     #: The new states of orphans: jobs of this worker that it did not know of.
     released: Mapping[UUID, JobStatus] = {}
     #: Seconds until the entry is run again; None for its interval.
@@ -73,6 +75,7 @@ class MaintenanceReport(NamedTuple):
             self.ready + other.ready,
             (*self.expired, *other.expired),
             {**self.rescued, **other.rescued},
+            (*self.uncounted, *other.uncounted),
             {**self.released, **other.released},
         )
 
@@ -116,12 +119,15 @@ def _promote(context: Context) -> MaintenanceReport:
 
 def _rescue(context: Context) -> MaintenanceReport:
     rescued = rescue(context.storage, context.backend, context.settings)
-    next_in = NEXT_SLICE if len(rescued) >= RESCUED_AT_ONCE else None
-    return MaintenanceReport(ready=len(rescued), rescued=rescued, next_in=next_in)
+    count = len(rescued.states)
+    next_in = NEXT_SLICE if count >= RESCUED_AT_ONCE else None
+    return MaintenanceReport(
+        ready=count, rescued=rescued.states, uncounted=rescued.uncounted, next_in=next_in
+    )
 
 
 def _release_orphans(context: Context) -> MaintenanceReport:
-    released = release_orphans(context.storage, context.worker_id, context.held)
+    released = release_orphans(context.storage, context.worker_id, context.held, context.settings)
     return MaintenanceReport(ready=len(released), released=released)
 
 

@@ -90,6 +90,12 @@ class Job(models.Model):
     fence = models.IntegerField(_("fence"), default=0)
     attempts = models.SmallIntegerField(_("attempts"), default=0)
     crashes = models.SmallIntegerField(_("crashes"), default=0)
+    #: How often it was rescued from a lost worker without having begun, as far as known. This counts as
+    #: nothing, but from some number on its attempts are marked.
+    rescues = models.IntegerField(_("rescues"), default=0, db_default=0)
+    #: The fence of an attempt that may begin at any moment: the mark is written before a child is given the
+    #: job. It is null for most jobs, and void for any other fence than the row's, so that no claim clears it.
+    begun_fence = models.IntegerField(_("begun under fence"), null=True, blank=True)
     worker_id = models.UUIDField(_("worker"), null=True, blank=True)
 
     enqueued_at = models.DateTimeField(_("enqueued"))

@@ -14,7 +14,7 @@ from ..definition.options import DEFAULT
 from ..definition.result import TaskError, TaskResult
 from ..definition.task import P, R, Task
 from ..exceptions import JobCancelled, JobExpired, TasksQError
-from ..lifecycle.outcome import AttemptOutcome
+from ..lifecycle.outcome import UNCOUNTED, AttemptOutcome
 from ..lifecycle.retry import class_path
 from ..lifecycle.states import JobStatus
 from ..models import Attempt, Job
@@ -41,8 +41,7 @@ def task_result(job: Job, attempts: Sequence[Attempt] = ()) -> TaskResult[..., A
 
     Never raises for what is stored: an unknown task becomes a placeholder with the stored name.
     """
-    uncounted = (AttemptOutcome.RELEASED, AttemptOutcome.SNOOZED)
-    counted = [attempt for attempt in attempts if attempt.outcome not in uncounted]
+    counted = [attempt for attempt in attempts if attempt.outcome not in UNCOUNTED]
     worker_ids = [str(attempt.worker_id) for attempt in counted]
     current = job.status == JobStatus.RUNNING or job.is_finished
     if current and job.worker_id and all(attempt.fence != job.fence for attempt in counted):

@@ -73,6 +73,12 @@ class JobVerbs(Protocol):
         At most 100 are looked at. The list is empty if a worker can claim one of them.
         """
 
+    def mark_begun(self, attempts: Collection[tuple[UUID, int]]) -> set[tuple[UUID, int]]:
+        """Mark attempts, each by job and fence, as ones that begin. Return those that still own their jobs.
+
+        The mark is committed when this returns, unless it is part of the caller's transaction.
+        """
+
     def finish(self, outcomes: Collection[Outcome]) -> dict[UUID, JobStatus]:
         """Write endings of attempts. Return the states that the jobs have now, by their ids.
 
@@ -170,8 +176,8 @@ class MaintenanceVerbs(Protocol):
         stays lost until its ending is written.
         """
 
-    def held(self, worker_id: UUID) -> list[tuple[UUID, int]]:
-        """Return id and fence of the running jobs of a worker."""
+    def held(self, worker_id: UUID) -> list[LostJob]:
+        """Return the running jobs of a worker."""
 
     def prune(
         self, backend: str, statuses: Collection[JobStatus], older_than: float, limit: int = 500

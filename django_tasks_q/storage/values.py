@@ -74,6 +74,7 @@ class ClaimedJob(NamedTuple):
     last_attempted_at: Timestamp
     expires_at: Timestamp | None
     run_after: Timestamp | None
+    rescues: int = 0
 
     @classmethod
     def of(cls, row: Sequence[Any]) -> ClaimedJob:
@@ -114,13 +115,20 @@ class Advice(NamedTuple):
 
 
 class LostJob(NamedTuple):
-    """A running row whose worker's lease is over."""
+    """A running row that no worker knows of: its worker's lease is over, or a claim's reply was lost."""
 
     id: UUID
     fence: int
     crashes: int
     task_name: str
     options: str
+    rescues: int
+    begun_fence: int | None
+
+    @property
+    def has_begun(self) -> bool:
+        """Whether its attempt is marked as one that begins. Without a mark that is not known."""
+        return self.begun_fence == self.fence
 
 
 class Notifications(NamedTuple):

@@ -14,6 +14,7 @@ from ..definition.task import Task
 from ..executors import Kind, executor_class
 from ..storage import ClaimedJob
 from ..storage.timestamps import DatabaseClock
+from .begin_marks import BeginMarks, needs_mark
 from .config import WorkerConfig
 from .recycling import Recycling
 from .starts import Starts
@@ -49,6 +50,10 @@ class Group:
     backlog: deque[ClaimedJob] = field(default_factory=deque)
     #: The clock by which claimed jobs expire.
     clock: DatabaseClock = field(default_factory=DatabaseClock)
+    #: The marks that some jobs need before a child may have them.
+    marks: BeginMarks = field(default_factory=BeginMarks)
+    #: Whether a job in the backlog may need a mark.
+    has_marked: bool = False
     #: Whether a job in the backlog may expire.
     has_expiring: bool = False
     #: Since when jobs wait in the backlog that no child is about to take.
@@ -65,9 +70,9 @@ class Group:
     def __post_init__(self) -> None:
         self.starts = Starts(self.executor)
 
-    def use_clock(self, clock: DatabaseClock) -> None:
-        """Share a clock with the other groups of a worker."""
-        self.clock = clock
+    def share(self, clock: DatabaseClock, marks: BeginMarks) -> None:
+        """Share a clock and marks with the other groups of a worker."""
+        self.clock, self.marks = clock, marks
 
     def serve(self, task_names: Iterable[str]) -> None:
         """Run the tasks of these names as well."""
@@ -88,12 +93,15 @@ class Group:
         self.backlog.append(job)
         if job.expires_at is not None:
             self.has_expiring = True
+        if needs_mark(job):
+            self.has_marked = True
         size, usual = _size(job), self.usual_call_size
         self.usual_call_size += (0.5 if size > usual else 0.05) * (size - usual)
 
     def put_back(self, jobs: list[ClaimedJob]) -> None:
         """Put jobs that were taken back from a child in front of the backlog."""
         self.backlog.extendleft(reversed(jobs))
+        self.has_marked = self.has_marked or any(map(needs_mark, jobs))
 
     def take_expired(self) -> list[ClaimedJob]:
         """Remove the jobs from the backlog that must not be started any more, and return them."""
@@ -132,16 +140,28 @@ class Group:
             return self.take_all()
         return []
 
-    def next(self, limit: int) -> list[ClaimedJob]:
-        """Remove and return up to ``limit`` jobs from the front of the backlog that fit in one frame."""
+    def next(self, limit: int, places: int = 0) -> list[ClaimedJob]:
+        """Remove and return up to ``limit`` jobs from the front of the backlog that fit in one frame.
+
+        A job that needs a mark is only taken with it, and only for one of the ``places`` where a job begins
+        at once.
+        """
         jobs: list[ClaimedJob] = []
         size = 0
         while self.backlog and len(jobs) < limit:
-            size += _size(self.backlog[0])
+            job = self.backlog[0]
+            size += _size(job)
             if jobs and size > FRAME_BYTES:
                 break
+            if self.has_marked and needs_mark(job) and not (len(jobs) < places and self.marks.may_begin(job)):
+                break
             jobs.append(self.backlog.popleft())
+        self.has_marked = self.has_marked and bool(self.backlog)
         return jobs
+
+    def unmarked(self, places: int) -> list[ClaimedJob]:
+        """Return the jobs that are to be marked before ``places`` that are free can be given them."""
+        return self.marks.first_unmarked(self.backlog, places) if self.has_marked else []
 
     def room(self, jobs: int) -> int:
         """Return how many more jobs may be claimed for children that can take ``jobs``."""

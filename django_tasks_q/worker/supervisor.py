@@ -33,6 +33,7 @@ from ..events import (
     StopRequested,
     WorkerStopped,
 )
+from ..failpoints import failpoint
 from ..maintenance.expire import expire
 from ..maintenance.loop import Maintenance
 from ..maintenance.orphans import release_orphans
@@ -133,10 +134,11 @@ class Supervisor:
         on(EndingsWritten, lambda event: self.waiters.written(event.written))
         on(EndingsWritten, lambda event: metrics.written(event.endings, event.written))
         on(EndingsWritten, lambda event: console.written(event.endings, event.written))
+        on(EndingsWritten, lambda event: self.pool.marks.ended(event.endings))
         on(JobsExpired, lambda event: signals.add(event.ids))
         on(JobsExpired, lambda event: metrics.expired(event.ids))
         on(JobsRescued, lambda event: signals.add(event.ended))
-        on(JobsRescued, lambda event: metrics.rescued(event.states))
+        on(JobsRescued, lambda event: metrics.rescued(event.states, event.uncounted))
         on(OrphansReleased, lambda event: signals.add(event.ended))
         on(ProgressReceived, lambda event: self.progress.append(event.update))
         on(ChildExited, signals.exited)
@@ -146,6 +148,7 @@ class Supervisor:
         on(LeaseLost, lambda _: self.server.renew(float("inf")))
         on(LeaseLost, lambda _: signals.forget())
         on(LeaseLost, lambda _: self.progress.forget())
+        on(LeaseLost, lambda _: self.pool.marks.forget())
         on(WorkerStopped, lambda _: self.heartbeat_file.remove())
         on(StopRequested, lambda _: console.stop_requested())
         on(ShutdownStarted, lambda event: console.shutdown_started(event.timeout, event.held))
@@ -260,6 +263,7 @@ class Supervisor:
     def _query(self, notifications: Notifications) -> None:
         """Do the part of a step that uses the database."""
         self.completer.collect()
+        self._mark_beginnings()
         self._keep_lease()
         self._follow_control(notifications.control)
         if notifications.waited:
@@ -285,7 +289,16 @@ class Supervisor:
             # Such jobs are ready once more, and end like those that no worker has claimed.
             self._publish(MaintenanceReport(expired=expire(self.storage, self.config.backend)))
         if self.completer.round_trip is None:
+            self._mark_beginnings()
             self.waiters.notify()
+
+    def _mark_beginnings(self) -> None:
+        """Mark the jobs that children are about to be given, where they need a mark."""
+        if jobs := self.pool.unmarked():
+            failpoint("mark.sending")
+            lost = self.pool.marks.write(self.storage, jobs)
+            failpoint("mark.committed")
+            self.completer.release(self.pool.give_up(lost))
 
     def _publish(self, report: MaintenanceReport) -> None:
         """Publish what maintenance did."""
@@ -294,7 +307,7 @@ class Supervisor:
         if report.released:
             self.events.publish(OrphansReleased(report.released))
         if report.rescued:
-            self.events.publish(JobsRescued(report.rescued))
+            self.events.publish(JobsRescued(report.rescued, report.uncounted))
 
     def _keep_lease(self) -> None:
         if not self.lease.is_taken:
@@ -361,7 +374,7 @@ class Supervisor:
             try:
                 with self.database_timeout:
                     self.completer.write()
-                    release_orphans(self.storage, self.lease.id, self.held_jobs)
+                    release_orphans(self.storage, self.lease.id, self.held_jobs, self.settings)
                     self.metrics.write(now=True)
                 return
             except Exception as error:

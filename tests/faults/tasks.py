@@ -32,6 +32,11 @@ def quick(context: Any) -> dict[str, int]:
     return run(context)
 
 
+@task(takes_context=True, max_attempts=5, backoff=0, on_lost="fail")
+def once(context: Any) -> dict[str, int]:
+    return run(context)
+
+
 @task(takes_context=True, max_attempts=5, backoff=0)
 def slow(context: Any, seconds: float) -> dict[str, int]:
     time.sleep(seconds)

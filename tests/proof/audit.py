@@ -17,18 +17,21 @@ from django.db import connections
 from django_tasks_q.lifecycle.states import FINAL
 from django_tasks_q.models import Job, Worker
 
-COLUMNS = "job, old_status, new_status, old_fence, new_fence, owner, lease_end"
+COLUMNS = "job, old_status, new_status, old_fence, new_fence, begun_fence, owner, lease_end"
 OWNER_LEASE = f"(SELECT lease_expires_at FROM {Worker._meta.db_table} WHERE id = NEW.worker_id)"
-INSERTED = f"(NEW.id, NULL, NEW.status, NULL, NEW.fence, NEW.worker_id, {OWNER_LEASE})"
-UPDATED = f"(NEW.id, OLD.status, NEW.status, OLD.fence, NEW.fence, NEW.worker_id, {OWNER_LEASE})"
-DELETED = "(OLD.id, OLD.status, NULL, OLD.fence, NULL, OLD.worker_id, NULL)"
+INSERTED = f"(NEW.id, NULL, NEW.status, NULL, NEW.fence, NEW.begun_fence, NEW.worker_id, {OWNER_LEASE})"
+UPDATED = (
+    f"(NEW.id, OLD.status, NEW.status, OLD.fence, NEW.fence, NEW.begun_fence, NEW.worker_id, {OWNER_LEASE})"
+)
+DELETED = "(OLD.id, OLD.status, NULL, OLD.fence, NULL, OLD.begun_fence, OLD.worker_id, NULL)"
 #: Every write of an ending counts, also one that changes nothing but the time of it.
 CHANGED = "OLD.status <> NEW.status OR OLD.fence <> NEW.fence OR OLD.finished_at {differs} NEW.finished_at"
 
 POSTGRESQL = f"""
 CREATE TABLE proof_audit (
     seq bigserial PRIMARY KEY, at timestamptz NOT NULL DEFAULT CLOCK_TIMESTAMP(), job text NOT NULL,
-    old_status text, new_status text, old_fence int, new_fence int, owner text, lease_end timestamptz
+    old_status text, new_status text, old_fence int, new_fence int, begun_fence int, owner text,
+    lease_end timestamptz
 );
 CREATE TABLE proof_effect (
     job text NOT NULL, fence int NOT NULL, at timestamptz NOT NULL DEFAULT CLOCK_TIMESTAMP()
@@ -49,8 +52,8 @@ CREATE TRIGGER proof_changed AFTER UPDATE ON {{job}} FOR EACH ROW
 SQLITE = f"""
 CREATE TABLE proof_audit (
     seq integer PRIMARY KEY AUTOINCREMENT, at text DEFAULT (strftime('%Y-%m-%d %H:%M:%f', 'now')),
-    job text NOT NULL, old_status text, new_status text, old_fence int, new_fence int, owner text,
-    lease_end text
+    job text NOT NULL, old_status text, new_status text, old_fence int, new_fence int, begun_fence int,
+    owner text, lease_end text
 );
 CREATE TABLE proof_effect (
     job text NOT NULL, fence int NOT NULL, at text DEFAULT (strftime('%Y-%m-%d %H:%M:%f', 'now'))
@@ -67,7 +70,7 @@ MARIADB = f"""
 CREATE TABLE proof_audit (
     seq bigint PRIMARY KEY AUTO_INCREMENT, at datetime(6) NOT NULL DEFAULT UTC_TIMESTAMP(6),
     job varchar(36) NOT NULL, old_status varchar(16), new_status varchar(16), old_fence int, new_fence int,
-    owner varchar(36), lease_end datetime(6)
+    begun_fence int, owner varchar(36), lease_end datetime(6)
 );
 CREATE TABLE proof_effect (
     job varchar(36) NOT NULL, fence int NOT NULL, at datetime(6) NOT NULL DEFAULT UTC_TIMESTAMP(6)
@@ -94,6 +97,8 @@ class Event(NamedTuple):
     new: str | None
     old_fence: int | None
     new_fence: int | None
+    #: The begin mark, as it is after this change.
+    begun_fence: int | None
     owner: UUID | None
     #: When the lease of the owner ends, as of this change; None where the owner is unknown.
     lease_end: datetime | None
@@ -166,8 +171,10 @@ def events(alias: str) -> list[Event]:
     """Every change so far, job by job, each job's in the order in which they were made."""
     rows = _rows(alias, f"SELECT seq, at, {COLUMNS} FROM proof_audit ORDER BY job, seq")
     return [
-        Event(seq, _moment(at), UUID(job), old, new, old_fence, new_fence, _uuid(owner), _moment(lease))
-        for seq, at, job, old, new, old_fence, new_fence, owner, lease in rows
+        Event(
+            seq, _moment(at), UUID(job), old, new, old_fence, new_fence, begun, _uuid(owner), _moment(lease)
+        )
+        for seq, at, job, old, new, old_fence, new_fence, begun, owner, lease in rows
     ]
 
 

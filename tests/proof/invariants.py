@@ -5,7 +5,8 @@ I2 none stuck     once faults have stopped: none ready or due, none running with
 I3 one final      one write of an ending a job, by allowed moves only
 I4 fence          what is stored comes from the last fence granted
 I5 effects        at least one for each success; of atomic tasks exactly one, and none for a failure
-I6 attempts       every fence granted is closed once; runs are recorded and within their bounds
+I6 attempts       every fence granted is closed once; runs are recorded and within their bounds, and only one
+                  that is marked as begun counts as lost
 I7 order of time  enqueued, claimed, finished
 I9 exclusion      a job is taken from its owner only after the owner's lease
 
@@ -41,11 +42,14 @@ PROMOTION = timedelta(seconds=2)
 BEGINNINGS = ("READY", "SCHEDULED", "WAITING")
 ATTEMPT = ("job_id", "fence", "outcome", "error_code")
 ROW = (
-    "id", "task_name", "queue_name", "status", "fence", "attempts", "max_attempts", "crashes", "worker_id",
-    "result", "error_code", "run_after", "enqueued_at", "started_at", "last_attempted_at", "finished_at",
+    "id", "task_name", "queue_name", "status", "fence", "attempts", "max_attempts", "crashes", "rescues",
+    "worker_id", "result", "error_code", "run_after", "enqueued_at", "started_at", "last_attempted_at",
+    "finished_at",
 )  # fmt: skip
-UNCOUNTED = ("released", "snoozed")
+UNCOUNTED = ("released", "rescued", "snoozed")
 LOST = ("crashed", "lost")
+#: Attempts that another worker may have ended: a worker itself does so where a child died.
+TAKEN = ("lost", "rescued")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,6 +76,13 @@ class Story:
     events: list[audit.Event] = field(default_factory=list)
     attempts: list[dict[str, Any]] = field(default_factory=list)
     effects: list[audit.Effect] = field(default_factory=list)
+
+    def is_taken(self, fence: int | None) -> bool:
+        """Whether an attempt was ended by others than its own worker."""
+        return any(
+            attempt["fence"] == fence and attempt["outcome"] in TAKEN and attempt["error_code"] != "CRASHED"
+            for attempt in self.attempts
+        )
 
     def __str__(self) -> str:
         lived = " ".join(f"{event.new or 'gone'}/{event.new_fence}" for event in self.events)
@@ -184,7 +195,9 @@ def _runs(story: Story, rules: Rules) -> Iterator[str]:
         if event.is_leave:
             closed.append(event.old_fence)
             alive = event.lease_end is not None and event.lease_end > event.at + TOLERANCE
-            if kinds.get(event.old_fence) == "lost" and alive:
+            if kinds.get(event.old_fence) == "lost" and event.begun_fence != event.old_fence:
+                yield f"I6 lost under fence {event.old_fence}, the mark is that of {event.begun_fence}"
+            if story.is_taken(event.old_fence) and alive:
                 yield f"I9 taken at {event.at} from an owner whose lease held until {event.lease_end}"
     if granted != list(range(1, len(granted) + 1)):
         yield f"I6 the fences granted are {granted}"
@@ -208,6 +221,8 @@ def _bounds(story: Story, row: dict[str, Any], rules: Rules, closed: int) -> Ite
     counted = [one for one in story.attempts if one["outcome"] not in UNCOUNTED]
     if sum(one["outcome"] in LOST for one in counted) != row["crashes"]:
         yield f"I6 {row['crashes']} crashes are counted, others recorded"
+    if sum(one["outcome"] == "rescued" for one in story.attempts) != row["rescues"]:
+        yield f"I6 {row['rescues']} rescues are counted, others recorded"
     runs = row["attempts"] + row["crashes"] - (row["status"] == "RUNNING")
     # A first run that succeeded is the only one that needs no record.
     if len(counted) != runs and not (runs == 1 and not counted and row["status"] == "SUCCESSFUL"):

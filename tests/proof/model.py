@@ -20,6 +20,9 @@ class Job:
     fence: int = 0
     attempts: int = 0
     crashes: int = 0
+    rescues: int = 0
+    #: The fence of the attempt that was marked last.
+    begun_fence: int | None = None
     worker: UUID | None = None
     finished_at: datetime | None = None
     #: The fences of its recorded attempts, with their outcomes.
@@ -47,6 +50,13 @@ class Model:
             job.attempts += 1
         return [(job.id, job.fence) for job in ready]
 
+    def mark_begun(self, id: UUID, fence: int) -> bool:
+        job = self.jobs.get(id)
+        if job is None or job.status != "RUNNING" or job.fence != fence:
+            return False
+        job.begun_fence = fence
+        return True
+
     def finish(self, outcome: Outcome) -> bool:
         job = self.jobs.get(outcome.job_id)
         if job is None or job.status != "RUNNING" or job.fence != outcome.fence:
@@ -56,6 +66,10 @@ class Model:
             case "released" | "snoozed":
                 job.attempts -= 1
                 recorded = outcome.duration is not None
+            case "rescued":
+                job.attempts -= 1
+                job.rescues += 1
+                recorded = True
             case "crashed" | "lost":
                 job.attempts -= 1
                 job.crashes += 1
@@ -76,8 +90,12 @@ class Model:
         lost = [job for job in self.in_status("RUNNING") if not self.lives(job.worker)]
         for job in lost:
             job.attempts -= 1
-            job.crashes += 1
-            job.records.append((job.fence, "lost"))
+            if job.begun_fence == job.fence:
+                job.crashes += 1
+                job.records.append((job.fence, "lost"))
+            else:
+                job.rescues += 1
+                job.records.append((job.fence, "rescued"))
             job.status = "FAILED" if job.crashes >= self.max_crashes else "READY"
             job.finished_at = self.now if job.status == "FAILED" else None
         return len(lost)

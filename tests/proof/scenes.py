@@ -14,7 +14,10 @@ from ..faults import tasks
 UNDISTURBED: tuple[str, ...] = ()
 #: Nor does one that is as if it had never been.
 GIVEN_BACK = ("released",)
-RESCUED = ("lost", "successful")
+RESCUED = ("rescued", "successful")
+#: Its process died before its code began, which the worker knows.
+UNBEGUN = ("rescued", "successful")
+LOST = ("lost",)
 CRASHED = ("crashed", "successful")
 FAILED_ONCE = ("failed", "successful")
 TIMED_OUT = ("timeout",)
@@ -67,9 +70,20 @@ def waves() -> Iterator[list[Scene]]:
     running = [Scene("claim.sending", action) for action in DEATHS + TROUBLES]
     running += [Scene("claim.committed", action, loss(action)) for action in DEATHS]
     running += [Scene("claim.committed", action) for action in TROUBLES]
-    running += [Scene("attempt.received", action, CRASHED) for action in ("kill", "exit")]
+    once = (tasks.once,) * 3
+    running += [Scene("mark.sending", action, loss(action), jobs=once) for action in DEATHS]
+    running += [
+        Scene("mark.committed", action, UNDISTURBED if action in BREAKS else LOST, jobs=once)
+        for action in DEATHS
+    ]
+    running += [
+        Scene(f"mark.{moment}", action, jobs=once)
+        for moment in ("sending", "committed")
+        for action in TROUBLES
+    ]
+    running += [Scene("attempt.received", action, UNBEGUN) for action in ("kill", "exit")]
     running += [Scene("attempt.returned", action, CRASHED) for action in ("kill", "exit")]
-    for step, promise in (("attempt.received", CRASHED), ("attempt.returned", TIMED_OUT)):
+    for step, promise in (("attempt.received", UNBEGUN), ("attempt.returned", TIMED_OUT)):
         running.append(Scene(step, "stop", promise, jobs=(overrun(),) * 2, stops="child"))
     # Before user code it is a mistake of this package, which no retry makes good; behind, the task's own.
     running += [Scene("attempt.received", action, ("failed",)) for action in ("raise", "error")]
@@ -130,6 +144,8 @@ def slowed() -> Iterator[Scene]:
                 pass  # no step of a job's way: tests/test_schedules.py has them
             case "heartbeat":
                 yield Scene(step, "sleep", jobs=(slow(1.5), tasks.quick))
+            case "mark":
+                yield Scene(step, "sleep", jobs=(tasks.once,) * 3)
             case "release":
                 yield Scene(step, "sleep", hit=2, jobs=(tasks.quick,))
             case _:
@@ -144,6 +160,7 @@ def ended() -> Iterator[Scene]:
         yield Scene("release.sending", action, hit=2, jobs=(tasks.quick,))
     for step in ("claim.sending", "claim.committed", "finish.sending", "finish.committed"):
         yield Scene(step, "terminate")
+    yield Scene("mark.sending", "terminate", jobs=(tasks.once,) * 3)
     yield Scene("heartbeat.sending", "terminate", jobs=(slow(1.5), tasks.quick))
     for step in ("rescue.selected", "rescue.written"):
         yield Scene(step, "terminate", RESCUED, jobs=(), who="rescue")

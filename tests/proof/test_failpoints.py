@@ -19,7 +19,7 @@ pytestmark = pytest.mark.any_version  # the steps at which faults happen are the
 
 #: Short, so that a rescue is soon; on a busy machine a shorter one would be lost for no fault of the scene.
 LEASE = 4
-EFFECTFUL = [f"tests.faults.tasks.{name}" for name in ("quick", "slow", "overrun")]
+EFFECTFUL = [f"tests.faults.tasks.{name}" for name in ("quick", "once", "slow", "overrun")]
 
 
 @pytest.mark.parametrize("wave", range(5), ids=["running", "ending", "keeping", "slowed", "ended"])

@@ -8,7 +8,9 @@ import pytest
 from django.db import IntegrityError, connections, transaction
 from django.utils import timezone
 
+from django_tasks_q.conf import Options
 from django_tasks_q.exceptions import WorkerLost
+from django_tasks_q.execution.endings import by_rescue
 from django_tasks_q.lifecycle.outcome import Failure, Outcome
 from django_tasks_q.models import Attempt, Job, Worker
 from django_tasks_q.models.identifiers import uuid7
@@ -69,7 +71,8 @@ class Protocol:
             return self.claim(worker_id)
 
         def work(held):
-            if held:
+            # The first worker marks its attempts, and a child begins none that cannot be marked.
+            if held and (worker_id != ONE or self.storage.jobs.mark_begun([held])):
                 leave_effect(self.alias, *held)
                 self.storage.workers.heartbeat(worker_id, 3600.0)
             return held
@@ -106,11 +109,11 @@ class Protocol:
             workers.update(lease_expires_at=past)
 
         def select(_):
-            return tuple((job.id, job.fence) for job in self.storage.maintenance.lost("default"))
+            return tuple(self.storage.maintenance.lost("default"))
 
         def write(lost):
-            for job_id, fence in lost:
-                self.finish(Outcome.crashed(job_id, fence, WorkerLost("gone"), again=True, poison=False))
+            for job in lost:
+                self.finish(by_rescue(job, Options(max_crashes=10), WorkerLost("gone")))
 
         def run(_):
             if held := self.claim(RESCUER):
@@ -122,7 +125,7 @@ class Protocol:
     def digest(self):
         on = self.alias
         job = Job.objects.using(on).values_list(
-            "status", "fence", "attempts", "crashes", "result", "worker_id"
+            "status", "fence", "attempts", "crashes", "rescues", "begun_fence", "result", "worker_id"
         )
         lives = Worker.objects.using(on).filter(lease_expires_at__gt=timezone.now())
         with connections[on].cursor() as cursor:

@@ -41,7 +41,9 @@ class Scene:
         leave_effect(self.alias, job.id, job.fence)
         self.storage.jobs.finish([Outcome.successful(job.id, job.fence, f'{{"fence":{job.fence}}}', 0.1)])
 
-    def rescue(self, job, crashes=1):
+    def rescue(self, job, crashes=1, *, is_marked=True):
+        if is_marked:
+            self.storage.jobs.mark_begun([(job.id, job.fence)])
         self.storage.jobs.finish([Outcome.crashed(job.id, job.fence, WorkerLost("gone"), True, crashes >= 3)])
 
     def register(self, lease):
@@ -168,6 +170,27 @@ def test_more_runs_than_allowed_are_found(scene):
     scene.succeed(scene.claim())
     scene.rows.update(attempts=2)
     assert set(scene.problems()) == {"I6"}
+
+
+def test_an_unmarked_attempt_that_counts_as_lost_is_found(scene):
+    scene.add()
+    scene.rescue(scene.claim())
+    scene.rescue(scene.claim(YOU), is_marked=False)  # there is a mark, of the attempt before
+    scene.succeed(scene.claim())
+    assert scene.problems() == ["I6"]
+
+
+@pytest.mark.parametrize("lease", [-1.0, 60.0])
+def test_a_rescue_that_does_not_count_is_one_as_well(scene, lease):
+    scene.register(lease)
+    scene.add()
+    job = scene.claim()
+    failure = Failure("WORKER_LOST", "a.B", "gone", "")
+    scene.storage.jobs.finish([Outcome.rescued(job.id, job.fence, failure)])
+    scene.succeed(scene.claim(YOU))
+    assert scene.problems() == ([] if lease < 0 else ["I9"])
+    scene.rows.update(rescues=2)
+    assert "I6" in scene.problems()
 
 
 def test_a_run_without_its_record_is_found(scene):

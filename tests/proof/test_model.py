@@ -113,6 +113,15 @@ class Queue(RuleBasedStateMachine):
         self.past.append(job)
         self.end(job, ending, delay)
 
+    @rule(number=numbers)
+    @precondition(lambda self: self.past or any(self.held.values()))
+    def mark(self, number):
+        """Of an attempt that a child is about to be given, or that the worker does not own any more."""
+        jobs = [job for held in self.held.values() for job in held] + self.past
+        job = jobs[number % len(jobs)]
+        attempt = (job.id, job.fence)
+        assert (self.storage.jobs.mark_begun([attempt]) == {attempt}) is self.model.mark_begun(*attempt)
+
     @rule(number=numbers, ending=st.sampled_from(ENDINGS), delay=delays)
     @precondition(lambda self: self.model.in_status("READY"))
     def run(self, number, ending, delay):
@@ -185,7 +194,7 @@ class Queue(RuleBasedStateMachine):
     @rule()
     def rescue(self):
         rescued = rescue(self.storage, "default", Options(max_crashes=MAX_CRASHES))
-        assert len(rescued) == self.model.lose()
+        assert len(rescued.states) == self.model.lose()
 
     @rule()
     def promote(self):
@@ -200,11 +209,15 @@ class Queue(RuleBasedStateMachine):
 
     @invariant()
     def the_table_is_as_the_model_says(self):
-        columns = ("status", "run_after", "fence", "attempts", "crashes", "worker_id", "finished_at")
+        columns = (
+            "status", "run_after", "fence", "attempts", "crashes", "rescues", "begun_fence", "worker_id",
+            "finished_at",
+        )  # fmt: skip
         rows = models.Job.objects.using(ALIAS).values_list("id", *columns)
         assert {row[0]: row[1:] for row in rows} == {
             job.id: (
-                job.status, job.run_after, job.fence, job.attempts, job.crashes, job.worker, job.finished_at,
+                job.status, job.run_after, job.fence, job.attempts, job.crashes, job.rescues, job.begun_fence,
+                job.worker, job.finished_at,
             )
             for job in self.model.jobs.values()
         }  # fmt: skip

@@ -14,10 +14,12 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import psutil
 from asgiref.sync import sync_to_async
 from django.db import DatabaseError, connection, connections, transaction
 
 from django_tasks_q import Snooze, TaskCancelled, TaskFailure, TaskTimeout, task
+from django_tasks_q.models import Job
 
 from .models import Effect
 
@@ -662,3 +664,30 @@ def leave_late_in_thread(key: str) -> None:
 @task(executor="tests.tasksapp.executors.TardyLoop")
 async def leave_late_async(key: str) -> None:
     await Effect.objects.acreate(key=key, pid=os.getpid())
+
+
+@task(on_lost="fail", takes_context=True)
+def begun_fence(context: Any) -> int | None:
+    """Return the begin mark of this attempt, as the row has it by now."""
+    return Job.objects.get(id=context.job_id).begun_fence
+
+
+@task(on_lost="fail", takes_context=True, executor="thread")
+def begun_fence_in_thread(context: Any) -> int | None:
+    return Job.objects.get(id=context.job_id).begun_fence
+
+
+@task(on_lost="fail", takes_context=True)
+async def begun_fence_on_loop(context: Any) -> int | None:
+    return (await Job.objects.aget(id=context.job_id)).begun_fence
+
+
+@task
+def kill_worker(mark: str) -> None:
+    """End the supervisor, and with it all other processes of the worker, this one included."""
+    with Path(mark).open("a") as file:
+        file.write("ran\n")
+    supervisor = psutil.Process().parent().parent()  # type: ignore[union-attr]
+    assert supervisor is not None
+    supervisor.kill()
+    time.sleep(60)

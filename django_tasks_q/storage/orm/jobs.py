@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
-from functools import partial
+from functools import partial, reduce
+from operator import or_
 from typing import Any
 from uuid import UUID
 
@@ -24,6 +25,8 @@ from .queues import Queues
 
 #: Jobs that are looked at to find out whether others hold all that is left.
 MAX_LOCKED = 100
+#: Attempts that are marked by one statement. Databases limit how long a condition may be.
+MARKED_AT_ONCE = 200
 
 
 class Jobs(Operations):
@@ -103,6 +106,21 @@ class Jobs(Operations):
 
     def _takeable(self, claim: Claim) -> JobQuerySet:
         return Job.objects.using(self.alias).filter(condition(claim, DatabaseNow()))
+
+    @repeated
+    def mark_begun(self, attempts: Collection[tuple[UUID, int]]) -> set[tuple[UUID, int]]:
+        marked: set[tuple[UUID, int]] = set()
+        with self.session.transaction():
+            in_order = sorted(attempts)
+            for start in range(0, len(in_order), MARKED_AT_ONCE):
+                some = in_order[start : start + MARKED_AT_ONCE]
+                these = reduce(or_, (Q(id=id, fence=fence) for id, fence in some))
+                running = Job.objects.using(self.alias).filter(these, status=JobStatus.RUNNING)
+                if running.update(begun_fence=F("fence")) < len(some):
+                    marked |= set(running.values_list("id", "fence"))
+                else:
+                    marked.update(some)
+        return marked
 
     @repeated
     def finish(self, outcomes: Collection[Outcome]) -> dict[UUID, JobStatus]:
@@ -198,7 +216,7 @@ def legal(outcomes: Collection[Outcome]) -> list[Outcome]:
 def is_recorded(outcome: Outcome, number: int) -> bool:
     """Return whether an attempt is recorded in a row: it ended badly, or it is not the only one."""
     if outcome.is_uncounted:
-        return outcome.duration is not None
+        return outcome.duration is not None or outcome.is_rescue
     return outcome.failure is not None or number > 1
 
 
@@ -221,6 +239,8 @@ def _changes(outcome: Outcome, row: Mapping[str, Any]) -> dict[str, Any]:
         changes["attempts"] = F("attempts") - 1
     if outcome.is_crash:
         changes["crashes"] = F("crashes") + 1
+    if outcome.is_rescue:
+        changes["rescues"] = F("rescues") + 1
     return changes | {"status": JobStatus.CANCELLED if is_unwanted else outcome.status}
 
 

@@ -84,9 +84,9 @@ class Maintenance(Part):
         )
         return [LostJob(*row) for row in rows]
 
-    def held(self, worker_id: UUID) -> list[tuple[UUID, int]]:
+    def held(self, worker_id: UUID) -> list[LostJob]:
         rows = Job.objects.using(self.alias).filter(status=JobStatus.RUNNING, worker_id=worker_id)
-        return list(rows.values_list("id", "fence"))
+        return [LostJob(*row) for row in rows.values_list(*LostJob._fields)]
 
     # What has ended
 

@@ -95,6 +95,8 @@ class Operations(Part):
             RETRYABLE,
             attempts=0,
             crashes=0,
+            rescues=0,
+            begun_fence=None,
             result=None,
             duration=None,
             finished_at=None,

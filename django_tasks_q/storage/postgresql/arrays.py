@@ -52,6 +52,7 @@ class _Ending(NamedTuple):
     recorded: bool
     uncounted: bool
     crashed: bool
+    rescued: bool
     code: str
     exception: str
     message: str
@@ -74,6 +75,7 @@ def _ending(outcome: Outcome) -> _Ending:
         recorded=is_recorded(outcome, 1),
         uncounted=outcome.is_uncounted,
         crashed=outcome.is_crash,
+        rescued=outcome.is_rescue,
         code=failure.code if failure else "",
         exception=failure.exception_class if failure else "",
         message=failure.message if failure else "",

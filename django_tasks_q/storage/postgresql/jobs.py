@@ -33,6 +33,10 @@ from .session import PostgreSQLSession
 KEEP_ON = 0.05
 
 
+#: Outcomes of attempts whose worker is gone.
+_RESCUES = (AttemptOutcome.LOST, AttemptOutcome.RESCUED)
+
+
 class _Reached(NamedTuple):
     """How far a worker's last claim came."""
 
@@ -129,6 +133,14 @@ class PostgreSQLJobs(Jobs):
         return jobs
 
     @repeated
+    def mark_begun(self, attempts: Collection[tuple[UUID, int]]) -> set[tuple[UUID, int]]:
+        in_order = sorted(attempts)  # as endings are written
+        values = {"id": [id for id, _ in in_order], "fence": [fence for _, fence in in_order]}
+        with self._prepared.cursor() as cursor:
+            self._prepared.execute(cursor, self._sql["MARK"], values)
+            return set(cursor.fetchall())
+
+    @repeated
     def finish(self, outcomes: Collection[Outcome]) -> dict[UUID, JobStatus]:
         # In one order everywhere, so that two batches never wait for each other.
         outcomes = sorted(outcomes, key=_job_id)
@@ -139,7 +151,7 @@ class PostgreSQLJobs(Jobs):
                 self._prepared.execute(cursor, self._sql["SUCCEED"], successes(succeeded))
                 written = _succeeded(cursor.fetchall(), succeeded)
             if len(succeeded) < len(outcomes) and (others := _others(outcomes)):
-                rescues = any(outcome.kind is AttemptOutcome.LOST for outcome in others)
+                rescues = any(outcome.kind in _RESCUES for outcome in others)
                 statement = self._sql["RESCUE" if rescues else "FINISH"]
                 self._prepared.execute(cursor, statement, endings(others))
                 written |= {id: JobStatus(status) for id, status in cursor.fetchall()}

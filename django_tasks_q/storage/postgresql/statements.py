@@ -115,10 +115,11 @@ WITH ending AS MATERIALIZED (
     SELECT * FROM unnest(
         %(id)s::uuid[], %(fence)s::int[], %(status)s::text[], %(final)s::bool[], %(delay)s::float8[],
         %(result)s::text[], %(duration)s::float8[], %(kind)s::text[], %(recorded)s::bool[],
-        %(uncounted)s::bool[], %(crashed)s::bool[], %(code)s::text[], %(exception)s::text[],
-        %(message)s::text[], %(traceback)s::text[], %(exit_status)s::int[], %(data)s::text[]
+        %(uncounted)s::bool[], %(crashed)s::bool[], %(rescued)s::bool[], %(code)s::text[],
+        %(exception)s::text[], %(message)s::text[], %(traceback)s::text[], %(exit_status)s::int[],
+        %(data)s::text[]
     ) AS ending(id, fence, status, final, delay, result, duration, kind, recorded, uncounted, crashed,
-                code, exception, message, traceback, exit_status, data)
+                rescued, code, exception, message, traceback, exit_status, data)
 ){owned}, ended AS (
     UPDATE {job} AS job
     SET status = CASE WHEN job.cancel_requested_at IS NULL OR ending.final THEN ending.status
@@ -132,6 +133,7 @@ WITH ending AS MATERIALIZED (
         duration = CASE WHEN ending.uncounted THEN job.duration ELSE ending.duration END,
         attempts = job.attempts - (ending.uncounted OR ending.crashed)::int,
         crashes = job.crashes + ending.crashed::int,
+        rescues = job.rescues + ending.rescued::int,
         finished_at = CASE WHEN ending.final OR job.cancel_requested_at IS NOT NULL
                            THEN STATEMENT_TIMESTAMP() END,
         run_after = CASE WHEN ending.delay IS NOT NULL AND job.cancel_requested_at IS NULL
@@ -151,6 +153,14 @@ WITH ending AS MATERIALIZED (
     WHERE ending.recorded OR (ended.number > 1 AND NOT ending.uncounted)
 )
 SELECT id, status FROM ended
+"""
+
+# Fenced like an ending: what another worker has rescued in the meantime begins nowhere.
+MARK = """
+UPDATE {job} AS job SET begun_fence = job.fence
+FROM unnest(%(id)s::uuid[], %(fence)s::int[]) AS attempt(id, fence)
+WHERE job.id = attempt.id AND job.fence = attempt.fence AND COALESCE(job.status, '') = 'RUNNING'
+RETURNING job.id, job.fence
 """
 
 # Several workers may rescue the same jobs at once, while a slow one finishes them after all. A rescue waits

@@ -118,13 +118,12 @@ class ConcurrentParentSide(ParentSide):
 
     def _interrupted(self, offer: Offer, status: int, now: float, *, has_begun: bool) -> Outcome:
         """Return the outcome of a job of a child that has exited. ``has_begun`` says that some job had."""
-        job = offer.job
+        job, is_begun = offer.job, offer.begun_at is not None
+        duration = None if offer.begun_at is None else now - offer.begun_at
         if self.kill_reason == "stuck" and job.id == self.suspect:
             return self._given_up(offer, now)
-        was_killed = self.kill_reason in ("stuck", "release")
-        if offer.begun_at is None:
-            if was_killed or has_begun:
-                return Outcome.released(job.id, job.fence)
-            return self.crashed(job, status, None)
-        duration = now - offer.begun_at
-        return endings.by_stop(job, duration) if was_killed else self.crashed(job, status, duration)
+        if self.kill_reason in ("stuck", "release"):
+            return endings.by_stop(job, duration, has_begun=is_begun)
+        if has_begun and not is_begun:
+            return Outcome.released(job.id, job.fence)
+        return self.crashed(job, status, duration, has_begun=has_begun)

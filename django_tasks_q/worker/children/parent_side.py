@@ -139,6 +139,10 @@ class ParentSide:
         """Return how many more jobs it should be sent."""
         raise NotImplementedError
 
+    def places(self, now: float) -> int:
+        """Return how many jobs it would begin at once if it were sent them."""
+        return self.room(now)
+
     def send(self, jobs: list[ClaimedJob]) -> None:
         """Send it jobs."""
         raise NotImplementedError
@@ -283,15 +287,15 @@ class ParentSide:
         raise NotImplementedError
 
     def not_started(self, job: ClaimedJob) -> Outcome:
-        """Return the outcome of an attempt whose code did not begin in time. It counts as a crash."""
+        """Return the outcome of an attempt whose code did not begin in time."""
         error = AttemptCrashed(f"Its code did not begin within {START_TIMEOUT:g} seconds")
-        return endings.by_crash(job, self.group.settings, error)
+        return endings.by_crash(job, self.group.settings, error, has_begun=False)
 
-    def crashed(self, job: ClaimedJob, status: int, duration: float | None) -> Outcome:
+    def crashed(self, job: ClaimedJob, status: int, duration: float | None, *, has_begun: bool) -> Outcome:
         """Return the outcome of an attempt whose process exited."""
         error = AttemptCrashed(describe_exit(status))
         exit_status = os.waitstatus_to_exitcode(status)
-        return endings.by_crash(job, self.group.settings, error, duration, exit_status)
+        return endings.by_crash(job, self.group.settings, error, duration, exit_status, has_begun=has_begun)
 
     def close(self) -> None:
         """Close the supervisor's ends of its pipes."""

@@ -13,6 +13,7 @@ from ...executors import Kind
 from ...lifecycle.outcome import Outcome
 from ...storage import ClaimedJob
 from ...storage.timestamps import DatabaseClock
+from ..begin_marks import BeginMarks
 from ..executor_groups import BACKLOG_TIMEOUT, MAX_RETIRING, Group
 from ..starts import MAX_FAILURES
 from ..system import describe_exit
@@ -50,9 +51,9 @@ class Pool:
         self.groups = list({id(group): group for group in group_of.values()}.values())
         self.child_config = child_config
         self.events = events
-        self.clock = DatabaseClock()
+        self.clock, self.marks = DatabaseClock(), BeginMarks()
         for group in self.groups:
-            group.use_clock(self.clock)
+            group.share(self.clock, self.marks)
         self.children: dict[int, ParentSide] = {}
         self._keys = 0
 
@@ -236,10 +237,24 @@ class Pool:
         for index, (room, child) in enumerate(takers):
             share = -(-len(group.backlog) // (len(takers) - index))
             left = min(share, room)
-            while left and (jobs := group.next(left)):
+            while left and (jobs := group.next(left, child.places(now) if group.has_marked else 0)):
                 child.send(jobs)
                 left = min(left - len(jobs), child.room(now))
         return before - len(group.backlog)
+
+    def unmarked(self) -> list[ClaimedJob]:
+        """Return the jobs that free children are given once they are marked as ones that begin."""
+        now = time.monotonic()
+        return [
+            job
+            for group in self.groups
+            if group.has_marked
+            for job in group.unmarked(sum(child.places(now) for child in self._of(group)))
+        ]
+
+    def give_up(self, jobs: Iterable[ClaimedJob]) -> list[ClaimedJob]:
+        """Remove jobs from the backlogs, and return those that were there."""
+        return [found for job in jobs for group in self.groups for found in group.take(job.id)]
 
     def cancel(self, job_ids: Iterable[UUID]) -> list[Outcome]:
         """Interrupt running jobs. Return the outcomes of those that had not started."""

@@ -85,6 +85,9 @@ class ProcessParentSide(ParentSide):
     def is_responsive(self) -> bool:
         return self.take_back_after == TAKE_BACK_AFTER
 
+    def places(self, now: float) -> int:
+        return 0 if self.held else min(1, self.room(now))
+
     def send(self, jobs: list[ClaimedJob]) -> None:
         is_free = not self.held
         now = time.monotonic()
@@ -206,19 +209,21 @@ class ProcessParentSide(ParentSide):
         outcomes = []
         for offer in self.handover.clear():
             job = offer.job
-            has_begun = offer.serial == turn and began > 0
-            duration = time.monotonic() - (began if has_begun else self.since)
+            if offer.serial != turn:
+                began = WAITING
+            duration = time.monotonic() - (began if began > 0 else self.since)
+            has_begun = began != WAITING
             match self.kill_reason:
                 case "timeout":
                     outcome = endings.by_timeout(job, self.group.settings, duration)
                 case "cancel":
                     outcome = endings.by_cancellation(job, self.group.settings, duration)
                 case "release":
-                    outcome = endings.by_stop(job, duration)
+                    outcome = endings.by_stop(job, duration, has_begun=has_begun)
                 case "start":
                     outcome = self.not_started(job)
                 case _:
-                    outcome = self.crashed(job, status, duration)
+                    outcome = self.crashed(job, status, duration, has_begun=has_begun)
             outcomes.append(outcome)
         return outcomes
 

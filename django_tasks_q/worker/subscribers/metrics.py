@@ -6,7 +6,7 @@ import logging
 import time
 from bisect import bisect_left
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from uuid import UUID
 
 from django.db import DatabaseError
@@ -45,6 +45,8 @@ class Metrics:
         #: Jobs that this worker did not run, and whose queue and task are not looked up yet.
         self._expired: set[UUID] = set()
         self._rescued: dict[UUID, JobStatus] = {}
+        #: Those of them whose attempts count as nothing.
+        self._uncounted: set[UUID] = set()
 
     def _of(self, label: Label) -> defaultdict[str, float]:
         counts = self._counts.get(label)
@@ -102,9 +104,14 @@ class Metrics:
         """Count jobs that have expired."""
         self._expired.update(ids)
 
-    def rescued(self, states: Mapping[UUID, JobStatus]) -> None:
-        """Count jobs of lost workers, which are in these states now."""
-        self._rescued |= states
+    def rescued(self, states: Mapping[UUID, JobStatus], uncounted: Collection[UUID]) -> None:
+        """Count jobs of lost workers, which are in these states now, except those that count as nothing."""
+        self._rescued |= {
+            id: status
+            for id, status in states.items()
+            if status is not JobStatus.READY or id not in uncounted
+        }
+        self._uncounted.update(uncounted)
 
     def _count_others(self) -> None:
         """Look up queue and task of jobs that this worker did not run."""
@@ -114,9 +121,9 @@ class Metrics:
         for id, queue, task in self.storage.jobs.labels(states):
             counts = self._of((queue, task))
             counts[_ENDED[states[id]]] += 1
-            if id in self._rescued:
+            if id in self._rescued and id not in self._uncounted:
                 counts["crashed"] += 1
-        self._expired, self._rescued = set(), {}
+        self._expired, self._rescued, self._uncounted = set(), {}, set()
 
     @property
     def seconds_to_next(self) -> float:
