@@ -1,7 +1,7 @@
 # Every command a contributor needs. The environment is built once, from hashes, in .venv.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup test django-tests browser chaos variety soak lint types docs build demo bench bench-quick matrix constraints clean
+.PHONY: help setup test django-tests browser chaos kills variety soak lint types docs build demo bench bench-quick matrix constraints clean
 
 # Hundreds of processes are started, and without bytecode each of them compiles all of Django.
 unexport PYTHONDONTWRITEBYTECODE
@@ -52,6 +52,9 @@ browser: setup ## Run the tests of the admin in a browser: Chromium has to be th
 
 chaos: setup ## Harm workers for ten minutes and check every job. ARGS="--seed 7" repeats a run.
 	$(BIN)/python -m tests.proof chaos $(ARGS)
+
+kills: setup ## Kill 1,000 workers in a stream of short jobs and check what counted. ARGS="--kills 100" kills fewer.
+	$(BIN)/python -m tests.proof kills $(ARGS)
 
 variety: setup ## Draw jobs, workers and trouble for ten minutes. ARGS="--seed 7 --draws 1" repeats a draw.
 	$(BIN)/python -m tests.variety $(ARGS)

@@ -330,7 +330,7 @@ def test_nothing_of_the_queue_is_read_from_a_replica(unreachable_replica, settin
     assert [held.id for held in storage.maintenance.held(claim.worker_id)] == [job.id]
     assert storage.jobs.mark_begun([(job.id, job.fence)]) == {(job.id, job.fence)}
     assert len(rescue(storage, "default", Options(max_crashes=1)).states) == 1
-    assert storage.maintenance.next_due("default") is None
+    assert storage.maintenance.next_due("default").start is None
     result.refresh()
     assert (str(result.status), len(result.errors)) == ("FAILED", 1)
     assert storage.maintenance.prune("default", FINAL, 3600.0) == 0

@@ -142,7 +142,7 @@ def test_queues_can_be_chosen_and_left_out(storage):
 def test_a_backend_that_shares_the_table_keeps_to_its_own(storage):
     add(storage, backend="other", status=JobStatus.SCHEDULED, run_after=timezone.now() - timedelta(1))
     assert storage.maintenance.promote("default") == 0
-    assert storage.maintenance.next_due("default") is None
+    assert storage.maintenance.next_due("default").start is None
     assert storage.maintenance.promote("other") == 1
 
 
@@ -314,10 +314,10 @@ def test_due_jobs_are_promoted_and_others_stay(storage):
     now = timezone.now()
     due = add(storage, status=JobStatus.SCHEDULED, run_after=now - timedelta(seconds=1))
     later = add(storage, status=JobStatus.SCHEDULED, run_after=now + timedelta(hours=1))
-    assert storage.maintenance.next_due("default") < 0
+    assert storage.maintenance.next_due("default").start < 0
     assert storage.maintenance.promote("default") == 1
     assert (row(storage, due).status, row(storage, later).status) == ("READY", "SCHEDULED")
-    assert 3500 < storage.maintenance.next_due("default") <= 3600
+    assert 3500 < storage.maintenance.next_due("default").start <= 3600
     assert storage.maintenance.promote("default") == 0
 
 
@@ -332,7 +332,7 @@ def test_promotion_goes_in_bounded_steps_the_longest_due_first(storage):
 
 def test_nothing_scheduled_is_never_due(storage):
     add(storage)
-    assert storage.maintenance.next_due("default") is None
+    assert storage.maintenance.next_due("default").start is None
 
 
 def test_work_is_what_this_worker_could_take_now(storage):

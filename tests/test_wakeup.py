@@ -271,11 +271,11 @@ def test_waiters_are_forgotten_and_bounded(monkeypatch):
     notifications.remember([old], {old})
     monkeypatch.setattr(waiters, "REMEMBERED", 60.0)
     monkeypatch.setattr(waiters, "MAX_WAITED", 2)
-    for _ in range(2):
+    for _ in range(3):
         notifications.remember([new], {new})
         notifications.remember([uuid.uuid4()], {new})
     assert old not in notifications._waited
-    assert len(notifications._waited) == 2
+    assert (len(notifications._waited), len(notifications._others)) == (1, 2)
 
 
 def test_a_waiter_is_notified_at_once_of_the_end_of_a_job(project, tmp_path, monkeypatch):

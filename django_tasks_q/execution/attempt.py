@@ -34,6 +34,10 @@ logger = robust_logger("django_tasks_q.execution")
 MAX_SHOWN = 200
 
 
+class Expired(Exception):
+    """The job of an attempt has expired before its code could begin."""
+
+
 class _Unreadable(BadArguments):
     """Stored arguments that are not what annotations say. Tasks may raise the other for their own reasons."""
 
@@ -190,6 +194,8 @@ class Attempt:
     def raised(self, exception: BaseException) -> Outcome:
         duration, self.exception = self.duration, exception
         self._close()
+        if isinstance(exception, Expired):
+            return endings.by_expiry(self.job)
         if isinstance(exception, _Unreadable):
             return endings.by_bad_arguments(self.job, exception)
         if isinstance(exception, WorkerStopping) and self.control.stopping:

@@ -227,6 +227,11 @@ def _rescued(job: ClaimedJob | LostJob, error: AttemptCrashed, exit_status: int 
     return Outcome.rescued(job.id, job.fence, Failure.of(described, code, exit_status=exit_status))
 
 
+def by_expiry(job: ClaimedJob) -> Outcome:
+    """Return the Outcome of a job that expired after its claim: released, it ends as unclaimed jobs do."""
+    return Outcome.released(job.id, job.fence)
+
+
 def by_stop(job: ClaimedJob, duration: float | None, *, has_begun: bool = True) -> Outcome:
     """Return the Outcome of an attempt that was killed with its worker or another job.
 

@@ -25,7 +25,7 @@ from ..loggers import robust_logger
 from ..storage import ClaimedJob, Note, storage_for
 from ..storage.timestamps import DatabaseClock
 from . import endings
-from .attempt import Attempt
+from .attempt import Attempt, Expired
 from .call import Body
 from .cleaning import Cleaning
 from .context_variables import isolated
@@ -113,7 +113,7 @@ class Runner:
     def _isolated(self, job: ClaimedJob, control: Control, hooks: Control) -> Outcome:
         with isolated():
             if self._is_too_late(job):
-                return _too_late(job)
+                return endings.by_expiry(job)
             attempt = Attempt(self.environment, job, control, self.body_of)
             return self._with_aftermath(self._run(attempt, job, control, hooks), attempt.exception)
 
@@ -131,12 +131,11 @@ class Runner:
             return refusal
         if self.environment.signals.has_start_receivers:
             self.call_receivers(hooks, lambda: self.environment.signals.started(job))
-        if self._is_too_late(job):  # by now, for receivers take their time
-            return _too_late(job)
         running.set(attempt)
+        task_code = attempt.call if job.expires_at is None else self._in_time(attempt)
 
         def call() -> Any:
-            return control.run(attempt.call, is_coroutine=attempt.body.is_coroutine)
+            return control.run(task_code, is_coroutine=attempt.body.is_coroutine)
 
         if attempt.task.atomic:
             return completed_in_transaction(storage_for(self.environment.database), attempt, call)
@@ -161,7 +160,7 @@ class Runner:
     async def _aisolated(self, job: ClaimedJob, control: Control, threads: SyncThreads) -> Outcome:
         with isolated():
             if self._is_too_late(job):
-                return _too_late(job)
+                return endings.by_expiry(job)
             attempt = Attempt(self.environment, job, control, self.body_of)
             return self._with_aftermath(await self._arun(attempt, job, control, threads), attempt.exception)
 
@@ -172,11 +171,23 @@ class Runner:
             return refusal
         if self.environment.signals.has_start_receivers:
             await self.acall_receivers(threads, lambda: self.environment.signals.started(job))
+        task_code = attempt.call if job.expires_at is None else self._in_time(attempt)
         async with threads.lend():
-            if self._is_too_late(job):
-                return _too_late(job)
             running.set(attempt)
-            return await attempt.aoutcome_of(lambda: control.awaited(attempt.call))
+            return await attempt.aoutcome_of(lambda: control.awaited(task_code))
+
+    def _in_time(self, attempt: Attempt) -> Callable[[], Any]:
+        """Return a call of the attempt that refuses to begin once its job has expired.
+
+        Receivers, the transaction of an atomic task and an event loop take their time before it.
+        """
+
+        def call() -> Any:
+            if self._is_too_late(attempt.job):
+                raise Expired
+            return attempt.call()
+
+        return call
 
     def body_of(self, task: Task[..., Any]) -> Body:
         """Return what is called for the jobs of a task. Raises what unusable middleware raises."""
@@ -231,8 +242,3 @@ class Runner:
     def _finished_by_id(self, job_id: str) -> None:
         with isolated():
             self.environment.signals.finished_by_id(job_id)
-
-
-def _too_late(job: ClaimedJob) -> Outcome:
-    """Return the Outcome of a job that expired after its claim: released, it ends as unclaimed jobs do."""
-    return Outcome.released(job.id, job.fence)

@@ -33,6 +33,9 @@ WARN_AGAIN = 3600.0
 #: Seconds by which a due time is exceeded, so that it has passed by the database's clock as well.
 CLOCK_MARGIN = 0.002
 
+#: The entries that find out whether jobs that are ready once more have expired.
+_AFTER_RETURN = ("expire",)
+
 
 class Context(NamedTuple):
     """What the functions of the table are called with."""
@@ -111,10 +114,10 @@ def _fire(context: Context) -> MaintenanceReport:
 
 
 def _promote(context: Context) -> MaintenanceReport:
-    promoted, due = promote(context.storage, context.backend)
+    ready, expired, due = promote(context.storage, context.backend)
     # Longer than the interval between claims, which promote due jobs in passing.
     pause = context.poll_interval * 1.1
-    return MaintenanceReport(ready=promoted, next_in=pause if due is None else max(0.0, min(pause, due)))
+    return MaintenanceReport(ready=ready, expired=expired, next_in=pause if due is None else min(pause, due))
 
 
 def _rescue(context: Context) -> MaintenanceReport:
@@ -122,13 +125,19 @@ def _rescue(context: Context) -> MaintenanceReport:
     count = len(rescued.states)
     next_in = NEXT_SLICE if count >= RESCUED_AT_ONCE else None
     return MaintenanceReport(
-        ready=count, rescued=rescued.states, uncounted=rescued.uncounted, next_in=next_in
+        ready=count,
+        rescued=rescued.states,
+        uncounted=rescued.uncounted,
+        next_in=next_in,
+        triggers=_AFTER_RETURN if count else (),
     )
 
 
 def _release_orphans(context: Context) -> MaintenanceReport:
     released = release_orphans(context.storage, context.worker_id, context.held, context.settings)
-    return MaintenanceReport(ready=len(released), released=released)
+    return MaintenanceReport(
+        ready=len(released), released=released, triggers=_AFTER_RETURN if released else ()
+    )
 
 
 def _expire(context: Context) -> MaintenanceReport:

@@ -27,6 +27,7 @@ from .values import (
     KnownSchedules,
     LostJob,
     NewJobs,
+    NextDue,
     Note,
     Planned,
     Transition,
@@ -155,8 +156,12 @@ class MaintenanceVerbs(Protocol):
     def promote(self, backend: str, limit: int = 1000) -> int:
         """Make up to ``limit`` scheduled jobs ready that are due. Return how many."""
 
-    def next_due(self, backend: str) -> float | None:
-        """Return the seconds until the next scheduled job is due, negative if it is; None without one."""
+    def next_due(self, backend: str) -> NextDue:
+        """Return when the next scheduled job is due, and when the next job expires, by one statement.
+
+        An expiry is only reported if it is near: past for less than a minute, or ahead for less than
+        ``NEAR`` seconds. Where an index holds jobs that have ended as well, no others are read.
+        """
 
     def expire(self, backend: str, limit: int = 500) -> list[UUID]:
         """End up to ``limit`` jobs that wait and whose expiry is past. Return their ids."""

@@ -45,9 +45,13 @@ class DatabaseClock:
 
     def is_past(self, moment: int | None) -> bool:
         """Return whether a time is past. None never is."""
+        return self.seconds_to(moment) <= 0
+
+    def seconds_to(self, moment: int | None) -> float:
+        """Return the seconds until a time, negative if it is past; infinite for None."""
         if moment is None or self.offset is None:
-            return False
-        return boot_time() * 1e6 + self.offset >= moment
+            return float("inf")
+        return (moment - self.offset) / 1e6 - boot_time()
 
 
 def moment(microseconds: int) -> datetime:

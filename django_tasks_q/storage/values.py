@@ -114,6 +114,15 @@ class Advice(NamedTuple):
     remedy: str
 
 
+class NextDue(NamedTuple):
+    """When something is due that waiting jobs wait for. Seconds from now, negative if it is past."""
+
+    #: The start of the next scheduled job; None without one.
+    start: float | None
+    #: The next expiry of a job that waits; None if none is near.
+    expiry: float | None
+
+
 class LostJob(NamedTuple):
     """A running row that no worker knows of: its worker's lease is over, or a claim's reply was lost."""
 

@@ -36,8 +36,8 @@ class Completer:
         self.round_trip: RoundTrip | None = None
         self._writing: list[Outcome] = []
         self._sent_at = self._asked_at = 0.0
-        #: Whether a job was given back that may have expired.
-        self._has_released_expiring = False
+        #: Whether a job is ready once more that may have expired.
+        self._has_returned_expiring = False
 
     @property
     def is_idle(self) -> bool:
@@ -113,20 +113,23 @@ class Completer:
             self._publish(*done)
 
     def _publish(self, outcomes: list[Outcome], written: Written) -> None:
-        if JobStatus.READY in written.values() or not self.pool.held or self.fetcher.limits:
+        is_ready_again = JobStatus.READY in written.values()
+        if is_ready_again or not self.pool.held or self.fetcher.limits:
             self.fetcher.claim_soon()
         released = sum(outcome.kind is AttemptOutcome.RELEASED for outcome in outcomes)
         endings = list(zip(outcomes, self.held_jobs.remove(outcomes), strict=True))
         if released:
             self.fetcher.given_back(released)
-            self._has_released_expiring |= any(
-                job is not None and job.expires_at is not None for _, job in endings
+        if is_ready_again:
+            self._has_returned_expiring |= any(
+                job is not None and job.expires_at is not None and not outcome.is_final
+                for outcome, job in endings
             )
         self.events.publish(EndingsWritten(endings, written))
 
-    def take_released_expiring(self) -> bool:
-        """Return whether jobs that may have expired were given back since the last call."""
-        taken, self._has_released_expiring = self._has_released_expiring, False
+    def take_returned_expiring(self) -> bool:
+        """Return whether jobs that may have expired are ready once more since the last call."""
+        taken, self._has_returned_expiring = self._has_returned_expiring, False
         return taken
 
     def forget(self) -> None:

@@ -113,6 +113,13 @@ class Group:
         self.has_expiring = any(job.expires_at is not None for job in self.backlog)
         return late
 
+    @property
+    def seconds_to_expiry(self) -> float:
+        """Seconds until the first job in the backlog expires; infinite without one."""
+        if not self.has_expiring:
+            return float("inf")
+        return min((self.clock.seconds_to(job.expires_at) for job in self.backlog), default=float("inf"))
+
     def take(self, job_id: UUID) -> list[ClaimedJob]:
         """Remove one job from the backlog, if it is there, and return it."""
         found = [job for job in self.backlog if job.id == job_id]

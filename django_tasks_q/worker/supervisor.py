@@ -136,10 +136,13 @@ class Supervisor:
         on(EndingsWritten, lambda event: console.written(event.endings, event.written))
         on(EndingsWritten, lambda event: self.pool.marks.ended(event.endings))
         on(JobsExpired, lambda event: signals.add(event.ids))
+        on(JobsExpired, lambda event: self.waiters.ended(event.ids))
         on(JobsExpired, lambda event: metrics.expired(event.ids))
         on(JobsRescued, lambda event: signals.add(event.ended))
+        on(JobsRescued, lambda event: self.waiters.ended(event.ended))
         on(JobsRescued, lambda event: metrics.rescued(event.states, event.uncounted))
         on(OrphansReleased, lambda event: signals.add(event.ended))
+        on(OrphansReleased, lambda event: self.waiters.ended(event.ended))
         on(ProgressReceived, lambda event: self.progress.append(event.update))
         on(ChildExited, signals.exited)
         on(ExecutorRecovered, lambda _: self.fetcher.claim_soon())
@@ -285,9 +288,10 @@ class Supervisor:
         notified = notifications.jobs or report.ready > 0
         if notified or self.waiters.are_waited_for or not self.batching.left:
             self.completer.send(notified)
-        if self.completer.take_released_expiring():
+        if self.completer.take_returned_expiring():
             # Such jobs are ready once more, and end like those that no worker has claimed.
             self._publish(MaintenanceReport(expired=expire(self.storage, self.config.backend)))
+            self.maintenance.run_soon("promote")  # it finds out when the others expire
         if self.completer.round_trip is None:
             self._mark_beginnings()
             self.waiters.notify()

@@ -38,8 +38,14 @@ MIXED = [
 LONG = [Kind(1, tasks.slow, lambda chance: (round(chance.uniform(0.4, 1.2), 3),))]
 #: As many as can be.
 LIGHT = [Kind(98, tasks.quick, lambda chance: ()), *(kind._replace(weight=1) for kind in MIXED[1:4])]
+#: Short ones: each kill of a worker meets some that run, and many that only wait.
+BRIEF = [
+    Kind(1000, tasks.brief, lambda chance: (round(chance.uniform(0, 0.02), 4),)),
+    Kind(1000, tasks.brief_once, lambda chance: (round(chance.uniform(0, 0.02), 4),)),
+    Kind(1, tasks.kill_worker, lambda chance: ()),
+]
 
-MIXES = {"mixed": MIXED, "long": LONG, "light": LIGHT}
+MIXES = {"mixed": MIXED, "long": LONG, "light": LIGHT, "brief": BRIEF}
 
 
 def effectful(mix: str) -> list[str]:

@@ -8,8 +8,10 @@ import random
 import signal
 import time
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
+import psutil
 from asgiref.sync import sync_to_async
 
 from django_tasks_q import Snooze, task
@@ -35,6 +37,36 @@ def quick(context: Any) -> dict[str, int]:
 @task(takes_context=True, max_attempts=5, backoff=0, on_lost="fail")
 def once(context: Any) -> dict[str, int]:
     return run(context)
+
+
+def note(context: TaskContext) -> None:
+    """Say, before anything else, that a job begins. A file loses nothing to a kill."""
+    job = context._attempt.job
+    with Path(os.environ["BEGIN_NOTES"]).open("a") as file:
+        file.write(f"{job.id} {job.fence}\n")
+
+
+@task(takes_context=True, max_attempts=5, backoff=0)
+def brief(context: Any, seconds: float) -> dict[str, int]:
+    note(context)
+    time.sleep(seconds)
+    return run(context)
+
+
+@task(takes_context=True, max_attempts=5, backoff=0, on_lost="fail")
+def brief_once(context: Any, seconds: float) -> dict[str, int]:
+    note(context)
+    time.sleep(seconds)
+    return run(context)
+
+
+@task(takes_context=True, max_attempts=5, backoff=0)
+def kill_worker(context: Any) -> None:
+    """Take the whole worker down, each time."""
+    note(context)
+    supervisor = psutil.Process().parents()[1]
+    supervisor.kill()
+    time.sleep(60)
 
 
 @task(takes_context=True, max_attempts=5, backoff=0)

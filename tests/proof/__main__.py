@@ -20,6 +20,8 @@ def main() -> int:
     django.setup()
     from . import soak
     from .chaos import Chaos, Plan, random_seed
+    from .kills import Kills
+    from .kills import plan as kills_plan
 
     alias, env = _database(arguments.database)
     seed = random_seed() if arguments.seed is None else arguments.seed
@@ -31,6 +33,12 @@ def main() -> int:
             plan = Plan(seconds=arguments.seconds, seed=seed, without=tuple(arguments.without), drain=drain)
             report = Chaos(alias, env, Path(folder), plan).run()
             print(report)
+        elif arguments.command == "kills":
+            kills = Kills(alias, Path(folder))
+            report = kills.run(
+                env, kills_plan(arguments.kills, arguments.seconds, seed, workers=4, pause=0.1)
+            )
+            print(report, kills, sep="\n")
         else:
             gauge = soak.Gauge(alias)
             plan = soak.plan(arguments.seconds, seed, arguments.tasks)
@@ -42,15 +50,16 @@ def main() -> int:
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.proof", description=__doc__)
-    parser.add_argument("command", choices=["chaos", "soak"])
-    parser.add_argument("--seconds", type=float, help="how long faults go on (600, a soak 1800)")
+    parser.add_argument("command", choices=["chaos", "kills", "soak"])
+    parser.add_argument("--seconds", type=float, help="how long faults go on at most (chaos 600, else 1800)")
     parser.add_argument("--seed", type=int, help="repeat an earlier run's choices")
     parser.add_argument("--database", choices=["sqlite", "postgres"], default="postgres")
+    parser.add_argument("--kills", type=int, default=1000, help="kills after which a run of them is over")
     parser.add_argument("--tasks", type=int, default=200_000, help="tasks of a soak")
     parser.add_argument("--without", action="append", default=[], choices=["fence", "state", "lease"])
     arguments = parser.parse_args()
     if arguments.seconds is None:
-        arguments.seconds = 600.0 if arguments.command == "chaos" else 1800.0
+        arguments.seconds = {"chaos": 600.0, "kills": 1800.0, "soak": 1800.0}[arguments.command]
     return arguments
 
 

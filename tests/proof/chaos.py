@@ -45,6 +45,8 @@ class Plan:
     faults: str = "mixed"
     #: Mean seconds between two faults.
     pause: float = 0.4
+    #: The number of faults after which they stop, however early that is.
+    faults_at_most: int = 10_000_000
     workers: int = 3
     #: How many of the workers are left in peace.
     spared: int = 0
@@ -89,8 +91,17 @@ class Report:
 class Chaos:
     """One run, on one database whose tables are empty."""
 
-    def __init__(self, alias: str, env: dict[str, str], folder: Path, plan: Plan) -> None:
+    def __init__(
+        self,
+        alias: str,
+        env: dict[str, str],
+        folder: Path,
+        plan: Plan,
+        more: Callable[[], list[str]] = lambda: [],
+    ) -> None:
+        """``more`` is asked for problems at the end, beside the checker, while the audit is there."""
         self.alias = alias
+        self.more = more
         self.env = env
         self.folder = folder
         self.plan = plan
@@ -110,7 +121,7 @@ class Chaos:
                 assert "Traceback" not in caller.output, caller.output
             if not until_first:
                 self._settle(fleet)
-                self.report.problems = self._violations(settled=True) + self.report.problems
+                self.report.problems = self._violations(settled=True) + self.more() + self.report.problems
             self._count(fleet)
         self.report.seconds = time.monotonic() - begun
         return self.report
@@ -121,6 +132,7 @@ class Chaos:
             "LEASE": self.plan.lease, "GRACE": 0.5, "TIMEOUT": 5.0, "MAX_CRASHES": self.plan.max_crashes,
         }  # fmt: skip
         return self.env | {
+            "BEGIN_NOTES": str(self.folder / "begun"),
             "EXTRA_APPS": '["tests.faults"]',
             "TASKS_OPTIONS": json.dumps(options),
             "WITHOUT": ",".join(self.plan.without),
@@ -137,7 +149,7 @@ class Chaos:
     def _rage(self, fleet, callers, watch, until_first):
         now = time.monotonic()
         ends, harm, look = now + self.plan.seconds, now + self.plan.pause, now + 1.0
-        while now < ends and not self.report.problems:
+        while now < ends and not self.report.problems and fleet.counts.total() < self.plan.faults_at_most:
             fleet.replace_dead()
             fleet.thaw()
             if now >= harm:

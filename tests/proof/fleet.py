@@ -27,7 +27,8 @@ MIXED = {
 }
 FREEZES = {"freeze worker": 1, "freeze parent": 2}
 KILLS = {"kill parent": 1}
-FAULTS = {"mixed": MIXED, "freezes": FREEZES, "kills": KILLS}
+BUSY = {"kill busy": 1}
+FAULTS = {"mixed": MIXED, "freezes": FREEZES, "kills": KILLS, "busy": BUSY}
 
 END_SESSION = """
 SELECT PG_TERMINATE_BACKEND(pid) FROM (
@@ -93,6 +94,8 @@ class Fleet:
         match fault:
             case "kill parent":
                 return _kill(parent)
+            case "kill busy":  # one that is still starting has nothing to lose
+                return bool(children) and _kill(parent)
             case "kill child":
                 return bool(children) and _kill(self.chance.choice(children))
             case "kill fork server":

@@ -14,9 +14,9 @@ from ..faults import tasks
 UNDISTURBED: tuple[str, ...] = ()
 #: Nor does one that is as if it had never been.
 GIVEN_BACK = ("released",)
-RESCUED = ("rescued", "successful")
+RESCUED = ("rescued",)
 #: Its process died before its code began, which the worker knows.
-UNBEGUN = ("rescued", "successful")
+UNBEGUN = ("rescued",)
 LOST = ("lost",)
 CRASHED = ("crashed", "successful")
 FAILED_ONCE = ("failed", "successful")
@@ -70,17 +70,6 @@ def waves() -> Iterator[list[Scene]]:
     running = [Scene("claim.sending", action) for action in DEATHS + TROUBLES]
     running += [Scene("claim.committed", action, loss(action)) for action in DEATHS]
     running += [Scene("claim.committed", action) for action in TROUBLES]
-    once = (tasks.once,) * 3
-    running += [Scene("mark.sending", action, loss(action), jobs=once) for action in DEATHS]
-    running += [
-        Scene("mark.committed", action, UNDISTURBED if action in BREAKS else LOST, jobs=once)
-        for action in DEATHS
-    ]
-    running += [
-        Scene(f"mark.{moment}", action, jobs=once)
-        for moment in ("sending", "committed")
-        for action in TROUBLES
-    ]
     running += [Scene("attempt.received", action, UNBEGUN) for action in ("kill", "exit")]
     running += [Scene("attempt.returned", action, CRASHED) for action in ("kill", "exit")]
     for step, promise in (("attempt.received", UNBEGUN), ("attempt.returned", TIMED_OUT)):
@@ -120,6 +109,19 @@ def waves() -> Iterator[list[Scene]]:
         Scene("enqueue.committed", action, jobs=(), who="caller") for action in ("kill", "exit", "raise")
     ]
     yield keeping
+
+    once = (tasks.once,) * 3
+    marking = [Scene("mark.sending", action, loss(action), jobs=once) for action in DEATHS]
+    marking += [
+        Scene("mark.committed", action, UNDISTURBED if action in BREAKS else LOST, jobs=once)
+        for action in DEATHS
+    ]
+    marking += [
+        Scene(f"mark.{moment}", action, jobs=once)
+        for moment in ("sending", "committed")
+        for action in TROUBLES
+    ]
+    yield marking
 
     yield list(slowed())
     yield list(ended())

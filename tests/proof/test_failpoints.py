@@ -21,8 +21,10 @@ pytestmark = pytest.mark.any_version  # the steps at which faults happen are the
 LEASE = 4
 EFFECTFUL = [f"tests.faults.tasks.{name}" for name in ("quick", "once", "slow", "overrun")]
 
+WAVES = ["running", "ending", "keeping", "marking", "slowed", "ended"]
 
-@pytest.mark.parametrize("wave", range(5), ids=["running", "ending", "keeping", "slowed", "ended"])
+
+@pytest.mark.parametrize("wave", range(6), ids=WAVES)
 def test_every_fault_at_every_step_ends_as_promised(project, tmp_path, wave):
     if (project.alias, wave) == ("mariadb", 0):
         pytest.skip("its ids have an order of their own, so it is not the first job that meets the fault")

@@ -198,7 +198,7 @@ class Queue(RuleBasedStateMachine):
 
     @rule()
     def promote(self):
-        assert self.storage.maintenance.next_due("default") == self.model.next_due()
+        assert self.storage.maintenance.next_due("default").start == self.model.next_due()
         assert self.storage.maintenance.promote("default") == self.model.promote()
 
     @rule(limit=st.sampled_from([1, 100]))

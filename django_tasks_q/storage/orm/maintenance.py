@@ -6,7 +6,7 @@ from collections.abc import Collection
 from datetime import timedelta
 from uuid import UUID
 
-from django.db.models import Exists, F, OuterRef
+from django.db.models import CharField, Exists, F, OuterRef, Subquery, Value
 from django.db.models.lookups import LessThanOrEqual
 
 from ...failpoints import failpoint
@@ -16,9 +16,14 @@ from ...lifecycle.states import FINAL, STARTABLE, JobStatus, legal_sources
 from ...models import IdempotencyKey, Job, Worker
 from ...models.job import JobQuerySet
 from ..session import Part, repeated
-from ..values import LostJob
+from ..values import LostJob, NextDue
 from .clock import DatabaseNow
 from .operations import admitted, delete_locked
+
+#: Seconds ahead in which expiries are reported: more than the time between two looks of an idle worker.
+NEAR = 15.0
+#: Seconds for which expiries are reported that are past. What is older is left to the regular search.
+OVERDUE = 60.0
 
 
 class Maintenance(Part):
@@ -33,18 +38,28 @@ class Maintenance(Part):
         ids = list(due.order_by("run_after").values_list("id", flat=True)[:limit])
         return due.filter(id__in=ids).update(**admitted(admission)) if ids else 0
 
-    def next_due(self, backend: str) -> float | None:
-        row = (
-            Job.objects.using(self.alias)
-            .filter(status=JobStatus.SCHEDULED, backend=backend, run_after__isnull=False)
-            .order_by("run_after")
-            .annotate(now=DatabaseNow())
-            .values_list("run_after", "now")
-            .first()
+    def next_due(self, backend: str) -> NextDue:
+        jobs = Job.objects.using(self.alias)
+        scheduled = jobs.filter(status=JobStatus.SCHEDULED, backend=backend, run_after__isnull=False)
+        expiring = jobs.filter(
+            status__in=STARTABLE,
+            backend=backend,
+            expires_at__gt=DatabaseNow(-OVERDUE),
+            expires_at__lte=DatabaseNow(NEAR),
         )
-        if row is None or row[0] is None:
-            return None
-        return (row[0] - row[1]).total_seconds()
+        found: dict[str, float] = {}
+        rows = [
+            # Found by its id, since SQLite takes no order within a union.
+            jobs.filter(id=Subquery(these.order_by(column).values("id")[:1]))
+            .annotate(which=Value(column, output_field=CharField()), due=F(column), now=DatabaseNow())
+            .order_by()
+            .values_list("which", "due", "now")
+            for column, these in (("run_after", scheduled), ("expires_at", expiring))
+        ]
+        for which, due, now in rows[0].union(rows[1], all=True):
+            if due is not None:
+                found[which] = (due - now).total_seconds()
+        return NextDue(found.get("run_after"), found.get("expires_at"))
 
     @repeated
     def expire(self, backend: str, limit: int = 500) -> list[UUID]:

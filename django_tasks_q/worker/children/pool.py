@@ -395,6 +395,7 @@ class Pool:
         now = time.monotonic()
         due = min((child.due(now) for child in self.children.values()), default=3600.0)
         for group in self.groups:
+            due = min(due, group.seconds_to_expiry)
             if group.waiting_since is not None:
                 due = min(due, group.waiting_since + BACKLOG_TIMEOUT - now)
             if (group.backlog or group.starts.is_broken) and (pause := group.starts.seconds_to_next):
