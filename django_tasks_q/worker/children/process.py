@@ -264,20 +264,25 @@ class ProcessChildSide(ChildSide):
         #: Whether the supervisor has taken all queued jobs back, and its frame about that is on its way.
         self.is_waiting = False
         self.read_at = 0.0
+        #: Whether it runs no more jobs, and ends when the supervisor has no more receivers for it to call.
         self.retired = False
         # Processes that tasks leave behind become children of this process, which ends them.
         adopt_orphans()
 
     def run(self) -> None:
         self.send(protocol.READY)
-        while not self.retired:
+        while True:
             self._receive()
-            if self.queue and not self.is_waiting:
+            if self._has_work:
                 self._run_next()
+
+    @property
+    def _has_work(self) -> bool:
+        return bool(self.queue) and not self.is_waiting and not self.retired
 
     def _receive(self) -> None:
         now = time.monotonic()
-        has_work = bool(self.queue) and not self.is_waiting
+        has_work = self._has_work
         if has_work:
             if now - self.read_at < POLL:
                 return
@@ -316,12 +321,14 @@ class ProcessChildSide(ChildSide):
         outcome = self.runner.run(job, control, self.hooks)
         self.attempt_clock.mark_over()
         kill_descendants()
-        self.send_outcome(job, outcome)
         # Interrupted code may have left anything behind: connections, locks, half-made objects. They end
         # with this process; the jobs that it has not started go to another one. The same holds for a task
         # that closed a stream, since the next one that prints would fail.
         is_interrupted = control.has_interrupted or outcome.kind is AttemptOutcome.TIMEOUT
-        self.retired = is_interrupted or self.streams.are_closed
+        if is_interrupted or self.streams.are_closed:
+            self.retired = True
+            self.send(protocol.RETIRE)  # before the outcome, so that no other job follows
+        self.send_outcome(job, outcome)
 
     def _stop_at(self) -> float:
         return self.attempt_clock.stop_at
