@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 from typing import Any
 
-from ...forks import OneProcess, end_process
+from ...forks import OneProcess, end_process, show_error
 
 logger = logging.getLogger("django_tasks_q.worker")
 
@@ -37,21 +37,33 @@ class ExitFunctions:
 
     def __init__(self) -> None:
         # There is no public way; multiprocessing does the same in the processes that it forks.
-        finalize: Any = weakref.finalize
         private: Any = atexit
-        for finalizer in list(finalize._registry):
-            finalizer.atexit = False
         private._clear()
-        atexit.register(finalize._exitfunc)
-        self._inherited = len(_thread_functions())
+        self._inherited_finalizers = set(_finalizers())
+        self._inherited_functions = len(_thread_functions())
+        atexit.register(self._finalize)
 
     def run(self) -> None:
         """Run them, the last one first."""
-        for function in reversed(_thread_functions()[self._inherited :]):
+        for function in reversed(_thread_functions()[self._inherited_functions :]):
             with suppress(Exception):
                 function()
         private: Any = atexit
         private._run_exitfuncs()
+
+    def _finalize(self) -> None:
+        for finalizer in reversed(_finalizers()):
+            if finalizer.atexit and finalizer not in self._inherited_finalizers:
+                try:
+                    finalizer()
+                except Exception:
+                    show_error()
+
+
+def _finalizers() -> list[weakref.finalize[..., Any]]:
+    """Return those of ``weakref.finalize`` that are alive, the oldest first."""
+    private: Any = weakref.finalize
+    return list(private._registry)
 
 
 def _thread_functions() -> list[Callable[[], object]]:
