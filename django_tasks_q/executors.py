@@ -25,6 +25,9 @@ class Executor:
     def start(self) -> None:
         """Called once in a new child, before its first job. What it raises ends the child."""
 
+    def stop(self) -> None:
+        """Called once at the orderly end of a child, after its last job. What it raises is logged."""
+
     def call(self, function: Callable[..., Any], args: list[Any], kwargs: dict[str, Any]) -> Any:
         """Return what the function returns, or raise what it raises.
 

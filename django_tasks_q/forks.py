@@ -54,8 +54,10 @@ def end_process(code: int) -> NoReturn:
 def flush_streams() -> None:
     """Flush both streams, ignoring all errors."""
     for stream in (sys.stdout, sys.stderr):
-        with suppress(BaseException):  # closed, None, a broken pipe, a full disk
+        try:  # noqa: SIM105 - suppress() takes ten times as long, and this follows each job
             stream.flush()
+        except BaseException:  # noqa: S110 - closed, None, a broken pipe, a full disk
+            pass
 
 
 def show_error() -> None:

@@ -55,7 +55,7 @@ def run_jobs(
             store.storage.progress.save(updates)
             updates.clear()
         if outcome.is_written or jobs[0].id in store.storage.jobs.finish([outcome]):
-            runner.finished(jobs[0], outcome)
+            runner.ended(jobs[0], outcome)
         ran.append(store.get_result(str(jobs[0].id)))
     return ran
 

@@ -19,7 +19,7 @@ from django.core.management.base import BaseCommand
 from django.dispatch import Signal
 
 import django_tasks_q
-from django_tasks_q import Backoff, actions, compat, exceptions
+from django_tasks_q import Backoff, actions, compat, exceptions, signals
 from django_tasks_q.conf import Options
 from django_tasks_q.definition.options import TaskOptions, UsingOptions
 from django_tasks_q.definition.task import Task
@@ -221,7 +221,9 @@ def test_every_flag_of_prune_tasks_is_there():
 
 def test_every_signal_is_there():
     table = first_column(section("reference/tasks.md", "## Signals"))
-    assert set(table) == {name for name in compat.__all__ if name.startswith("task_")} - {"task_backends"}
+    of_the_framework = {name for name in compat.__all__ if name.startswith("task_")} - {"task_backends"}
+    own = {name for name, value in vars(signals).items() if isinstance(value, Signal)}
+    assert set(table) == of_the_framework | own - {"action_performed"}
 
 
 def test_every_name_of_the_package_is_told_of():

@@ -91,10 +91,11 @@ def test_reading_them_is_part_of_the_time_of_the_attempt(project):
     options(project, grace=20)
     project.env["EXTRA_APPS"] = '["tests.attempts"]'
     pks = [Effect.objects.create(key="slow", pid=n).pk for n in range(2)]
-    results = [tasks.take_slow.enqueue(pks), tasks.take_slow_in_loop.enqueue(pks)]
+    slow = (tasks.take_slow, tasks.take_slow_in_thread, tasks.take_slow_in_loop)
+    results = [task.enqueue(pks) for task in slow]
     with project.worker("--processes", "1"):
         finished(project, *results, timeout=30)
     assert [(job(result).error_code, outcomes(result)) for result in results] == [
         ("TASK_TIMEOUT", ["timeout"])
-    ] * 2
+    ] * 3
     assert not Job.objects.filter(status="RUNNING").exists()

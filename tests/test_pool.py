@@ -368,7 +368,7 @@ def test_signals_that_a_dead_child_had_not_sent_are_sent_by_another(pool, childr
     pool.signals.send()
     ((kind, body),) = list(other.channel.receive())
     assert kind == protocol.FINISHED
-    assert protocol.unpack(body) == [[job.id.hex, True, "SUCCESSFUL"]]
+    assert protocol.unpack(body) == [[job.id.hex, True, "SUCCESSFUL", "successful"]]
 
 
 def test_one_long_job_is_enough_to_claim_fewer_ahead(pool, children):

@@ -77,5 +77,5 @@ def send_task_finished(alias: str, ended: dict[UUID, str]) -> None:
     """Send ``task_finished`` after the commit for jobs that have ended, given with the backend of each."""
     for id, name in sorted(ended.items()):
         if (backend := backend_of(name)) is not None:
-            finished = TaskSignals(backend, "", alias).finished_by_id
+            finished = TaskSignals(backend, "", alias).ended_by_id
             after_commit(partial(finished, str(id)), alias)

@@ -176,6 +176,10 @@ class ReceiverAlarmControl(AlarmControl):
 
     insists = False
 
+    def begin(self) -> None:
+        self.has_interrupted = False  # it is used for one signal after the other
+        super().begin()
+
     def late(self) -> BaseException | None:
         if self.timeout is None or self.remaining:
             return None

@@ -23,6 +23,7 @@ _WANTED = {
     class_path(JobCancelled): (logging.INFO, "CANCELLED"),
     class_path(JobExpired): (logging.WARNING, "EXPIRED"),
 }
+_CANCELLED = {class_path(TaskCancelled), class_path(JobCancelled)}
 
 #: Frames of these modules stand between a child and the user's code, and say nothing to a reader.
 _OWN_MODULES = ("django_tasks_q.", "asgiref.")
@@ -39,6 +40,15 @@ def is_error(task_result: Any) -> bool:
         task_result.status == compat.TaskResultStatus.FAILED
         and bool(task_result.errors)
         and task_result.errors[-1].exception_class_path not in _WANTED
+    )
+
+
+def is_cancelled(task_result: Any) -> bool:
+    """Return whether a job has ended as cancelled."""
+    return (
+        task_result.status == compat.TaskResultStatus.FAILED
+        and bool(task_result.errors)
+        and task_result.errors[-1].exception_class_path in _CANCELLED
     )
 
 

@@ -119,7 +119,7 @@ class Runner:
 
     def _with_aftermath(self, outcome: Outcome, exception: BaseException | None) -> Outcome:
         """Return the outcome, with what receivers of ``task_finished`` are given, if there are any for it."""
-        if not outcome.is_final or not self.environment.signals.is_observed(outcome):
+        if not self.environment.signals.is_observed(outcome):
             return outcome
         failure = outcome.failure
         if failure is None or failure.exception_class != class_path(type(exception)):
@@ -227,18 +227,18 @@ class Runner:
                 return
         logger.error("A receiver of a task signal took longer than %g seconds.", HOOK_LIMIT)
 
-    def finished(self, job: ClaimedJob, outcome: Outcome) -> None:
-        """Call the receivers of ``task_finished``, once the outcome is stored."""
+    def ended(self, job: ClaimedJob, outcome: Outcome) -> None:
+        """Call the receivers of the end of an attempt, once its outcome is stored."""
         after = outcome.aftermath
         context = contextvars.copy_context() if after is None else after.context
-        context.run(self.environment.signals.finished, job, outcome)
+        context.run(self.environment.signals.ended, job, outcome)
         self._clean()
 
-    def finished_by_id(self, job_id: str) -> None:
-        """Call the receivers of ``task_finished`` for a job that another process ran, as its row shows it."""
-        contextvars.copy_context().run(self._finished_by_id, job_id)
+    def ended_by_id(self, job_id: str, kind: str, *, is_final: bool) -> None:
+        """Call the receivers of the end of an attempt that another process ran, as the job's row shows it."""
+        contextvars.copy_context().run(self._ended_by_id, job_id, kind, is_final)
         self._clean()
 
-    def _finished_by_id(self, job_id: str) -> None:
+    def _ended_by_id(self, job_id: str, kind: str, is_final: bool) -> None:
         with isolated():
-            self.environment.signals.finished_by_id(job_id)
+            self.environment.signals.ended_by_id(job_id, kind, is_final=is_final)

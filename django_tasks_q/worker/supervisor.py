@@ -41,6 +41,7 @@ from ..maintenance.table import MaintenanceReport
 from ..storage import Notifications, before_fork, storage_for
 from .batching import Batching
 from .cancellations import Cancellations
+from .children.exits import EXIT_TIMEOUT
 from .children.fork_server import ForkServer
 from .children.main import main as child_main
 from .children.pool import Pool, PoolBroken
@@ -68,8 +69,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("django_tasks_q.worker")
 
-#: Seconds that children have for the receivers of the last jobs before they are killed.
-DISMISSAL_TIMEOUT = 5.0
+#: Seconds that children have for the receivers of the last jobs, and to exit, before they are killed.
+DISMISSAL_TIMEOUT = 5.0 + EXIT_TIMEOUT
 
 
 class Supervisor:
@@ -138,7 +139,7 @@ class Supervisor:
         on(JobsExpired, lambda event: signals.add(event.ids))
         on(JobsExpired, lambda event: self.waiters.ended(event.ids))
         on(JobsExpired, lambda event: metrics.expired(event.ids))
-        on(JobsRescued, lambda event: signals.add(event.ended))
+        on(JobsRescued, lambda event: signals.rescued(event.states))
         on(JobsRescued, lambda event: self.waiters.ended(event.ended))
         on(JobsRescued, lambda event: metrics.rescued(event.states, event.uncounted))
         on(OrphansReleased, lambda event: signals.add(event.ended))

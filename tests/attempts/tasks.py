@@ -412,6 +412,11 @@ def take_slow(effects: list[SlowEffect]) -> int:
     return len(effects)
 
 
+@task(timeout=0.4, executor="thread")
+def take_slow_in_thread(effects: list[SlowEffect]) -> int:
+    return len(effects)
+
+
 @task(timeout=0.4)
 async def take_slow_in_loop(effects: list[SlowEffect]) -> int:
     return len(effects)

@@ -1,14 +1,22 @@
 """Tasks that are still running when their worker stops, or that swallow what interrupts them."""
 
 import asyncio
+import atexit
 import os
+import tempfile
+import threading
 import time
+import weakref
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Annotated, Any
 
 from django_tasks_q import Depends, TaskTimeout, WorkerStopping, current_context, task
+from django_tasks_q.executors import AsyncExecutor, ProcessExecutor, ThreadExecutor
+
+from .receivers import note as hear
+from .receivers import request_id
 
 EXECUTORS = ("process", "thread", "async")
 
@@ -300,3 +308,138 @@ async def swallow_in_loop(path: str, how: str) -> str:
 @task(timeout=0.4, max_attempts=2, backoff=0, retry_on=[ConnectionError], executor="process")
 async def swallow_in_own_loop(path: str, how: str) -> str:
     return await aswallow(path, how)
+
+
+# Endings that receivers hear of
+
+
+@task(timeout=0.3)
+def be_late(name: str) -> None:
+    request_id.set(name)
+    wait()
+
+
+@task(timeout=0.3, executor="thread")
+def be_late_in_thread(name: str) -> None:
+    request_id.set(name)
+    wait()
+
+
+@task(timeout=0.3)
+async def be_late_in_loop(name: str) -> None:
+    request_id.set(name)
+    await asyncio.sleep(60)
+
+
+@task(max_attempts=2, backoff=0)
+def fail(name: str) -> None:
+    request_id.set(name)
+    raise ValueError(name)
+
+
+@task
+def die(name: str) -> None:
+    os._exit(1)
+
+
+@task
+def cancel_itself(name: str) -> None:
+    request_id.set(name)
+    current_context().cancel("enough")
+
+
+# Orderly ends of children
+
+
+class InProcess(ProcessExecutor):
+    def start(self) -> None:
+        hear(f"start {type(self).__name__} {os.getpid()}")
+
+    def stop(self) -> None:
+        hear(f"stop {type(self).__name__} {os.getpid()}")
+
+
+class InThread(ThreadExecutor):
+    start, stop = InProcess.start, InProcess.stop
+
+
+class InLoop(AsyncExecutor):
+    start, stop = InProcess.start, InProcess.stop
+
+
+def prepare_end(name: str) -> str:
+    """Register all sorts of exit functions, and return a folder that is to be removed."""
+    folder = tempfile.TemporaryDirectory()
+    kept.append(folder)
+    atexit.register(hear, f"atexit {name}")
+    atexit.register(int, "an error")
+    threading._register_atexit(hear, f"thread {name}")  # type: ignore[attr-defined]
+    weakref.finalize(folder, hear, f"finalizer {name}")
+    return folder.name
+
+
+kept: list[Any] = []
+
+
+@task(executor="tests.stopping.tasks.InProcess")
+def end_process(name: str) -> str:
+    return prepare_end(name)
+
+
+@task(executor="tests.stopping.tasks.InThread")
+def end_thread(name: str) -> str:
+    return prepare_end(name)
+
+
+@task(executor="tests.stopping.tasks.InLoop")
+async def end_loop(name: str) -> str:
+    return prepare_end(name)
+
+
+@task
+def never_exit() -> None:
+    atexit.register(wait)
+
+
+@task
+def say(text: str) -> None:
+    print(text)
+
+
+@task(executor="thread")
+def say_in_thread(text: str) -> None:
+    print(text)
+
+
+@task
+async def say_in_loop(text: str) -> None:
+    print(text)
+
+
+def leave_span(name: str) -> None:
+    from opentelemetry import trace
+
+    with trace.get_tracer("tests").start_as_current_span(name):
+        pass
+
+
+@task
+def span(name: str) -> None:
+    leave_span(name)
+
+
+@task(executor="thread")
+def span_in_thread(name: str) -> None:
+    leave_span(name)
+
+
+@task
+async def span_in_loop(name: str) -> None:
+    leave_span(name)
+
+
+@task(max_attempts=1)
+def report(name: str) -> None:
+    import sentry_sdk
+
+    sentry_sdk.capture_message(name)

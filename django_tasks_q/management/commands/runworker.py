@@ -8,6 +8,7 @@ import subprocess
 import threading
 from argparse import ArgumentParser
 from contextlib import suppress
+from functools import partial
 from importlib import import_module
 from typing import Any
 
@@ -15,12 +16,14 @@ from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management.base import BaseCommand, CommandError
 from django.db import Error, ProgrammingError, connections
+from django.dispatch import Signal
 from django.utils import autoreload
 
 from ... import migrations
 from ...backends import DatabaseBackend
 from ...definition.registry import registry
 from ...models import Job
+from ...signals import worker_started, worker_stopped
 from ...storage import storage_for
 from ...validation import one_line, suggestion
 from ...worker.config import WorkerConfig
@@ -68,10 +71,15 @@ class Command(BaseCommand):
         console.line(f"Stopped: {console.summary()}.")
 
     def _work(self, config: WorkerConfig, backend: DatabaseBackend, console: Console) -> None:
+        announce = partial(_announce, backend=backend, name=config.name)
         try:
             with DatabaseTimeout():
                 _check_tables(config.database)
-            Supervisor(config, backend, console).run()
+            announce(worker_started)
+            try:
+                Supervisor(config, backend, console).run()
+            finally:
+                announce(worker_stopped)
         except (PoolBroken, ImproperlyConfigured) as error:
             raise CommandError(str(error)) from error
         except Error as error:
@@ -118,6 +126,11 @@ class Command(BaseCommand):
             shutdown_timeout=options["shutdown_timeout"],
             heartbeat_file=options["heartbeat_file"],
         )
+
+
+def _announce(signal: Signal, backend: DatabaseBackend, name: str) -> None:
+    """Send a signal of this process, in which the worker's own code does not run at that time."""
+    signal.send_robust(type(backend), name=name, backend=backend.alias)
 
 
 def _check_caller() -> None:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 
 from ...execution.control import Control
 from ...execution.runner import Runner
-from ...forks import leave_if_copy
+from ...forks import flush_streams, leave_if_copy
 from ...lifecycle.outcome import AttemptOutcome, Outcome
+from ...lifecycle.states import FINAL
 from ...storage import ClaimedJob, Note
 from ..streams import Streams
 from . import protocol
@@ -31,7 +33,7 @@ class ChildSide:
         self.runner = make_runner(send_update=self.send_update)
         self.capacity = capacity
         self.streams = Streams()
-        #: Outcomes for receivers of ``task_finished``, until the supervisor confirms that they are written.
+        #: Outcomes for receivers of signals, until the supervisor confirms that they are written.
         self.unconfirmed: dict[str, tuple[ClaimedJob, Outcome]] = {}
         self._failed: deque[str] = deque()
         #: When running tasks are to be interrupted because the worker stops, on ``time.monotonic()``.
@@ -68,6 +70,7 @@ class ChildSide:
 
     def send_outcome(self, job: ClaimedJob, outcome: Outcome) -> None:
         """Send how an attempt has ended."""
+        flush_streams()  # what a job has printed is in the log when it has ended
         has_receivers = outcome.aftermath is not None
         if has_receivers:
             self._remember(job, outcome)
@@ -84,15 +87,17 @@ class ChildSide:
         self._failed.append(job.id.hex)
         if len(self._failed) > MAX_EXCEPTIONS and (known := self.unconfirmed.get(self._failed.popleft())):
             forgotten_job, forgotten = known
-            self.unconfirmed[forgotten_job.id.hex] = (forgotten_job, forgotten._replace(aftermath=None))
+            aftermath = forgotten.aftermath and forgotten.aftermath._replace(exception=None)
+            self.unconfirmed[forgotten_job.id.hex] = (forgotten_job, forgotten._replace(aftermath=aftermath))
 
     def announcements(self, body: bytes) -> Iterator[Callable[[], None]]:
-        """Return the calls of receivers of ``task_finished`` for a frame of endings that are written."""
-        for job_id, won, status in protocol.unpack(body):
+        """Return the calls of receivers for a frame of endings that are written."""
+        for job_id, won, status, kind in protocol.unpack(body):
             known = self.unconfirmed.pop(job_id, None)
             if not won:
                 continue
             if known is not None and known[1].status == status:
-                yield lambda known=known: self.runner.finished(*known)  # type: ignore[misc]
+                yield partial(self.runner.ended, *known)
             else:
-                yield lambda job_id=job_id: self.runner.finished_by_id(job_id)  # type: ignore[misc]
+                is_final = not status or status in FINAL
+                yield partial(self.runner.ended_by_id, job_id, kind, is_final=is_final)

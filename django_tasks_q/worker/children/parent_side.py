@@ -16,6 +16,7 @@ from ...storage import ClaimedJob
 from ..executor_groups import Group
 from ..system import describe_exit, kill_group
 from . import protocol
+from .exits import EXIT_TIMEOUT
 from .fork_server import Pipes
 from .handover import Offer, ParentHandover, ProtocolViolation
 from .protocol import Channel
@@ -24,6 +25,8 @@ logger = logging.getLogger("django_tasks_q.worker")
 
 #: Seconds between a child's end of its pipe and its exit.
 GONE_TIMEOUT = 2.0
+#: Seconds between the dismissal of a child and its exit.
+LEAVE_TIMEOUT = EXIT_TIMEOUT + GONE_TIMEOUT
 #: Seconds that a child may take from its fork until it is ready.
 BOOT_TIMEOUT = 60.0
 #: Seconds between a job's turn and the start of its code; receivers of ``task_started`` run in between.
@@ -33,7 +36,7 @@ HOOK_TIMEOUT = 60.0
 
 
 class FinishedJob(NamedTuple):
-    """A job of whose end receivers of ``task_finished`` are to be informed."""
+    """A job of whose end, or end of an attempt, receivers are to be informed."""
 
     job_id: str
     #: Whether the outcome of the attempt was written.
@@ -41,6 +44,8 @@ class FinishedJob(NamedTuple):
     status: str = ""
     #: Children that died while they ran nothing but receivers for it.
     died: int = 0
+    #: The kind of the attempt's outcome; empty if the job has ended without an attempt.
+    kind: str = ""
 
 
 class ParentSide:
@@ -199,7 +204,7 @@ class ParentSide:
             if now - self.gone_at > GONE_TIMEOUT:
                 self.kill("gone")
         elif self.dismissed_at is not None:
-            if now - self.dismissed_at > GONE_TIMEOUT:
+            if now - self.dismissed_at > LEAVE_TIMEOUT:
                 self.kill("dismissed")
         elif self.is_retiring and not self.held and not self.unconfirmed:
             if not self.unsent:
@@ -220,9 +225,9 @@ class ParentSide:
             return float("inf")  # the fork server reports its exit
         if not self.ready:
             return BOOT_TIMEOUT - (now - self.born)
-        for moment in (self.gone_at, self.dismissed_at):
+        for moment, limit in ((self.gone_at, GONE_TIMEOUT), (self.dismissed_at, LEAVE_TIMEOUT)):
             if moment is not None:
-                return GONE_TIMEOUT - (now - moment)
+                return limit - (now - moment)
         if self.is_retiring and not self.held:
             if self.unconfirmed:
                 return float("inf")
@@ -255,7 +260,7 @@ class ParentSide:
         if not self.unsent:
             self.sending_since = time.monotonic()
         self.unsent.append(frame)
-        records = ((finished.job_id, finished.won, finished.status) for finished in frame)
+        records = ((finished.job_id, finished.won, finished.status, finished.kind) for finished in frame)
         self.channel.send(protocol.FINISHED, protocol.pack(records))
 
     def has_sent(self) -> None:

@@ -245,29 +245,35 @@ class ProcessChildSide(ChildSide):
         #: Frames of finished jobs whose receivers are to be called.
         self.finished: deque[bytes] = deque()
         self.read_at = 0.0
+        #: Whether it runs no more jobs, and ends when the supervisor has no more receivers for it to call.
         self.retired = False
         # Processes that tasks leave behind become children of this process, which ends them.
         adopt_orphans()
 
     def run(self) -> None:
         self.send(protocol.READY)
-        while not self.retired:
+        while True:
             self._receive()
             while self.finished:
                 self._call_receivers(self.finished.popleft())
-            if self.handover:
+            if self._has_work:
                 self._run_next()
+
+    @property
+    def _has_work(self) -> bool:
+        return bool(self.handover) and not self.retired
 
     def _receive(self) -> None:
         """Read what has arrived, and wait for it if there is nothing else to do."""
         now = time.monotonic()
-        if self.handover:
+        has_work = self._has_work
+        if has_work:
             if now - self.read_at < POLL:
                 return
         elif not readable([self.channel], IDLE):
             self.runner.rest()
         self.read_at = now
-        self._read(wait=not self.handover)
+        self._read(wait=not has_work)
 
     def _read(self, *, wait: bool) -> None:
         for kind, body in self.channel.receive(wait=wait):
@@ -303,13 +309,15 @@ class ProcessChildSide(ChildSide):
         outcome = self.runner.run(job, control, self.hooks)
         self.attempt_clock.mark_over()
         had_descendants = kill_descendants()
-        self.send_outcome(job, outcome)
         # Interrupted code may have left anything behind: connections, locks, half-made objects. They end
         # with this process; the jobs that it has not started go to another one. The same holds for a task
         # that closed a stream, since the next one that prints would fail, and for one whose module state
         # counts on processes that were killed, as that of ``multiprocessing`` does.
         is_interrupted = control.has_interrupted or outcome.kind is AttemptOutcome.TIMEOUT
-        self.retired = is_interrupted or had_descendants or self.must_retire
+        if is_interrupted or had_descendants or self.must_retire:
+            self.retired = True
+            self.send(protocol.RETIRE)  # before the outcome, so that no other job follows
+        self.send_outcome(job, outcome)
 
     def _stop_at(self) -> float:
         return self.attempt_clock.stop_at

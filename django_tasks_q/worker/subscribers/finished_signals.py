@@ -6,8 +6,11 @@ import logging
 from collections.abc import Iterable, Mapping
 from uuid import UUID
 
+from ... import signals
 from ...events import AttemptsEnded, ChildExited, EndingsWritten
-from ...lifecycle.states import FINAL
+from ...execution.task_signals import LOST, is_retry
+from ...lifecycle.outcome import AttemptOutcome
+from ...lifecycle.states import FINAL, JobStatus
 from ..children.parent_side import FinishedJob, ParentSide
 
 logger = logging.getLogger("django_tasks_q.worker")
@@ -43,14 +46,17 @@ class FinishedSignals:
         frames: dict[int, list[FinishedJob]] = {}
         for outcome, _ in event.endings:
             key = self._ran_by.pop((outcome.job_id, outcome.fence), None)
+            status = event.written.get(outcome.job_id, outcome.status)
             if key == NO_CHILD:
-                continue
+                if outcome.is_final or status not in FINAL:
+                    continue
+                key = None  # a job whose cancellation was requested has ended, and is not run again
             if key is not None and key in self.children:
                 self.children[key].confirmed()
-            status = event.written.get(outcome.job_id, outcome.status)
-            if status not in FINAL:
+            if status not in FINAL and not _is_observed(outcome.kind):
                 continue
-            finished = FinishedJob(outcome.job_id.hex, outcome.job_id in event.written, str(status))
+            won = outcome.job_id in event.written
+            finished = FinishedJob(outcome.job_id.hex, won, str(status), kind=str(outcome.kind))
             if key is not None and key in self.children:
                 frames.setdefault(key, []).append(finished)
             elif finished.won:
@@ -64,6 +70,14 @@ class FinishedSignals:
         """Add jobs that have ended without an attempt of this worker."""
         self.unsent += [FinishedJob(id.hex, True) for id in ids]
 
+    def rescued(self, states: Mapping[UUID, JobStatus]) -> None:
+        """Add jobs of lost workers, which have ended or will be run again."""
+        self.unsent += [
+            FinishedJob(id.hex, True, str(status), kind=str(AttemptOutcome.LOST))
+            for id, status in states.items()
+            if status in FINAL or _is_observed(AttemptOutcome.LOST)
+        ]
+
     def send(self) -> None:
         """Send the jobs whose own child is gone to others."""
         able = [child for child in self.children.values() if child.accepts]
@@ -74,7 +88,9 @@ class FinishedSignals:
     def exited(self, event: ChildExited) -> None:
         """Leave to other children what one has not done, unless that is what children die of."""
         child = self.children[event.child]
-        suspect = child.unsent[0] if child.unsent and not event.was_running else []
+        # A child that was killed for another reason has not died of its receivers.
+        is_suspect = not event.was_running and child.kill_reason in ("", "hook")
+        suspect = child.unsent[0] if child.unsent and is_suspect else []
         for frame in child.unsent:
             for finished in frame:
                 died = finished.died + (frame is suspect)
@@ -88,3 +104,9 @@ class FinishedSignals:
         self._ran_by.clear()
         for child in self.children.values():
             child.forget_confirmations()
+
+
+def _is_observed(kind: AttemptOutcome) -> bool:
+    """Return whether there are receivers for the end of an attempt after which the job runs again."""
+    signal = signals.task_lost if kind in LOST else signals.task_retrying
+    return bool(signal.receivers) and (kind in LOST or is_retry(kind))
