@@ -49,7 +49,7 @@ class SyncThread(ThreadPoolExecutor):
         """Return whether another attempt has the thread alone."""
         return self.owner is not None and self.owner is not binding
 
-    def note_owner(self, binding: _Binding) -> None:
+    def own_if_altered(self, binding: _Binding) -> None:
         """A call of an attempt has ended, in the thread."""
         if self.owner is None and are_connections_altered():
             self.owner = binding
@@ -114,10 +114,10 @@ class _Binding(Executor):
         try:
             value = _called(function)
         except BaseException as error:
-            thread.note_owner(self)
+            thread.own_if_altered(self)
             call.set_exception(error)
         else:
-            thread.note_owner(self)
+            thread.own_if_altered(self)
             call.set_result(value)
 
     @property
