@@ -39,6 +39,20 @@ def clean_connections() -> None:
             connection.close()
 
 
+def are_connections_altered() -> bool:
+    """Return whether clean_connections() would undo something in this thread."""
+    return any_made() and any(
+        is_wrapper_altered(connection) or (connection.connection is not None and is_unclean(connection))
+        for connection in connections.all(initialized_only=True)
+    )
+
+
+def is_unclean(connection: Any) -> bool:
+    """Return whether an open connection is in a transaction, or its session is altered."""
+    is_open = connection.in_atomic_block or not connection.autocommit
+    return is_open or in_transaction(connection.connection) or is_altered(connection)
+
+
 def drop_dead_connections() -> None:
     """Close connections that their server has closed, so that the next attempt does not pay for it."""
     if not any_made():

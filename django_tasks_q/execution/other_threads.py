@@ -13,8 +13,8 @@ from typing import Any
 from asgiref.sync import SyncToAsync
 from django.db import close_old_connections
 
-from .altered_sessions import is_altered, opened
-from .connections import clean_connections, drop_dead_connections, has_news, in_transaction
+from .altered_sessions import opened
+from .connections import clean_connections, drop_dead_connections, has_news, in_transaction, is_unclean
 from .wrappers import close_session, is_wrapper_altered
 
 #: Numbers of the threads that clean their connections themselves. They live as long as their process.
@@ -44,7 +44,7 @@ def clean_other_threads(*, is_alone: bool) -> bool:
         if not thread.is_alive():
             close_session(connection)
         elif is_alone:
-            found = found or _is_unclean(connection)
+            found = found or is_unclean(connection) or is_wrapper_altered(connection)
     return found
 
 
@@ -69,12 +69,6 @@ def _others(call: Callable[[], None]) -> Iterator[tuple[Any, threading.Thread]]:
         elif not is_called:
             is_called = True
             shared.submit(call)
-
-
-def _is_unclean(connection: Any) -> bool:
-    in_block = connection.in_atomic_block or not connection.autocommit
-    is_open = in_block or in_transaction(connection.connection)
-    return is_open or is_altered(connection) or is_wrapper_altered(connection)
 
 
 def _in_use(connection: Any) -> bool:

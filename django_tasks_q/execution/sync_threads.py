@@ -2,22 +2,25 @@
 
 Each attempt is bound to one thread while it runs, as Django asks for, but a thread may serve several: so
 there are as many database connections as threads, however many coroutines run. Their calls take turns,
-each whole, as they do where asgiref has one thread for everybody.
+each whole, as they do where asgiref has one thread for everybody. An attempt whose call has left a connection
+altered, or in a transaction, has its thread alone from then on: no other one runs in its schema.
 """
 
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any
 
 from asgiref.sync import ThreadSensitiveContext
 from django.db import close_old_connections
 
 from ..forks import OneProcess
-from .connections import clean_connections, drop_dead_connections
+from .connections import are_connections_altered, clean_connections, drop_dead_connections
 from .other_threads import cleans_itself
 
 #: The most threads of a child, unless calls hang.
@@ -30,10 +33,32 @@ class SyncThread(ThreadPoolExecutor):
     def __init__(self) -> None:
         super().__init__(max_workers=1, thread_name_prefix="attempt", initializer=cleans_itself)
         self.users = 0
+        #: The attempt that has altered its connections; None if none has.
+        self.owner: _Binding | None = None
         #: Whether something has run in it since it last rested.
         self.used = False
         #: When its attempt ended while a call was still running; None if none is.
         self.abandoned_at: float | None = None
+
+    def work(self, work: Callable[..., None], *args: Any) -> None:
+        """Have something done in the thread, which is given the thread itself."""
+        self.used = True
+        self.submit(work, self, *args)
+
+    def is_taken_from(self, binding: _Binding) -> bool:
+        """Return whether another attempt has the thread alone."""
+        return self.owner is not None and self.owner is not binding
+
+    def own_if_altered(self, binding: _Binding) -> None:
+        """A call of an attempt has ended, in the thread."""
+        if self.owner is None and are_connections_altered():
+            self.owner = binding
+
+    def clean(self, binding: _Binding) -> None:
+        """Clean up after an attempt, unless another one has the thread alone."""
+        if not self.is_taken_from(binding):
+            clean_connections()
+            self.owner = None
 
 
 class SeparateCalls(ThreadPoolExecutor):
@@ -60,17 +85,40 @@ def _separate(fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
 class _Binding(Executor):
     """What one attempt knows of its thread."""
 
-    def __init__(self, thread: SyncThread) -> None:
-        self.thread = thread
+    def __init__(self, threads: SyncThreads) -> None:
+        self._threads = threads
+        self.thread = threads.chosen()
         self.used = False
         self.calls: set[Future[Any]] = set()
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
-        self.used = self.thread.used = True
-        call = self.thread.submit(_called, fn, *args, **kwargs)
+        call: Future[Any] = Future()
         self.calls.add(call)
         call.add_done_callback(self.calls.discard)
+        self._queue(call, partial(fn, *args, **kwargs))
         return call
+
+    def _queue(self, call: Future[Any], function: Callable[[], Any]) -> None:
+        self.used = True
+        self.thread.work(self._run, call, function)
+
+    def _run(self, thread: SyncThread, call: Future[Any], function: Callable[[], Any]) -> None:
+        """Make a call, in the thread."""
+        if thread.is_taken_from(self):
+            if thread is self.thread:
+                self.thread = self._threads.chosen(instead_of=thread)
+            self._queue(call, function)
+            return
+        if not call.set_running_or_notify_cancel():
+            return
+        try:
+            value = _called(function)
+        except BaseException as error:
+            thread.own_if_altered(self)
+            call.set_exception(error)
+        else:
+            thread.own_if_altered(self)
+            call.set_result(value)
 
     @property
     def hanging(self) -> Future[Any] | None:
@@ -88,40 +136,47 @@ class SyncThreads:
 
     def __init__(self) -> None:
         self.threads: list[SyncThread] = []
+        self._lock = threading.Lock()
 
     @asynccontextmanager
     async def lend(self) -> AsyncIterator[None]:
         """Within the block, sync_to_async() uses one thread, whose connections are cleaned afterwards."""
-        thread = self._choose()
-        thread.users += 1
-        binding = _Binding(thread)
-        if thread.used:
-            thread.submit(drop_dead_connections)
+        binding = _Binding(self)
+        if binding.thread.used:
+            binding.thread.submit(drop_dead_connections)
         try:
             async with ThreadSensitiveContext(executor=binding):
                 yield
         finally:
+            thread, hanging = binding.thread, binding.hanging
             thread.users -= 1
-            if (hanging := binding.hanging) is None:
+            if hanging is None:
                 if binding.used:
                     # Not awaited: the next call in this thread runs after it.
-                    thread.submit(clean_connections)
+                    thread.submit(thread.clean, binding)
             else:
                 loop = asyncio.get_running_loop()
                 thread.abandoned_at = loop.time()
-                hanging.add_done_callback(lambda _: loop.call_soon_threadsafe(self._recovered, thread))
+                hanging.add_done_callback(
+                    lambda _: loop.call_soon_threadsafe(self._recovered, thread, binding)
+                )
 
-    def _choose(self) -> SyncThread:
-        able = [thread for thread in self.threads if thread.abandoned_at is None]
-        chosen = min(able, key=lambda thread: thread.users, default=None)
-        if chosen is None or (chosen.users and len(able) < MOST):
-            chosen = SyncThread()
-            self.threads.append(chosen)
-        return chosen
+    def chosen(self, instead_of: SyncThread | None = None) -> SyncThread:
+        """Return a thread for one more attempt, which has been using another one."""
+        with self._lock:
+            able = [thread for thread in self.threads if thread.abandoned_at is None and thread.owner is None]
+            chosen = min(able, key=lambda thread: thread.users, default=None)
+            if chosen is None or (chosen.users and len(able) < MOST):
+                chosen = SyncThread()
+                self.threads.append(chosen)
+            chosen.users += 1
+            if instead_of is not None:
+                instead_of.users -= 1
+            return chosen
 
-    def _recovered(self, thread: SyncThread) -> None:
+    def _recovered(self, thread: SyncThread, binding: _Binding) -> None:
         thread.abandoned_at = None
-        thread.submit(clean_connections)
+        thread.submit(thread.clean, binding)
 
     @property
     def hanging_since(self) -> float:
