@@ -74,6 +74,10 @@ class SQLiteSession(Session):
                 f"Set DATABASES[{self.alias!r}]['OPTIONS']['init_command'] = 'PRAGMA journal_mode=WAL'.",
             )
 
+    @property
+    def is_private(self) -> bool:
+        return bool(self.connection.is_in_memory_db())  # type: ignore[attr-defined]
+
     def is_forbidden(self, error: Exception) -> bool:
         return isinstance(error, OperationalError) and "readonly database" in str(error)
 

@@ -83,7 +83,7 @@ class Supervisor:
         if threading.active_count() > 1:
             logger.warning("Threads were started before the worker's processes: %s", threading.enumerate())
         self.server = ForkServer(child_main)
-        self.signals = Signals()
+        self.signals = Signals(config.stop_descriptor)
         self.database_timeout = DatabaseTimeout(self.settings.lease)
         self.storage.session.prepare_worker(self.database_timeout.seconds)
         self.events = Events()
