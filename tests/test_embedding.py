@@ -89,6 +89,20 @@ def test_a_thread_runs_jobs_until_it_is_told_to_stop(unchanged):
     assert Worker.objects.get().stopped_at is not None
 
 
+def test_a_program_that_writes_meanwhile_keeps_its_lock_to_itself(unchanged):
+    """SQLite keeps what a process has locked in memory, which is copied."""
+    result = tasks.noop.enqueue()
+    children = psutil.Process().children()
+    thread = threading.Thread(target=run_worker, kwargs={"processes": 1, "batch": True})
+    with transaction.atomic(using=unchanged.alias):
+        Job.objects.filter(id=result.id).update(priority=1)
+        thread.start()
+        wait_for(lambda: psutil.Process().children() != children)
+    thread.join(20)
+    assert not thread.is_alive()
+    assert status(result) == "SUCCESSFUL"
+
+
 def test_a_signal_stops_the_worker_of_the_main_thread(unchanged, tmp_path):
     mark, go = tmp_path / "mark", tmp_path / "go"
     result = tasks.wait_for_file.enqueue(str(go), str(mark))

@@ -118,6 +118,10 @@ class Session:
         """Whether the database is in the memory of this process, where no other one finds it."""
         return False
 
+    def is_usable_in_copy(self) -> bool:
+        """Return whether the database can be used in a copy of a process that was using it."""
+        return True
+
     def is_forbidden(self, error: Exception) -> bool:
         """Return whether an error says that the database user lacks a privilege."""
         return False

@@ -27,6 +27,9 @@ EVERY = 0.05
 #: Seconds that a worker has to end when its caller is interrupted by an exception.
 LAST_CHANCE = 10.0
 
+#: The reason of a worker whose copy of the program cannot be used, and another may.
+AGAIN = "again"
+
 #: What a worker does: it is given a descriptor from which it reads requests to stop, and a function that
 #: writes a line for the caller. It returns the reason why it could not work, or None.
 Work = Callable[[int, Callable[[str], None]], str | None]
@@ -53,22 +56,23 @@ class WorkerProcess:
         #: Why the worker could not work; None if it could. The text is set from the beginning, for a
         #: process that ends without a word.
         self.problem: str | None = "The process of the worker ended unexpectedly"
+        #: Whether it was asked to stop.
+        self.is_asked = False
         self._status: int | None = None
 
     def request_stop(self, *_: object) -> None:
         """Ask the worker to stop, as by a signal. A second time, it does not wait for running jobs."""
+        self.is_asked = True
         with suppress(BrokenPipeError):  # it has ended
             os.write(self._stop, STOP)
 
     def wait(self, write: Callable[[str], None], stop: threading.Event | None) -> None:
         """Wait until the worker has ended. Pass its lines to ``write``, and ask it to stop at ``stop``."""
-        is_asked = False
         poll = select.poll()
         poll.register(self._report, select.POLLIN)
         try:
             while not self._has_ended(bool(poll.poll(EVERY * 1000)), write):
-                if stop is not None and not is_asked and stop.is_set():
-                    is_asked = True
+                if stop is not None and not self.is_asked and stop.is_set():
                     self.request_stop()
         finally:
             self._end()
@@ -136,10 +140,14 @@ def run_in_own_process(
     program's handlers of them are in force again afterwards. Elsewhere only ``stop`` does. The worker also
     stops when the calling process ends.
     """
-    process = WorkerProcess(work)
-    with forwarded_signals(process.request_stop):
-        process.wait(write, stop)
-    return process.problem
+    while True:
+        process = WorkerProcess(work)
+        with forwarded_signals(process.request_stop):
+            process.wait(write, stop)
+        if process.problem != AGAIN:
+            return process.problem
+        if process.is_asked:
+            return None
 
 
 def _be_worker(work: Work, stop: int, report: int, connections: list[Any]) -> NoReturn:

@@ -181,6 +181,7 @@ class Supervisor:
                 with timeout:
                     self.lease.take()
             except Error as error:
+                self.signals.collect_requests()
                 if self.signals.stops or not self.storage.session.is_busy(error):
                     raise
         self.database_timeout = DatabaseTimeout(self.settings.lease)  # from now on there is a lease to lose

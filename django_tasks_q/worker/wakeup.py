@@ -74,6 +74,14 @@ class Signals:
             self.stops = self.stops or 1
             self.stop_descriptor = None
 
+    def collect_requests(self) -> None:
+        """Count requests that have come from the descriptor so far, without waiting."""
+        if self.stop_descriptor is not None:
+            poll = select.poll()
+            poll.register(self.stop_descriptor, select.POLLIN)
+            if poll.poll(0):
+                self.read_requests()
+
     def fileno(self) -> int:
         return self._reader.fileno()
 

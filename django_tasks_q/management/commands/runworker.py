@@ -28,7 +28,7 @@ from ...worker.config import WorkerConfig
 from ...worker.database_timeout import DatabaseTimeout
 from ...worker.heartbeat_file import HeartbeatFile
 from ...worker.identity import MAX_NAME, default_name
-from ...worker.own_process import run_in_own_process
+from ...worker.own_process import AGAIN, run_in_own_process
 from ...worker.recycling import Recycling
 from ...worker.signal_handlers import borrowed_signals
 from ...worker.subscribers.console import Console
@@ -90,6 +90,9 @@ class Command(BaseCommand):
 
         def work(descriptor: int, write: Callable[[str], None]) -> str | None:
             try:
+                with suppress(Error):  # the worker itself reports what is wrong
+                    if not storage_for(config.database).session.is_usable_in_copy():
+                        return AGAIN
                 self._work(replace(config, stop_descriptor=descriptor), backend, Console(write, verbosity))
             except CommandError as error:
                 return str(error)
