@@ -5,7 +5,6 @@ import io
 import signal
 import socket
 import sys
-import threading
 
 import pytest
 from django.core.management import CommandError, call_command
@@ -91,24 +90,6 @@ def test_in_a_transaction_it_says_so_and_leaves_the_connection_alone(postgres):
             run_batch()
         assert Job.objects.using("postgres").count() == 1
     assert Job.objects.using("postgres").count() == 1
-
-
-@pytest.mark.once
-def test_outside_the_main_thread_it_says_so():
-    raised = []
-
-    def call():
-        try:
-            run_batch()
-        except BaseException as error:
-            raised.append(error)
-
-    thread = threading.Thread(target=call)
-    thread.start()
-    thread.join()
-    (error,) = raised
-    assert isinstance(error, CommandError)
-    assert "main thread" in str(error)
 
 
 @pytest.mark.once

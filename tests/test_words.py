@@ -215,6 +215,7 @@ JSON_BESIDE_PAYLOAD = {
     "management/output.py": "output for programs",
     "storage/sqlite.py": "parameters of a statement",
     "worker/children/fork_server.py": "messages to a process",
+    "worker/own_process.py": "messages of a process",
     "worker/children/pool.py": "messages to a process",
     "worker/children/protocol.py": "messages to a process",
     "worker/heartbeat_file.py": "a file that other programs read",

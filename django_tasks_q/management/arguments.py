@@ -114,6 +114,11 @@ def add_ends(parser: ArgumentParser) -> None:
         metavar="PATH",
         help="Write this file with each heartbeat, for `manage.py tasks health --heartbeat-file PATH`.",
     )
+    add(
+        "--stop-at-end-of-input",
+        action="store_true",
+        help="Stop when standard input ends, as it does with the program that started this one.",
+    )
     add("--reload", action="store_true", help="Restart when code changes. For development only.")
 
 

@@ -1,7 +1,11 @@
 """The one way to the database: verbs in parts, documented in ``contract``."""
 
+from __future__ import annotations
+
+from collections.abc import Iterable
 from contextlib import suppress
 from functools import cache
+from typing import TYPE_CHECKING, Any
 
 from django.core.exceptions import ImproperlyConfigured
 from django.db import connections
@@ -29,6 +33,12 @@ from .values import (
     Transition,
 )
 
+if TYPE_CHECKING:
+    from django.db.backends.base.base import BaseDatabaseWrapper
+
+#: What another process uses.
+_INHERITED: list[Any] = []
+
 __all__ = [
     "REMEMBERED",
     "Cancelled",
@@ -54,6 +64,7 @@ __all__ = [
     "Transition",
     "aware",
     "before_fork",
+    "forget_connections",
     "refuse_inherited",
     "remember_inherited",
     "storable",
@@ -70,6 +81,21 @@ def before_fork() -> None:
         for alias in connections:
             with suppress(ImproperlyConfigured):  # an alias of others, whose driver is not here
                 storage_for(alias).session.before_fork()
+
+
+def forget_connections(inherited: Iterable[BaseDatabaseWrapper]) -> None:
+    """Leave the connections alone that this process has from the one it is a copy of.
+
+    Their sockets belong to the other process. They are neither used nor closed here, and never freed.
+    """
+    for connection in inherited:
+        # Pools of sessions have threads, which a copy has not.
+        pools = getattr(type(connection), "_connection_pools", {})
+        _INHERITED.append((connection, connection.connection, dict(pools)))
+        pools.clear()
+    for alias in connections:
+        with suppress(AttributeError):  # not opened in this thread
+            del connections[alias]
 
 
 @cache

@@ -113,6 +113,15 @@ class Session:
         """Return whether an error is about the values of a statement, so that a repetition fails as well."""
         return isinstance(error, DataError | IntegrityError)
 
+    @property
+    def is_private(self) -> bool:
+        """Whether the database is in the memory of this process, where no other one finds it."""
+        return False
+
+    def is_usable_in_copy(self) -> bool:
+        """Return whether the database can be used in a copy of a process that was using it."""
+        return True
+
     def is_forbidden(self, error: Exception) -> bool:
         """Return whether an error says that the database user lacks a privilege."""
         return False

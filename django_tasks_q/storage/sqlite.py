@@ -74,6 +74,25 @@ class SQLiteSession(Session):
                 f"Set DATABASES[{self.alias!r}]['OPTIONS']['init_command'] = 'PRAGMA journal_mode=WAL'.",
             )
 
+    @property
+    def is_private(self) -> bool:
+        return bool(self.connection.is_in_memory_db())  # type: ignore[attr-defined]
+
+    def is_usable_in_copy(self) -> bool:
+        # The library keeps its locks of a file in the memory of the process. One that another thread held
+        # when the copy was made is never released there.
+        try:
+            with self.connection.cursor() as cursor:
+                cursor.execute("PRAGMA busy_timeout=500")
+            with self.transaction():
+                return True
+        except OperationalError as error:
+            if self.is_busy(error):
+                return False
+            raise
+        finally:
+            self.connection.close()
+
     def is_forbidden(self, error: Exception) -> bool:
         return isinstance(error, OperationalError) and "readonly database" in str(error)
 

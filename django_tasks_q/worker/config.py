@@ -31,3 +31,5 @@ class WorkerConfig:
     shutdown_timeout: float = 25.0
     #: A file written with each renewal of the lease, for probes that use no database.
     heartbeat_file: str | None = None
+    #: A file descriptor from which requests to stop are read, and whose end is one; None for none.
+    stop_descriptor: int | None = None

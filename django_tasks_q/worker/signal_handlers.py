@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import faulthandler
 import signal
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 #: The signals that stop a worker.
 STOPS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+#: What is written to a worker's descriptor to stop it.
+STOP = b"."
 #: All signals that it uses.
 USED = (*STOPS, signal.SIGQUIT, signal.SIGALRM, signal.SIGCHLD)
 
@@ -37,4 +40,27 @@ def borrowed_signals(*, is_last: bool = False) -> Iterator[None]:
                 signal.signal(number, signal.SIG_IGN)
             elif handler is not None:  # None stands for a handler that Python has not installed
                 signal.signal(number, handler)
+        signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
+
+
+@contextmanager
+def forwarded_signals(request_stop: Callable[..., None]) -> Iterator[None]:
+    """Let the signals that stop a worker call ``request_stop`` within the block, in the main thread.
+
+    The program's own handlers are in force again afterwards. Signals that it ignores stay ignored, and
+    other threads change nothing, since they receive no signals.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    handlers = {number: signal.getsignal(number) for number in STOPS}
+    heeded = [number for number, handler in handlers.items() if handler not in (signal.SIG_IGN, None)]
+    for number in heeded:
+        signal.signal(number, request_stop)
+    blocked = signal.pthread_sigmask(signal.SIG_UNBLOCK, heeded)
+    try:
+        yield
+    finally:
+        for number in heeded:
+            signal.signal(number, handlers[number])
         signal.pthread_sigmask(signal.SIG_SETMASK, blocked)

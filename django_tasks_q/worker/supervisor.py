@@ -85,7 +85,7 @@ class Supervisor:
         if threading.active_count() > 1:
             logger.warning("Threads were started before the worker's processes: %s", threading.enumerate())
         self.server = ForkServer(child_main)
-        self.signals = Signals()
+        self.signals = Signals(config.stop_descriptor)
         self.database_timeout = DatabaseTimeout(self.settings.lease)
         self.storage.session.prepare_worker(self.database_timeout.seconds)
         self.events = Events()
@@ -188,6 +188,7 @@ class Supervisor:
                 with timeout:
                     self.lease.take()
             except Error as error:
+                self.signals.collect_requests()
                 if self.signals.stops or not self.storage.session.is_busy(error):
                     raise
         self.database_timeout = DatabaseTimeout(self.settings.lease)  # from now on there is a lease to lose

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+import os
 import select
 import signal
 import socket
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING
 from django.db import Error
 
 from ..storage import Listener, Notifications, Storage
-from .signal_handlers import STOPS
+from .signal_handlers import STOP, STOPS
 from .streams import dump_stack_on_quit
 
 if TYPE_CHECKING:
@@ -36,10 +37,15 @@ NOTIFICATION_PAUSE = 0.02
 
 
 class Signals:
-    """Counts requests to stop, and makes a sleeping selector notice them. SIGQUIT dumps the stacks."""
+    """Counts requests to stop, and makes a sleeping selector notice them. SIGQUIT dumps the stacks.
 
-    def __init__(self) -> None:
+    Each STOP that is read from ``stop_descriptor`` is a request, as is its end, if it is the first.
+    """
+
+    def __init__(self, stop_descriptor: int | None = None) -> None:
         self.stops = 0
+        #: None once nothing more can come from it.
+        self.stop_descriptor = stop_descriptor
         self._reader, self._writer = socket.socketpair()
         self._reader.setblocking(False)
         self._writer.setblocking(False)
@@ -58,6 +64,23 @@ class Signals:
     def request_stop(self, *_: object) -> None:
         """Count a request to stop."""
         self.stops += 1
+
+    def read_requests(self) -> None:
+        """Count the requests that have come from the descriptor."""
+        assert self.stop_descriptor is not None  # noqa: S101 - the caller has waited for it
+        if requests := os.read(self.stop_descriptor, 64):
+            self.stops += requests.count(STOP)
+        else:
+            self.stops = self.stops or 1
+            self.stop_descriptor = None
+
+    def collect_requests(self) -> None:
+        """Count requests that have come from the descriptor so far, without waiting."""
+        if self.stop_descriptor is not None:
+            poll = select.poll()
+            poll.register(self.stop_descriptor, select.POLLIN)
+            if poll.poll(0):
+                self.read_requests()
 
     def fileno(self) -> int:
         return self._reader.fileno()
@@ -125,6 +148,8 @@ class Wakeup:
         # Made anew each time: the channels to wait for change at every step.
         poll = select.poll()
         poll.register(self.signals, select.POLLIN)
+        if (stop := self.signals.stop_descriptor) is not None:
+            poll.register(stop, select.POLLIN)
         if listener is not None:
             poll.register(listener, select.POLLIN)
         for channel, writes in channels:
@@ -133,6 +158,8 @@ class Wakeup:
         ready = {fd for fd, _ in poll.poll(math.ceil(max(0.0, timeout) * 1000))}
         if self.signals.fileno() in ready:
             self.signals.drain()
+        if stop is not None and stop in ready:
+            self.signals.read_requests()
         if listener is not None and listener.fileno() in ready:
             return missed | self._drained(listener)
         return missed

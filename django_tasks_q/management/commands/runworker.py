@@ -7,7 +7,9 @@ import pkgutil
 import subprocess
 import threading
 from argparse import ArgumentParser
+from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 from importlib import import_module
 from typing import Any
@@ -30,6 +32,7 @@ from ...worker.config import WorkerConfig
 from ...worker.database_timeout import DatabaseTimeout
 from ...worker.heartbeat_file import HeartbeatFile
 from ...worker.identity import MAX_NAME, default_name
+from ...worker.own_process import AGAIN, run_in_own_process
 from ...worker.recycling import Recycling
 from ...worker.signal_handlers import borrowed_signals
 from ...worker.subscribers.console import Console
@@ -47,6 +50,8 @@ RELOADED = "DJANGO_TASKS_Q_RELOADED"
 
 class Command(BaseCommand):
     help = "Run jobs until it is stopped."
+    #: An event at which the worker stops, for programs that call the command.
+    stealth_options = ("stop",)
     # Not all checks: that of URLs would import every view.
     requires_system_checks = ("tasks",)
 
@@ -64,13 +69,49 @@ class Command(BaseCommand):
         _check_caller()
         backend = stored(options["backend"])
         config = self._config(options, backend)
+        if storage_for(config.database).session.is_private:
+            raise CommandError(
+                f"Database {config.database!r} is in the memory of this process, and the worker's processes "
+                "would not see its jobs. Use a file or a server, or django_tasks_q.testing.run_jobs()."
+            )
         console = Console(lambda text: self.stdout.write(on_terminal(text)), options["verbosity"])
-        console.line(f"{_banner(config)} Stop with Ctrl-C.")
-        with borrowed_signals(is_last=getattr(self, "_called_from_command_line", False)):
-            self._work(config, backend, console)
-        console.line(f"Stopped: {console.summary()}.")
+        is_program = getattr(self, "_called_from_command_line", False)
+        if is_program and threading.current_thread() is threading.main_thread():
+            with borrowed_signals(is_last=True):
+                self._work(config, backend, console)
+        else:
+            self._work_apart(config, backend, console, options["verbosity"], options.get("stop"))
+
+    def _work_apart(
+        self,
+        config: WorkerConfig,
+        backend: DatabaseBackend,
+        console: Console,
+        verbosity: int,
+        stop: threading.Event | None,
+    ) -> None:
+        """Work in another process, since this one belongs to the program that has called the command."""
+
+        def work(descriptor: int, write: Callable[[str], None]) -> str | None:
+            try:
+                with suppress(Error):  # the worker itself reports what is wrong
+                    if not storage_for(config.database).session.is_usable_in_copy():
+                        return AGAIN
+                self._work(replace(config, stop_descriptor=descriptor), backend, Console(write, verbosity))
+            except CommandError as error:
+                return str(error)
+            return None
+
+        problem = run_in_own_process(work, lambda text: console.line(text, verbosity=0), stop)
+        if problem is not None:
+            raise CommandError(problem)
 
     def _work(self, config: WorkerConfig, backend: DatabaseBackend, console: Console) -> None:
+        console.line(f"{_banner(config)} Stop with Ctrl-C.")
+        self._supervise(config, backend, console)
+        console.line(f"Stopped: {console.summary()}.")
+
+    def _supervise(self, config: WorkerConfig, backend: DatabaseBackend, console: Console) -> None:
         announce = partial(_announce, backend=backend, name=config.name)
         try:
             with DatabaseTimeout():
@@ -125,6 +166,7 @@ class Command(BaseCommand):
             max_jobs=options["max_jobs"],
             shutdown_timeout=options["shutdown_timeout"],
             heartbeat_file=options["heartbeat_file"],
+            stop_descriptor=0 if options["stop_at_end_of_input"] else None,
         )
 
 
@@ -134,11 +176,7 @@ def _announce(signal: Signal, backend: DatabaseBackend, name: str) -> None:
 
 
 def _check_caller() -> None:
-    """Raise CommandError if the command is called outside of the main thread or within a transaction."""
-    if threading.current_thread() is not threading.main_thread():
-        raise CommandError(
-            "runworker has to be called in the main thread of a process, since only that can handle signals."
-        )
+    """Raise CommandError if the command is called within a transaction."""
     for connection in connections.all(initialized_only=True):
         if connection.in_atomic_block:
             raise CommandError(
