@@ -82,6 +82,15 @@ class Project:
         self, *arguments: str, check: bool = True, timeout: float = 60
     ) -> subprocess.CompletedProcess[str]:
         """Run ``manage.py`` to its end."""
+        return self._run([MANAGE, *arguments], check, timeout)
+
+    def script(self, code: str, timeout: float = 60) -> str:
+        """Run code in the project, and return what it prints."""
+        path = self.directory / f"script-{len(list(self.directory.glob('script-*')))}.py"
+        path.write_text(f"import django\ndjango.setup()\n{code}")
+        return self._run([str(path)], True, timeout).stdout.strip()
+
+    def _run(self, arguments: list[str], check: bool, timeout: float) -> subprocess.CompletedProcess[str]:
         with TemporaryFile("w+") as output, TemporaryFile("w+") as errors:
             process = self._start(arguments, output, errors)
             try:
@@ -98,7 +107,7 @@ class Project:
     def _start(self, arguments: Sequence[str], output: IO[Any], errors: IO[Any]) -> warm.Process:
         with Path(os.devnull).open() as nothing:
             return warm.starter().start(
-                [MANAGE, *arguments],
+                list(arguments),
                 env=self.env,
                 cwd=self.directory,
                 stdin=nothing,
@@ -111,7 +120,7 @@ class Project:
         """Start ``runworker``. When the block is left, nothing of it is."""
         log = self.directory / f"worker-{len(list(self.directory.glob('worker-*')))}.log"
         with log.open("wb") as stream:
-            process = self._start(["runworker", *arguments], stream, stream)
+            process = self._start([MANAGE, "runworker", *arguments], stream, stream)
         worker = Worker(process, log)
         try:
             yield worker

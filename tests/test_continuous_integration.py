@@ -92,10 +92,15 @@ EVERYTHING = [
 ]
 
 
+def in_some_order(calls):
+    """The calls, of which those that are made beside each other are sorted."""
+    return [*calls[:1], *sorted(calls[1:4]), *calls[4:]]
+
+
 def test_without_names_every_step_is_run(checkout):
     done = checkout.run()
     assert done.returncode == 0, done.stderr
-    assert checkout.calls() == EVERYTHING
+    assert in_some_order(checkout.calls()) == in_some_order(EVERYTHING)
     assert done.stdout.partition("=== Summary")[2].count("1 passed") == 9
 
 
@@ -114,8 +119,26 @@ def test_steps_that_are_named_keep_their_order(checkout):
 def test_a_step_that_fails_is_the_last(checkout):
     stub = checkout.folder / "programs" / "make"
     stub.write_text(stub.read_text() + '[ "$1" != types ]\n')
+    done = checkout.run()
+    assert (done.returncode, done.stderr) == (1, "Failed: types\n")
+    # Those beside it are ended and shown, in the order of the list, and none is begun after them.
+    assert in_some_order(checkout.calls()) == in_some_order(EVERYTHING[:4])
+    shown = [line for line in done.stdout.splitlines() if line.startswith("=== make")]
+    assert [line.split()[2].rstrip(":") for line in shown] == ["setup", "lint", "types", "docs"]
+
+
+def test_a_step_that_fails_alone_is_the_last(checkout):
+    stub = checkout.folder / "programs" / "make"
+    stub.write_text(stub.read_text() + '[ "$1" != demo ]\n')
     assert checkout.run().returncode == 1
-    assert checkout.calls() == ["make setup", "make lint", "make types"]
+    assert checkout.calls()[-1] == "make demo"
+
+
+def test_a_step_that_fails_beside_one_that_does_not_is_a_failure(checkout):
+    stub = checkout.folder / "programs" / "make"
+    stub.write_text(stub.read_text() + '[ "$1" != docs ] || exit 3\n')
+    assert checkout.run("setup", "lint", "docs").returncode == 1
+    assert sorted(checkout.calls()) == ["make docs", "make lint", "make setup"]
 
 
 def test_an_unknown_step_is_refused(checkout):

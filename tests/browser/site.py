@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import socket
 import subprocess
 import sys
@@ -55,7 +54,6 @@ class Site(Project):
         super().__init__("site", f"sqlite:///{directory / 'site.sqlite3'}", directory)
         self.env |= {
             "DJANGO_SETTINGS_MODULE": settings,
-            "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]),
             "SITE_LANGUAGE": language,
         }
         self.port = 0
@@ -65,24 +63,11 @@ class Site(Project):
         return f"http://127.0.0.1:{self.port}/admin"
 
     def manage(self, *arguments: str) -> str:
-        done = subprocess.run(
-            [*MANAGE, *arguments], env=self.env, cwd=ROOT, capture_output=True, text=True, timeout=120
-        )
-        assert done.returncode == 0, done.stderr
-        return done.stdout
+        return self.run(*arguments, timeout=120).stdout
 
     def shell(self, code: str) -> str:
         """Run some code in the project."""
-        done = subprocess.run(
-            [sys.executable, "-c", f"import django; django.setup()\n{code}"],
-            env=self.env,
-            cwd=ROOT,
-            capture_output=True,
-            text=True,
-            timeout=120,
-        )
-        assert done.returncode == 0, done.stderr
-        return done.stdout.strip()
+        return self.script(code, timeout=120)
 
     def prepare(self) -> None:
         self.manage("migrate", "--verbosity", "0")
