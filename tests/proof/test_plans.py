@@ -190,7 +190,7 @@ def test_a_promotion_reads_the_due_ones(storage, full):
     with explained(full) as plans:
         storage.maintenance.promote("default")
         assert storage.maintenance.next_due("default") is not None
-    assert indexes(plans) >= {"dtq_job_scheduled"}
+    assert indexes(plans) >= {"dtq_job_scheduled", "dtq_job_expiring"}
     assert dear(plans) == []
 
 
