@@ -293,7 +293,7 @@ class Play:
         stories = invariants.stories(self.alias)
         runs = read_journal(self.folder / "journal")
         self.lost_lease = "has lost its lease" in output
-        # What was marked as one that begins counts, though its worker may have been gone before its first line.
+        # What was marked as one that begins counts, though its worker was gone before its first line.
         ended = self.kills + output.count("has lost its lease")
         uncertain = ended * sum(PLACES.values()) * self.draw.processes
         # A run that ends its process may do so while a sibling has begun and not yet come to its own code.
