@@ -46,5 +46,5 @@ def test_every_field_comes_from_its_column_and_through_the_pipe(storage_alias, o
         expected = microseconds(value) if place in TIMESTAMPS and value is not None else value
         assert (claimed[place], type(claimed[place])) == (expected, type(expected)), name
         assert claimed.columns[name] == value
-    assert list(protocol.unpack_jobs(protocol.pack_jobs([claimed, claimed]))) == [claimed, claimed]
+    assert protocol.unpack_jobs(protocol.pack_jobs([claimed, claimed], 1)) == (1, [claimed, claimed])
     assert [claimed] == list(map(ClaimedJob.of, [[getattr(stored, name) for name in ClaimedJob._fields]]))

@@ -461,6 +461,7 @@ def test_a_child_that_began_none_of_its_jobs_has_longer_for_the_next(pool, child
         child.parent_side.enforce(child.parent_side.since + child.parent_side.take_back_after * 1.1)
         assert not child.held
         child.jobs()
+        child.channel.send(protocol.PONG)
         pool.receive()
     assert waited == [process.TAKE_BACK_AFTER * 2**times for times in range(4)]
     pool.feed()
@@ -542,6 +543,7 @@ def test_a_job_does_not_wait_for_a_child_that_is_busy_with_something_else(pool, 
     busy.parent_side.since = time.monotonic() - 2 * process.TAKE_BACK_AFTER
     pool.receive()
     assert (busy.held, len(pool.groups[0].backlog)) == ([], 1)
+    assert busy.parent_side.room(time.monotonic()) == 0  # until it replies
     assert fed(pool) == 1
     assert len(free.jobs()) == 1
 

@@ -170,11 +170,6 @@ class ParentSide:
         """Interrupt a running job. Return False if this child does not run it."""
         raise NotImplementedError
 
-    @property
-    def is_responsive(self) -> bool:
-        """Whether it has begun a job of those that it was last sent, as far as is known."""
-        return True
-
     def stop(self, at: float) -> None:
         """The worker is stopping: its tasks are to be interrupted at a time on ``time.monotonic()``."""
         self.channel.send(protocol.STOP, repr(at).encode())

@@ -100,7 +100,7 @@ class Pool:
         """Return whether a child is about to take jobs of the backlog."""
         if child.held or child.is_retiring:
             return False
-        return not child.ready or (child.is_responsive and child.room(time.monotonic()) > 0)
+        return not child.ready or child.room(time.monotonic()) > 0
 
     def _vacancies(self, group: Group) -> int:
         """Return how many more children of a group may be started."""
@@ -226,14 +226,10 @@ class Pool:
         return self._vacancies(group) > 0 or any(not child.ready for child in self._of(group))
 
     def _feed(self, group: Group, now: float) -> int:
-        """Send jobs to the children that hold the fewest. Return how many were sent.
-
-        A child that began none of the last ones is sent jobs only if no other has room.
-        """
+        """Send jobs to the children that hold the fewest. Return how many were sent."""
         before = len(group.backlog)
-        rooms = [(room, child) for child in self._of(group) if (room := child.room(now))]
-        takers = [taker for taker in rooms if taker[1].is_responsive] or rooms
-        takers.sort(key=lambda taker: -taker[0])
+        rooms = [(child.room(now), child) for child in self._of(group)]
+        takers = sorted(((room, child) for room, child in rooms if room), key=lambda taker: -taker[0])
         for index, (room, child) in enumerate(takers):
             share = -(-len(group.backlog) // (len(takers) - index))
             left = min(share, room)

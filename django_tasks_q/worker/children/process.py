@@ -57,6 +57,8 @@ class ProcessParentSide(ParentSide):
     def __init__(self, key: int, group: Group, pipes: Pipes) -> None:
         super().__init__(key, group, pipes)
         self.attempt_clock = AttemptClock(pipes.memory)
+        #: Whether it began none of the jobs that it was sent, and has not replied since they were withdrawn.
+        self.is_silent = False
         #: Seconds that it has to begin the first of the jobs that it is sent next.
         self.take_back_after = TAKE_BACK_AFTER
         #: Bytes that had not left when the first of its jobs was last seen on its way.
@@ -73,17 +75,13 @@ class ProcessParentSide(ParentSide):
         return min(held - 1, PIPE / self.group.usual_result_size) * self.group.pace
 
     def room(self, now: float) -> int:
-        if not self.accepts or self.channel.has_unsent:
+        if not self.accepts or self.is_silent or self.channel.has_unsent:
             return 0
         if self.unsent and now - self.sending_since > TAKE_BACK_AFTER:
             return 0  # receivers take long
         if self.held and now - self.since > TAKE_BACK_AFTER:
             return 0  # a job that is sent now would only have to be taken back
         return self.limited(min(self.group.ahead, MAX_AHEAD) - self.held)
-
-    @property
-    def is_responsive(self) -> bool:
-        return self.take_back_after == TAKE_BACK_AFTER
 
     def places(self, now: float) -> int:
         return 0 if self.held else min(1, self.room(now))
@@ -101,6 +99,9 @@ class ProcessParentSide(ParentSide):
     def has_ended(self, offer: Offer) -> None:
         self.take_back_after = TAKE_BACK_AFTER
         self.since = time.monotonic()  # from now on it is free for the next
+
+    def responded(self) -> None:
+        self.is_silent = False
 
     def has_sent(self) -> None:
         super().has_sent()
@@ -160,6 +161,8 @@ class ProcessParentSide(ParentSide):
                 # It may have been reading, or waiting for a processor. If it were sent the same jobs again
                 # and again, it would never begin any of them.
                 self.take_back_after = min(LONGEST_TAKE_BACK, 2 * self.take_back_after)
+                self.is_silent = True
+                self.channel.send(protocol.PING)
         if self.held:
             if (reason := self._kill_reason(now)) is not None:
                 self.kill(reason)
@@ -282,6 +285,8 @@ class ProcessChildSide(ChildSide):
                 self.handover.received(*self.jobs_in(body))
             elif kind == protocol.FINISHED:
                 self.finished.append(body)
+            elif kind == protocol.PING:
+                self.send(protocol.PONG)
 
     def _call_receivers(self, body: bytes) -> None:
         for announce in self.announcements(body):
