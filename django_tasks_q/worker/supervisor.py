@@ -5,7 +5,6 @@ It is one thread around one selector. Every database call of the worker is made 
 
 from __future__ import annotations
 
-import logging
 import os
 import threading
 import time
@@ -34,6 +33,7 @@ from ..events import (
     WorkerStopped,
 )
 from ..failpoints import failpoint
+from ..loggers import robust_logger
 from ..maintenance.expire import expire
 from ..maintenance.loop import Maintenance
 from ..maintenance.orphans import release_orphans
@@ -67,7 +67,7 @@ from .wakeup import Signals, Wakeup
 if TYPE_CHECKING:
     from _typeshed import HasFileno
 
-logger = logging.getLogger("django_tasks_q.worker")
+logger = robust_logger("django_tasks_q.worker")
 
 #: Seconds that children have for the receivers of the last jobs, and to exit, before they are killed.
 DISMISSAL_TIMEOUT = 5.0 + EXIT_TIMEOUT

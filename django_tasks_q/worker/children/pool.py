@@ -11,6 +11,7 @@ from uuid import UUID
 from ...events import AttemptsEnded, ChildExited, Events, ExecutorRecovered, ProgressReceived
 from ...executors import Kind
 from ...lifecycle.outcome import Outcome
+from ...loggers import robust_logger
 from ...storage import ClaimedJob
 from ...storage.timestamps import DatabaseClock
 from ..begin_marks import BeginMarks
@@ -24,6 +25,8 @@ from .parent_side import ParentSide
 from .process import ProcessParentSide
 from .protocol import Channel
 from .thread import ThreadParentSide
+
+logger = robust_logger("django_tasks_q.worker")
 
 PARENT_SIDES: dict[Kind, type[ParentSide]] = {
     "process": ProcessParentSide,
@@ -288,8 +291,20 @@ class Pool:
                 outcomes += self._bury(found, value, *reason)
         now = time.monotonic()
         for child in list(self.children.values()):
-            outcomes += child.enforce(now)
+            outcomes += child.enforce(now) + self._bury_overdue(child, now)
         return outcomes
+
+    def _bury_overdue(self, child: ParentSide, now: float) -> list[Outcome]:
+        """Go on without the report of a child's exit. Return the outcomes of the attempts that it ran.
+
+        The kernel may hold up a process that is killed, and the fork server may hang. No job waits for them.
+        """
+        if child.is_unanswered(now):
+            raise PoolBroken("The process that starts children does not respond.")
+        if not child.is_overdue(now):
+            return []
+        logger.error("Child process %s was killed and does not end; it is left to the system.", child.pid)
+        return self._bury(child, signal.SIGKILL)
 
     def _server_frames(self) -> list[tuple[bytes, bytes]]:
         self.server.channel.flush()

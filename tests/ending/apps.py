@@ -1,0 +1,39 @@
+"""An app for processes in trouble: a log that cannot be written, and a system that has no process left."""
+
+import errno
+import json
+import logging
+import os
+
+from django.apps import AppConfig
+
+
+class Unreachable(logging.Handler):
+    def emit(self, record: logging.LogRecord) -> None:
+        raise RuntimeError("the log cannot be written")
+
+
+def refuse_forks(*, of_server: bool) -> None:
+    """Let no process fork, or only this one: its fork server cannot then."""
+    fork, here = os.fork, os.getpid()
+
+    def refuse() -> int:
+        if of_server and os.getpid() == here:
+            return fork()
+        raise OSError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+
+    os.fork = refuse
+
+
+class Ending(AppConfig):
+    name = "tests.ending"
+
+    def ready(self) -> None:
+        """Do what the environment says in TROUBLE."""
+        wanted = json.loads(os.environ.get("TROUBLE", "[]"))
+        if "log" in wanted:
+            logging.getLogger("django_tasks_q").addHandler(Unreachable())
+        if "forks" in wanted:
+            refuse_forks(of_server=False)
+        if "forks of children" in wanted:
+            refuse_forks(of_server=True)
