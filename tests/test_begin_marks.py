@@ -137,7 +137,7 @@ def test_a_job_that_needs_a_mark_waits_for_it(pool, children, values):  # noqa: 
     # One for each child that is free, by one statement.
     assert write(pool) == [first.id, second.id]
     assert fed(pool) == 2
-    assert [len(child.parent_side.sent) for child in children] == [1, 1]
+    assert [len(child.held) for child in children] == [1, 1]
     # A child that has something to do is given none.
     assert (write(pool), fed(pool)) == ([], 0)
     child = children[0]
@@ -179,7 +179,6 @@ def test_a_job_that_is_taken_back_keeps_its_mark(pool, children):  # noqa: F811
     write(pool)
     assert fed(pool) == 1
     pool.groups[0].put_back(children[0].parent_side.take_back())
-    children[0].parent_side.dropped()
     assert (write(pool), fed(pool)) == ([], 1)
 
 
@@ -195,7 +194,6 @@ def test_jobs_that_wait_for_a_mark_in_vain_are_given_back(pool, children):  # no
 def end_with(child, pool, *, begun, kill_reason=""):  # noqa: F811
     """Let a child die that has taken its job, before or after the job's code has begun."""
     assert len(child.jobs()) == 1
-    child.attempt_clock.mark_waiting()
     child.take_token()
     if begun:
         child.attempt_clock.mark_begun()
@@ -211,7 +209,7 @@ def test_of_a_dead_child_what_has_begun_is_known(pool, children, stored, rescues
     waiting(pool, claimed(options=stored, rescues=rescues))
     write(pool)
     pool.feed()
-    child = next(child for child in children if child.parent_side.sent)
+    child = next(child for child in children if child.held)
     outcome = end_with(child, pool, begun=begun)
     if not begun and not rescues:
         assert (outcome.kind, outcome.status) == (AttemptOutcome.RESCUED, JobStatus.READY)
@@ -227,7 +225,7 @@ def test_a_worker_that_stops_fails_only_what_has_begun(pool, children, begun):  
     waiting(pool, claimed(options=FAIL))
     write(pool)
     pool.feed()
-    child = next(child for child in children if child.parent_side.sent)
+    child = next(child for child in children if child.held)
     outcome = end_with(child, pool, begun=begun, kill_reason="release")
     if begun:
         assert (outcome.status, outcome.failure.code) == (JobStatus.FAILED, "WORKER_STOPPED")

@@ -44,9 +44,9 @@ def test_every_other_ending_is_heard_of(project, heard):
     itself = tasks.cancel_itself.enqueue("itself")
     soon = timezone.now() + timedelta(seconds=1)
     late = tasks.fail.using(expires_at=soon, queue_name="later").enqueue("late")
-    running = tasks.be_late.using(timeout=None).enqueue("running")
+    running = tasks.run_on.enqueue("running")
     with project.worker("--processes", "3", "--exclude-queue", "later"):
-        project.wait_for(lambda: job(running).status == "RUNNING")
+        project.wait_for(lambda: ["there", "running"] in heard())
         cancel(running.id)
         results = (failing, dying, itself, running, late)
         finished(project, *results, timeout=30)
@@ -55,6 +55,7 @@ def test_every_other_ending_is_heard_of(project, heard):
     # The state of a job that has been lost and runs again changes at once.
     lines = Counter(tuple(line) if line[0] != "lost" else ("lost", line[1]) for line in heard())
     assert lines == {
+        ("there", "running"): 1,
         ("retrying", failing.id, "READY", "ValueError", "failing"): 1,
         ("finished", failing.id, "FAILED", "ValueError", "failing"): 1,
         ("lost", dying.id): 2,

@@ -140,6 +140,18 @@ def test_the_tests_elsewhere_are_there():
     assert {name for names in ELSEWHERE.values() for name in names} <= known
 
 
+@pytest.mark.once
+def test_no_logger_of_the_supervisor_raises():
+    plain = [
+        f"{path.relative_to(ROOT)}:{number}"
+        for room in ("maintenance", "scheduling", "worker")
+        for path in (ROOT / "django_tasks_q" / room).rglob("*.py")
+        for number, line in enumerate(path.read_text().splitlines(), 1)
+        if "getLogger(" in line
+    ]
+    assert plain == []
+
+
 # The supervisor
 
 
@@ -408,7 +420,7 @@ def test_no_job_waits_for_a_killed_process_that_does_not_end(scene, stops):
     options(scene.project, grace=0.2)
     constants = {
         f"{PARENT_SIDE}.KILL_TIMEOUT": 0.5,
-        "django_tasks_q.worker.supervisor.DISMISSAL_TIMEOUT": 0.2,
+        "django_tasks_q.worker.shutdown.DISMISSAL_TIMEOUT": 0.2,
         "django_tasks_q.worker.children.fork_server.STOP_TIMEOUT": 0.2,
     }
     with scene.working("--shutdown-timeout", "0.1", constants=constants) as worker:

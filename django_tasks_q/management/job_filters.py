@@ -14,6 +14,7 @@ from django.utils.dateparse import parse_datetime, parse_duration
 
 from .. import compat
 from ..access import database
+from ..actions.matching import REACH
 from ..actions.selection import Selection, first_id
 from ..backends import DatabaseBackend
 from ..definition.registry import registry
@@ -85,11 +86,15 @@ def _check_name(filter_: str, column: str, value: str) -> None:
             known, where = set().union(*map(known_queues, chosen(None))), "in the code or the settings"
         case _:
             known, where = set(compat.task_backends.settings), "in TASKS"
-    if value in known or Job.objects.using(database()).filter(**{column: value}).exists():
+    if value in known:
         return
-    raise CommandError(
-        f"There is no {filter_} {value!r:.140} {where}, and no job names it.{suggestion(value, known)}"
-    )
+    # No index leads to the jobs of any state with a name.
+    recent = Job.objects.using(database()).order_by("-id").values_list(column, flat=True)[:REACH]
+    if value not in set(recent):
+        raise CommandError(
+            f"There is no {filter_} {value!r:.140} {where}, and none of the latest {REACH:,} jobs "
+            f"names it.{suggestion(value, known)}"
+        )
 
 
 def refuse_several(queue: str, known: Collection[str]) -> None:

@@ -5,8 +5,6 @@ It is one thread around one selector. Every database call of the worker is made 
 
 from __future__ import annotations
 
-import os
-import threading
 import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
@@ -14,148 +12,38 @@ from typing import TYPE_CHECKING
 from django.db import Error, connections
 
 from ..backends import DatabaseBackend
-from ..definition.registry import registry
 from ..events import (
-    AttemptsEnded,
-    ChildExited,
-    EndingsWritten,
-    Events,
-    ExecutorRecovered,
-    JobsClaimed,
     JobsExpired,
     JobsRescued,
-    LeaseLost,
-    LeaseRenewed,
     OrphansReleased,
-    ProgressReceived,
-    ShutdownStarted,
     StopRequested,
-    WorkerStopped,
 )
 from ..failpoints import failpoint
 from ..loggers import robust_logger
 from ..maintenance.expire import expire
-from ..maintenance.loop import Maintenance
-from ..maintenance.orphans import release_orphans
 from ..maintenance.table import MaintenanceReport
-from ..storage import Notifications, before_fork, storage_for
-from .batching import Batching
-from .cancellations import Cancellations
-from .children.exits import EXIT_TIMEOUT
-from .children.fork_server import ForkServer
-from .children.main import main as child_main
-from .children.pool import Pool, PoolBroken
-from .completer import Completer
+from ..storage import Notifications
+from . import shutdown
+from .children.pool import PoolBroken
 from .config import WorkerConfig
-from .control import WorkerControl
 from .database_timeout import DatabaseTimeout
-from .executor_groups import groups_of
-from .fetcher import Fetcher
-from .heartbeat_file import HeartbeatFile
-from .held_jobs import HeldJobs
-from .lease import Lease
-from .outage import Outage
+from .parts import WorkerParts
 from .starts import MAX_FAILURES
 from .subscribers.console import Console
-from .subscribers.finished_signals import FinishedSignals
-from .subscribers.metrics import Metrics
-from .subscribers.progress import ProgressBuffer
-from .subscribers.waiters import WaiterNotifications
-from .system import resident_memory
-from .wakeup import Signals, Wakeup
 
 if TYPE_CHECKING:
     from _typeshed import HasFileno
 
 logger = robust_logger("django_tasks_q.worker")
 
-#: Seconds that children have for the receivers of the last jobs, and to exit, before they are killed.
-DISMISSAL_TIMEOUT = 5.0 + EXIT_TIMEOUT
 
-
-class Supervisor:
+class Supervisor(WorkerParts):
     """One worker, from its start to its end."""
 
     def __init__(self, config: WorkerConfig, backend: DatabaseBackend, console: Console) -> None:
-        self.config = config
-        self.settings = backend.settings
-        self.storage = storage_for(config.database)
-        # First of all, while this process has no connection and no thread that a fork would copy.
-        before_fork()
-        if threading.active_count() > 1:
-            logger.warning("Threads were started before the worker's processes: %s", threading.enumerate())
-        self.server = ForkServer(child_main)
-        self.signals = Signals(config.stop_descriptor)
-        self.database_timeout = DatabaseTimeout(self.settings.lease)
-        self.storage.session.prepare_worker(self.database_timeout.seconds)
-        self.events = Events()
-        child_config = {"backend": config.backend, "database": config.database}
-        groups = groups_of(registry, config, self.settings)
-        self.pool = Pool(self.server, groups, child_config, self.events)
-        self.held_jobs = HeldJobs()
-        self.lease = Lease(self.storage, config, self.settings.lease, self.events)
-        self.maintenance = Maintenance(self.storage, backend, registry.names())
-        self.wakeup = Wakeup(self.storage, config.backend, self.signals, listen=self.settings.notify)
-        self.cancellations = Cancellations(self.storage, listens=self.settings.notify)
-        self.control = WorkerControl(self.storage, config.backend)
-        self.fetcher = Fetcher(
-            self.storage,
-            config,
-            self.lease,
-            self.pool,
-            self.held_jobs,
-            self.wakeup,
-            self.control,
-            self.events,
-        )
-        self.completer = Completer(self.storage, self.fetcher, self.pool, self.held_jobs, self.events)
-        self.batching = Batching()
-        self.outage = Outage()
+        super().__init__(config, backend, console)
         #: Notifications that arrived while the database was busy.
         self._notifications = Notifications()
-        self.console = console
-        self.finished_signals = FinishedSignals(self.pool.children)
-        self.metrics = Metrics(self.storage, config.backend)
-        self.progress = ProgressBuffer(self.storage)
-        self.waiters = WaiterNotifications(self.storage, config.backend)
-        self.heartbeat_file = HeartbeatFile(config.heartbeat_file)
-        self._subscribe()
-
-    def _subscribe(self) -> None:
-        """Say who is called at which event. Subscribers of one event are called in this order."""
-        on, signals, metrics, console = (
-            self.events.subscribe,
-            self.finished_signals,
-            self.metrics,
-            self.console,
-        )
-        on(JobsClaimed, lambda event: metrics.claimed(event.jobs))
-        on(AttemptsEnded, signals.ended)
-        on(EndingsWritten, signals.written)
-        on(EndingsWritten, lambda event: self.waiters.written(event.written))
-        on(EndingsWritten, lambda event: metrics.written(event.endings, event.written))
-        on(EndingsWritten, lambda event: console.written(event.endings, event.written))
-        on(EndingsWritten, lambda event: self.pool.marks.ended(event.endings))
-        on(JobsExpired, lambda event: signals.add(event.ids))
-        on(JobsExpired, lambda event: self.waiters.ended(event.ids))
-        on(JobsExpired, lambda event: metrics.expired(event.ids))
-        on(JobsRescued, lambda event: signals.rescued(event.states))
-        on(JobsRescued, lambda event: self.waiters.ended(event.ended))
-        on(JobsRescued, lambda event: metrics.rescued(event.states, event.uncounted))
-        on(OrphansReleased, lambda event: signals.add(event.ended))
-        on(OrphansReleased, lambda event: self.waiters.ended(event.ended))
-        on(ProgressReceived, lambda event: self.progress.append(event.update))
-        on(ChildExited, signals.exited)
-        on(ExecutorRecovered, lambda _: self.fetcher.claim_soon())
-        on(LeaseRenewed, lambda event: self.server.renew(event.kill_at))
-        on(LeaseRenewed, lambda event: self.heartbeat_file.write(self.config.name, event.seconds))
-        on(LeaseLost, lambda _: self.server.renew(float("inf")))
-        on(LeaseLost, lambda _: signals.forget())
-        on(LeaseLost, lambda _: self.progress.forget())
-        on(LeaseLost, lambda _: self.pool.marks.forget())
-        on(WorkerStopped, lambda _: self.heartbeat_file.remove())
-        on(StopRequested, lambda _: console.stop_requested())
-        on(ShutdownStarted, lambda event: console.shutdown_started(event.timeout, event.held))
 
     def run(self) -> None:
         """Work until a request to stop. Raises PoolBroken, and a database Error if the start fails."""
@@ -163,14 +51,14 @@ class Supervisor:
             self._take_first_lease()
             while not self._is_done():
                 self._step()
-            self._shut_down()
+            shutdown.shut_down(self)
         except BaseException:
-            self._break_off()
+            shutdown.break_off(self)
             raise
         finally:
             self.wakeup.close()
             self.server.stop()
-            self._give_up_lease()
+            shutdown.give_up_lease(self)
             self.signals.close()
             # The session has the worker's settings, which the caller must not inherit.
             self.storage.session.leave_worker()
@@ -216,7 +104,7 @@ class Supervisor:
                     self._query(notifications)
                 self.outage.succeeded()
             except Error as error:  # no database error ends the worker once it runs
-                self._outage(error)
+                self.has_failed(error)
         if self.lease.is_taken:
             self.pool.fill(self.lease.id, has_signals=bool(self.finished_signals.unsent))
             self.finished_signals.send()
@@ -318,15 +206,9 @@ class Supervisor:
     def _keep_lease(self) -> None:
         if not self.lease.is_taken:
             self.lease.take()
-        elif self.lease.is_due and not self._renew():
+        elif self.lease.is_due and not self.renew():
             self._lose_lease()
             self.lease.take()
-
-    def _renew(self) -> bool:
-        """Renew the lease. Return False if it is over. Memory that processes share is counted for each."""
-        children = [child.pid for child in self.pool.children.values() if child.pid is not None]
-        memory = sum(map(resident_memory, [os.getpid(), self.server.pid, *children]))
-        return self.lease.renew(running_jobs=self.pool.held, memory=memory or None)
 
     def _follow_control(self, notified: bool) -> None:
         """Find out whether to stop, and which queues are paused or limited."""
@@ -346,14 +228,6 @@ class Supervisor:
 
     # When things go wrong
 
-    def _outage(self, error: Exception) -> None:
-        busy = self.storage.session.is_busy(error)
-        # Waiting for a lock is logged once it keeps the worker from claiming.
-        self.outage.failed(error, busy=busy and self.lease.may_claim)
-        if not busy:
-            self.storage.session.disconnect()
-            self.maintenance.run_soon("orphans")  # the reply to a claim may have been lost
-
     def _lose_lease(self) -> None:
         """Kill the children and drop their jobs, which other workers may run by now."""
         logger.error(
@@ -364,88 +238,6 @@ class Supervisor:
         self.pool.abandon()
         self.completer.forget()
         self.lease.lose()
-
-    def _break_off(self) -> None:
-        """After an unexpected error: end every child, and give back their jobs uncounted."""
-        self.pool.kill()
-        self.server.stop()
-        try:
-            self.completer.add(self.pool.end_attempts())
-            self.completer.release(self.pool.withdraw())
-        except Exception:
-            logger.exception("Not all jobs can be given back; the others return when the lease ends")
-        if not self.lease.is_taken or self.lease.is_over:
-            return
-        for _ in range(2):  # on another connection, if it is the first that has failed
-            try:
-                with self.database_timeout:
-                    self.completer.write()
-                    release_orphans(self.storage, self.lease.id, self.held_jobs, self.settings)
-                    self.metrics.write(now=True)
-                return
-            except Exception as error:
-                logger.error("Jobs could not be given back: %s", error)
-                self.storage.session.disconnect()
-
-    # The end
-
-    def _shut_down(self) -> None:
-        """Give back what has not started, wait for what runs, then give that back too."""
-        stops, timeout = self.signals.stops, self.config.shutdown_timeout
-        deadline = time.monotonic() + (timeout if stops <= 1 else 0.0)
-        self.events.publish(ShutdownStarted(timeout, self.pool.held))
-        self.pool.stop(deadline - self.settings.grace)
-        killed = False
-        while True:
-            self.completer.release(self.pool.withdraw())
-            try:
-                with self.database_timeout:
-                    self.completer.collect()
-                    self.completer.release(self.pool.withdraw())
-                    self.progress.write(now=True)
-                    self.completer.write()
-                    self.metrics.write(now=True)
-                    self.waiters.notify()
-                    if self.lease.is_due and not self._renew():
-                        break
-                self.outage.succeeded()
-            except Error as error:
-                self._outage(error)
-                if killed or time.monotonic() > deadline:
-                    logger.error("Jobs could not be given back; they return when the lease ends.")
-                    break
-            if not self.pool.held and not self.completer.unwritten:
-                break
-            if not killed and (time.monotonic() >= deadline or self.signals.stops > max(1, stops)):
-                self.pool.kill()
-                killed = True
-            remaining = 1.0 if killed else max(0.0, min(1.0, deadline - time.monotonic()))
-            self.wakeup.wait(self.pool.channels(), remaining)
-            self.completer.add(self.pool.receive())
-        self._dismiss_children()
-
-    def _dismiss_children(self) -> None:
-        """Let the children call the receivers of the last signals, and exit."""
-        stops, deadline = self.signals.stops, time.monotonic() + DISMISSAL_TIMEOUT
-        while self.signals.stops == stops and time.monotonic() < deadline:
-            if self.finished_signals.unsent:
-                self.pool.fill(self.lease.id, has_signals=True)
-                self.finished_signals.send()
-            else:
-                self.pool.dismiss()
-            if not self.pool.children:
-                break
-            self.wakeup.wait(self.pool.channels(), 0.2)
-            self.pool.receive()
-
-    def _give_up_lease(self) -> None:
-        """End the lease: the children are dead, and the jobs that they still held can be rescued at once."""
-        if self.lease.is_taken:
-            try:
-                with self.database_timeout:
-                    self.lease.give_up()
-            except Error as error:
-                logger.error("The worker's lease could not be ended: %s", error)
 
 
 __all__ = ["PoolBroken", "Supervisor"]

@@ -338,6 +338,13 @@ def fail(name: str) -> None:
 
 
 @task
+def run_on(name: str) -> None:
+    request_id.set(name)
+    hear(f"there {name}")
+    wait()
+
+
+@task
 def die(name: str) -> None:
     os._exit(1)
 

@@ -293,7 +293,7 @@ class Play:
         stories = invariants.stories(self.alias)
         runs = read_journal(self.folder / "journal")
         self.lost_lease = "has lost its lease" in output
-        # A worker that loses its lease cannot say what had begun either.
+        # What was marked as one that begins counts, though its worker was gone before its first line.
         ended = self.kills + output.count("has lost its lease")
         uncertain = ended * sum(PLACES.values()) * self.draw.processes
         # A run that ends its process may do so while a sibling has begun and not yet come to its own code.
@@ -324,7 +324,8 @@ class Play:
         for number, first in enumerate(begun):
             outcome = told.get(first.fence, {}).get("outcome")
             shared = kind.body in ("thread", "async")
-            excused = (shared and outcome in ("timeout", "cancelled")) or outcome == "lost" or self.lost_lease
+            excused = self.lost_lease or outcome in ("lost", "rescued")
+            excused |= shared and outcome in ("timeout", "cancelled")
             for second in begun[number + 1 :]:
                 if first.end is not None and second.begin < first.end and not excused:
                     yield (
@@ -354,7 +355,9 @@ class Play:
                     *expected,
                     ("crashed", None),
                     ("lost", None),
+                    ("rescued", None),
                     ("released", None),
+                    ("failed", "WORKER_STOPPED"),
                     ("cancelled", None),
                 )
             if disturbed and outcome is None:
@@ -392,13 +395,15 @@ class Play:
         for one in begun:
             deeds = kind.steps[min(one.number, len(kind.steps)) - 1].deeds
             outcome = told.get(one.fence, {}).get("outcome", "successful")
-            if one.end is None or one.how in CRASHES or outcome in ("crashed", "lost", "released", "timeout"):
+            if one.end is None or one.how in CRASHES or outcome in UNFINISHED:
                 continue
             if any(deed.startswith("print") for deed in deeds) and f"<{one.job}:{one.fence}>" not in output:
                 yield f"V4 what run {one.fence} has printed is lost"
 
 
 #: By what a run does: outcome and error code of its attempt. A first run that succeeds is on no record.
+#: Outcomes on record of runs that did not come to their end, or of which the end was not read.
+UNFINISHED = ("crashed", "lost", "rescued", "released", "timeout")
 EXPECTED: dict[str, tuple[tuple[str, str | None], ...]] = {
     "return": (("successful", None),),
     "raise": (("failed", "UNHANDLED_EXCEPTION"),),

@@ -153,6 +153,7 @@ class ProcessParentSide(ParentSide):
         if self.leaving > self.channel.unsent:
             # What has not left cannot have begun. A child that reads nothing is given no more time.
             self.since, self.leaving = now, self.channel.unsent
+        self.handover.taken(self.attempt_clock.turn[0])
         if self.handover.has_untaken and (now - self.since > self._take_back_after or self.is_retiring):
             self.group.put_back(self.take_back())
             if not self.held and not self.unsent:
