@@ -172,12 +172,14 @@ class Scene:
         return self.path / "mark"
 
     @contextmanager
-    def working(self, *arguments: str, trouble: tuple[str, ...] = (), **hardship: Any) -> Iterator[Any]:
+    def working(
+        self, *arguments: str, waiting: int = 3, trouble: tuple[str, ...] = (), **hardship: Any
+    ) -> Iterator[Any]:
         env = self.project.env
         env["EXTRA_APPS"] = json.dumps(["tests.hardship", "tests.faults", "tests.ending"])
         env |= {"TROUBLE": json.dumps(trouble), "HARDSHIP": json.dumps(hardship)}
         self.running = tasks.wait_for_file.enqueue(str(self.path / "go"), str(self.mark))
-        self.waiting = [tasks.noop.enqueue() for _ in range(3)]
+        self.waiting = [tasks.noop.enqueue() for _ in range(waiting)]
         with self.project.worker("--processes", "1", *arguments) as worker:
             self.project.wait_for(lambda: self.mark.exists() or worker.process.poll() is not None)
             yield worker
@@ -187,7 +189,7 @@ class Scene:
     def go(self) -> None:
         (self.path / "go").touch()
 
-    def is_given_back(self, *, given: bool = True) -> None:
+    def is_given_back(self) -> None:
         """Nothing counts against a job, neither one that ran nor one that waited; the lease is ended."""
         row = job(self.running)
         assert (row.status, row.attempts, row.crashes, row.rescues) == ("READY", 0, 0, 0)
@@ -249,14 +251,12 @@ def test_a_stop_gives_back_what_does_not_finish(scene, how):
     ],
 )
 def test_an_error_of_the_supervisor_costs_no_job(scene, action, words):
-    options(scene.project, lease=2)
-    scene.project.env |= {
-        "FAILPOINTS": f"heartbeat.sending={action}",
-        "FAILPOINT_MARKS": str(scene.path),
-    }
-    with scene.working() as worker:
+    scene.project.env |= {"FAILPOINTS": f"finish.sending={action}", "FAILPOINT_MARKS": str(scene.path)}
+    with scene.working(waiting=0) as worker:
+        other = tasks.add_in_thread.enqueue(1, 2)
         assert worker.process.wait(15) == 1
     scene.is_given_back()
+    assert job(other).status == "SUCCESSFUL"  # its outcome had arrived, and is written
     assert words in scene.output
     assert ("Traceback" in scene.output) == (action == "raise")
 
