@@ -17,6 +17,7 @@ import psutil
 import pytest
 
 from django_tasks_q import actions
+from django_tasks_q.lifecycle.retry import UNCOUNTED_RESCUES
 from django_tasks_q.models import Attempt, Job, Worker
 
 from .conftest import on_one_database
@@ -189,11 +190,11 @@ class Scene:
     def go(self) -> None:
         (self.path / "go").touch()
 
-    def is_given_back(self) -> None:
+    def is_given_back(self, *, rescues: int = 0) -> None:
         """Nothing counts against a job, neither one that ran nor one that waited; the lease is ended."""
         row = job(self.running)
-        assert (row.status, row.attempts, row.crashes, row.rescues) == ("READY", 0, 0, 0)
-        assert outcomes(self.running) == ["released"]
+        assert (row.status, row.attempts, row.crashes, row.rescues) == ("READY", 0, 0, rescues)
+        assert outcomes(self.running) == ["rescued" if rescues else "released"]
         self.nothing_else()
 
     def is_finished(self) -> None:
@@ -255,7 +256,7 @@ def test_an_error_of_the_supervisor_costs_no_job(scene, action, words):
     with scene.working(waiting=0) as worker:
         other = tasks.add_in_thread.enqueue(1, 2)
         assert worker.process.wait(15) == 1
-    scene.is_given_back()
+    scene.is_given_back(rescues=int(action == "raise"))
     assert job(other).status == "SUCCESSFUL"  # its outcome had arrived, and is written
     assert words in scene.output
     assert ("Traceback" in scene.output) == (action == "raise")
@@ -388,9 +389,31 @@ def test_a_fork_server_that_is_killed_ends_the_worker(scene):
         (server,) = psutil.Process(worker.pid).children()
         server.kill()
         assert worker.process.wait(15) == 1
-    scene.is_given_back()
+    scene.is_given_back(rescues=1)
     assert "CommandError: The process that starts children is gone." in scene.output
     assert "Traceback" not in scene.output
+
+
+@on_one_database
+@pytest.mark.parametrize("how", ["kill the fork server", "harm the supervisor"])
+@pytest.mark.parametrize("kind", ["process", "thread"])
+def test_a_job_that_ends_every_worker_is_poison_in_the_end(project, how, kind):
+    project.env["EXTRA_APPS"] = '["tests.ending"]'
+    project.env["TROUBLE"] = '["progress"]'
+    options(project, max_crashes=2)
+    task = {"process": ending.end_worker, "thread": ending.end_worker_in_thread}[kind]
+    poison = task.enqueue(how)
+    for _ in range(2 + UNCOUNTED_RESCUES):
+        assert project.run("runworker", "--batch", "--processes", "1", check=False).returncode == 1
+    project.run("runworker", "--batch")
+    assert outcomes(poison) == ["rescued"] * UNCOUNTED_RESCUES + ["lost"] * 2
+    row = job(poison)
+    assert (row.status, row.error_code, row.crashes, row.rescues) == (
+        "FAILED",
+        "POISON",
+        2,
+        UNCOUNTED_RESCUES,
+    )
 
 
 PARENT_SIDE = "django_tasks_q.worker.children.parent_side"
@@ -408,7 +431,7 @@ def test_a_fork_server_that_hangs_ends_the_worker(scene):
         server.suspend()
         tasks.add_in_thread.enqueue(1, 2)  # needs another child
         assert worker.process.wait(15) == 1
-    scene.is_given_back()
+    scene.is_given_back(rescues=1)
     assert "CommandError: The process that starts children does not respond." in scene.output
 
 

@@ -52,8 +52,8 @@ class Supervisor(WorkerParts):
             while not self._is_done():
                 self._step()
             shutdown.shut_down(self)
-        except BaseException:
-            shutdown.break_off(self)
+        except BaseException as error:
+            shutdown.break_off(self, error)
             raise
         finally:
             self.wakeup.close()

@@ -25,6 +25,16 @@ def refuse_forks(*, of_server: bool) -> None:
     os.fork = refuse
 
 
+def fail_at_progress() -> None:
+    """Let the supervisor fail when a task reports its progress, as by a mistake in its code."""
+    from django_tasks_q.worker.subscribers.progress import ProgressBuffer
+
+    def append(buffer: object, update: object) -> None:
+        raise RuntimeError("a mistake")
+
+    ProgressBuffer.append = append
+
+
 class Ending(AppConfig):
     name = "tests.ending"
 
@@ -33,6 +43,8 @@ class Ending(AppConfig):
         wanted = json.loads(os.environ.get("TROUBLE", "[]"))
         if "log" in wanted:
             logging.getLogger("django_tasks_q").addHandler(Unreachable())
+        if "progress" in wanted:
+            fail_at_progress()
         if "forks" in wanted:
             refuse_forks(of_server=False)
         if "forks of children" in wanted:

@@ -82,3 +82,21 @@ def write_to_descriptors() -> list[Any]:
     for fd in (0, 1, 2):
         os.write(fd, b"noise")
     return [str(Path(f"/proc/self/fd/{fd}").readlink()) for fd in (0, 1, 2)]
+
+
+def harm(how: str, context: Any) -> None:
+    if how == "kill the fork server":
+        os.kill(os.getppid(), signal.SIGKILL)
+    else:
+        context.set_progress(1)
+    time.sleep(60)
+
+
+@task(takes_context=True)
+def end_worker(context: Any, how: str) -> None:
+    harm(how, context)
+
+
+@task(takes_context=True, executor="thread")
+def end_worker_in_thread(context: Any, how: str) -> None:
+    harm(how, context)

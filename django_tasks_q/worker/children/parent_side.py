@@ -128,9 +128,9 @@ class ParentSide:
         if self.gone_at is None:
             self.gone_at = time.monotonic()
 
-    def excuse(self) -> None:
-        """It was killed without fault: its attempts are given back, unless there was a reason before."""
-        self.kill_reason = self.kill_reason or "release"
+    def excuse(self, reason: str = "release") -> None:
+        """It was killed for that reason, and for no fault that is known, unless there was a reason before."""
+        self.kill_reason = self.kill_reason or reason
 
     # Jobs
 

@@ -39,6 +39,10 @@ class PoolBroken(Exception):
     """No child can be started."""
 
 
+class ForkServerLost(PoolBroken):
+    """The fork server is gone or hangs, maybe because of a job."""
+
+
 class Pool:
     """All children of a worker, in groups, and the claimed jobs that have not ended."""
 
@@ -134,7 +138,7 @@ class Pool:
                 pipes.close()
                 raise
         except ServerGone:
-            raise PoolBroken("The process that starts children is gone.") from None
+            raise ForkServerLost("The process that starts children is gone.") from None
         except OSError as error:
             self._has_failed(group, str(error))
             return False
@@ -300,7 +304,7 @@ class Pool:
         The kernel may hold up a process that is killed, and the fork server may hang. No job waits for them.
         """
         if child.is_unanswered(now):
-            raise PoolBroken("The process that starts children does not respond.")
+            raise ForkServerLost("The process that starts children does not respond.")
         if not child.is_overdue(now):
             return []
         logger.error("Child process %s was killed and does not end; it is left to the system.", child.pid)
@@ -311,7 +315,7 @@ class Pool:
         try:
             return list(self.server.channel.receive())
         except EOFError:
-            raise PoolBroken("The process that starts children is gone.") from None
+            raise ForkServerLost("The process that starts children is gone.") from None
 
     def _read(self, child: ParentSide) -> list[Outcome]:
         """Read what a child has sent. Return the outcomes of the attempts that it held."""
@@ -377,16 +381,16 @@ class Pool:
         for child in self.children.values():
             child.stop(at)
 
-    def kill(self) -> None:
-        """Kill every child. The jobs that they run are given back once their exits are received."""
+    def kill(self, reason: str = "release") -> None:
+        """Kill every child. The attempts that they run end for that reason once their exits are received."""
         for child in self.children.values():
-            child.kill("release")
+            child.kill(reason)
 
-    def end_attempts(self) -> list[Outcome]:
+    def end_attempts(self, reason: str) -> list[Outcome]:
         """Return the outcomes of what dead children were running, without messages of their exits."""
         outcomes: list[Outcome] = []
         for child in list(self.children.values()):
-            child.excuse()
+            child.excuse(reason)
             outcomes += self._bury(child, signal.SIGKILL)
         return outcomes
 
