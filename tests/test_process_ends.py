@@ -242,6 +242,40 @@ def test_a_stop_gives_back_what_does_not_finish(scene, how):
     assert "1 released" in scene.output
 
 
+@plays("the worker stops while it starts")
+@on_one_database
+def test_a_child_that_hangs_in_its_start_does_not_hold_up_a_stop(scene):
+    constants = {"django_tasks_q.worker.shutdown.DISMISSAL_TIMEOUT": 0.3}
+    with scene.working(constants=constants) as worker:
+        never = tasks.never_begin.enqueue()
+        scene.project.wait_for(lambda: len(worker.descendants()) == 3)
+        scene.go()
+        finished(scene.project, scene.running)
+        assert worker.stop(10) == 0
+    scene.is_finished()
+    assert (job(never).status, job(never).attempts, outcomes(never)) == ("READY", 0, [])
+
+
+CALLER = """
+from django_tasks_q.embedding import run_worker
+
+run_worker(processes=1, shutdown_timeout=0.5)
+"""
+
+
+@plays("the program that has called `run_worker()` is gone")
+@on_one_database
+def test_a_worker_stops_when_its_caller_is_gone(project, tmp_path):
+    mark = tmp_path / "mark"
+    result = tasks.sleep.enqueue(600, str(mark))
+    with project.program("shell", "--command", CALLER) as caller:
+        project.wait_for(mark.exists)
+        caller.process.kill()
+        project.wait_for(lambda: caller.descendants() == set())
+    assert (job(result).status, outcomes(result)) == ("READY", ["released"])
+    assert Worker.objects.get().stopped_at is not None
+
+
 @plays("an unexpected exception", "no memory is left in the supervisor")
 @on_one_database
 @pytest.mark.parametrize(
@@ -382,16 +416,20 @@ def test_nothing_of_a_worker_that_is_gone_is_left(project, tmp_path, apart):
 # The fork server
 
 
-@plays("it is killed", "the fork server is gone")
+@plays("it is killed", "it fails", "the fork server is gone")
 @on_one_database
-def test_a_fork_server_that_is_killed_ends_the_worker(scene):
-    with scene.working() as worker:
+@pytest.mark.parametrize("how", ["kill", "fail"])
+def test_a_fork_server_that_is_gone_ends_the_worker(scene, how):
+    with scene.working(trouble=("fork server",)) as worker:
         (server,) = psutil.Process(worker.pid).children()
-        server.kill()
+        if how == "kill":
+            server.kill()
+        else:
+            tasks.add_in_thread.enqueue(1, 2)  # needs a second child
         assert worker.process.wait(15) == 1
     scene.is_given_back(rescues=1)
     assert "CommandError: The process that starts children is gone." in scene.output
-    assert "Traceback" not in scene.output
+    assert scene.output.count("Traceback") == scene.output.count("RuntimeError: a mistake") == (how == "fail")
 
 
 @on_one_database

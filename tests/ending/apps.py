@@ -4,6 +4,7 @@ import errno
 import json
 import logging
 import os
+from typing import Any
 
 from django.apps import AppConfig
 
@@ -35,6 +36,20 @@ def fail_at_progress() -> None:
     ProgressBuffer.append = append
 
 
+def fail_at_second_fork() -> None:
+    """Let the fork server fail when it is to fork a second child."""
+    from django_tasks_q.worker.children.fork_server import _Server
+
+    fork = _Server._fork
+
+    def fork_once(server: _Server, *arguments: Any) -> None:
+        if server.children:
+            raise RuntimeError("a mistake")
+        fork(server, *arguments)
+
+    _Server._fork = fork_once
+
+
 class Ending(AppConfig):
     name = "tests.ending"
 
@@ -43,6 +58,8 @@ class Ending(AppConfig):
         wanted = json.loads(os.environ.get("TROUBLE", "[]"))
         if "log" in wanted:
             logging.getLogger("django_tasks_q").addHandler(Unreachable())
+        if "fork server" in wanted:
+            fail_at_second_fork()
         if "progress" in wanted:
             fail_at_progress()
         if "forks" in wanted:
