@@ -433,13 +433,17 @@ def test_a_fork_server_that_is_gone_ends_the_worker(scene, how):
 
 
 @on_one_database
-@pytest.mark.parametrize("how", ["kill the fork server", "harm the supervisor"])
-@pytest.mark.parametrize("kind", ["process", "thread"])
-def test_a_job_that_ends_every_worker_is_poison_in_the_end(project, how, kind):
+@pytest.mark.parametrize(
+    ("task", "how"),
+    [
+        (ending.end_worker, "kill the fork server"),
+        (ending.end_worker_in_thread, "harm the supervisor"),
+    ],
+)
+def test_a_job_that_ends_every_worker_is_poison_in_the_end(project, task, how):
     project.env["EXTRA_APPS"] = '["tests.ending"]'
     project.env["TROUBLE"] = '["progress"]'
     options(project, max_crashes=2)
-    task = {"process": ending.end_worker, "thread": ending.end_worker_in_thread}[kind]
     poison = task.enqueue(how)
     for _ in range(2 + UNCOUNTED_RESCUES):
         assert project.run("runworker", "--batch", "--processes", "1", check=False).returncode == 1
