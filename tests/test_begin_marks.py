@@ -252,7 +252,7 @@ def test_the_mark_is_there_when_the_job_begins(project, executor):
 
 @on_one_database
 def test_a_job_that_kills_its_worker_is_poison_after_two_rescues_more(project, tmp_path):
-    options(project, lease=1, max_crashes=2)
+    options(project, lease=2, max_crashes=2)
     mark = tmp_path / "mark"
     poison = tasks.kill_worker.enqueue(str(mark))
     for _ in range(2 + UNCOUNTED_RESCUES):

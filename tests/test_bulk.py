@@ -713,7 +713,7 @@ def test_without_a_backend_of_ours_there_is_nothing_to_offer(settings: Any) -> N
 def test_a_worker_that_is_killed_meanwhile_harms_nothing(project: Project) -> None:
     apps = ["admin", "auth", "contenttypes", "messages", "sessions"]
     project.env["EXTRA_APPS"] = json.dumps([f"django.contrib.{app}" for app in apps])
-    options(project, lease=1, capture_logs=0)
+    options(project, lease=2, capture_logs=0)
     count = 6_000
     now = timezone.now()
     Job.objects.bulk_create(

@@ -254,7 +254,7 @@ def test_only_the_job_that_was_meant_is_cancelled(project, tmp_path):
 
 
 def test_a_job_is_cancelled_although_its_worker_dies(project, tmp_path):
-    options(project, lease=1)
+    options(project, lease=2)
     mark = tmp_path / "mark"
     result = tasks.sleep.enqueue(600, str(mark))
     with project.worker("--processes", "1") as worker:

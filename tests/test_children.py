@@ -241,7 +241,7 @@ def test_a_job_that_may_run_once_only_fails_with_its_process(project, tmp_path):
 
 
 def test_a_job_that_may_run_once_only_fails_with_its_worker(project, tmp_path):
-    options(project, lease=1)
+    options(project, lease=2)
     mark = tmp_path / "mark"
     result = tasks.run_at_most_once.enqueue(str(mark), "sleep")
     with project.worker("--processes", "1") as worker:

@@ -9,6 +9,8 @@ from django_tasks_q.models import Job
 
 from .tasksapp import tasks
 
+pytestmark = pytest.mark.any_version
+
 #: Jobs after which most of what is cached is there, and those that memory must not grow with.
 WARM, MEASURED = 3000, 10_000
 #: Bytes of growth for all of these. A supervisor still grows by what it does every few seconds: after 50,000

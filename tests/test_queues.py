@@ -363,7 +363,7 @@ def test_a_worker_stops_when_it_is_asked_to(project, tmp_path):
 
 
 def test_a_worker_tells_what_it_is_and_does(project, tmp_path):
-    options(project, lease=1.2)
+    options(project, lease=2)
     running, go = tmp_path / "running", tmp_path / "go"
     one = tasks.wait_for_file.using(queue_name="slow").enqueue(str(go), str(running))
     with project.worker("--processes", "1", "--queue", "slow", "--queue", "other"):

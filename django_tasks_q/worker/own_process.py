@@ -168,5 +168,6 @@ def _be_worker(work: Work, stop: int, report: int, connections: list[Any]) -> No
 
 def _send(stream: IO[bytes], kind: str, text: str | None) -> None:
     data = memoryview(json.dumps([kind, text]).encode() + b"\n")
-    while data:
-        data = data[stream.write(data) :]
+    with suppress(BrokenPipeError):  # the caller is gone, for which the worker stops
+        while data:
+            data = data[stream.write(data) :]

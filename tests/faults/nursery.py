@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import IO, NoReturn
 
 import psutil
+from django.core.management import execute_from_command_line
 
 from django_tasks_q.worker.system import die_with_parent
 
@@ -101,7 +102,12 @@ class Nursery:
         return fork
 
     def worker(self, *arguments: str, env: Mapping[str, str] | None = None) -> Fork:
-        return self.fork("django.core.management:call_command", "runworker", *arguments, env=env)
+        return self.fork(f"{__name__}:command", "runworker", *arguments, env=env)
+
+
+def command(*arguments: str) -> None:
+    """A command as it is from a terminal. Called in a program, a worker would have a process of its own."""
+    execute_from_command_line(["manage.py", *arguments])
 
 
 @contextmanager
@@ -160,6 +166,8 @@ def _become(order: dict) -> NoReturn:
         module, _, function = order["target"].partition(":")
         getattr(__import__(module, fromlist=[function]), function)(*order["arguments"])
         code = 0
+    except SystemExit as error:  # of a command that cannot do what it was asked for
+        code = error.code if isinstance(error.code, int) else 1
     except BaseException:
         traceback.print_exc()
     finally:

@@ -35,7 +35,7 @@ def test_chaos_finds_what_a_missing_guard_lets_through(project, tmp_path, guard,
     that a job survives.
     """
     plan = Plan(
-        seconds=25.0, seed=random_seed(), mix="long", faults="freezes", pause=0.3, per_second=8.0, lease=1.0,
+        seconds=25.0, seed=random_seed(), mix="long", faults="freezes", pause=0.3, per_second=8.0, lease=2.0,
         max_crashes=max_crashes, without=(guard, "lease"),
     )  # fmt: skip
     report = Chaos(project.alias, project.env, tmp_path, plan).run(until_first=True)

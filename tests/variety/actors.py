@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import sys
 
-from django.core.management import call_command
-
 from django_tasks_q.definition.registry import registry
+
+from ..faults.nursery import command
 
 
 def worker(names: list[str], buffered: bool, *arguments: str) -> None:
@@ -20,4 +20,4 @@ def worker(names: list[str], buffered: bool, *arguments: str) -> None:
     registry.version += 1
     if buffered:
         sys.stdout = open(1, "w", closefd=False)  # noqa: SIM115
-    call_command("runworker", *arguments)
+    command("runworker", *arguments)

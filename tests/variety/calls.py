@@ -41,7 +41,7 @@ from ..proof.leaks import sessions
 from .draws import CRASHES, MAX_CRASHES, Draw, Event, Kind
 from .tasks import BODIES
 
-LEASE, GRACE = 1.5, 0.5
+LEASE, GRACE = 2.0, 0.5
 #: What processes need in their environment.
 OPTIONS = {"LEASE": LEASE, "GRACE": GRACE, "TIMEOUT": 30.0, "MAX_CRASHES": MAX_CRASHES}
 #: Coroutines and threads that a worker runs at a time.
