@@ -49,6 +49,11 @@ ELSEWHERE = {
         "test_a_worker_that_can_start_nothing_at_all_ends_in_one_line",
         "test_children_that_cannot_start_end_a_batch_and_cost_no_job",
     ],
+    "a signal to stop while it starts": ["test_a_signal_during_the_start_leaves_nothing_behind"],
+    "a signal to stop while the interpreter exits": [
+        "test_a_signal_that_comes_while_the_interpreter_ends_changes_no_status"
+    ],
+    "an argument or a setting is wrong": ["test_a_wrong_option_is_one_line"],
     "the database cannot be used at the start": [
         "test_an_unreachable_database_is_one_line",
         "test_missing_tables_are_one_line",

@@ -295,7 +295,9 @@ class Pool:
                 outcomes += self._bury(found, value, *reason)
         now = time.monotonic()
         for child in list(self.children.values()):
-            outcomes += child.enforce(now) + self._bury_overdue(child, now)
+            outcomes += child.enforce(now)
+            if child.kill_reason or child.pid is None:
+                outcomes += self._bury_overdue(child, now)
         return outcomes
 
     def _bury_overdue(self, child: ParentSide, now: float) -> list[Outcome]:
