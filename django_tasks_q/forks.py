@@ -10,7 +10,7 @@ import os
 import sys
 from contextlib import suppress
 from types import TracebackType
-from typing import NoReturn
+from typing import IO, NoReturn
 
 
 class OneProcess:
@@ -58,6 +58,19 @@ def flush_streams() -> None:
             stream.flush()
         except BaseException:  # noqa: S110 - closed, None, a broken pipe, a full disk
             pass
+
+
+def discard_output(stream: IO[str]) -> None:
+    """Let a stream write to nothing from now on, what it has buffered included.
+
+    For streams that cannot be written to: when the interpreter exits, it would try again, and report that.
+    """
+    with suppress(OSError, ValueError):  # a stream may have no descriptor
+        nothing = os.open(os.devnull, os.O_WRONLY)
+        try:
+            os.dup2(nothing, stream.fileno())
+        finally:
+            os.close(nothing)
 
 
 def show_error() -> None:

@@ -118,16 +118,22 @@ class Project:
     @contextmanager
     def worker(self, *arguments: str) -> Iterator[Worker]:
         """Start ``runworker``. When the block is left, nothing of it is."""
+        with self.program("runworker", *arguments) as worker:
+            yield worker
+
+    @contextmanager
+    def program(self, *arguments: str) -> Iterator[Worker]:
+        """Start ``manage.py``, for a command that runs a worker."""
         log = self.directory / f"worker-{len(list(self.directory.glob('worker-*')))}.log"
         with log.open("wb") as stream:
-            process = self._start([MANAGE, "runworker", *arguments], stream, stream)
+            process = self._start([MANAGE, *arguments], stream, stream)
         worker = Worker(process, log)
         try:
             yield worker
         finally:
             worker.kill()
             # Pytest shows it where the test fails.
-            print(f"--- {' '.join(['runworker', *arguments])}\n{worker.output}")
+            print(f"--- {' '.join(arguments)}\n{worker.output}")
 
     def wait_for(self, condition: Callable[[], T], timeout: float = 20) -> T:
         return wait_for(condition, timeout)

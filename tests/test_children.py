@@ -342,7 +342,7 @@ def test_the_death_of_the_fork_server_ends_the_worker_and_loses_nothing(project,
     (tmp_path / "go").touch()
     with project.worker("--processes", "1"):
         finished(project, result)
-    assert (result.status, outcomes(result)) == ("SUCCESSFUL", ["released"])
+    assert (result.status, outcomes(result)) == ("SUCCESSFUL", ["rescued"])
     assert (job(result).attempts, job(result).crashes) == (1, 0)
 
 

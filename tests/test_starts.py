@@ -136,7 +136,7 @@ def test_a_child_that_cannot_be_started_costs_no_descriptor(monkeypatch):
 @pytest.mark.once
 def test_a_server_that_was_sent_too_few_descriptors_says_so_and_keeps_none():
     ours, theirs = socket.socketpair()
-    server = _Server(theirs, lambda pipes, config: None)
+    server = _Server(theirs, lambda pipes, config: None, os.getppid())
     server.channel = Channel(theirs, blocking=True)
     reader, writer = os.pipe()
     server._fork(7, {}, [reader, writer])

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
+from ..forks import discard_output
 from .database import URL_VARIABLE, configuration
 from .errors import DemoError
 
@@ -37,8 +38,7 @@ def main(arguments: list[str]) -> int:
         _print_error("Interrupted: nothing was left running.")
         return interrupted.exit_status
     except BrokenPipeError:
-        # The reader of the output has exited. Without this, Python would fail to flush the rest.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        discard_output(sys.stdout)  # its reader has exited
         return 1
 
 

@@ -249,6 +249,22 @@ def by_stop(job: ClaimedJob, duration: float | None, *, has_begun: bool = True) 
     return Outcome.failed(job.id, job.fence, failure, None, duration, AttemptOutcome.CRASHED)
 
 
+def by_end_of_worker(
+    job: ClaimedJob, settings: Options, duration: float | None, *, has_begun: bool = True
+) -> Outcome:
+    """Return the Outcome of an attempt whose worker ended unexpectedly, which the attempt may have caused.
+
+    As where the whole worker is killed, that counts as nothing the first times, and then as a crash: a job
+    that ends every worker would otherwise do so for ever.
+    """
+    if not has_begun or is_fatal_to_lose(job.options):
+        return by_stop(job, duration, has_begun=has_begun)
+    error = WorkerLost("The worker of this job ended unexpectedly")
+    if job.rescues < UNCOUNTED_RESCUES:
+        return Outcome.rescued(job.id, job.fence, Failure.of(error, WORKER_LOST))
+    return by_crash(job, settings, error, duration)
+
+
 def by_orderly_stop(job: ClaimedJob, error: WorkerStopping, duration: float) -> Outcome:
     """Return the Outcome of an attempt that was ended by WorkerStopping.
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Container
 from uuid import UUID
 
@@ -11,9 +10,10 @@ from ..exceptions import WorkerLost
 from ..execution.endings import by_rescue
 from ..lifecycle.outcome import Outcome
 from ..lifecycle.states import JobStatus
+from ..loggers import robust_logger
 from ..storage import LostJob, Storage
 
-logger = logging.getLogger("django_tasks_q.maintenance")
+logger = robust_logger("django_tasks_q.maintenance")
 
 
 def release_orphans(

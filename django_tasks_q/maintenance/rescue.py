@@ -1,6 +1,5 @@
 """Gives back the jobs of workers whose lease is over."""
 
-import logging
 from collections.abc import Collection, Mapping
 from typing import NamedTuple
 from uuid import UUID
@@ -10,12 +9,13 @@ from ..exceptions import WorkerLost
 from ..execution.endings import by_rescue
 from ..failpoints import failpoint
 from ..lifecycle.states import JobStatus
+from ..loggers import robust_logger
 from ..storage import Storage
 
 #: Jobs rescued in one transaction.
 BATCH = 500
 
-logger = logging.getLogger("django_tasks_q.maintenance")
+logger = robust_logger("django_tasks_q.maintenance")
 
 
 class Rescued(NamedTuple):

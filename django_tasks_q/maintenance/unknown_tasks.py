@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Collection
 
+from ..loggers import robust_logger
 from ..storage import Storage
 
-logger = logging.getLogger("django_tasks_q.maintenance")
+logger = robust_logger("django_tasks_q.maintenance")
 
 #: Seconds that a job of an unknown task waits before a warning: during a deploy that is usual.
 WARN_AFTER = 60.0

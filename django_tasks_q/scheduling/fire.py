@@ -14,13 +14,14 @@ from ..compat import InvalidTask
 from ..definition.registry import refuse_internal, registry
 from ..definition.task import Task
 from ..exceptions import TaskNotRegistered
+from ..loggers import robust_logger
 from ..models import Schedule
 from ..models.schedule import Origin, Outcome
 from ..storage import Decision, Declared, KnownSchedules, NewJobs, Planned, Storage, aware
 from ..timing import Cron, Missed, Overlap, plan
 from .declare import DeclaredSchedule, schedules
 
-logger = logging.getLogger("django_tasks_q.maintenance")
+logger = robust_logger("django_tasks_q.maintenance")
 
 #: Schedules fired in one transaction.
 BATCH = 20

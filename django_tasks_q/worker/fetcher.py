@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Collection
 
 from ..events import Events, JobsClaimed
 from ..failpoints import failpoint
+from ..loggers import robust_logger
 from ..storage import Claim, ClaimedJob, Storage
 from ..storage.timestamps import boot_time
 from .children.pool import Pool
@@ -17,7 +17,7 @@ from .held_jobs import HeldJobs
 from .lease import Lease
 from .wakeup import Wakeup
 
-logger = logging.getLogger("django_tasks_q.worker")
+logger = robust_logger("django_tasks_q.worker")
 
 #: The most jobs claimed by one statement. Beyond 200 the planner takes the whole table for a shorter way.
 BATCH = 200

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import errno
 import json
-import logging
 import os
 import time
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-logger = logging.getLogger("django_tasks_q.worker")
+from ..loggers import robust_logger
+
+logger = robust_logger("django_tasks_q.worker")
 
 #: A new version is written through no link.
 FLAGS = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC

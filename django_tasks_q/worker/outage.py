@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import logging
 import time
 
-logger = logging.getLogger("django_tasks_q.worker")
+from ..loggers import robust_logger
+
+logger = robust_logger("django_tasks_q.worker")
 
 #: Seconds until the next try; each further time twice as long, up to the longest.
 FIRST_PAUSE, LONGEST_PAUSE = 0.1, 5.0

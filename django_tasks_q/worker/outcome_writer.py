@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Sequence
 from uuid import UUID
 
@@ -12,9 +11,10 @@ from ..exceptions import ResultUnstorable
 from ..failpoints import failpoint
 from ..lifecycle.outcome import AttemptOutcome, Failure, Outcome
 from ..lifecycle.states import JobStatus
+from ..loggers import robust_logger
 from ..storage import Storage
 
-logger = logging.getLogger("django_tasks_q.worker")
+logger = robust_logger("django_tasks_q.worker")
 
 
 Written = dict[UUID, JobStatus]

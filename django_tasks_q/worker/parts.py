@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import threading
 
@@ -25,6 +24,7 @@ from ..events import (
     StopRequested,
     WorkerStopped,
 )
+from ..loggers import robust_logger
 from ..maintenance.loop import Maintenance
 from ..storage import before_fork, storage_for
 from .batching import Batching
@@ -50,7 +50,7 @@ from .subscribers.waiters import WaiterNotifications
 from .system import resident_memory
 from .wakeup import Signals, Wakeup
 
-logger = logging.getLogger("django_tasks_q.worker")
+logger = robust_logger("django_tasks_q.worker")
 
 
 class WorkerParts:

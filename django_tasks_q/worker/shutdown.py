@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import logging
 import time
 
 from django.db import Error
 
 from ..events import ShutdownStarted
+from ..loggers import robust_logger
 from ..maintenance.orphans import release_orphans
 from .children.exits import EXIT_TIMEOUT
+from .children.pool import ForkServerLost, PoolBroken
 from .parts import WorkerParts
 
-logger = logging.getLogger("django_tasks_q.worker")
+logger = robust_logger("django_tasks_q.worker")
 
 #: Seconds that children have for the receivers of the last jobs, and to exit, before they are killed.
 DISMISSAL_TIMEOUT = 5.0 + EXIT_TIMEOUT
@@ -81,12 +82,13 @@ def _dismiss_children(worker: WorkerParts) -> None:
         worker.pool.receive()
 
 
-def break_off(worker: WorkerParts) -> None:
-    """After an unexpected error: end every child, and return their jobs uncounted."""
-    worker.pool.kill()
+def break_off(worker: WorkerParts, error: BaseException) -> None:
+    """After an unexpected error: end every child, and return their jobs."""
+    reason = "worker" if _may_be_due_to_a_job(error) else "release"
+    worker.pool.kill(reason)
     worker.server.stop()
     try:
-        worker.completer.add(worker.pool.end_attempts())
+        worker.completer.add(worker.pool.end_attempts(reason))
         worker.completer.release(worker.pool.withdraw())
     except Exception:
         logger.exception("Not all jobs can be given back; the others return when the lease ends")
@@ -102,6 +104,13 @@ def break_off(worker: WorkerParts) -> None:
         except Exception as error:
             logger.error("Jobs could not be given back: %s", error)
             worker.storage.session.disconnect()
+
+
+def _may_be_due_to_a_job(error: BaseException) -> bool:
+    """Return whether a job may have caused an error, and neither the system nor the project's settings."""
+    if isinstance(error, PoolBroken):
+        return isinstance(error, ForkServerLost)
+    return isinstance(error, Exception) and not isinstance(error, (Error, OSError, MemoryError))
 
 
 def give_up_lease(worker: WorkerParts) -> None:

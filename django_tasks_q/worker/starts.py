@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import logging
 import time
 
-logger = logging.getLogger("django_tasks_q.worker")
+from ..loggers import robust_logger
+
+logger = robust_logger("django_tasks_q.worker")
 
 #: Children in a row that may die before they are ready, until their executor counts as broken.
 MAX_FAILURES = 5

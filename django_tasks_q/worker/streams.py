@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import faulthandler
+import os
 import signal
 import sys
 from contextlib import suppress
 from typing import Any
+
+from ..forks import discard_output
 
 
 class Streams:
@@ -29,3 +32,27 @@ def dump_stack_on_quit() -> None:
         with suppress(Exception):  # None, closed, or without a descriptor
             faulthandler.register(signal.SIGQUIT, stream, all_threads=True)
             return
+
+
+def open_standard_descriptors() -> None:
+    """Open the descriptors 0, 1 and 2 on nothing where the caller of this process has closed them.
+
+    Otherwise a connection would have such a number, and C code that writes an error would write to it.
+    """
+    while (fd := os.open(os.devnull, os.O_RDWR)) <= 2:
+        os.set_inheritable(fd, True)
+    os.close(fd)
+
+
+def discard_unwritable() -> None:
+    """Flush both streams, and discard what cannot be written, as on a full disk.
+
+    Python would try again when it exits, and end with status 120 because of it.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except OSError:
+            discard_output(stream)
+        except (ValueError, AttributeError):  # closed, or None
+            continue

@@ -5,7 +5,6 @@ It is one thread around one selector. Every database call of the worker is made 
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
@@ -20,6 +19,7 @@ from ..events import (
     StopRequested,
 )
 from ..failpoints import failpoint
+from ..loggers import robust_logger
 from ..maintenance.expire import expire
 from ..maintenance.table import MaintenanceReport
 from ..storage import Notifications
@@ -34,7 +34,7 @@ from .subscribers.console import Console
 if TYPE_CHECKING:
     from _typeshed import HasFileno
 
-logger = logging.getLogger("django_tasks_q.worker")
+logger = robust_logger("django_tasks_q.worker")
 
 
 class Supervisor(WorkerParts):
@@ -52,8 +52,8 @@ class Supervisor(WorkerParts):
             while not self._is_done():
                 self._step()
             shutdown.shut_down(self)
-        except BaseException:
-            shutdown.break_off(self)
+        except BaseException as error:
+            shutdown.break_off(self, error)
             raise
         finally:
             self.wakeup.close()

@@ -23,6 +23,15 @@ def die_with_parent(parent: int) -> None:
             os.kill(os.getpid(), signal.SIGKILL)
 
 
+def wake_when_parent_dies() -> None:
+    """Make the system send SIGCONT to this process when its parent dies (Linux; else a no-op).
+
+    That also wakes a process that was stopped. It may have come too late: ``os.getppid()`` says that.
+    """
+    if sys.platform == "linux":
+        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGCONT)
+
+
 def adopt_orphans() -> None:
     """Become the parent of orphaned descendants, so that they can be reaped (Linux; else a no-op)."""
     if sys.platform == "linux":

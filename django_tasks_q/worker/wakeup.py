@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import math
 import os
 import select
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from django.db import Error
 
+from ..loggers import robust_logger
 from ..storage import Listener, Notifications, Storage
 from .signal_handlers import STOP, STOPS
 from .streams import dump_stack_on_quit
@@ -21,7 +21,7 @@ from .streams import dump_stack_on_quit
 if TYPE_CHECKING:
     from _typeshed import HasFileno
 
-logger = logging.getLogger("django_tasks_q.worker")
+logger = robust_logger("django_tasks_q.worker")
 
 #: Seconds between proofs that notifications arrive, and the time that one may take.
 VERIFY, PROOF = 15.0, 3.0

@@ -80,6 +80,10 @@ def _raise() -> None:
     raise RuntimeError("a fault")
 
 
+def _memory() -> None:
+    raise MemoryError
+
+
 def _error() -> None:
     raise OperationalError("a fault of the database")
 
@@ -110,6 +114,7 @@ ACTIONS = {
     "kill": _kill,
     "stop": _stop,
     "exit": _exit,
+    "memory": _memory,
     "raise": _raise,
     "error": _error,
     "sleep": _sleep,

@@ -35,6 +35,7 @@ from ...worker.identity import MAX_NAME, default_name
 from ...worker.own_process import AGAIN, run_in_own_process
 from ...worker.recycling import Recycling
 from ...worker.signal_handlers import borrowed_signals
+from ...worker.streams import discard_unwritable, open_standard_descriptors
 from ...worker.subscribers.console import Console
 from ...worker.supervisor import PoolBroken, Supervisor
 from ..arguments import add_capacity, add_choice, add_ends
@@ -44,6 +45,7 @@ from ..output import counted, on_terminal
 
 #: Errors of the system when a resource is used up: descriptors, memory, processes, disk space.
 SCARCE = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN, errno.ENOSPC)
+TOO_FEW_RESOURCES = "The system has too few resources for this worker"
 #: The variable in the environment of the worker that marks it as started by a reloader.
 RELOADED = "DJANGO_TASKS_Q_RELOADED"
 
@@ -77,8 +79,11 @@ class Command(BaseCommand):
         console = Console(lambda text: self.stdout.write(on_terminal(text)), options["verbosity"])
         is_program = getattr(self, "_called_from_command_line", False)
         if is_program and threading.current_thread() is threading.main_thread():
-            with borrowed_signals(is_last=True):
-                self._work(config, backend, console)
+            try:
+                with borrowed_signals(is_last=True):
+                    self._work(config, backend, console)
+            finally:
+                discard_unwritable()
         else:
             self._work_apart(config, backend, console, options["verbosity"], options.get("stop"))
 
@@ -107,6 +112,7 @@ class Command(BaseCommand):
             raise CommandError(problem)
 
     def _work(self, config: WorkerConfig, backend: DatabaseBackend, console: Console) -> None:
+        open_standard_descriptors()
         console.line(f"{_banner(config)} Stop with Ctrl-C.")
         self._supervise(config, backend, console)
         console.line(f"Stopped: {console.summary()}.")
@@ -125,10 +131,12 @@ class Command(BaseCommand):
             raise CommandError(str(error)) from error
         except Error as error:
             raise CommandError(_explained(error, config.database)) from error
+        except MemoryError as error:
+            raise CommandError(f"{TOO_FEW_RESOURCES}: no memory is left.") from error
         except OSError as error:
             if error.errno not in SCARCE:
                 raise
-            raise CommandError(f"The system has too few resources for this worker: {error}") from error
+            raise CommandError(f"{TOO_FEW_RESOURCES}: {error}") from error
 
     def _config(self, options: dict[str, Any], backend: DatabaseBackend) -> WorkerConfig:
         database = options["database"] or backend.database

@@ -1,14 +1,13 @@
 from __future__ import annotations
 
-import os
 import sys
 from argparse import SUPPRESS, ArgumentParser
-from contextlib import suppress
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 from django.db import Error
 
+from ...forks import discard_output
 from ..actions import ACTIONS, add_actions
 from ..backends import commit_at_once
 from ..enqueue import ENQUEUE, add_enqueue
@@ -54,9 +53,7 @@ class Command(BaseCommand):
             reason = str(error).strip().partition("\n")[0]
             raise CommandError(f"The database cannot be used: {reason}", returncode=2) from error
         except BrokenPipeError:
-            # As in "| head". Without this, the interpreter would print an error when it flushes the rest.
-            with suppress(OSError, ValueError):
-                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            discard_output(sys.stdout)  # as in "| head"
             raise SystemExit(READER_GONE) from None
         if status:
             raise SystemExit(status)

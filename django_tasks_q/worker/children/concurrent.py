@@ -122,6 +122,8 @@ class ConcurrentParentSide(ParentSide):
         duration = None if offer.begun_at is None else now - offer.begun_at
         if self.kill_reason == "stuck" and job.id == self.suspect:
             return self._given_up(offer, now)
+        if self.kill_reason == "worker":
+            return endings.by_end_of_worker(job, self.group.settings, duration, has_begun=is_begun)
         if self.kill_reason in ("stuck", "release"):
             return endings.by_stop(job, duration, has_begun=is_begun)
         if has_begun and not is_begun:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import atexit
-import logging
 import sys
 import threading
 import time
@@ -13,8 +12,9 @@ from contextlib import suppress
 from typing import Any
 
 from ...forks import OneProcess, end_process, show_error
+from ...loggers import robust_logger
 
-logger = logging.getLogger("django_tasks_q.worker")
+logger = robust_logger("django_tasks_q.worker")
 
 #: Seconds that all of it may take.
 EXIT_TIMEOUT = 5.0

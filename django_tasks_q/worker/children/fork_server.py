@@ -24,7 +24,15 @@ from typing import NoReturn
 
 from ...forks import end_process, flush_streams, show_error
 from ...storage.timestamps import boot_time
-from ..system import adopt_orphans, children_of, die_with_parent, kill_descendants, kill_group, kill_process
+from ..system import (
+    adopt_orphans,
+    children_of,
+    die_with_parent,
+    kill_descendants,
+    kill_group,
+    kill_process,
+    wake_when_parent_dies,
+)
 from . import protocol
 from .protocol import Channel
 from .shared_memory import open_memory
@@ -76,8 +84,7 @@ class ForkServer:
             raise
         if self.pid == 0:
             ours.close()
-            die_with_parent(parent)
-            _Server(theirs, child_main).serve()
+            _Server(theirs, child_main, parent).serve()
         theirs.close()
         self.channel = Channel(ours, blocking=False)
         self._is_stopped = False
@@ -159,6 +166,7 @@ class _IgnoredHere:
 class _Server:
     sock: socket.socket
     child_main: ChildMain
+    supervisor: int
     children: dict[int, int] = field(default_factory=dict)  # pid to key
     kill_at: float = float("inf")
     #: Children that were killed because the lease was not renewed in time.
@@ -174,9 +182,12 @@ class _Server:
         wake_reader, wake_writer = socket.socketpair()
         wake_reader.setblocking(False)
         wake_writer.setblocking(False)
-        signal.signal(signal.SIGCHLD, lambda *_: None)
+        for number in (signal.SIGCHLD, signal.SIGCONT):
+            signal.signal(number, lambda *_: None)
         signal.set_wakeup_fd(wake_writer.fileno())
         self.wake = (wake_reader, wake_writer)
+        # Not killed with the supervisor: it has to end what tasks have started.
+        wake_when_parent_dies()
         code = 1
         try:
             self._loop()
@@ -201,6 +212,8 @@ class _Server:
         selector.register(self.sock, selectors.EVENT_READ)
         selector.register(self.wake[0], selectors.EVENT_READ)
         while True:
+            if os.getppid() != self.supervisor:
+                raise EOFError
             remaining = self.kill_at - boot_time()
             ready = selector.select(None if remaining == float("inf") else max(0.0, remaining))
             for key, _ in ready:
@@ -265,7 +278,8 @@ class _Server:
             os.setsid()
             die_with_parent(server)
             signal.set_wakeup_fd(-1)
-            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+            for number in (signal.SIGCHLD, signal.SIGCONT):
+                signal.signal(number, signal.SIG_DFL)
             # A process manager may signal every process of the service, but only the supervisor stops work.
             for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
                 signal.signal(number, _IgnoredHere())

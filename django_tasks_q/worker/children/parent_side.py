@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import time
 from collections import deque
@@ -12,6 +11,7 @@ from uuid import UUID
 from ...exceptions import AttemptCrashed
 from ...execution import endings
 from ...lifecycle.outcome import Outcome
+from ...loggers import robust_logger
 from ...storage import ClaimedJob
 from ..executor_groups import Group
 from ..system import describe_exit, kill_group
@@ -21,12 +21,15 @@ from .fork_server import Pipes
 from .handover import Offer, ParentHandover, ProtocolViolation
 from .protocol import Channel
 
-logger = logging.getLogger("django_tasks_q.worker")
+logger = robust_logger("django_tasks_q.worker")
 
 #: Seconds between a child's end of its pipe and its exit.
 GONE_TIMEOUT = 2.0
 #: Seconds between the dismissal of a child and its exit.
 LEAVE_TIMEOUT = EXIT_TIMEOUT + GONE_TIMEOUT
+#: Seconds from a kill to the report of the exit. A process that is being killed runs no Python code any
+#: more, but may be held up by the kernel.
+KILL_TIMEOUT = 10.0
 #: Seconds that a child may take from its fork until it is ready.
 BOOT_TIMEOUT = 60.0
 #: Seconds between a job's turn and the start of its code; receivers of ``task_started`` run in between.
@@ -74,6 +77,7 @@ class ParentSide:
         self.dismissed_at: float | None = None
         #: Why this child is being killed; empty if it is not.
         self.kill_reason = ""
+        self.killed_at = float("inf")
         #: Frames of finished jobs whose receivers the child has not called yet, oldest first.
         self.unsent: deque[list[FinishedJob]] = deque()
         #: Attempts that it has ended whose endings are being written.
@@ -124,9 +128,9 @@ class ParentSide:
         if self.gone_at is None:
             self.gone_at = time.monotonic()
 
-    def excuse(self) -> None:
-        """It was killed without fault: its attempts are given back, unless there was a reason before."""
-        self.kill_reason = self.kill_reason or "release"
+    def excuse(self, reason: str = "release") -> None:
+        """It was killed for that reason, and for no fault that is known, unless there was a reason before."""
+        self.kill_reason = self.kill_reason or reason
 
     # Jobs
 
@@ -187,6 +191,14 @@ class ParentSide:
 
     # Deadlines
 
+    def is_overdue(self, now: float) -> bool:
+        """Return whether it was killed, and the fork server has not reported its exit in time."""
+        return now - self.killed_at > KILL_TIMEOUT
+
+    def is_unanswered(self, now: float) -> bool:
+        """Return whether the fork server has not forked it in time, and not refused to."""
+        return self.pid is None and now - self.born > BOOT_TIMEOUT
+
     def enforce(self, now: float) -> list[Outcome]:
         """Do what is due. Return the outcomes of attempts that the child will not report any more."""
         if self.kill_reason:
@@ -217,7 +229,7 @@ class ParentSide:
     def due(self, now: float) -> float:
         """Return the seconds until ``enforce`` has something to do, as far as that is known."""
         if self.kill_reason:
-            return float("inf")  # the fork server reports its exit
+            return KILL_TIMEOUT - (now - self.killed_at)  # the fork server reports its exit
         if not self.ready:
             return BOOT_TIMEOUT - (now - self.born)
         for moment, limit in ((self.gone_at, GONE_TIMEOUT), (self.dismissed_at, LEAVE_TIMEOUT)):
@@ -279,7 +291,7 @@ class ParentSide:
     def kill(self, reason: str) -> None:
         """Kill it. Its attempts end for this reason once the fork server has reported its exit."""
         if self.pid is not None:
-            self.kill_reason = reason
+            self.kill_reason, self.killed_at = reason, time.monotonic()
             kill_group(self.pid)
 
     def end_attempts(self, status: int) -> list[Outcome]:

@@ -11,6 +11,7 @@ from uuid import UUID
 from ...events import AttemptsEnded, ChildExited, Events, ExecutorRecovered, ProgressReceived
 from ...executors import Kind
 from ...lifecycle.outcome import Outcome
+from ...loggers import robust_logger
 from ...storage import ClaimedJob
 from ...storage.timestamps import DatabaseClock
 from ..begin_marks import BeginMarks
@@ -25,6 +26,8 @@ from .process import ProcessParentSide
 from .protocol import Channel
 from .thread import ThreadParentSide
 
+logger = robust_logger("django_tasks_q.worker")
+
 PARENT_SIDES: dict[Kind, type[ParentSide]] = {
     "process": ProcessParentSide,
     "thread": ThreadParentSide,
@@ -34,6 +37,10 @@ PARENT_SIDES: dict[Kind, type[ParentSide]] = {
 
 class PoolBroken(Exception):
     """No child can be started."""
+
+
+class ForkServerLost(PoolBroken):
+    """The fork server is gone or hangs, maybe because of a job."""
 
 
 class Pool:
@@ -131,7 +138,7 @@ class Pool:
                 pipes.close()
                 raise
         except ServerGone:
-            raise PoolBroken("The process that starts children is gone.") from None
+            raise ForkServerLost("The process that starts children is gone.") from None
         except OSError as error:
             self._has_failed(group, str(error))
             return False
@@ -285,14 +292,28 @@ class Pool:
         now = time.monotonic()
         for child in list(self.children.values()):
             outcomes += child.enforce(now)
+            if child.kill_reason or child.pid is None:
+                outcomes += self._bury_overdue(child, now)
         return outcomes
+
+    def _bury_overdue(self, child: ParentSide, now: float) -> list[Outcome]:
+        """Go on without the report of a child's exit. Return the outcomes of the attempts that it ran.
+
+        The kernel may hold up a process that is killed, and the fork server may hang. No job waits for them.
+        """
+        if child.is_unanswered(now):
+            raise ForkServerLost("The process that starts children does not respond.")
+        if not child.is_overdue(now):
+            return []
+        logger.error("Child process %s was killed and does not end; it is left to the system.", child.pid)
+        return self._bury(child, signal.SIGKILL)
 
     def _server_frames(self) -> list[tuple[bytes, bytes]]:
         self.server.channel.flush()
         try:
             return list(self.server.channel.receive())
         except EOFError:
-            raise PoolBroken("The process that starts children is gone.") from None
+            raise ForkServerLost("The process that starts children is gone.") from None
 
     def _read(self, child: ParentSide) -> list[Outcome]:
         """Read what a child has sent. Return the outcomes of the attempts that it held."""
@@ -358,16 +379,16 @@ class Pool:
         for child in self.children.values():
             child.stop(at)
 
-    def kill(self) -> None:
-        """Kill every child. The jobs that they run are given back once their exits are received."""
+    def kill(self, reason: str = "release") -> None:
+        """Kill every child. The attempts that they run end for that reason once their exits are received."""
         for child in self.children.values():
-            child.kill("release")
+            child.kill(reason)
 
-    def end_attempts(self) -> list[Outcome]:
+    def end_attempts(self, reason: str) -> list[Outcome]:
         """Return the outcomes of what dead children were running, without messages of their exits."""
         outcomes: list[Outcome] = []
         for child in list(self.children.values()):
-            child.excuse()
+            child.excuse(reason)
             outcomes += self._bury(child, signal.SIGKILL)
         return outcomes
 

@@ -224,6 +224,9 @@ class ProcessParentSide(ParentSide):
                     outcome = endings.by_cancellation(job, self.group.settings, duration)
                 case "release":
                     outcome = endings.by_stop(job, duration, has_begun=has_begun)
+                case "worker":
+                    settings = self.group.settings
+                    outcome = endings.by_end_of_worker(job, settings, duration, has_begun=has_begun)
                 case "start":
                     outcome = self.not_started(job)
                 case _:

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Callable, Collection, Iterable
 from uuid import UUID
 
 from ...lifecycle.outcome import AttemptOutcome, Outcome
 from ...lifecycle.states import JobStatus
+from ...loggers import robust_logger
 from ...storage import ClaimedJob
 from ...validation import plain
 
-logger = logging.getLogger("django_tasks_q.worker")
+logger = robust_logger("django_tasks_q.worker")
 
 #: Seconds between two summaries.
 EVERY = 10.0

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterable, Mapping
 from uuid import UUID
 
@@ -11,9 +10,10 @@ from ...events import AttemptsEnded, ChildExited, EndingsWritten
 from ...execution.task_signals import LOST, is_retry
 from ...lifecycle.outcome import AttemptOutcome
 from ...lifecycle.states import FINAL, JobStatus
+from ...loggers import robust_logger
 from ..children.parent_side import FinishedJob, ParentSide
 
-logger = logging.getLogger("django_tasks_q.worker")
+logger = robust_logger("django_tasks_q.worker")
 
 #: Finished jobs that a child is sent at once. It has a minute for the receivers of all of them.
 FRAME = 16

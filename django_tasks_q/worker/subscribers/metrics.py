@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import time
 from bisect import bisect_left
 from collections import defaultdict
@@ -13,10 +12,11 @@ from django.db import DatabaseError
 
 from ...lifecycle.outcome import Outcome
 from ...lifecycle.states import JobStatus
+from ...loggers import robust_logger
 from ...models.statistic import BOUNDS, BUCKETS
 from ...storage import ClaimedJob, Storage
 
-logger = logging.getLogger("django_tasks_q.worker")
+logger = robust_logger("django_tasks_q.worker")
 
 #: Seconds that counts may wait to be written.
 EVERY = 10.0

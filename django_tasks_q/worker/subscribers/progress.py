@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import logging
 import time
 from collections import deque
 
 from django.db import DatabaseError
 
+from ...loggers import robust_logger
 from ...storage import Note, Storage
 
-logger = logging.getLogger("django_tasks_q.worker")
+logger = robust_logger("django_tasks_q.worker")
 
 #: Seconds that an update may wait for others to be written with it.
 PAUSE = 0.25

@@ -1,0 +1,1 @@
+"""An app of tasks that end their processes, and of circumstances in which these end."""
