@@ -46,6 +46,7 @@ def check_backends(app_configs: Apps, **kwargs: Any) -> list[CheckMessage]:
             messages += problems or [
                 *_queue_problems(backend),
                 *_executor_problems(backend),
+                *_memory_problems(backend),
                 *_return_problems(backend),
                 *_signature_problems(backend),
                 *_middleware_problems(backend),
@@ -144,6 +145,31 @@ def _executor_problems(backend: Any) -> Iterator[CheckMessage]:
                     hint="Make it async def, or choose another executor.",
                     id="django_tasks_q.E008",
                 )
+
+
+def _memory_problems(backend: Any) -> Iterator[CheckMessage]:
+    from .definition.routing import memory_problem, routed
+    from .execution.memory import can_limit_memory
+
+    limited = []
+    for task in _tasks_of(backend):
+        routes = routed(task.name, backend.settings.routes)
+        if task.memory is None and (task.gives("memory") or routes.get("memory") is None):
+            continue
+        limited.append(task.name)
+        if problem := memory_problem(task, backend.settings.executor):
+            yield Error(
+                f"Task {task.name} has a limit of memory that cannot be enforced: {problem}",
+                hint="Where ROUTES gives it the limit, name a pattern that does not match the task.",
+                id="django_tasks_q.E019",
+            )
+    if limited and not can_limit_memory():
+        yield Warning(
+            f"This system cannot limit the memory of a process, so the option memory of {limited[0]} and "
+            "other tasks has no effect here.",
+            hint="Run the workers on Linux, or limit their memory in another way.",
+            id="django_tasks_q.W006",
+        )
 
 
 def _return_problems(backend: Any) -> Iterator[CheckMessage]:

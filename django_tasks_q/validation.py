@@ -2,6 +2,7 @@
 
 import logging
 import math
+import re
 from collections.abc import Iterable
 from datetime import timedelta
 from decimal import Decimal
@@ -72,6 +73,29 @@ def kept_seconds(value: Any, name: str) -> float:
     exact = seconds(value, name, minimum=0.001)
     unit = 10.0 ** (math.floor(math.log10(exact)) - 2)
     return round(math.ceil(round(exact / unit, 6)) * unit, 6)
+
+
+#: The smallest limit of memory, in bytes: Python itself takes memory in such pieces.
+SMALLEST_MEMORY = 1 << 20
+_MEMORY = re.compile(r"(\d+)\s*(?:([KMGT])(?:i|iB)?)?", re.ASCII | re.IGNORECASE)
+
+
+def memory_size(value: Any, name: str) -> int:
+    """Return a number of bytes, given as such or as text such as ``512M``; K, M, G and T count by 1024.
+
+    Raises TypeError or ValueError naming ``name``.
+    """
+    if isinstance(value, bool) or not isinstance(value, int | str):
+        raise TypeError(f"{name} must be a number of bytes or text such as '512M', not {value!r:.100}.")
+    size = value
+    if isinstance(size, str):
+        parts = _MEMORY.fullmatch(size.strip()[:20])
+        if parts is None:
+            raise ValueError(f"{name} must be a number of bytes or text such as '512M', not {value!r:.100}.")
+        size = int(parts[1]) << 10 * (" KMGT".index((parts[2] or " ").upper()))
+    if not SMALLEST_MEMORY <= size <= 1 << 50:
+        raise ValueError(f"{name} must be between 1M and 1024T, not {value!r:.100}.")
+    return int.__int__(size)
 
 
 def flag(value: Any, name: str) -> bool:

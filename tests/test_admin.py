@@ -627,6 +627,16 @@ def test_worker_shows_its_jobs(viewer: Client) -> None:
         assert part in shown
 
 
+def test_running_workers_of_one_name_are_warned_about(viewer: Client) -> None:
+    make_worker(name="alone")
+    make_worker(name="twin")
+    make_worker(name="twin", stopped_at=timezone.now())
+    warning = "Several running workers have the name “twin”. Only their ids tell them apart."
+    assert "Several" not in Page(viewer.get(WORKERS)).text
+    make_worker(name="twin")
+    assert warning in Page(viewer.get(WORKERS)).text
+
+
 @pytest.mark.parametrize(
     "fields, label",
     [

@@ -165,7 +165,7 @@ def test_jobs_keep_their_order_and_none_is_sent_behind_another(pool, children): 
 
 @pytest.mark.parametrize("several", ["thread", "async"], indirect=True)
 def test_in_children_of_several_jobs_each_place_is_free_for_one(pool, several):  # noqa: F811
-    pool.groups[0].share(pool.clock, pool.marks)
+    pool.groups[0].share(pool.clock, pool.marks, pool.memory_kills)
     jobs = waiting(pool, *(claimed(options=FAIL) for _ in range(7)))
     capacity = pool.groups[0].capacity
     assert write(pool) == [job.id for job in jobs[:capacity]]

@@ -1,5 +1,6 @@
 """What workers are called, and what results show of themselves."""
 
+import json
 import os
 import socket
 
@@ -80,3 +81,35 @@ def test_jobs_of_a_renamed_alias_are_moved_as_the_page_says(storage_alias, setti
     assert Queue.objects.using(storage_alias).get().backend == "default"
     for model in (Job, Schedule):
         assert not model.objects.using(storage_alias).filter(backend="former").exists()
+
+
+def leased(alias, name):
+    lease = Lease(
+        storage_for(alias), WorkerConfig(backend="default", database=alias, name=name), 60, Events()
+    )
+    lease.take()
+    return lease
+
+
+def test_workers_of_one_name_are_told_apart_and_warned_about(project, caplog):
+    alias = project.alias
+    stopped = leased(alias, "web")
+    stopped.give_up()
+    first, other = leased(alias, "web"), leased(alias, "another")
+    assert caplog.text == ""
+    second = leased(alias, "web")
+    (record,) = caplog.records
+    assert f"This worker, id={second.id}, has the name 'web' of other workers" in record.getMessage()
+    assert f"id={first.id} (process {os.getpid()} on" in record.getMessage()
+    assert not any(str(lease.id) in record.getMessage() for lease in (stopped, other))
+    ids = ", ".join(sorted([str(first.id), str(second.id)]))
+    warning = f"2 workers that are alive have the name 'web': {ids}. Give each another --worker-name"
+    health = project.run("tasks", "health").stdout
+    assert health == f"well: workers are alive; {warning}\n"  # and status 0
+    assert warning in project.run("tasks", "workers").stdout
+    second.give_up()
+    assert json.loads(project.run("tasks", "health", "--json").stdout) == {
+        "well": True,
+        "why": [],
+        "warnings": [],
+    }

@@ -116,6 +116,17 @@ class RecentWorkers:
         return sorted({worker.version for worker in self.running})
 
 
+def shared_names(workers: Iterable[Any]) -> list[str]:
+    """Return a warning for each name that several of these workers have that are running."""
+    names = Counter(worker.name for worker in workers if is_running(worker))
+    return [
+        _("Several running workers have the name “%(name)s”. Only their ids tell them apart.")
+        % {"name": name}
+        for name, count in sorted(names.items())
+        if count > 1
+    ]
+
+
 def table_row(worker: Any) -> dict[str, Any]:
     """Return what tables show of a worker."""
     return {

@@ -58,6 +58,7 @@ class WorkerScreens(Screens):
         context = {
             "rows": [worker_display.table_row(worker) for worker in page.rows],
             "page": page,
+            "warnings": worker_display.shared_names(page.rows),
             "search": search,
             "may_stop": may(request, "stop_worker"),
             "live": True,

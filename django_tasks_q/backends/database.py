@@ -22,7 +22,7 @@ from ..conf import Options
 from ..current import running
 from ..definition.options import DEFAULT
 from ..definition.registry import INTERNAL, refuse_internal
-from ..definition.routing import routed
+from ..definition.routing import memory_problem, routed
 from ..definition.task import P, R, Task
 from ..exceptions import UnstorableValue
 from ..failpoints import failpoint
@@ -86,6 +86,12 @@ class DatabaseBackend(compat.BaseTaskBackend):
                     f" TASKS[{self.alias!r}]['QUEUES'] has {known}.{suggestion(task.queue_name, self.queues)}"
                 )
             raise compat.InvalidTask(f"{name}: {error}{hint}") from None
+        # Before that, settings that are wrong would keep the task from being declared, and an executor of
+        # the project may import the module that declares it.
+        if isinstance(task, Task) and task.memory is not None and apps.ready:
+            problem = memory_problem(task, self.settings.executor)
+            if problem is not None:
+                raise compat.InvalidTask(f"{task.name}: {problem}")
 
     def enqueue(
         self, task: compat.Task[P, R], args: Sequence[Any], kwargs: Mapping[str, Any]

@@ -19,7 +19,17 @@ from ..executors import executor_name
 from ..lifecycle.retry import Backoff, OnLost, checked_codes, checked_matchers, class_path
 from ..payload import codec
 from ..payload.encoders import encoder_of
-from ..validation import flag, kept_seconds, log_level, one_line, seconds, suggestion, whole, words
+from ..validation import (
+    flag,
+    kept_seconds,
+    log_level,
+    memory_size,
+    one_line,
+    seconds,
+    suggestion,
+    whole,
+    words,
+)
 from .on_yield import check_on_yield
 
 #: Longest task, queue and backend names that the job table holds, in characters.
@@ -61,6 +71,8 @@ class SendOptions(TypedDict, total=False):
     dont_retry_on: Any
     #: Seconds an attempt may take. Here None means no limit.
     timeout: float | timedelta | None
+    #: Bytes that an attempt may use beyond those of its process, or text such as "512M".
+    memory: int | str | None
     #: What follows when the process or the worker of an attempt is gone: "retry" or "fail".
     on_lost: str | None
     #: Words to find the job by; those of a send are added to the task's.
@@ -154,6 +166,17 @@ def refuse_combinations(options: Mapping[str, Any]) -> None:
         )
     if options.get("atomic") and is_coroutine:
         raise TypeError("atomic=True needs a plain function: Django has no asynchronous transactions.")
+    executor = executor or ("async" if is_coroutine else None)
+    if options.get("memory") is not None and executor in ("thread", "async"):
+        raise TypeError(no_memory_limit(executor))
+
+
+def no_memory_limit(executor: str) -> str:
+    """Return why tasks of an executor cannot have the option ``memory``."""
+    return (
+        f"memory limits a process, and executor {executor!r} runs several tasks in one: use "
+        "executor='process', or leave memory out."
+    )
 
 
 def checked(options: Mapping[str, Any], func: Callable[..., Any] | None) -> dict[str, Any]:
@@ -236,6 +259,8 @@ def _checked_extras(options: Mapping[str, Any]) -> dict[str, Any]:
         kept["middleware"] = checked_middleware(options["middleware"], "middleware")
     if "capture_logs" in options:
         kept["capture_logs"] = log_level(options["capture_logs"], "capture_logs")
+    if "memory" in options:
+        kept["memory"] = memory_size(options["memory"], "memory")
     if "sensitive" in options:
         kept["sensitive"] = words(options["sensitive"], "sensitive", maximum=MAX_NAME)
     if "api" in options and not callable(options["api"]) and not isinstance(options["api"], bool):

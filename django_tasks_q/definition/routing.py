@@ -6,9 +6,10 @@ from collections.abc import Iterable, Mapping
 from fnmatch import fnmatchcase
 from typing import Any, NamedTuple
 
+from ..executors import executor_class
 from ..payload.signature import Parameters
 from ..validation import one_line
-from .options import SendOptions, checked, refuse_unknown
+from .options import SendOptions, checked, no_memory_limit, refuse_unknown
 from .task import Task
 
 #: What one send may change, but not where it goes or when.
@@ -56,3 +57,16 @@ def executor_of(task: Task[..., Any], default: str) -> str:
     """
     is_coroutine = Parameters.of(task.func, task.takes_context).is_coroutine
     return task.executor or ("async" if is_coroutine else default)
+
+
+def memory_problem(task: Task[..., Any], default: str) -> str | None:
+    """Return why the ``memory`` of a task cannot be limited in its executor; None if it can.
+
+    None as well for an executor that cannot be imported.
+    """
+    name = executor_of(task, default)
+    try:
+        kind = executor_class(name).kind
+    except (ImportError, TypeError):
+        return None
+    return None if kind == "process" else no_memory_limit(name)

@@ -28,6 +28,7 @@ from ..payload.annotations.converters import unfetched
 from ..payload.codec import printable
 from ..payload.encoders import Encoder
 from ..payload.signature import Parameters
+from ..validation import memory_size
 from .options import (
     DEFAULT,
     Default,
@@ -65,6 +66,8 @@ class Task(compat.GenericTask[P, R]):
     retry_on: tuple[Matcher, ...] | None = None
     dont_retry_on: tuple[Matcher, ...] = ()
     timeout: float | Default | None = DEFAULT
+    #: Bytes that an attempt may use beyond those of its process.
+    memory: int | None = None
     on_lost: OnLost = OnLost.RETRY
     expires: float | None = None
     expires_at: datetime | None = None
@@ -251,7 +254,9 @@ class Task(compat.GenericTask[P, R]):
         return self.name if self.func is _unregistered else class_path(self.func)
 
     def stored_options(self) -> dict[str, Any]:
-        """Return the retry rules in which this copy differs from its definition, in JSON types.
+        """Return the options in which this copy differs from its definition, in JSON types.
+
+        They are those that the job has no columns for.
 
         Raises TypeError for a rule that cannot be stored.
         """
@@ -272,6 +277,8 @@ class Task(compat.GenericTask[P, R]):
                 stored[name] = [item if isinstance(item, str) else class_path(item) for item in value]
         if self.store_result is not definition.store_result:
             stored["store_result"] = self.store_result
+        if self.memory != definition.memory:
+            stored["memory"] = self.memory
         return stored
 
     @classmethod
@@ -291,6 +298,8 @@ class Task(compat.GenericTask[P, R]):
                     changes[key] = OnLost(value)
                 elif key == "store_result":
                     changes[key] = value
+                elif key == "memory":
+                    changes[key] = None if value is None else memory_size(value, key)
                 else:
                     changes[key] = tuple(value) if value is not None else None
         try:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import subprocess
 import sys
-import threading
 from collections.abc import Awaitable, Callable, MutableMapping, Sequence
 from typing import Any
+
+from ..worker.beside import WorkerBeside
 
 logger = logging.getLogger("django_tasks_q.worker")
 
@@ -17,9 +17,6 @@ Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 Application = Callable[[Scope, Receive, Send], Awaitable[None]]
-
-#: What the worker is started as. Its input ends when the server does, however that happens.
-COMMAND = ("-m", "django", "tasksworker", "--stop-at-end-of-input")
 
 
 class WithWorker:
@@ -39,7 +36,7 @@ class WithWorker:
     def __init__(self, application: Application, *arguments: str) -> None:
         self.application = application
         self.arguments: Sequence[str] = arguments
-        self._worker: subprocess.Popen[bytes] | None = None
+        self._worker: WorkerBeside | None = None
         self._has_lifespan = self._has_complained = False
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -74,25 +71,18 @@ class WithWorker:
     def _start(self) -> None:
         if "DJANGO_SETTINGS_MODULE" not in os.environ:
             raise RuntimeError("DJANGO_SETTINGS_MODULE is not set, by which the worker finds the settings.")
-        # Not a copy of this process, which would keep the server's sockets open.
-        self._worker = subprocess.Popen(  # noqa: S603 - this very package
-            [sys.executable, *COMMAND, *self.arguments],
-            stdin=subprocess.PIPE,
-            env=os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
-            # A terminal's Ctrl-C is for the server, which then ends the lifespan.
-            start_new_session=True,
+        self._worker = WorkerBeside(
+            [sys.executable, "-m", "django", "tasksworker", *self.arguments],
+            _complain,
+            {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
         )
-        threading.Thread(target=self._watch, args=(self._worker,), daemon=True).start()
-
-    def _watch(self, worker: subprocess.Popen[bytes]) -> None:
-        """Log the end of a worker that was not asked to stop."""
-        status = worker.wait()
-        if self._worker is worker:
-            logger.error("The worker beside the ASGI application has ended with status %d.", status)
 
     def _stop(self) -> None:
         worker, self._worker = self._worker, None
-        if worker is None or worker.stdin is None:
-            return
-        worker.stdin.close()
-        worker.wait()
+        if worker is not None:
+            worker.request_stop()
+            worker.wait()
+
+
+def _complain(status: int) -> None:
+    logger.error("The worker beside the ASGI application has ended with status %d.", status)

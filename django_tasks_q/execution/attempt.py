@@ -72,10 +72,25 @@ class Attempt:
         self.exception: BaseException | None = None
         self._begun = 0.0
         self._is_decoded = False
+        #: Bytes that its code may use beyond those of its process; None without a limit.
+        self.memory = None if self.task.memory is None else self._limit(self.task.memory)
         settings = environment.backend.settings
         if level := settings.capture_logs if self.task.capture_logs is None else self.task.capture_logs:
             capture()
             self.log_book = LogBook(job, level, environment.send_update)
+
+    def _limit(self, memory: int) -> int | None:
+        if self.environment.in_test:
+            return None
+        if self.environment.executor.kind == "process":
+            return memory
+        # Enqueueing refuses that. The code has changed since.
+        logger.warning(
+            "Job id=%s task=%s runs without its limit of memory, which its executor does not have.",
+            self.job.id,
+            self.job.task_name,
+        )
+        return None
 
     @property
     def job_id(self) -> UUID:

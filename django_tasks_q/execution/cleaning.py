@@ -73,6 +73,15 @@ class Cleaning:
                 altered,
             )
 
+    def end_for_memory(self, task_name: str) -> None:
+        """No memory was left for a task. What else has failed for want of it is not known."""
+        if not self.altered:
+            self.altered = "memory"
+            logger.warning(
+                "Task %s has run out of memory, so its process ends. The next jobs run in a new one.",
+                task_name,
+            )
+
     def clean_thread(self) -> None:
         """Clean the connections of this thread."""
         if any_made():

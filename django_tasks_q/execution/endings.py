@@ -44,6 +44,7 @@ COMMIT_UNKNOWN = "COMMIT_UNKNOWN"
 WORKER_STOPPED = "WORKER_STOPPED"
 WORKER_LOST = "WORKER_LOST"
 CRASHED = "CRASHED"
+OUT_OF_MEMORY = "OUT_OF_MEMORY"
 
 
 def restored_task(job: ClaimedJob) -> Task[..., Any]:
@@ -107,7 +108,9 @@ def by_exception(
         data, remark = _data_of(exception)
     else:
         code = error_code(exception, task.error_codes, settings.error_codes) or (
-            task.default_error_code or settings.default_error_code
+            OUT_OF_MEMORY
+            if isinstance(exception, MemoryError)
+            else task.default_error_code or settings.default_error_code
         )
     backoff = task.backoff if task.backoff is not None else settings.backoff
     if result is None and not isinstance(backoff, Backoff):

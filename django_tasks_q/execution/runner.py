@@ -7,6 +7,7 @@ import contextvars
 import os
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
 from asgiref.sync import sync_to_async
@@ -31,6 +32,7 @@ from .cleaning import Cleaning
 from .context_variables import isolated
 from .control import Control
 from .environment import Environment
+from .memory import has_run_out, limit_memory
 from .sync_threads import SyncThreads
 from .transaction import completed_in_transaction
 
@@ -115,7 +117,15 @@ class Runner:
             if self._is_too_late(job):
                 return endings.by_expiry(job)
             attempt = Attempt(self.environment, job, control, self.body_of)
-            return self._with_aftermath(self._run(attempt, job, control, hooks), attempt.exception)
+            outcome = self._run(attempt, job, control, hooks)
+            return self._with_aftermath(outcome, self._seen(attempt))
+
+    def _seen(self, attempt: Attempt) -> BaseException | None:
+        """Return what an attempt has raised. This process ends if it was for want of memory."""
+        exception = attempt.exception
+        if exception is not None and self.cleaning is not None and has_run_out(exception):
+            self.cleaning.end_for_memory(attempt.job.task_name)
+        return exception
 
     def _with_aftermath(self, outcome: Outcome, exception: BaseException | None) -> Outcome:
         """Return the outcome, with what receivers of ``task_finished`` are given, if there are any for it."""
@@ -137,9 +147,10 @@ class Runner:
         def call() -> Any:
             return control.run(task_code, is_coroutine=attempt.body.is_coroutine)
 
+        limited = call if attempt.memory is None else partial(limit_memory, attempt.memory, call)
         if attempt.task.atomic:
-            return completed_in_transaction(storage_for(self.environment.database), attempt, call)
-        return attempt.outcome_of(call)
+            return completed_in_transaction(storage_for(self.environment.database), attempt, limited)
+        return attempt.outcome_of(limited)
 
     async def arun(self, job: ClaimedJob, control: Control, threads: SyncThreads) -> Outcome:
         """See run(). Blocking code that the coroutine calls in a proper way runs in one of ``threads``."""
@@ -162,7 +173,8 @@ class Runner:
             if self._is_too_late(job):
                 return endings.by_expiry(job)
             attempt = Attempt(self.environment, job, control, self.body_of)
-            return self._with_aftermath(await self._arun(attempt, job, control, threads), attempt.exception)
+            outcome = await self._arun(attempt, job, control, threads)
+            return self._with_aftermath(outcome, self._seen(attempt))
 
     async def _arun(
         self, attempt: Attempt, job: ClaimedJob, control: Control, threads: SyncThreads

@@ -45,8 +45,8 @@ def add_choice(parser: ArgumentParser) -> None:
     )
 
 
-def add_capacity(parser: ArgumentParser) -> None:
-    """Add the flags for the numbers of jobs, and for the replacement of child processes."""
+def add_concurrency(parser: ArgumentParser) -> None:
+    """Add the flags for the numbers of jobs that run at the same time."""
     add = parser.add_argument
     add(
         "--processes",
@@ -69,6 +69,12 @@ def add_capacity(parser: ArgumentParser) -> None:
         metavar="N",
         help="Number of coroutines that run at the same time (default: %(default)s).",
     )
+
+
+def add_capacity(parser: ArgumentParser) -> None:
+    """Add the flags for the numbers of jobs, and for the replacement of child processes."""
+    add_concurrency(parser)
+    add = parser.add_argument
     add(
         "--max-jobs-per-child",
         type=_positive,

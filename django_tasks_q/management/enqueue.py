@@ -51,6 +51,7 @@ def add_enqueue(commands: Any) -> Iterator[ArgumentParser]:
     )
     add("--max-attempts", type=int, metavar="N", help="number of attempts, with the first")
     add("--timeout", type=float, metavar="SECONDS", help="timeout of each attempt")
+    add("--memory", metavar="SIZE", help="bytes that each attempt may use, such as 512M")
     add(
         "--tag",
         metavar="TAG",
@@ -79,7 +80,7 @@ def enqueue(printer: Printer, options: dict[str, Any]) -> int:
 
 
 def _with_options(task: Task[..., Any], options: dict[str, Any]) -> Task[..., Any]:
-    names = ("queue_name", "priority", "max_attempts", "timeout", "tags", "backend")
+    names = ("queue_name", "priority", "max_attempts", "timeout", "memory", "tags", "backend")
     given = {name: options[name] for name in names if options[name] is not None}
     given |= {name: when(options[name]) for name in ("run_after", "expires_at") if options[name]}
     if options["metadata"] is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from argparse import ArgumentParser
+from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from datetime import timedelta
@@ -320,7 +321,24 @@ def workers(printer: Printer, options: dict[str, Any]) -> int:
     titles = ("STATE", "NAME", "HOST", "PID", "BACKEND", "QUEUES", "JOBS", "HEARTBEAT", "ID")
     names = ("state", "name", "host", "pid", "backend", "queues", "running_jobs", "heartbeat_at", "id")
     printer.table(titles, [[row[name] for name in names] for row in data], data)
+    if not printer.as_json:
+        for warning in _namesakes(rows):
+            printer.write(f"\n{warning}")
     return 0
+
+
+def _namesakes(workers: list[Any]) -> Iterator[str]:
+    """Yield a sentence for each name that several workers have that are alive."""
+    ids = defaultdict(list)
+    for worker in workers:
+        if _state(worker) in ("alive", "stopping"):
+            ids[worker.name].append(str(worker.pk))
+    for name, found in sorted(ids.items()):
+        if len(found) > 1:
+            yield (
+                f"{len(found)} workers that are alive have the name {name!r}: {', '.join(sorted(found))}. "
+                "Give each another --worker-name"
+            )
 
 
 def health(printer: Printer, options: dict[str, Any]) -> int:
@@ -340,8 +358,10 @@ def health(printer: Printer, options: dict[str, Any]) -> int:
         reason = str(error).strip().partition("\n")[0]
         printer.line(f"unknown: {reason}", {"well": None, "why": [reason]})
         return 2
-    why = "; ".join(problems) or "workers are alive"
-    printer.line(f"{'ill' if problems else 'well'}: {why}", {"well": not problems, "why": problems})
+    warnings = list(_namesakes(alive))
+    why = "; ".join([*(problems or ["workers are alive"]), *warnings])
+    data = {"well": not problems, "why": problems, "warnings": warnings}
+    printer.line(f"{'ill' if problems else 'well'}: {why}", data)
     return 1 if problems else 0
 
 

@@ -221,6 +221,9 @@ class WorkerVerbs(Protocol):
         of a late renewal could be slow, and other workers could find the jobs lost before they see it.
         """
 
+    def namesakes(self, worker_id: UUID, name: str) -> list[tuple[UUID, str, int]]:
+        """Return id, host and process id of the other workers of a name that are alive."""
+
     def unregister(self, worker_id: UUID) -> None:
         """End the lease of a worker now, so that jobs that it still owns can be rescued at once."""
 

@@ -16,6 +16,7 @@ from ..storage import ClaimedJob
 from ..storage.timestamps import DatabaseClock
 from .begin_marks import BeginMarks, needs_mark
 from .config import WorkerConfig
+from .memory_kills import MemoryKills
 from .recycling import Recycling
 from .starts import Starts
 
@@ -52,6 +53,8 @@ class Group:
     clock: DatabaseClock = field(default_factory=DatabaseClock)
     #: The marks that some jobs need before a child may have them.
     marks: BeginMarks = field(default_factory=BeginMarks)
+    #: Knows whether the kernel has killed a child for want of memory.
+    memory_kills: MemoryKills = field(default_factory=MemoryKills)
     #: Whether a job in the backlog may need a mark.
     has_marked: bool = False
     #: Whether a job in the backlog may expire.
@@ -70,9 +73,9 @@ class Group:
     def __post_init__(self) -> None:
         self.starts = Starts(self.executor)
 
-    def share(self, clock: DatabaseClock, marks: BeginMarks) -> None:
-        """Share a clock and marks with the other groups of a worker."""
-        self.clock, self.marks = clock, marks
+    def share(self, clock: DatabaseClock, marks: BeginMarks, memory_kills: MemoryKills) -> None:
+        """Share these with the other groups of a worker."""
+        self.clock, self.marks, self.memory_kills = clock, marks, memory_kills
 
     def serve(self, task_names: Iterable[str]) -> None:
         """Run the tasks of these names as well."""

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import uuid
+from contextlib import suppress
+
+from django.db import Error
 
 from .. import __version__
 from ..events import Events, LeaseLost, LeaseRenewed, WorkerStopped
@@ -14,6 +18,8 @@ from ..storage import Storage
 from ..storage.timestamps import boot_time
 from .config import WorkerConfig
 from .identity import host_name
+
+logger = logging.getLogger("django_tasks_q.worker")
 
 #: Shares of the lease: when it is renewed, when claiming stops without a renewal, and when the children are
 #: killed. Of 60 seconds these are 10, 45 and 55.
@@ -53,6 +59,20 @@ class Lease:
             self.seconds,
         )
         self._renewed(asked_at)
+        self._warn_of_namesakes()
+
+    def _warn_of_namesakes(self) -> None:
+        others: list[tuple[uuid.UUID, str, int]] = []
+        with suppress(Error):  # the next statement finds that out as well
+            others = self.storage.workers.namesakes(self.id, self.config.name)
+        if others:
+            logger.warning(
+                "This worker, id=%s, has the name %r of other workers that are alive: %s. Only the ids tell "
+                "them apart. Give each another --worker-name.",
+                self.id,
+                self.config.name,
+                ", ".join(f"id={id} (process {pid} on {host})" for id, host, pid in others),
+            )
 
     def renew(self, *, running_jobs: int = 0, memory: int | None = None) -> bool:
         """Extend the lease. Return False if it is over, so that its jobs belong to other workers.

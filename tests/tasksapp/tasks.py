@@ -488,6 +488,56 @@ def allocate(megabytes: int) -> int:
     return len(bytearray(megabytes * 1_000_000))
 
 
+HELD: list[Any] = []
+
+
+@task(executor="process", memory="64M", backoff=0)
+def fill(how: str) -> Any:
+    """Use up the memory that there is, in large pieces or small ones, and keep it."""
+    large, text = how.startswith("large"), "x" * 900_000
+    try:
+        while True:
+            HELD.append(bytearray(1 << 20) if large else [object() for _ in range(100)])
+    except MemoryError as error:
+        if "swallow" in how:
+            return text
+        if "translate" in how:
+            raise ValueError("no room") from error
+        raise
+
+
+@task(executor="process", memory=64 << 20)
+async def fill_async() -> None:
+    """The same in a coroutine, which has a process to itself."""
+    while True:
+        HELD.append(bytearray(1 << 20))
+
+
+@task(executor="process", atomic=True, memory="64M")
+def fill_atomic() -> None:
+    """The same in a transaction."""
+    while True:
+        HELD.append(bytearray(1 << 20))
+
+
+@task
+def use_memory(megabytes: int = 0) -> list[Any]:
+    """Use some memory. Answers the process, and whether it has a limit meanwhile and is given that much."""
+    limit = resource.getrlimit(resource.RLIMIT_AS)[0]
+    try:
+        bytearray(megabytes << 20)
+    except MemoryError:
+        return [os.getpid(), limit != resource.RLIM_INFINITY, False]
+    return [os.getpid(), limit != resource.RLIM_INFINITY, True]
+
+
+@task
+def write_and_die(path: str, text: str) -> None:
+    """Write what the kernel would, and die by the signal that it would send."""
+    Path(path).write_text(text)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
 @task(on_lost="fail", max_attempts=5)
 def run_at_most_once(mark: str, how: str = "crash") -> None:
     with Path(mark).open("a") as file:

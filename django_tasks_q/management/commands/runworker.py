@@ -1,10 +1,9 @@
 from __future__ import annotations
 
-import atexit
 import errno
 import os
 import pkgutil
-import subprocess
+import sys
 import threading
 from argparse import ArgumentParser
 from collections.abc import Callable
@@ -42,6 +41,7 @@ from ..arguments import add_capacity, add_choice, add_ends
 from ..backends import stored
 from ..job_filters import declared_queues, refuse_several
 from ..output import counted, on_terminal
+from ..reloading import command_line, is_reloaded, keep_running, report_loaded, worker_beside
 
 #: Errors of the system when a resource is used up: descriptors, memory, processes, disk space.
 SCARCE = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN, errno.ENOSPC)
@@ -66,7 +66,7 @@ class Command(BaseCommand):
         if not hasattr(os, "fork") or not hasattr(os, "waitid"):
             raise CommandError("runworker needs an operating system with fork() and waitid(), such as Linux.")
         if options["reload"] and RELOADED not in os.environ:
-            autoreload.run_with_reloader(_run_reloaded)
+            self._run_reloaded(options)
             return
         _check_caller()
         backend = stored(options["backend"])
@@ -86,6 +86,16 @@ class Command(BaseCommand):
                 discard_unwritable()
         else:
             self._work_apart(config, backend, console, options["verbosity"], options.get("stop"))
+
+    def _run_reloaded(self, options: dict[str, Any]) -> None:
+        """Run the worker in a separate process: the main thread of this one belongs to the reloader."""
+        if options["stop_at_end_of_input"]:
+            raise CommandError("--reload and --stop-at-end-of-input cannot be combined: leave one out.")
+        if not is_reloaded():
+            sys.exit(keep_running(self.stderr.write))
+        report_loaded()
+        with worker_beside(command_line(*sys.argv[1:]), self.stderr.write, {RELOADED: "1"}) as worker:
+            autoreload.run_with_reloader(worker.wait)
 
     def _work_apart(
         self,
@@ -259,13 +269,3 @@ def _banner(config: WorkerConfig) -> str:
         f"{counted(config.processes, 'process', 'processes')}, "
         f"backend {config.backend!r}, database {config.database!r}."
     )
-
-
-def _run_reloaded() -> None:
-    # The worker needs the main thread, where signals arrive. That of this process belongs to the reloader,
-    # so the worker has its own process, which is stopped when the reloader exits for a restart.
-    command = autoreload.get_child_arguments()
-    worker = subprocess.Popen(command, env=os.environ | {RELOADED: "1"})  # noqa: S603 - this very command
-    # A ``finally`` would not run, since the reloader exits without waiting for this thread.
-    atexit.register(worker.terminate)
-    worker.wait()

@@ -10,6 +10,7 @@ from django.db import Error
 from ...forks import discard_output
 from ..actions import ACTIONS, add_actions
 from ..backends import commit_at_once
+from ..dev import DEV, add_dev
 from ..enqueue import ENQUEUE, add_enqueue
 from ..output import Printer
 from ..reports import REPORTS, add_reports
@@ -36,9 +37,10 @@ class Command(BaseCommand):
     def add_arguments(self, parser: ArgumentParser) -> None:
         commands = parser.add_subparsers(dest="verb", metavar="VERB", title="verbs")
         parser.set_defaults(verb="list", tag=None, json=False)
-        for add in (add_reports, add_actions, add_enqueue, add_schedules):
+        for add in (add_reports, add_actions, add_enqueue, add_schedules, add_dev):
             for command in add(commands):
-                command.add_argument("--json", action="store_true", help="print JSON, for programs")
+                if add is not add_dev:
+                    command.add_argument("--json", action="store_true", help="print JSON, for programs")
                 for flags, more in COMMON.items():
                     command.add_argument(*flags, default=SUPPRESS, help=SUPPRESS, **more)
 
@@ -47,7 +49,7 @@ class Command(BaseCommand):
         verb = options["verb"] or "list"
         try:
             commit_at_once(self)
-            status = (REPORTS | ACTIONS | ENQUEUE | SCHEDULES)[verb](printer, options)
+            status = (REPORTS | ACTIONS | ENQUEUE | SCHEDULES | DEV)[verb](printer, options)
             self.stdout.flush()  # here, where a BrokenPipeError is handled
         except Error as error:
             reason = str(error).strip().partition("\n")[0]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import time
 from collections import deque
 from typing import NamedTuple
@@ -305,7 +306,9 @@ class ParentSide:
 
     def crashed(self, job: ClaimedJob, status: int, duration: float | None, *, has_begun: bool) -> Outcome:
         """Return the outcome of an attempt whose process exited."""
-        error = AttemptCrashed(describe_exit(status))
+        is_unexplained = os.waitstatus_to_exitcode(status) == -signal.SIGKILL and not self.kill_reason
+        reason = self.group.memory_kills.reason() if is_unexplained else describe_exit(status)
+        error = AttemptCrashed(reason)
         exit_status = os.waitstatus_to_exitcode(status)
         return endings.by_crash(job, self.group.settings, error, duration, exit_status, has_begun=has_begun)
 

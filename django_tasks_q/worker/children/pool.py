@@ -16,6 +16,7 @@ from ...storage import ClaimedJob
 from ...storage.timestamps import DatabaseClock
 from ..begin_marks import BeginMarks
 from ..executor_groups import BACKLOG_TIMEOUT, MAX_RETIRING, Group
+from ..memory_kills import MemoryKills
 from ..starts import MAX_FAILURES
 from ..system import describe_exit
 from . import protocol
@@ -58,9 +59,9 @@ class Pool:
         self.groups = list({id(group): group for group in group_of.values()}.values())
         self.child_config = child_config
         self.events = events
-        self.clock, self.marks = DatabaseClock(), BeginMarks()
+        self.clock, self.marks, self.memory_kills = DatabaseClock(), BeginMarks(), MemoryKills()
         for group in self.groups:
-            group.share(self.clock, self.marks)
+            group.share(self.clock, self.marks, self.memory_kills)
         self.children: dict[int, ParentSide] = {}
         self._keys = 0
 
