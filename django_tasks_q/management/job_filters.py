@@ -89,7 +89,7 @@ def _check_name(filter_: str, column: str, value: str) -> None:
     if value in known:
         return
     # No index leads to the jobs of any state with a name.
-    recent = Job.objects.using(database()).order_by("-id").values_list(column, flat=True)[: REACH]
+    recent = Job.objects.using(database()).order_by("-id").values_list(column, flat=True)[:REACH]
     if value not in set(recent):
         raise CommandError(
             f"There is no {filter_} {value!r:.140} {where}, and none of the latest {REACH:,} jobs "

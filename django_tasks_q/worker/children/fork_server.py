@@ -26,6 +26,7 @@ from ...forks import end_process, flush_streams, show_error
 from ...storage.timestamps import boot_time
 from ..system import adopt_orphans, children_of, die_with_parent, kill_descendants, kill_group, kill_process
 from . import protocol
+from .inherited_signals import ignore_here
 from .protocol import Channel
 from .shared_memory import open_memory
 
@@ -140,21 +141,6 @@ def _keep_spare(highest: int) -> None:
         raise OSError(errno.EMFILE, f"{os.strerror(errno.EMFILE)} (the limit is {limit})")
 
 
-class _IgnoredHere:
-    """A signal handler that does nothing in this process, and the default in those that tasks fork from it.
-
-    Programs that tasks start lose it altogether, as they would not lose an ignored signal.
-    """
-
-    def __init__(self) -> None:
-        self.pid = os.getpid()
-
-    def __call__(self, number: int, frame: object) -> None:
-        if os.getpid() != self.pid:
-            signal.signal(number, signal.SIG_DFL)
-            os.kill(os.getpid(), number)
-
-
 @dataclass
 class _Server:
     sock: socket.socket
@@ -267,8 +253,7 @@ class _Server:
             signal.set_wakeup_fd(-1)
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
             # A process manager may signal every process of the service, but only the supervisor stops work.
-            for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-                signal.signal(number, _IgnoredHere())
+            ignore_here((signal.SIGTERM, signal.SIGINT, signal.SIGHUP))
             self.sock.close()
             for sock in self.wake:
                 sock.close()
