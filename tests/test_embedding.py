@@ -11,6 +11,7 @@ import psutil
 import pytest
 from django.core.management import CommandError, call_command
 from django.db import connections, transaction
+from django.utils.functional import SimpleLazyObject
 
 from django_tasks_q.embedding import WithWorker, run_worker
 from django_tasks_q.models import Job, Worker
@@ -67,6 +68,14 @@ def test_a_program_runs_its_jobs_by_a_call(unchanged):
     call_command("runworker", "--batch", "--processes", "1", stdout=out)
     assert [status(result) for result in results] == ["SUCCESSFUL"] * 3
     assert "3 succeeded" in out.getvalue()
+
+
+@on_one_database
+def test_a_call_evaluates_no_lazy_object_of_the_program(unchanged):
+    evaluated = []
+    lazy = SimpleLazyObject(lambda: evaluated.append(1) or object())
+    run_worker(batch=True, processes=1)
+    assert not evaluated, lazy
 
 
 def test_a_thread_runs_jobs_until_it_is_told_to_stop(unchanged):

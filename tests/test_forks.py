@@ -151,3 +151,12 @@ def test_a_copy_does_not_come_back_from_an_immediate_backend():
     )  # fmt: skip
     assert done.stdout.splitlines() == ["finished True", "back 0 True", "finished True", "back 1 True"]
     assert done.stderr.count("ValueError: a copy") == 1
+
+
+@on_one_database
+def test_a_signal_right_after_a_fork_ends_the_process(attempts):
+    results = [task.enqueue(100) for task in (tasks.end_forked_in_process, tasks.end_forked_in_thread)]
+    attempts.run("runworker", "--batch", "--processes", "1", "--threads", "1", timeout=30)
+    for result in results:
+        result.refresh()
+    assert [result.return_value for result in results] == [0, 0]

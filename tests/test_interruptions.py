@@ -1,11 +1,14 @@
 """Deadlines and cancellations that meet code which catches what it does not expect."""
 
+import asyncio
 import json
 
 import pytest
+from django.utils.functional import SimpleLazyObject
 
 from django_tasks_q import TaskCancelled, TaskTimeout
 from django_tasks_q.actions import cancel
+from django_tasks_q.execution.interruption import is_suspended_in_handler
 
 from .attempts import tasks
 from .conftest import on_one_database
@@ -88,3 +91,20 @@ def test_a_receiver_that_takes_too_long_does_not_keep_the_others_from_hearing(at
     done = attempts.run("runworker", "--batch", "--processes", "1")
     assert (tmp_path / "note").read_text() == "heard\n"
     assert "ReceiverTimeout: Receivers of a task signal took longer than 0.3 seconds." in done.stderr
+
+
+@pytest.mark.once
+def test_a_look_at_a_coroutine_evaluates_none_of_its_lazy_objects():
+    evaluated = []
+
+    async def wait(lazy):
+        try:
+            await asyncio.sleep(0)
+        finally:
+            del lazy
+
+    coroutine = wait(SimpleLazyObject(lambda: evaluated.append(1) or object()))
+    coroutine.send(None)
+    assert not is_suspended_in_handler(coroutine)
+    coroutine.close()
+    assert not evaluated

@@ -119,3 +119,14 @@ def test_a_timeout_cannot_be_swallowed(stopping, tmp_path):
     for task in (*heeding, tasks.swallow_in_loop, tasks.swallow_in_own_loop):
         assert (tmp_path / task.func.__name__).read_text() == "cleaned up\n"
     assert [result.return_value for result in named] == ["named"] * 4
+
+
+@on_one_database
+def test_a_stop_without_time_kills_and_raises_nothing(stopping, tmp_path):
+    calls = [(tasks.stop_in_process, "named"), (tasks.stop_in_thread, "named")]
+    jobs = start(stopping, tmp_path, *calls)
+    with stopping.worker(*CAPACITY, "--shutdown-timeout", "0") as worker:
+        stopping.wait_for(lambda: all(path.exists() for _, path in jobs.values()))
+        assert worker.stop(10) == 0
+    for result, _ in jobs.values():
+        assert (job(result).status, outcomes(result)) == ("READY", ["released"])

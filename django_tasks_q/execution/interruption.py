@@ -82,8 +82,10 @@ def is_suspended_in_handler(awaitable: Any) -> bool:
     can see.
     """
     while isinstance(awaitable, _SUSPENDED):
+        # Types, because isinstance() would evaluate the lazy objects among the variables of user code.
         if any(
-            isinstance(one, (asyncio.CancelledError, *INTERRUPTIONS)) for one in gc.get_referents(awaitable)
+            issubclass(type(one), (asyncio.CancelledError, *INTERRUPTIONS))
+            for one in gc.get_referents(awaitable)
         ):
             return True
         if isinstance(awaitable, CoroutineType):
@@ -94,6 +96,6 @@ def is_suspended_in_handler(awaitable: Any) -> bool:
             awaitable = awaitable.ag_await
         if awaitable is not None and not isinstance(awaitable, _SUSPENDED):
             # The steps of asynchronous generators do not show which one they belong to.
-            found = (one for one in gc.get_referents(awaitable) if isinstance(one, AsyncGeneratorType))
+            found = (one for one in gc.get_referents(awaitable) if issubclass(type(one), AsyncGeneratorType))
             awaitable = next(found, None)
     return False

@@ -42,7 +42,8 @@ class WorkerProcess:
         report, report_writer = os.pipe()
         stop_reader, self._stop = os.pipe()
         # Those of other threads as well: what ends in the copy must not end the sessions of the program.
-        connections = [each for each in gc.get_objects() if isinstance(each, BaseDatabaseWrapper)]
+        # Their types: isinstance() would evaluate every lazy object of the program.
+        connections = [each for each in gc.get_objects() if issubclass(type(each), BaseDatabaseWrapper)]
         flush_streams()
         self.pid = os.fork()
         if self.pid == 0:

@@ -28,7 +28,8 @@ def shut_down(worker: WorkerParts) -> None:
     stops, timeout = worker.signals.stops, worker.config.shutdown_timeout
     deadline = time.monotonic() + (timeout if stops <= 1 else 0.0)
     worker.events.publish(ShutdownStarted(timeout, worker.pool.held))
-    worker.pool.stop(deadline - worker.settings.grace)
+    if time.monotonic() < deadline:  # otherwise tasks are killed now, and no exception comes first
+        worker.pool.stop(deadline - worker.settings.grace)
     killed = False
     while True:
         worker.completer.release(worker.pool.withdraw())

@@ -3,6 +3,7 @@
 import asyncio
 import decimal
 import os
+import signal
 import sys
 import time
 from collections.abc import AsyncIterator, Iterator
@@ -465,3 +466,25 @@ def leave_in_sentry(user: str, fails: bool) -> None:
         sentry_sdk.set_user({"id": user})
     if fails:
         raise LookupError(user)
+
+
+def end_forked_processes(count):
+    """Fork processes, end each one at once, and return how many have not heard that."""
+    pids = []
+    for _ in range(count):
+        if not (pid := os.fork()):
+            time.sleep(0.5)
+            os._exit(0)
+        os.kill(pid, signal.SIGTERM)
+        pids.append(pid)
+    return sum(os.waitpid(pid, 0)[1] != signal.SIGTERM for pid in pids)
+
+
+@task
+def end_forked_in_process(count):
+    return end_forked_processes(count)
+
+
+@task(executor="thread")
+def end_forked_in_thread(count):
+    return end_forked_processes(count)

@@ -34,6 +34,7 @@ from ..system import (
     wake_when_parent_dies,
 )
 from . import protocol
+from .inherited_signals import ignore_here
 from .protocol import Channel
 from .shared_memory import open_memory
 
@@ -145,21 +146,6 @@ def _keep_spare(highest: int) -> None:
     limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
     if limit != resource.RLIM_INFINITY and highest + SPARE >= limit:
         raise OSError(errno.EMFILE, f"{os.strerror(errno.EMFILE)} (the limit is {limit})")
-
-
-class _IgnoredHere:
-    """A signal handler that does nothing in this process, and the default in those that tasks fork from it.
-
-    Programs that tasks start lose it altogether, as they would not lose an ignored signal.
-    """
-
-    def __init__(self) -> None:
-        self.pid = os.getpid()
-
-    def __call__(self, number: int, frame: object) -> None:
-        if os.getpid() != self.pid:
-            signal.signal(number, signal.SIG_DFL)
-            os.kill(os.getpid(), number)
 
 
 @dataclass
@@ -281,8 +267,7 @@ class _Server:
             for number in (signal.SIGCHLD, signal.SIGCONT):
                 signal.signal(number, signal.SIG_DFL)
             # A process manager may signal every process of the service, but only the supervisor stops work.
-            for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-                signal.signal(number, _IgnoredHere())
+            ignore_here((signal.SIGTERM, signal.SIGINT, signal.SIGHUP))
             self.sock.close()
             for sock in self.wake:
                 sock.close()
