@@ -631,7 +631,7 @@ def test_running_workers_of_one_name_are_warned_about(viewer: Client) -> None:
     make_worker(name="alone")
     make_worker(name="twin")
     make_worker(name="twin", stopped_at=timezone.now())
-    warning = "Several running workers have the name “twin”. Only their ids tell them apart."
+    warning = "Several running workers have the name “twin”. Only their ids distinguish them."
     assert "Several" not in Page(viewer.get(WORKERS)).text
     make_worker(name="twin")
     assert warning in Page(viewer.get(WORKERS)).text

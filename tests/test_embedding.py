@@ -70,12 +70,12 @@ def test_a_program_runs_its_jobs_by_a_call(unchanged):
     assert "3 succeeded" in out.getvalue()
 
 
-@on_one_database
-def test_a_call_evaluates_no_lazy_object_of_the_program(unchanged):
+def test_what_a_program_has_not_evaluated_stays_so(unchanged):
     evaluated = []
-    lazy = SimpleLazyObject(lambda: evaluated.append(1) or object())
-    run_worker(batch=True, processes=1)
-    assert not evaluated, lazy
+    lazy = SimpleLazyObject(lambda: evaluated.append(True))
+    run_worker(processes=1, batch=True)
+    assert evaluated == []
+    assert not lazy
 
 
 def test_a_thread_runs_jobs_until_it_is_told_to_stop(unchanged):
@@ -110,6 +110,25 @@ def test_a_program_that_writes_meanwhile_keeps_its_lock_to_itself(unchanged):
     thread.join(20)
     assert not thread.is_alive()
     assert status(result) == "SUCCESSFUL"
+
+
+@pytest.mark.once
+@pytest.mark.django_db
+def test_a_thread_of_a_test_in_a_transaction_is_refused():
+    refused = []
+
+    def work():
+        try:
+            run_worker(batch=True)
+        except CommandError as error:
+            refused.append(str(error))
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join(20)
+    (problem,) = refused
+    assert "within a transaction, as in a TestCase" in problem
+    assert "run_jobs()" in problem
 
 
 def test_a_signal_stops_the_worker_of_the_main_thread(unchanged, tmp_path):

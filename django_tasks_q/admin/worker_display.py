@@ -120,7 +120,7 @@ def shared_names(workers: Iterable[Any]) -> list[str]:
     """Return a warning for each name that several of these workers have that are running."""
     names = Counter(worker.name for worker in workers if is_running(worker))
     return [
-        _("Several running workers have the name “%(name)s”. Only their ids tell them apart.")
+        _("Several running workers have the name “%(name)s”. Only their ids distinguish them.")
         % {"name": name}
         for name, count in sorted(names.items())
         if count > 1

@@ -67,8 +67,8 @@ class Lease:
             others = self.storage.workers.namesakes(self.id, self.config.name)
         if others:
             logger.warning(
-                "This worker, id=%s, has the name %r of other workers that are alive: %s. Only the ids tell "
-                "them apart. Give each another --worker-name.",
+                "This worker, id=%s, has the name %r of other workers that are alive: %s. Only the ids "
+                "distinguish them. Give each another --worker-name.",
                 self.id,
                 self.config.name,
                 ", ".join(f"id={id} (process {pid} on {host})" for id, host, pid in others),

@@ -35,15 +35,20 @@ AGAIN = "again"
 Work = Callable[[int, Callable[[str], None]], str | None]
 
 
+def open_connections() -> list[BaseDatabaseWrapper]:
+    """Return Django's connection objects of all threads."""
+    # By the type: isinstance() asks lazy objects for their class, which evaluates them.
+    return [each for each in gc.get_objects() if issubclass(type(each), BaseDatabaseWrapper)]
+
+
 class WorkerProcess:
     """The process of a worker, as its caller sees it."""
 
     def __init__(self, work: Work) -> None:
         report, report_writer = os.pipe()
         stop_reader, self._stop = os.pipe()
-        # Those of other threads as well: what ends in the copy must not end the sessions of the program.
-        # Their types: isinstance() would evaluate every lazy object of the program.
-        connections = [each for each in gc.get_objects() if issubclass(type(each), BaseDatabaseWrapper)]
+        # What ends in the copy must not end the sessions of the program.
+        connections = open_connections()
         flush_streams()
         self.pid = os.fork()
         if self.pid == 0:

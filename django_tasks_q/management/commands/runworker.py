@@ -31,7 +31,7 @@ from ...worker.config import WorkerConfig
 from ...worker.database_timeout import DatabaseTimeout
 from ...worker.heartbeat_file import HeartbeatFile
 from ...worker.identity import MAX_NAME, default_name
-from ...worker.own_process import AGAIN, run_in_own_process
+from ...worker.own_process import AGAIN, open_connections, run_in_own_process
 from ...worker.recycling import Recycling
 from ...worker.signal_handlers import borrowed_signals
 from ...worker.streams import discard_unwritable, open_standard_descriptors
@@ -68,7 +68,9 @@ class Command(BaseCommand):
         if options["reload"] and RELOADED not in os.environ:
             self._run_reloaded(options)
             return
-        _check_caller()
+        is_program = getattr(self, "_called_from_command_line", False)
+        is_alone = is_program and threading.current_thread() is threading.main_thread()
+        _check_caller(is_alone=is_alone)
         backend = stored(options["backend"])
         config = self._config(options, backend)
         if storage_for(config.database).session.is_private:
@@ -77,8 +79,7 @@ class Command(BaseCommand):
                 "would not see its jobs. Use a file or a server, or django_tasks_q.testing.run_jobs()."
             )
         console = Console(lambda text: self.stdout.write(on_terminal(text)), options["verbosity"])
-        is_program = getattr(self, "_called_from_command_line", False)
-        if is_program and threading.current_thread() is threading.main_thread():
+        if is_alone:
             try:
                 with borrowed_signals(is_last=True):
                     self._work(config, backend, console)
@@ -193,14 +194,20 @@ def _announce(signal: Signal, backend: DatabaseBackend, name: str) -> None:
     signal.send_robust(type(backend), name=name, backend=backend.alias)
 
 
-def _check_caller() -> None:
-    """Raise CommandError if the command is called within a transaction."""
-    for connection in connections.all(initialized_only=True):
-        if connection.in_atomic_block:
-            raise CommandError(
-                "runworker cannot be called within a transaction, as in a TestCase: its processes would not "
-                "see its jobs. Use django_tasks_q.testing.run_jobs() or a TransactionTestCase."
-            )
+def _check_caller(*, is_alone: bool) -> None:
+    """Raise CommandError if the command is called within a transaction, or by a thread of a TestCase."""
+    own = connections.all(initialized_only=True)
+    others = [] if is_alone else open_connections()
+    if any(each.in_atomic_block for each in own) or any(map(_is_in_test_case, others)):
+        raise CommandError(
+            "runworker cannot be called within a transaction, as in a TestCase: its processes would not "
+            "see its jobs. Use django_tasks_q.testing.run_jobs() or a TransactionTestCase."
+        )
+
+
+def _is_in_test_case(connection: Any) -> bool:
+    """Return whether a connection, perhaps of another thread, is in the transaction of a TestCase."""
+    return any(getattr(block, "_from_testcase", False) for block in connection.atomic_blocks)
 
 
 def _name(given: str | None) -> str:
