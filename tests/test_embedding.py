@@ -175,6 +175,9 @@ def test_an_exception_of_the_caller_leaves_no_process(unchanged):
 
 
 def test_a_worker_that_cannot_work_says_why(unchanged):
+    for argument in ("queues", "exclude_queues"):
+        with pytest.raises(CommandError, match=f"{argument} must be a list of names"):
+            run_worker(batch=True, **{argument: "emails"})
     with pytest.raises(CommandError, match="must be between 1 and 10000"):
         run_worker(processes=0)
     with pytest.raises(CommandError, match=r"TASKS has no backend 'defualt'\. Did you mean 'default'"):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from threading import Event
 
-from django.core.management import call_command
+from django.core.management import CommandError, call_command
 
 from ..management.commands.runworker import Command
 
@@ -48,6 +48,9 @@ def run_worker(
         "shutdown-timeout": shutdown_timeout,
     }
     # As text, so that the command checks them as it checks its flags.
+    for argument, names in {"queues": queues, "exclude_queues": exclude_queues}.items():
+        if isinstance(names, str):
+            raise CommandError(f"{argument} must be a list of names, not text: use [{names!r}].")
     flags = [f"--{name}={value}" for name, value in values.items() if value is not None]
     flags += [f"--queue={name}" for name in queues]
     flags += [f"--exclude-queue={name}" for name in exclude_queues]
