@@ -26,7 +26,7 @@ from .tasksapp import tasks
 from .test_worker import finished, job, outcomes
 
 CTRL_C = b"\x03"
-STOPS = "Stopping; waiting up to 25s for running jobs."
+STOPS = "s for running jobs."
 ONE = ("--processes", "1")
 
 
@@ -136,8 +136,7 @@ def answer_of_task():
 
 
 COMMANDS = {
-    "runworker": ("runworker", "--reload", *ONE),
-    "dev": ("tasks", "dev", "PORT", *ONE),
+    "runworker": ("runworker", "--reload", "--shutdown-timeout", "600", *ONE),
     "dev --noreload": ("tasks", "dev", "PORT", "--noreload", *ONE),
 }
 
@@ -178,11 +177,14 @@ def test_one_ctrl_c_waits_for_running_jobs_and_a_second_does_not(site, tmp_path,
 
 
 @on_one_database
-def test_a_server_and_a_worker_start_again_when_code_changes(site):
+def test_a_server_and_a_worker_start_again_when_code_changes(site, tmp_path):
     port = free_port()
+    mark, go = tmp_path / "mark", tmp_path / "go"
     with terminal(site, "tasks", "dev", str(port), *ONE) as opened:
         wait_for(lambda: answer_of(port) == "one", 40)
         assert answer_of_task() == "one"
+        running = tasks.wait_for_file.enqueue(str(go), str(mark))
+        wait_for(mark.exists)
         (site.directory / "site_of_test.py").write_text("def (")
         wait_for(
             lambda: "tried again when a file changes" in opened.output or "SyntaxError" in opened.output, 40
@@ -190,6 +192,9 @@ def test_a_server_and_a_worker_start_again_when_code_changes(site):
         write_site(site, "number two")
         wait_for(lambda: answer_of(port) == "number two", 40)
         assert answer_of_task() == "number two"
+        go.touch()  # the worker of before still has it
+        finished(site, running)
+        assert (job(running).status, outcomes(running)) == ("SUCCESSFUL", [])
         opened.process.send_signal(signal.SIGTERM)
         assert opened.wait() == 0
         assert opened.descendants == []

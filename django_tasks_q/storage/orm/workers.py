@@ -28,9 +28,7 @@ class Workers(Part):
 
     @repeated
     def namesakes(self, worker_id: UUID, name: str) -> list[tuple[UUID, str, int]]:
-        others = Worker.objects.using(self.alias).filter(
-            name=name, stopped_at__isnull=True, lease_expires_at__gt=DatabaseNow()
-        )
+        others = Worker.objects.using(self.alias).filter(name=name, lease_expires_at__gt=DatabaseNow())
         return list(others.exclude(id=worker_id).order_by("id").values_list("id", "hostname", "pid")[:10])
 
     @repeated
