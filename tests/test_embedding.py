@@ -300,3 +300,16 @@ def test_a_worker_that_ends_by_itself_is_told_of(served, caplog):
 
     with caplog.at_level(logging.ERROR):
         asyncio.run(serve())
+
+
+@pytest.mark.once
+@pytest.mark.parametrize("arguments", [("--processes", "0"), ("--no-such-flag",), ("--threads", "many")])
+def test_flags_that_the_worker_does_not_know_are_refused_where_they_are_written(arguments):
+    with pytest.raises(CommandError):
+        WithWorker(None, *arguments)
+
+
+@pytest.mark.once
+def test_what_cannot_be_set_is_no_request_to_stop():
+    with pytest.raises(CommandError, match=r"stop must be a threading\.Event, not 5"):
+        run_worker(stop=5)

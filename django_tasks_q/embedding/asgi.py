@@ -9,6 +9,7 @@ import sys
 from collections.abc import Awaitable, Callable, MutableMapping, Sequence
 from typing import Any
 
+from ..management.commands.runworker import Command
 from ..worker.beside import WorkerBeside
 
 logger = logging.getLogger("django_tasks_q.worker")
@@ -31,9 +32,12 @@ class WithWorker:
     lifespan, and so a separate worker.
 
     A server that sends no lifespan starts no worker. The first request then logs an error.
+
+    Raises CommandError for flags that ``runworker`` does not accept.
     """
 
     def __init__(self, application: Application, *arguments: str) -> None:
+        Command().create_parser("django", "tasksworker").parse_args(arguments)  # raises CommandError
         self.application = application
         self.arguments: Sequence[str] = arguments
         self._worker: WorkerBeside | None = None

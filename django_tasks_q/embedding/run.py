@@ -37,6 +37,8 @@ def run_worker(
 
     Raise CommandError for unusable arguments, within a transaction, and if the worker cannot work.
     """
+    if stop is not None and not isinstance(stop, Event):
+        raise CommandError(f"stop must be a threading.Event, not {stop!r:.100}.")
     values = {
         "backend": backend,
         "database": database,
