@@ -542,7 +542,7 @@ CHILDREN = {
         "close",
         Found(*CRASHED, "exited with status 1 without an answer"),
     ),
-    "`MemoryError` in a task": ("memory", Found(*FAILED, "MemoryError")),
+    "`MemoryError` in a task": ("memory", Found("FAILED", "OUT_OF_MEMORY", 1, 0, ["failed"], "MemoryError")),
     "`sys.exit()` in a task": ("sys.exit", Found(*FAILED, "SystemExit")),
     "`KeyboardInterrupt` in a task": ("interrupt", Found(*FAILED, "KeyboardInterrupt")),
 }

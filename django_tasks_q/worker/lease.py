@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import uuid
 from contextlib import suppress
@@ -12,6 +11,7 @@ from django.db import Error
 from .. import __version__
 from ..events import Events, LeaseLost, LeaseRenewed, WorkerStopped
 from ..failpoints import failpoint
+from ..loggers import robust_logger
 from ..models import Worker
 from ..payload import codec
 from ..storage import Storage
@@ -19,7 +19,7 @@ from ..storage.timestamps import boot_time
 from .config import WorkerConfig
 from .identity import host_name
 
-logger = logging.getLogger("django_tasks_q.worker")
+logger = robust_logger("django_tasks_q.worker")
 
 #: Shares of the lease: when it is renewed, when claiming stops without a renewal, and when the children are
 #: killed. Of 60 seconds these are 10, 45 and 55.

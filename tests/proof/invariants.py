@@ -40,7 +40,7 @@ STATEMENT = timedelta(seconds=1)
 #: How long a job may stay scheduled after its time, where a worker is idle.
 PROMOTION = timedelta(seconds=2)
 BEGINNINGS = ("READY", "SCHEDULED", "WAITING")
-ATTEMPT = ("job_id", "fence", "outcome", "error_code")
+ATTEMPT = ("job_id", "fence", "outcome", "error_code", "message")
 ROW = (
     "id", "task_name", "queue_name", "status", "fence", "attempts", "max_attempts", "crashes", "rescues",
     "worker_id", "result", "error_code", "run_after", "enqueued_at", "started_at", "last_attempted_at",
@@ -80,7 +80,11 @@ class Story:
     def is_taken(self, fence: int | None) -> bool:
         """Whether an attempt was ended by others than its own worker."""
         return any(
-            attempt["fence"] == fence and attempt["outcome"] in TAKEN and attempt["error_code"] != "CRASHED"
+            attempt["fence"] == fence
+            and attempt["outcome"] in TAKEN
+            and attempt["error_code"] != "CRASHED"
+            # What a worker that breaks off writes itself.
+            and not attempt["message"].startswith("The worker of this job ended")
             for attempt in self.attempts
         )
 

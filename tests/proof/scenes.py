@@ -13,7 +13,6 @@ from ..faults import tasks
 #: The records of a job's attempts. A first run that succeeds needs none.
 UNDISTURBED: tuple[str, ...] = ()
 #: Nor does one that is as if it had never been.
-GIVEN_BACK = ("released",)
 RESCUED = ("rescued",)
 #: Its process died before its code began, which the worker knows.
 UNBEGUN = ("rescued",)
@@ -85,9 +84,9 @@ def waves() -> Iterator[list[Scene]]:
     long = (slow(1.5), tasks.quick)
     lost = [action for action in DEATHS if action not in BREAKS]
     ending += [Scene("heartbeat.sending", action, loss(action), jobs=long) for action in lost]
-    # By the fourth heartbeat the job's code has begun, so that what is given back is on record.
+    # By the fourth heartbeat the job's code has begun, and so may be what the worker ends by.
     longer = (slow(4), tasks.quick)
-    ending += [Scene("heartbeat.sending", action, GIVEN_BACK, at=4, jobs=longer) for action in BREAKS]
+    ending += [Scene("heartbeat.sending", action, RESCUED, at=4, jobs=longer) for action in BREAKS]
     ending += [Scene("heartbeat.sending", action, jobs=long) for action in TROUBLES]
     yield ending
 
