@@ -30,9 +30,18 @@ _SIGNALS = (
     "SIGVTALRM", "SIGPROF",
 )  # fmt: skip
 
+
+def _working_directory() -> str:
+    """Return the path; empty if the directory was deleted, before the worker started or by a task."""
+    try:
+        return os.getcwd()  # noqa: PTH109 - a Path would cost more than the call
+    except OSError:
+        return ""
+
+
 #: What of a process is compared between two attempts, and how it is read. If it has changed, the child ends.
 RETIRING: dict[str, Callable[[], Any]] = {
-    "working directory": os.getcwd,
+    "working directory": _working_directory,
     "default timeout of sockets": socket.getdefaulttimeout,
     "logging.disable()": partial(getattr, logging.root.manager, "disable"),
     "recursion limit": sys.getrecursionlimit,
@@ -65,10 +74,7 @@ class ProcessState:
         """Return what has changed and ends the process, in words; empty if nothing has."""
         # There is no other way to read it. What this sets is what is right.
         is_masked = os.umask(self._umask) != self._umask
-        try:
-            now = _read()
-        except FileNotFoundError:
-            return "working directory (it was deleted)"
+        now = _read()
         if is_masked:
             return "umask"
         if now == self._before:

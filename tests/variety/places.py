@@ -74,7 +74,10 @@ def read_only() -> None:
     """Nothing can be written anywhere, no shared memory, no temporary files."""
     _own_mounts()
     _call("mount", b"/", b"/", None, ctypes.c_ulong(MS_BIND | MS_REMOUNT | MS_RDONLY), None)
-    for folder in (b"/dev/shm", b"/run", b"/var/tmp"):
+    # What is there may be the databases of the tests, so it stays. Nothing can be added.
+    _call("mount", b"/dev/shm", b"/dev/shm", None, ctypes.c_ulong(MS_BIND), None)
+    _call("mount", None, b"/dev/shm", None, ctypes.c_ulong(MS_BIND | MS_REMOUNT | MS_RDONLY), None)
+    for folder in (b"/run", b"/var/tmp"):
         if os.path.isdir(folder):  # noqa: PTH112
             _call("mount", b"tmpfs", folder, b"tmpfs", ctypes.c_ulong(MS_RDONLY), None)
     os.chdir("/")
