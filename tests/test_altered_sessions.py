@@ -1,13 +1,14 @@
 """Database sessions of a worker: how many there are, whose they are, and what one task leaves to the next."""
 
 import json
+import os
 import subprocess
 import sys
 
 import pytest
 from django.db import connections
 
-from django_tasks_q.execution.altered_sessions import alters
+from django_tasks_q.execution.altered_sessions import alters, opened, watch_sessions
 from django_tasks_q.models import Job
 
 from .hardship import tasks as hard
@@ -265,3 +266,18 @@ def test_no_two_processes_of_a_preloading_server_share_a_session(on_postgres, ke
     assert len(set.union(*owners.values())) == 4
     assert done.returncode == 0
     assert Job.objects.count() == 61
+
+
+def test_a_copy_of_a_process_knows_none_of_its_sessions(project):
+    """Its threads are not in the copy, and what they have opened must not be closed there."""
+    connection = connections[project.alias]
+    connection.close()
+    watch_sessions()
+    connection.ensure_connection()
+    assert connection in [one for one, _ in opened()]
+    pid = os.fork()
+    if pid == 0:
+        os._exit(len(opened()))
+    assert os.waitpid(pid, 0)[1] == 0
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT 1")

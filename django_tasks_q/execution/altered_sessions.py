@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import threading
 from functools import lru_cache
@@ -61,6 +62,15 @@ def watch_sessions() -> None:
     if CursorWrapper.callproc is _callproc:
         # No execute wrapper sees it.
         CursorWrapper.callproc = _watched_callproc  # type: ignore[method-assign, assignment]
+
+
+def forget_opened() -> None:
+    """Forget the connections of the process that this one is a copy of, whose threads are not here."""
+    _opened.clear()
+
+
+# They are in use there. To close them here, as those of threads that have ended, would end their sessions.
+os.register_at_fork(after_in_child=forget_opened)
 
 
 def opened() -> list[tuple[Any, threading.Thread]]:
