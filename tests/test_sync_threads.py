@@ -12,6 +12,7 @@ from django.db import connections, transaction
 from django_tasks_q.execution import sync_threads
 from django_tasks_q.execution.cleaning import Cleaning
 from django_tasks_q.execution.sync_threads import SyncThreads
+from django_tasks_q.execution.wrappers import close_session
 
 ALIAS = "default"
 
@@ -88,3 +89,22 @@ def test_an_attempt_that_alters_a_connection_has_its_thread_alone(alter, monkeyp
     assert numbers["first"] == numbers["before"] == numbers["altered"] == numbers["own"]
     assert numbers["after"] != numbers["altered"]
     assert own != before == following
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_session_of_a_thread_that_has_ended_is_closed_on_an_event_loop():
+    left = []
+
+    def work():
+        connections["default"].ensure_connection()
+        left.append(connections["default"])
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+
+    async def close():
+        close_session(left[0])
+
+    asyncio.run(close())
+    assert left[0].connection is None

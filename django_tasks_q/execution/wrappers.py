@@ -5,6 +5,8 @@ Each is compared with what it was when Django made it, so that this knows of no 
 
 from __future__ import annotations
 
+import asyncio
+import threading
 from contextlib import suppress
 from typing import Any
 
@@ -87,10 +89,22 @@ def close_session(connection: Any) -> None:
         connection.connection.close()
     connection.inc_thread_sharing()  # the thread that has opened it may be gone
     try:
-        connection.close()
+        _close(connection)
     finally:
         connection.dec_thread_sharing()
     connection.connection = None
+
+
+def _close(connection: Any) -> None:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        connection.close()
+        return
+    # Django refuses it in a thread with an event loop.
+    thread = threading.Thread(target=connection.close)
+    thread.start()
+    thread.join()
 
 
 def _remember(connection: Any) -> None:
