@@ -347,7 +347,7 @@ def test_a_write_lock_that_a_task_holds_costs_nothing(private_project, tmp_path,
     project = private_project(
         f"sqlite:///{tmp_path}/shop.sqlite3", init_command=f"PRAGMA journal_mode={journal}"
     )
-    options(project, lease=4)
+    options(project, lease=6)
     go, mark = tmp_path / "go", tmp_path / "mark"
     with started(project, "--processes", "2") as worker:
         holder = hard.hold_write_lock.enqueue(str(mark), str(go))
