@@ -4,6 +4,7 @@ from collections import Counter
 from datetime import timedelta
 
 import pytest
+from django.db import connections
 from django.utils import timezone
 
 from django_tasks_q.actions import cancel
@@ -77,3 +78,24 @@ def test_what_another_worker_has_lost_is_heard_of(project, heard):
         worker.kill()
     with project.worker("--processes", "1"):
         project.wait_for(lambda: [line[:2] for line in heard()] == [["lost", result.id]], timeout=30)
+
+
+def test_receivers_may_query_while_an_attempt_begins_in_another_thread(project, heard):
+    if project.alias != "postgres":
+        pytest.skip("only PostgreSQL can be asked to sleep")
+    project.env["LISTEN"] = "use_the_database"
+    busy = "SELECT count(*) FROM pg_stat_activity WHERE state = 'active' AND query = 'SELECT pg_sleep(1)'"
+
+    def is_busy():
+        with connections[project.alias].cursor() as cursor:
+            cursor.execute(busy)
+            return cursor.fetchone()[0]
+
+    first = tasks.say_in_thread.enqueue("first")
+    with project.worker("--threads", "2") as worker:
+        finished(project, first)
+        project.wait_for(is_busy)
+        finished(project, *(tasks.say_in_thread.enqueue("again") for _ in range(10)))
+        assert is_busy()
+    assert "Traceback" not in worker.output
+    assert "has changed its process" not in worker.output

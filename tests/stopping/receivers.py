@@ -6,6 +6,8 @@ import sys
 from contextvars import ContextVar
 from typing import Any
 
+from django.db import connection
+
 from django_tasks_q import compat, signals
 
 #: Set by tasks.
@@ -35,6 +37,17 @@ KEPT = {
 def connect() -> None:
     for signal, receiver in KEPT.values():
         signal.connect(receiver)
+
+
+def use_the_database() -> None:
+    """Be a receiver of ends that keeps the database busy for a while."""
+
+    def receiver(sender: Any, **kwargs: Any) -> None:
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT pg_sleep(1)")
+
+    KEPT["busy"] = (compat.task_finished, receiver)
+    compat.task_finished.connect(receiver)
 
 
 def note_ends() -> None:

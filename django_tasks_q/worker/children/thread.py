@@ -11,6 +11,7 @@ from uuid import UUID
 
 from django.db import close_old_connections
 
+from ...execution.other_threads import cleans_itself
 from ...execution.runner import HOOK_LIMIT, Runner
 from ...execution.thread_timeout import ReceiverThreadControl, ThreadControl
 from ...polling import readable
@@ -119,6 +120,7 @@ class ThreadChildSide(ChildSide):
 
 
 def _work(source: queue.SimpleQueue[Work]) -> None:
+    cleans_itself()
     used = False
     while True:
         try:
