@@ -126,9 +126,17 @@ class Draw:
         return any(event.what in HARM for event in self.events)
 
     @property
+    def deeds(self) -> set[str]:
+        return {deed for kind in self.kinds for step in kind.steps for deed in step.deeds}
+
+    @property
     def spoils_streams(self) -> bool:
-        deeds = {deed for kind in self.kinds for step in kind.steps for deed in step.deeds}
-        return bool(deeds.intersection(SPOIL_STREAMS))
+        return bool(self.deeds.intersection(SPOIL_STREAMS))
+
+    @property
+    def leaves_copies(self) -> bool:
+        """Whether copies of a process may be ended while they write."""
+        return any(deed.startswith("fork") for deed in self.deeds)
 
     @property
     def jobs(self) -> int:
