@@ -44,17 +44,49 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out the tests that name a database which TEST_DATABASES does not.
+    """Mark the tests that start workers, and leave out those of databases that are not chosen.
 
-    The first one is always there: it is the default of tests in which the database plays no part.
+    Where TEST_DATABASES names some, these are the tests that name another one. The first database is always
+    there: it is the default of tests in which the database plays no part. Where it names none, these are
+    tests of workers on SQLite that are run on PostgreSQL as well: each takes seconds, and continuous
+    integration runs them on another version of Python. Those which it runs on one version only stay.
     """
+    for item in items:
+        if "project" in getattr(item, "fixturenames", ()):
+            item.add_marker("workers")
     chosen = os.environ.get("TEST_DATABASES", "").split(",")
+    if chosen == [""]:
+        _deselect(config, items, set(_twins(items)))
     others = list(django_settings.DATABASES)[1:]
     missing = {alias for alias in others if alias not in chosen and chosen != [""]}
-    left_out = [item for item in items if missing & named_databases(item)]
+    _deselect(config, items, {item for item in items if missing & named_databases(item)})
+
+
+def _deselect(config: pytest.Config, items: list[pytest.Item], left_out: set[pytest.Item]) -> None:
     if left_out:
-        config.hook.pytest_deselected(items=left_out)
-        items[:] = [item for item in items if item not in set(left_out)]
+        config.hook.pytest_deselected(items=list(left_out))
+        items[:] = [item for item in items if item not in left_out]
+
+
+def _twins(items: list[pytest.Item]) -> Iterator[pytest.Item]:
+    """The tests of workers on the first database that are there on PostgreSQL too."""
+    first = next(iter(django_settings.DATABASES))
+    both: dict[tuple[object, ...], set[str]] = {}
+    workers = [item for item in items if item.get_closest_marker("workers")]
+    for item in workers:
+        alias, others = _parameters(item)
+        both.setdefault(others, set()).add(alias)
+    for item in workers:
+        alias, others = _parameters(item)
+        if alias == first and "postgres" in both[others] and not item.get_closest_marker("any_version"):
+            yield item
+
+
+def _parameters(item: pytest.Item) -> tuple[str, tuple[object, ...]]:
+    """The database of a test, and what tells it from all others but those on another database."""
+    parameters = dict(getattr(item, "callspec").params) if hasattr(item, "callspec") else {}  # noqa: B009
+    alias = parameters.pop("storage_alias", "")
+    return alias, (item.path, getattr(item, "originalname", item.name), repr(sorted(parameters.items())))
 
 
 def named_databases(item: pytest.Item) -> set[str]:

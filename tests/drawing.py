@@ -4,5 +4,5 @@ import os
 
 
 def examples(number: int) -> int:
-    """As many, or the share of them that TEST_EXAMPLES says."""
-    return max(1, round(number * float(os.environ.get("TEST_EXAMPLES", "1"))))
+    """Return the share of them that TEST_EXAMPLES says: a whole run takes minutes and not hours, with 0.4."""
+    return max(1, round(number * float(os.environ.get("TEST_EXAMPLES", "0.4"))))

@@ -21,6 +21,8 @@ from .conftest import on_one_database
 from .tasksapp import tasks
 from .tasksapp.models import Effect
 
+pytestmark = pytest.mark.every_pair
+
 
 def finished(project, *results: TaskResult, timeout: float = 30):
     """Wait until jobs have ended, and answer their results as they are then."""

@@ -10,14 +10,14 @@ from .chaos import Chaos, Plan, random_seed
 pytestmark = pytest.mark.any_version  # a search for orders of faults
 
 #: Seconds of faults on each kind of database, and what they are multiplied by.
-SECONDS = {"postgresql": 20.0, "sqlite": 7.0}
+SECONDS = {"postgresql": 12.0, "sqlite": 5.0}
 SCALE = float(os.environ.get("CHAOS_SECONDS", "25")) / 25
 
 
 def test_chaos_breaks_no_rule(project, tmp_path):
     from django.db import connections
 
-    seconds = SECONDS.get(connections[project.alias].vendor, 7.0) * SCALE
+    seconds = SECONDS.get(connections[project.alias].vendor, 5.0) * SCALE
     plan = Plan(seconds=seconds, seed=random_seed())
     report = Chaos(project.alias, project.env, tmp_path, plan).run()
     print(report)

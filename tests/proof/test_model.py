@@ -39,7 +39,7 @@ MAX_CRASHES = 3
 FAILURE = Failure("CODE", "a.B", "message", "")
 ENDINGS = ["success", "failure", "retry now", "retry later", "release", "interrupt", "snooze", "crash"]
 #: In the default run a few seconds; a long one is asked for by the environment.
-EXAMPLES = int(os.environ.get("PROOF_EXAMPLES", "40"))
+EXAMPLES = int(os.environ.get("PROOF_EXAMPLES", "25"))
 
 numbers = st.integers(0, 10)
 delays = st.sampled_from([0.0, 1.0, 30.0, 90.0])

@@ -323,7 +323,7 @@ def test_a_cancellation_waits_for_a_claim_and_asks_the_attempt(storage):
 
 def test_an_old_snapshot_keeps_no_job_from_its_worker(storage):
     """Nothing of what has ended since can be cleaned away; claims pass by all of it, at little cost."""
-    count, batch = 20_000, 100
+    count, batch = 8_000, 100
     claim = Claim(worker_id=ONE, backend="default", task_names=["a"])
     Job.objects.using(ALIAS).bulk_create([_waiting() for _ in range(count)])
     with connections[ALIAS].cursor() as cursor:
