@@ -452,7 +452,7 @@ def strange_tracebacks(output: str, *, may_be_cut: bool = False) -> Iterator[str
 
 #: The line of a traceback that names the exception.
 ERROR = re.compile(
-    r"[A-Za-z_][A-Za-z0-9_.]*(Error|Exception|Wanted|Failure|Failed|Timeout|Cancelled|Exit|Interrupt)\b"
+    r"[A-Za-z_][A-Za-z0-9_.]*(Error|Exception|Wanted|Failure|Failed|Timeout|Cancelled|Exit|Interrupt|Stopping)\b"
 )
 #: What draws ask for: errors of tasks, and the end of a worker whose fork server was killed.
 HARMLESS = (
@@ -461,6 +461,7 @@ HARMLESS = (
     "JobFailed",
     "TaskTimeout",
     "TaskCancelled",
+    "WorkerStopping",
     "SystemExit",
     "FileNotFoundError",
     "Unstorable",
