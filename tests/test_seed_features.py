@@ -26,6 +26,8 @@ from .seedapp.tasks import Point, Size
 from .tasksapp.models import Effect
 from .test_worker import finished, job, options, outcomes
 
+pytestmark = pytest.mark.every_pair
+
 
 @pytest.fixture(autouse=True)
 def seedapp(request):
