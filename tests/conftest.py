@@ -78,7 +78,8 @@ def _twins(items: list[pytest.Item]) -> Iterator[pytest.Item]:
         both.setdefault(others, set()).add(alias)
     for item in workers:
         alias, others = _parameters(item)
-        if alias == first and "postgres" in both[others] and not item.get_closest_marker("any_version"):
+        is_run_elsewhere = not any(map(item.get_closest_marker, ("any_version", "once")))
+        if alias == first and "postgres" in both[others] and is_run_elsewhere:
             yield item
 
 

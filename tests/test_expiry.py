@@ -1,5 +1,6 @@
 """An expired job is never started, and its end is noticed when it expires."""
 
+import contextvars
 import uuid
 from datetime import timedelta
 
@@ -130,7 +131,9 @@ def test_time_that_passes_before_the_first_instruction_counts(how, late):
     control = Dawdling()
     control.runner = runner
     if how == "loop":
-        outcome = async_to_sync(runner.arun)(attempt, control, SyncThreads())
+        # In a context of its own, as a worker's tasks are: async_to_sync() takes over what a coroutine sets.
+        context = contextvars.copy_context()
+        outcome = context.run(async_to_sync(runner.arun), attempt, control, SyncThreads())
     else:
         outcome = runner.run(attempt, control)
     if late:

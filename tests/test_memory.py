@@ -16,7 +16,7 @@ WARM, MEASURED = 3000, 10_000
 #: Bytes of growth for all of these. Allocators take some pages more now and then. The least that can be kept
 #: of a job is a number in a list, which takes 36 bytes. A supervisor still grows by what it does every few
 #: seconds: after 50,000 jobs it grows by 10 to 20 KB each 10,000. What it kept of each job takes a megabyte.
-CHILD, SUPERVISOR = 300_000, 1_200_000
+CHILD, SUPERVISOR = 150_000, 1_200_000
 
 
 def private(pid):

@@ -13,7 +13,6 @@ import pytest
 
 from django_tasks_q.models import Job
 
-from ..conftest import on_one_database
 from ..project import ROOT
 from ..tasksapp import tasks
 
@@ -52,7 +51,6 @@ def install(release, folder):
     return target
 
 
-@on_one_database
 @pytest.mark.parametrize("release", releases())
 def test_an_old_worker_runs_the_jobs_of_today(project, tmp_path, release):
     installed = install(release, tmp_path / "release")

@@ -16,7 +16,7 @@ import re
 import signal
 import time
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -318,9 +318,9 @@ class Play:
                     self.problems.append(f"V2 {counted} runs are counted, {len(begun)} have begun: {story}")
             self.problems += [f"{text}: {story}" for text in self._lies(kind, job, story, begun, told)]
             self.problems += [f"{text}: {story}" for text in self._unsaid(begun, story, told, output)]
-        self.problems += [
-            f"V5 {text}" for text in strange_tracebacks(output, may_be_cut=self.draw.leaves_copies)
-        ]
+        stopped = ("WorkerStopping",) if self.draw.stops_workers else ()
+        strange = strange_tracebacks(output, (*HARMLESS, *stopped), may_be_cut=self.draw.leaves_copies)
+        self.problems += [f"V5 {text}" for text in strange]
 
     def _overlaps(self, kind: Kind, begun: list[Begun], told: dict[int, Any]) -> Iterator[str]:
         for number, first in enumerate(begun):
@@ -437,7 +437,7 @@ def read_journal(path: Path) -> dict[UUID, list[Begun]]:
     return runs
 
 
-def strange_tracebacks(output: str, *, may_be_cut: bool = False) -> Iterator[str]:
+def strange_tracebacks(output: str, harmless: Collection[str], *, may_be_cut: bool) -> Iterator[str]:
     """Those that no task has asked for, by their last lines: others may have written in between.
 
     With ``may_be_cut`` one may have no last line: who wrote it was ended meanwhile.
@@ -446,7 +446,7 @@ def strange_tracebacks(output: str, *, may_be_cut: bool = False) -> Iterator[str
     for number, line in enumerate(lines):
         if line == "Traceback (most recent call last):":
             error = next((text for text in lines[number + 1 :] if ERROR.match(text)), "")
-            if not any(word in error for word in HARMLESS) and (error or not may_be_cut):
+            if not any(word in error for word in harmless) and (error or not may_be_cut):
                 yield f"an unwanted traceback: {error} {lines[number : number + 40]}"
 
 
@@ -461,7 +461,6 @@ HARMLESS = (
     "JobFailed",
     "TaskTimeout",
     "TaskCancelled",
-    "WorkerStopping",
     "SystemExit",
     "FileNotFoundError",
     "Unstorable",

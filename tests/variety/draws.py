@@ -134,6 +134,10 @@ class Draw:
         return bool(self.deeds.intersection(SPOIL_STREAMS))
 
     @property
+    def stops_workers(self) -> bool:
+        return any(event.what in ("end worker", "interrupt worker") for event in self.events)
+
+    @property
     def leaves_copies(self) -> bool:
         """Whether copies of a process may be ended while they write."""
         return any(deed.startswith("fork") for deed in self.deeds)
