@@ -288,8 +288,8 @@ SERVERS = {
         "unix:{socket}",
     ],
     "gunicorn, gevent": [
-        "-m",
-        "gunicorn",
+        "-c",  # patched before all else is loaded, as gevent asks for
+        "from gevent import monkey; monkey.patch_all(); from gunicorn.app.wsgiapp import run; run()",
         "--preload",
         "--workers",
         "2",
@@ -299,9 +299,10 @@ SERVERS = {
         "unix:{socket}",
     ],
     "uwsgi": [
-        "-m",
-        "pyuwsgi",
+        "-c",  # -m takes modules that are written in Python only
+        "import pyuwsgi, sys; pyuwsgi.run(sys.argv[1:])",
         "--master",
+        "--die-on-term",
         "--processes",
         "2",
         "--http-socket",
