@@ -24,6 +24,13 @@ from django_tasks_q.models import Job
 from .models import Effect
 
 
+def put_down(mark: str, text: str) -> None:
+    """Write a file that has all of its text from the moment at which it is there."""
+    part = Path(f"{mark}.part")
+    part.write_text(text)
+    part.rename(mark)
+
+
 @task
 def noop() -> None:
     pass
@@ -96,7 +103,7 @@ def fail_with(kind: str) -> None:
 def sleep(seconds: float, mark: str = "") -> int:
     """Say that it runs, in a file, and sleep."""
     if mark:
-        Path(mark).write_text(str(os.getpid()))
+        put_down(mark, str(os.getpid()))
     time.sleep(seconds)
     return os.getpid()
 
@@ -105,7 +112,7 @@ def sleep(seconds: float, mark: str = "") -> int:
 def wait_for_file(path: str, mark: str = "") -> int:
     """Run until somebody makes a file."""
     if mark:
-        Path(mark).write_text(str(os.getpid()))
+        put_down(mark, str(os.getpid()))
     while not Path(path).exists():
         time.sleep(0.01)
     return os.getpid()
@@ -127,7 +134,7 @@ def spin(how: str = "loop") -> None:
 @task(timeout=0.5)
 def leave_grandchild(mark: str) -> None:
     process = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
-    Path(mark).write_text(str(process.pid))
+    put_down(mark, str(process.pid))
     time.sleep(600)
 
 
@@ -264,7 +271,7 @@ def clean_up(mark: str, how: str = "sleep") -> None:
                 cursor.execute("SELECT pg_sleep(60)")
         time.sleep(60)
     except TaskTimeout as error:
-        Path(mark).write_text(str(error))
+        put_down(mark, str(error))
         raise
     finally:
         Effect.objects.create(key="cleaned up", pid=os.getpid())
@@ -344,7 +351,7 @@ def wait_in_thread(path: str, mark: str) -> int:
 @task
 async def wait_async(path: str, mark: str) -> int:
     """Run until somebody makes a file, without keeping others from running."""
-    Path(mark).write_text(str(os.getpid()))
+    put_down(mark, str(os.getpid()))
     while not Path(path).exists():
         await asyncio.sleep(0.02)
     return os.getpid()
@@ -428,7 +435,7 @@ def sleep_past_deadline(context: Any) -> None:
 def be_cancelled(mark: str, how: str = "sleep") -> str:
     """Wait to be interrupted, and say what by."""
     try:
-        Path(mark).write_text(str(os.getpid()))
+        put_down(mark, str(os.getpid()))
         time.sleep(60)
     except TaskCancelled as error:
         Path(mark).write_text(f"{type(error).__name__}: {error}")
@@ -598,10 +605,10 @@ def leave_atomically(key: str, how: str = "", mark: str = "") -> str:
                 Effect.objects.create(key=f"{key} undone", pid=os.getpid())
                 raise ValueError
         case "wait":
-            Path(mark).write_text(str(os.getpid()))
+            put_down(mark, str(os.getpid()))
             time.sleep(60)
         case "lock":
-            Path(mark).write_text(str(os.getpid()))
+            put_down(mark, str(os.getpid()))
             time.sleep(2)
     return key
 
