@@ -19,7 +19,7 @@ from django.utils import timezone
 from django_tasks_q import task
 from django_tasks_q.api.serializers import JobSerializer
 from django_tasks_q.definition.registry import registry
-from django_tasks_q.management import actions, reports
+from django_tasks_q.management import actions, health
 from django_tasks_q.models import Job, Progress, Queue, Statistic, Worker
 from django_tasks_q.worker.heartbeat_file import HeartbeatFile
 
@@ -431,7 +431,7 @@ def test_health_has_exit_codes(capsys, monkeypatch, settings):
     def broken():
         raise OperationalError("the server is\ngone")
 
-    monkeypatch.setattr(reports, "_workers", broken)
+    monkeypatch.setattr(health, "latest_workers", broken)
     status, shown = ended(capsys, "tasks", "health", "--json")
     assert (status, json.loads(shown)["well"]) == (2, None)
 
