@@ -6,7 +6,9 @@ if TYPE_CHECKING:
     from .definition.call import BoundTask as BoundTask
     from .definition.decorator import task as task
     from .definition.enqueue import aenqueue as aenqueue
+    from .definition.enqueue import aenqueue_many as aenqueue_many
     from .definition.enqueue import enqueue as enqueue
+    from .definition.enqueue import enqueue_many as enqueue_many
     from .definition.task import Task as Task
     from .dependencies.declaration import Depends as Depends
     from .exceptions import Snooze as Snooze
@@ -31,8 +33,10 @@ _EXPORTS = {
     "TaskTimeout": "exceptions",
     "WorkerStopping": "exceptions",
     "aenqueue": "definition.enqueue",
+    "aenqueue_many": "definition.enqueue",
     "current_context": "execution.current",
     "enqueue": "definition.enqueue",
+    "enqueue_many": "definition.enqueue",
     "schedule": "scheduling.declare",
     "task": "definition.decorator",
 }
@@ -49,8 +53,10 @@ __all__ = [
     "WorkerStopping",
     "__version__",
     "aenqueue",
+    "aenqueue_many",
     "current_context",
     "enqueue",
+    "enqueue_many",
     "schedule",
     "task",
 ]

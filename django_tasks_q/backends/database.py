@@ -33,6 +33,7 @@ from ..validation import suggestion
 from .cross_database import other_open_transaction
 
 if TYPE_CHECKING:
+    from ..definition.call import BoundTask
     from ..definition.result import TaskResult
     from ..results.mapper import Results
     from ..results.waiter import ResultWaiter
@@ -110,22 +111,60 @@ class DatabaseBackend(compat.BaseTaskBackend):
         """Store many calls at once, all or none. Raises what ``enqueue`` raises."""
         from .lazy import NewJobs, Results, uuid7_texts
 
+        ours = self._accepted(task)
+        arguments = self._encoded(ours, calls)
+        send = NewJobs(uuid7_texts(len(arguments)), arguments, **self._columns(ours, timezone.now()))
+        return self._keep(Results(send), send)
+
+    def enqueue_calls(self, calls: Sequence[BoundTask[..., Any]]) -> list[TaskResult[..., Any]]:
+        """Store calls of several tasks at once, all or none, in the order in which they are to be claimed.
+
+        Other backends of the calls use the same database as this one. Raises what ``enqueue`` raises.
+        """
+        from .lazy import NewJobs, Results, uuid7_texts
+
+        now = timezone.now()
+        chosen: dict[int, tuple[DatabaseBackend, Task[..., Any], NewJobs]] = {}
+        sends: dict[tuple[Any, ...], NewJobs] = {}
+        places: list[tuple[NewJobs, int]] = []
+        for job_id, call in zip(uuid7_texts(len(calls)), calls, strict=True):
+            task = call.task
+            if id(task) not in chosen:
+                backend: Any = task.get_backend()
+                ours = backend._accepted(task)
+                send = NewJobs([], [], **backend._columns(ours, now))
+                # Calls that differ in their arguments only are stored by one statement.
+                send = sends.setdefault((send.columns, send.shared), send)
+                chosen[id(task)] = backend, ours, send
+            backend, ours, send = chosen[id(task)]
+            places.append((send, len(send.ids)))
+            send.ids.append(job_id)
+            send.arguments.extend(backend._encoded(ours, [(call.args, call.kwargs)]))
+        kept = {id(send): Results[..., Any](send) for send in sends.values()}
+        self._keep_all([(kept[id(send)], send) for send in sends.values()])
+        return [kept[id(send)][place] for send, place in places]
+
+    def _accepted(self, task: compat.Task[P, R]) -> Task[P, R]:
+        """Return a task as one of ours, under the routes. Raises InvalidTask for one that is refused here."""
         self.validate_task(task)
         ours: Task[P, R] = Task.adopt(task)
         if ours.name.startswith(INTERNAL):
             refuse_internal(ours.name)
-        if self.settings.routes:
-            ours = ours.routed(routed(ours.name, self.settings.routes))
+        return ours.routed(routed(ours.name, self.settings.routes)) if self.settings.routes else ours
+
+    def _encoded(
+        self, task: Task[..., Any], calls: Iterable[tuple[Sequence[Any], Mapping[str, Any]]]
+    ) -> list[str]:
+        """Return the arguments of each call as they are stored. Raises what ``enqueue`` raises for them."""
         limit = self.settings.max_arguments_bytes
-        typed = bool(Parameters.of(ours.func, ours.takes_context).typed)
+        typed = bool(Parameters.of(task.func, task.takes_context).typed)
         arguments: list[str] = []
         for args, kwargs in calls:
-            ours.check_arguments(args, kwargs)
+            task.check_arguments(args, kwargs)
             if typed:
-                args, kwargs = ours.encoded(args, kwargs)  # noqa: PLW2901
+                args, kwargs = task.encoded(args, kwargs)  # noqa: PLW2901
             arguments.append(codec.dump_arguments(args, kwargs, limit))
-        send = NewJobs(uuid7_texts(len(arguments)), arguments, **self._columns(ours, timezone.now()))
-        return self._keep(Results(send), send)
+        return arguments
 
     def enqueue_internal(
         self, task: Task[..., Any], call: Callable[[str], Mapping[str, Any]]
@@ -159,6 +198,19 @@ class DatabaseBackend(compat.BaseTaskBackend):
         elif send.arguments:
             self.store(database, send, results)
         return results
+
+    def _keep_all(self, kept: Sequence[tuple[Results[..., Any], NewJobs]]) -> None:
+        """Store jobs of several tasks as ``_keep()`` does those of one, all or none."""
+        from .lazy import sent_in
+
+        database = self.database
+        other = other_open_transaction(database)
+        for results, _ in kept:
+            results.sent_in = sent_in(other or database)
+        if other:
+            transaction.on_commit(partial(_store_all, database, kept), using=other)
+        else:
+            _store_all(database, kept)
 
     def send(self, task: Task[..., Any], arguments: list[str]) -> NewJobs:
         """Return new jobs of calls whose arguments are encoded already, to be stored without a result.
@@ -273,3 +325,13 @@ class DatabaseBackend(compat.BaseTaskBackend):
                 id="django_tasks_q.E001",
             )
         ]
+
+
+def _store_all(database: str, kept: Sequence[tuple[Results[..., Any], NewJobs]]) -> None:
+    """Store jobs of several tasks in one transaction."""
+    from .lazy import storage_for
+
+    with storage_for(database).session.transaction():
+        for results, send in kept:
+            backend: Any = compat.task_backends[send.backend]
+            backend.store(database, send, results)

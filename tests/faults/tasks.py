@@ -39,25 +39,34 @@ def once(context: Any) -> dict[str, int]:
     return run(context)
 
 
-def note(context: TaskContext) -> None:
-    """Say, before anything else, that a job begins. A file loses nothing to a kill."""
+def note(context: TaskContext, what: str = "begun") -> None:
+    """Write down, before anything else, that a job begins, or at last that it ends.
+
+    A file loses nothing to a kill.
+    """
     job = context._attempt.job
-    with Path(os.environ["BEGIN_NOTES"]).open("a") as file:
+    with Path(os.environ["BEGIN_NOTES"]).with_name(what).open("a") as file:
         file.write(f"{job.id} {job.fence}\n")
+
+
+def run_and_note(context: TaskContext) -> dict[str, int]:
+    done = run(context)
+    note(context, "ended")
+    return done
 
 
 @task(takes_context=True, max_attempts=5, backoff=0)
 def brief(context: Any, seconds: float) -> dict[str, int]:
     note(context)
     time.sleep(seconds)
-    return run(context)
+    return run_and_note(context)
 
 
 @task(takes_context=True, max_attempts=5, backoff=0, on_lost="fail")
 def brief_once(context: Any, seconds: float) -> dict[str, int]:
     note(context)
     time.sleep(seconds)
-    return run(context)
+    return run_and_note(context)
 
 
 @task(takes_context=True, max_attempts=5, backoff=0)

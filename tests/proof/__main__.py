@@ -53,7 +53,8 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("command", choices=["chaos", "kills", "soak"])
     parser.add_argument("--seconds", type=float, help="how long faults go on at most (chaos 600, else 1800)")
     parser.add_argument("--seed", type=int, help="repeat an earlier run's choices")
-    parser.add_argument("--database", choices=["sqlite", "postgres"], default="postgres")
+    parser.add_argument("--database", choices=["sqlite", "postgres", "mariadb"], default="postgres",
+                        help="mariadb as DATABASE_URL says")  # fmt: skip
     parser.add_argument("--kills", type=int, default=1000, help="kills after which a run of them is over")
     parser.add_argument("--tasks", type=int, default=200_000, help="tasks of a soak")
     parser.add_argument("--without", action="append", default=[], choices=["fence", "state", "lease"])
@@ -66,17 +67,24 @@ def _arguments() -> argparse.Namespace:
 def _database(kind: str) -> tuple[str, dict[str, str]]:
     """An alias with empty tables, and the environment of processes that use the same database."""
     from django.core.management import call_command
+    from django.db import connections
 
     from tests import databases
     from tests.project import Project
 
-    alias = {"sqlite": "default", "postgres": "postgres"}[kind]
+    alias = {"sqlite": "default"}.get(kind, kind)
     url = databases.urls()[alias]
     if alias == "postgres":
         with psycopg.connect(databases.postgres_url(), autocommit=True) as connection:
             name = urlsplit(url).path.lstrip("/")
             connection.execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
             connection.execute(f"CREATE DATABASE {name}")
+    elif alias == "mariadb":
+        connection = connections[alias]
+        with connection._nodb_cursor() as cursor:
+            name = connection.ops.quote_name(connection.settings_dict["NAME"])
+            cursor.execute(f"DROP DATABASE IF EXISTS {name}")
+            cursor.execute(f"CREATE DATABASE {name}")
     call_command("migrate", database=alias, run_syncdb=True, verbosity=0)
     return alias, Project(alias, url, databases.directory()).env
 

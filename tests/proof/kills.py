@@ -40,21 +40,28 @@ class Kills:
         return Chaos(self.alias, env, self.folder, plan, self.problems).run()
 
     def problems(self) -> list[str]:
-        begun = self._begun()
-        return [*self._uncounted(), *self._once(begun), *self._poison(begun)]
+        begun = self._noted("begun")
+        return [*self._uncounted(self._noted("ended")), *self._once(begun), *self._poison(begun)]
 
-    def _begun(self) -> dict[UUID, list[int]]:
-        begun: dict[UUID, list[int]] = defaultdict(list)
-        path = self.folder / "begun"
+    def _noted(self, what: str) -> dict[UUID, list[int]]:
+        noted: dict[UUID, list[int]] = defaultdict(list)
+        path = self.folder / what
         for line in path.read_text().splitlines() if path.exists() else ():
             job, fence = line.split()
-            begun[UUID(job)].append(int(fence))
-        return begun
+            noted[UUID(job)].append(int(fence))
+        return noted
 
-    def _uncounted(self) -> list[str]:
-        """What a kill cost is what its worker's children had been given, and not what it had claimed."""
-        lost = Attempt.objects.using(self.alias).filter(outcome="lost").values_list("worker_id", flat=True)
-        each = Counter(lost)
+    def _uncounted(self, ended: dict[UUID, list[int]]) -> list[str]:
+        """What a kill cost is what its worker's children had been given, and not what it had claimed.
+
+        A job whose code has ended has left its place to the next one, also while its ending is not written.
+        """
+        lost = Attempt.objects.using(self.alias).filter(outcome="lost")
+        each = Counter(
+            worker
+            for worker, job, fence in lost.values_list("worker_id", "job_id", "fence")
+            if fence not in ended[job]
+        )
         self.figures["most lost with one worker"] = max(each.values(), default=0)
         problems = [f"K1 {count} attempts count as lost with one worker" for count in each.values()
                     if count > PLACES]  # fmt: skip
