@@ -236,7 +236,8 @@ def test_screens_are_quick(client, full, url):
         theirs.append(computed(full) - database)
     total, python, database = (min(each) * 1000 for each in (times, ours, theirs))
     print(f"{total:.0f} ms, worked {python:.0f} ms in Python and {database:.0f} ms in PostgreSQL: {url}")
-    assert total < 1000  # of a busy machine; docs/reference/admin.md has figures
+    # Time that has passed says more of what else the machine does. docs/reference/admin.md has figures.
+    assert python + database < 400
 
 
 #: A thousand queues with jobs, and what five thousand tasks did in the last hour.
