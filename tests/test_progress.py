@@ -11,7 +11,7 @@ from functools import partial
 from types import SimpleNamespace
 
 import pytest
-from django.db import transaction
+from django.db import connections, transaction
 
 from django_tasks_q.execution.context import TaskContext
 from django_tasks_q.models import Job, LogLine, Progress
@@ -173,6 +173,19 @@ def test_only_the_last_attempt_may_report(storage):
     assert LogLine.objects.using(storage.alias).get().message == "of this one"
     storage.progress.save([ProgressNote(running.id, 2, 4, 4, "from the grave")])
     assert Progress.objects.using(storage.alias).get().message == "half"
+
+
+def test_many_updates_take_few_statements(storage, django_assert_max_num_queries):
+    running = [add(storage, status="RUNNING", fence=1) for _ in range(50)]
+    notes = [ProgressNote(job.id, 1, number, 10, "") for number in range(10) for job in running]
+    notes += [LogNote(job.id, 1, 20, "a", "b", 0.0) for job in running]
+    for current in (9, 19):  # inserted, and updated
+        with django_assert_max_num_queries(8, connection=connections[storage.alias]):
+            storage.progress.save(notes)
+        rows = Progress.objects.using(storage.alias)
+        assert set(rows.values_list("current", "fence")) == {(current, 1)}
+        notes = [ProgressNote(note.job_id, 1, 19, 20, "late") for note in notes[:50]]
+    assert set(rows.values_list("total", "message")) == {(20, "late")}
 
 
 def test_metadata_is_saved_by_the_owner_alone(storage):

@@ -5,7 +5,7 @@ import uuid
 
 import psycopg
 import pytest
-from django.db import DatabaseError, Error, connections, transaction
+from django.db import DatabaseError, Error, IntegrityError, connections, transaction
 from django.test.utils import CaptureQueriesContext
 
 from django_tasks_q.lifecycle.outcome import Failure, Outcome
@@ -163,6 +163,47 @@ def test_an_exchange_that_lost_to_a_concurrent_one_is_made_again(postgres, monke
     assert row(postgres, job).status == "SUCCESSFUL"
 
 
+FAILING = """
+CREATE SEQUENCE failing;
+CREATE FUNCTION fail_once() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+    IF nextval('failing') = 1 THEN RAISE EXCEPTION 'at the commit' USING ERRCODE = '%s'; END IF;
+    RETURN NULL;
+END $$;
+CREATE CONSTRAINT TRIGGER failing AFTER UPDATE ON django_tasks_q_job DEFERRABLE INITIALLY DEFERRED
+    FOR EACH ROW WHEN (NEW.status = 'SUCCESSFUL') EXECUTE FUNCTION fail_once()
+"""
+
+
+@pytest.fixture
+def failing(postgres):
+    """Have the first commit with a successful job fail. A sequence knows of it after the rollback."""
+    with connections["postgres"].cursor() as cursor:
+        yield lambda code: cursor.execute(FAILING % code)
+        cursor.execute("DROP TRIGGER IF EXISTS failing ON django_tasks_q_job")
+        cursor.execute("DROP FUNCTION IF EXISTS fail_once; DROP SEQUENCE IF EXISTS failing")
+
+
+def test_an_exchange_that_is_refused_at_its_commit_is_made_again(postgres, failing):
+    """The server refuses a serializable transaction there, after each statement has succeeded."""
+    failing("40001")
+    job, waiting = take(postgres), add(postgres)
+    flying = postgres.jobs.round_trip([success(job)], CLAIM, 1)
+    assert flying.is_in_flight
+    written, claimed = flying.result()
+    assert set(written) == {job.id}
+    assert [each.id for each in claimed] == [waiting.id]
+    assert row(postgres, job).status == "SUCCESSFUL"
+
+
+def test_an_exchange_that_fails_at_its_commit_says_so(postgres, failing):
+    failing("23514")
+    job, waiting = take(postgres), add(postgres)
+    with pytest.raises(IntegrityError, match="at the commit"):
+        postgres.jobs.round_trip([success(job)], CLAIM, 1).result()
+    assert (row(postgres, job).status, row(postgres, waiting).status) == ("RUNNING", "READY")
+    assert len(exchange(postgres, [success(job)])[1]) == 1  # the session can be used
+
+
 def test_a_worker_goes_on_behind_its_last_claim_and_comes_back(postgres, monkeypatch):
     monkeypatch.setattr(postgresql, "KEEP_ON", 3600.0)
     for _ in range(4):
@@ -184,7 +225,7 @@ def test_what_is_more_urgent_waits_a_moment_and_no_longer(postgres, monkeypatch)
 
 
 def test_behind_a_pooler_nothing_stays_with_a_session(postgres, monkeypatch):
-    monkeypatch.setattr(prepared_session.PreparedSession, "_is_direct", lambda self, raw: False)
+    monkeypatch.setattr(prepared_session.PreparedSession, "_is_direct", lambda self, raw, session: False)
     job, _ = take(postgres), add(postgres)
     assert not postgres.jobs.round_trip([success(job)], CLAIM, 1).is_in_flight
     with connections["postgres"].cursor() as cursor:
@@ -202,7 +243,8 @@ def test_a_project_can_forbid_that_anything_stays(postgres, monkeypatch):
 
 def test_the_servers_own_session_is_known_as_such(postgres):
     connections["postgres"].ensure_connection()
-    assert postgres.session.prepared._is_direct(connections["postgres"].connection)
+    prepared, raw = postgres.session.prepared, connections["postgres"].connection
+    assert prepared._is_direct(raw, prepared._session(raw))
 
 
 def test_somebody_who_watches_the_connection_sees_the_statements(postgres):

@@ -4,6 +4,7 @@ from datetime import UTC, timedelta
 from itertools import pairwise
 
 import pytest
+from django.db import connections
 from django.utils import timezone
 
 from django_tasks_q.exceptions import WorkerLost
@@ -102,6 +103,17 @@ def test_figures_are_added_to_those_of_others(storage, rows):
     assert mine.totals()["seconds_run"] == pytest.approx(1.5)
     assert mine.by_queue(timezone.now() - HOUR)[0]["started"] == 6
     assert all(row.moment.second == row.moment.microsecond == 0 for row in mine)
+
+
+def test_many_figures_take_few_statements(storage, rows, django_assert_max_num_queries):
+    counted = {("q", f"task {number:03}"): {"started": 1, "seconds_run": 0.25} for number in range(300)}
+    counted["q", "task of nothing"] = {"started": 0}
+    several = 12 if storage.alias == "default" else 4  # SQLite takes fewer parameters at once
+    for _ in range(2):
+        with django_assert_max_num_queries(several, connection=connections[storage.alias]):
+            storage.statistics.count("default", counted)
+    assert rows.count() == 300
+    assert set(rows.values_list("started", "seconds_run", "failed")) == {(2, 0.5, 0)}
 
 
 def test_nothing_is_written_before_its_time_and_everything_after(storage, rows, monkeypatch):

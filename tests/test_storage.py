@@ -624,19 +624,19 @@ def test_jobs_are_kept_as_long_as_they_say(storage):
     ):
         add(storage, status=status, retention=retention, finished_at=None if status == "READY" else old)
     add(storage, status="SUCCESSFUL", retention=3600.0, finished_at=timezone.now())
-    assert storage.maintenance.own_times("retention") == [3600.0, 7200.5]
+    assert storage.maintenance.own_times("default", "retention") == [3600.0, 7200.5]
     assert storage.maintenance.prune("default", FINAL, 60.0) == 1  # those without a time of their own
     assert storage.maintenance.prune_retained("default", 7200.5) == 0
     assert storage.maintenance.prune_retained("default", 3600.0) == 1
     assert storage.maintenance.prune_retained("other", 3600.0) == 0
-    assert storage.maintenance.own_times("retention") == [3600.0, 7200.5]
+    assert storage.maintenance.own_times("default", "retention") == [3600.0, 7200.5]
 
 
 def test_results_are_kept_as_long_as_they_say(storage):
     old, new = timezone.now() - timedelta(hours=2), timezone.now()
     for ttl, ended, result in ((60.0, old, "1"), (60.0, new, "2"), (None, old, "3"), (9000.0, old, "4")):
         add(storage, status="SUCCESSFUL", result_ttl=ttl, finished_at=ended, result=result)
-    assert storage.maintenance.own_times("result_ttl") == [60.0, 9000.0]
+    assert storage.maintenance.own_times("default", "result_ttl") == [60.0, 9000.0]
     assert storage.maintenance.clear_results("default", 60.0) == 1
     assert storage.maintenance.clear_results("default", 60.0) == 0
     assert storage.maintenance.clear_results("other", 9000.0) == 0

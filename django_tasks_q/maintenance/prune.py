@@ -34,7 +34,7 @@ def _slices(storage: Storage, backend: str, settings: Options) -> Iterator[Calla
             yield lambda statuses=statuses, retention=retention: storage.maintenance.prune(  # type: ignore[misc]
                 backend, statuses, retention, SLICE
             )
-    for retention in storage.maintenance.own_times("retention"):
+    for retention in storage.maintenance.own_times(backend, "retention"):
         yield lambda retention=retention: storage.maintenance.prune_retained(backend, retention, SLICE)  # type: ignore[misc]
-    for ttl in storage.maintenance.own_times("result_ttl"):
+    for ttl in storage.maintenance.own_times(backend, "result_ttl"):
         yield lambda ttl=ttl: storage.maintenance.clear_results(backend, ttl, SLICE)  # type: ignore[misc]

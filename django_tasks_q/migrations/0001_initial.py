@@ -20,7 +20,8 @@ ALTER TABLE django_tasks_q_job SET (
 MYSQL = {
     "dtq_job_ready": "backend, status, priority DESC, id",
     "dtq_job_ready_in_queue": "backend, status, queue_name, priority DESC, id",
-    "dtq_job_scheduled": "status, run_after",
+    "dtq_job_scheduled": "backend, status, run_after",
+    "dtq_job_expiring": "backend, status, expires_at",
     "dtq_job_scheduled_in_queue": "backend, status, queue_name, run_after",
     "dtq_job_running": "status, worker_id",
     "dtq_job_failed": "status, id",
@@ -530,7 +531,9 @@ class Migration(migrations.Migration):
         migrations.AddIndex(
             model_name="job",
             index=models.Index(
-                condition=models.Q(("status", "SCHEDULED")), fields=["run_after"], name="dtq_job_scheduled"
+                condition=models.Q(("status", "SCHEDULED")),
+                fields=["backend", "run_after"],
+                name="dtq_job_scheduled",
             ),
         ),
         migrations.AddIndex(
@@ -553,7 +556,7 @@ class Migration(migrations.Migration):
                 condition=models.Q(
                     ("expires_at__isnull", False), ("status__in", ("READY", "SCHEDULED", "WAITING"))
                 ),
-                fields=["expires_at"],
+                fields=["backend", "expires_at"],
                 name="dtq_job_expiring",
             ),
         ),
@@ -571,7 +574,7 @@ class Migration(migrations.Migration):
                 condition=models.Q(
                     ("finished_at__isnull", False), ("pinned_at__isnull", True), ("retention__isnull", True)
                 ),
-                fields=["finished_at"],
+                fields=["backend", "status", "finished_at"],
                 name="dtq_job_finished",
             ),
         ),
@@ -581,7 +584,7 @@ class Migration(migrations.Migration):
                 condition=models.Q(
                     ("finished_at__isnull", False), ("pinned_at__isnull", True), ("retention__isnull", False)
                 ),
-                fields=["retention", "finished_at"],
+                fields=["backend", "retention", "finished_at"],
                 name="dtq_job_retained",
             ),
         ),
@@ -594,7 +597,7 @@ class Migration(migrations.Migration):
                     ("result__isnull", False),
                     ("result_ttl__isnull", False),
                 ),
-                fields=["result_ttl", "finished_at"],
+                fields=["backend", "result_ttl", "finished_at"],
                 name="dtq_job_result_ttl",
             ),
         ),

@@ -147,8 +147,11 @@ class Job(models.Model):
                 name="dtq_job_ready_in_queue",
                 condition=models.Q(status=JobStatus.READY),
             ),
+            # For the next ones of a backend that are due: another may have many that are due much later.
             models.Index(
-                fields=["run_after"], name="dtq_job_scheduled", condition=models.Q(status=JobStatus.SCHEDULED)
+                fields=["backend", "run_after"],
+                name="dtq_job_scheduled",
+                condition=models.Q(status=JobStatus.SCHEDULED),
             ),
             # For counts of the scheduled jobs in a queue.
             models.Index(
@@ -160,7 +163,7 @@ class Job(models.Model):
                 fields=["worker_id"], name="dtq_job_running", condition=models.Q(status=JobStatus.RUNNING)
             ),
             models.Index(
-                fields=["expires_at"],
+                fields=["backend", "expires_at"],
                 name="dtq_job_expiring",
                 condition=models.Q(
                     expires_at__isnull=False,
@@ -172,22 +175,23 @@ class Job(models.Model):
                 name="dtq_job_cancelling",
                 condition=models.Q(cancel_requested_at__isnull=False, status=JobStatus.RUNNING),
             ),
-            # Pinned jobs are in none of these three. Jobs with their own retention have an index apart: a
-            # search for old ones would otherwise read all that are kept for longer.
+            # Pinned jobs are in none of these three. Each state is kept for a time of its own, and so are
+            # jobs with their own retention: a search for old ones would otherwise read all that are kept for
+            # longer.
             models.Index(
-                fields=["finished_at"],
+                fields=["backend", "status", "finished_at"],
                 name="dtq_job_finished",
                 condition=models.Q(finished_at__isnull=False, retention__isnull=True, pinned_at__isnull=True),
             ),
             models.Index(
-                fields=["retention", "finished_at"],
+                fields=["backend", "retention", "finished_at"],
                 name="dtq_job_retained",
                 condition=models.Q(
                     finished_at__isnull=False, retention__isnull=False, pinned_at__isnull=True
                 ),
             ),
             models.Index(
-                fields=["result_ttl", "finished_at"],
+                fields=["backend", "result_ttl", "finished_at"],
                 name="dtq_job_result_ttl",
                 condition=models.Q(
                     finished_at__isnull=False,

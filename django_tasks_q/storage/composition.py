@@ -21,6 +21,7 @@ def composed(
     maintenance: type[Maintenance] = Maintenance,
     workers: type[Workers] = Workers,
     queues: type[Queues] = Queues,
+    statistics: type[Statistics] = Statistics,
     notifications: type[NoNotifications] = NoNotifications,
 ) -> Storage:
     """Return the storage whose parts share a session. Each argument is the class of a part."""
@@ -33,6 +34,6 @@ def composed(
         queues=part_of_queues,
         schedules=Schedules(session),
         progress=ProgressUpdates(session),
-        statistics=Statistics(session),
+        statistics=statistics(session),
         notifications=notifications(session),
     )

@@ -198,7 +198,7 @@ class MaintenanceVerbs(Protocol):
     def clear_results(self, backend: str, result_ttl: float, limit: int = 500) -> int:
         """Clear up to ``limit`` results that were to be kept for ``result_ttl``. Return how many."""
 
-    def own_times(self, column: str) -> list[float]:
+    def own_times(self, backend: str, column: str) -> list[float]:
         """Return the different values of ``retention`` or ``result_ttl`` of jobs that have ended.
 
         Each value costs one probe of an index.

@@ -15,6 +15,7 @@ from ..lifecycle.states import JobStatus
 from .composition import composed
 from .contract import Storage
 from .orm.jobs import Jobs
+from .orm.statistics import Statistics
 from .session import Session
 
 #: Bytes of a statement beside the texts in it.
@@ -74,9 +75,15 @@ class MySQLJobs(Jobs):
             return int(cursor.fetchone()[0])
 
 
+class MySQLStatistics(Statistics):
+    # MySQL finds the row by any unique key, and takes the name of none.
+    adding = "ON DUPLICATE KEY UPDATE {sums}"
+    sum = "{column} = {column} + VALUES({column})"
+
+
 def mysql_storage(alias: str) -> Storage:
     """Return the storage of a MySQL or MariaDB database."""
-    return composed(MySQLSession(alias), jobs=MySQLJobs)
+    return composed(MySQLSession(alias), jobs=MySQLJobs, statistics=MySQLStatistics)
 
 
 def _code(error: DatabaseError) -> Any:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from functools import wraps
 from itertools import count
 from typing import TYPE_CHECKING, Concatenate, ParamSpec, TypeVar
@@ -185,6 +185,13 @@ class Session:
     def reading(self, seconds: float) -> Iterator[None]:
         """Limit the time of each query, where the database can do that. Raise TookTooLong."""
         yield
+
+    def by_index(self) -> AbstractContextManager[None]:
+        """Return a context in which a worker's statements are planned by their indexes.
+
+        It is for a search that ends at its first hit: statistics promise one nearby where there is none.
+        """
+        return nullcontext()
 
     def advice(self) -> Iterator[Advice]:
         """Yield what to change in this database's settings."""

@@ -155,7 +155,8 @@ def lopsided(full):
         cursor.execute(f"UPDATE {JOB} SET queue_name = 'huge'")
         cursor.execute(f"ANALYZE {JOB}")
         # The plans of a worker's session: made once, before any queue is named.
-        cursor.execute(PLANS.replace("SET", "SET LOCAL"))
+        for name, value in PLANS.items():
+            cursor.execute(f"SET LOCAL {name} = '{value}'")
     return full
 
 

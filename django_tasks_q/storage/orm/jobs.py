@@ -87,15 +87,18 @@ class Jobs(Operations):
         return self._takeable(claim).filter(status=JobStatus.READY)
 
     def has_ready(self, claim: Claim) -> bool:
-        return self._ready(claim).exists()
+        with self.session.by_index():
+            return self._ready(claim).exists()
 
     def has_work(self, claim: Claim) -> bool:
-        return self._work(claim).exists()
+        with self.session.by_index():
+            return self._work(claim).exists()
 
     def locked_work(self, claim: Claim) -> list[UUID]:
         if not self.connection.features.has_select_for_update_skip_locked:
             return []
-        ids = list(self._work(claim).values_list("id", flat=True)[:MAX_LOCKED])
+        with self.session.by_index():
+            ids = list(self._work(claim).values_list("id", flat=True)[:MAX_LOCKED])
         with self.session.transaction():
             free = self.session.locked(self._work(claim).filter(id__in=ids), skip=True)
             return [] if list(free.values_list("id", flat=True)[:1]) else ids

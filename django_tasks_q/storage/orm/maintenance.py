@@ -56,7 +56,9 @@ class Maintenance(Part):
             .values_list("which", "due", "now")
             for column, these in (("run_after", scheduled), ("expires_at", expiring))
         ]
-        for which, due, now in rows[0].union(rows[1], all=True):
+        with self.session.by_index():
+            first = list(rows[0].union(rows[1], all=True))
+        for which, due, now in first:
             if due is not None:
                 found[which] = (due - now).total_seconds()
         return NextDue(found.get("run_after"), found.get("expires_at"))
@@ -67,10 +69,13 @@ class Maintenance(Part):
         due = Job.objects.using(self.alias).filter(
             status__in=start, backend=backend, expires_at__lte=DatabaseNow()
         )
-        if not due.exists():
+        with self.session.by_index():
+            ids = list(due.order_by("expires_at").values_list("id", flat=True)[:limit])
+        if not ids:
             return []
         with self.session.transaction():
-            ids = list(self.session.locked(due).values_list("id", flat=True)[:limit])
+            # Read again under the lock: they may have started meanwhile.
+            ids = list(self.session.locked(due.filter(id__in=ids)).values_list("id", flat=True))
             if ids:
                 Job.objects.using(self.alias).filter(id__in=ids, status__in=start).update(
                     finished_at=DatabaseNow(), error_code=EXPIRED, status=JobStatus.EXPIRED
@@ -110,7 +115,12 @@ class Maintenance(Part):
         self, backend: str, statuses: Collection[JobStatus], older_than: float, limit: int = 500
     ) -> int:
         jobs = Job.objects.using(self.alias).filter(retention__isnull=True, backend=backend)
-        return self._prune(jobs.filter(status__in=FINAL.intersection(statuses)), older_than, limit)
+        done = 0
+        # Each state by a probe of its own: others that end in between are kept for longer.
+        for status in sorted(FINAL.intersection(statuses)):
+            if done < limit:
+                done += self._prune(jobs.filter(status=status), older_than, limit - done)
+        return done
 
     @repeated
     def prune_retained(self, backend: str, retention: float, limit: int = 500) -> int:
@@ -146,20 +156,22 @@ class Maintenance(Part):
         same = Job.objects.using(self.alias).filter(id__in=ids, status__in=FINAL, pinned_at__isnull=True)
         return same.update(result=None)
 
-    def own_times(self, column: str) -> list[float]:
+    def own_times(self, backend: str, column: str) -> list[float]:
         rows = Job.objects.using(self.alias).filter(
+            backend=backend,
             **({"result__isnull": False} if column == "result_ttl" else {}),
             **{f"{column}__isnull": False},
             finished_at__isnull=False,
             pinned_at__isnull=True,
         )
         found: list[float] = []
-        while True:
-            further = rows.filter(**{f"{column}__gt": found[-1]}) if found else rows
-            value = further.order_by(column).values_list(column, flat=True).first()
-            if value is None:
-                return found
-            found.append(value)
+        with self.session.by_index():
+            while True:
+                further = rows.filter(**{f"{column}__gt": found[-1]}) if found else rows
+                value = further.order_by(column).values_list(column, flat=True).first()
+                if value is None:
+                    return found
+                found.append(value)
 
     def forget_keys(self, older_than: float = timedelta(days=1).total_seconds(), limit: int = 500) -> int:
         keys = IdempotencyKey.objects.using(self.alias)

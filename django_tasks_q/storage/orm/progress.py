@@ -15,6 +15,9 @@ from ..session import Part, repeated
 from ..values import LogNote, Note, ProgressNote
 from .clock import DatabaseNow
 
+#: The columns of a job's progress that a later update changes.
+UPDATED = [field.name for field in Progress._meta.concrete_fields if not field.primary_key]
+
 
 class ProgressUpdates(Part):
     @repeated
@@ -33,11 +36,19 @@ class ProgressUpdates(Part):
             LogLine.objects.using(self.alias).bulk_create(
                 _line(note) for note in lines if (note.job_id, note.fence) in owned
             )
-            for id, note in progress.items():
-                if (id, note.fence) in owned:
-                    Progress.objects.using(self.alias).update_or_create(
-                        job_id=id, defaults={**note.shown, "fence": note.fence, "updated_at": DatabaseNow()}
-                    )
+            rows = [
+                Progress(job_id=id, fence=note.fence, updated_at=DatabaseNow(), **note.shown)
+                # In one order everywhere, so that two workers never wait for each other.
+                for id, note in sorted(progress.items())
+                if (id, note.fence) in owned
+            ]
+            by_key = self.connection.features.supports_update_conflicts_with_target
+            Progress.objects.using(self.alias).bulk_create(
+                rows,
+                update_conflicts=True,
+                update_fields=UPDATED,
+                unique_fields=["job"] if by_key else None,
+            )
 
     @repeated
     def save_metadata(self, job_id: UUID, fence: int, metadata: str) -> bool:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from django.db.models import F, Min, Sum
+from django.db.models import Min, Sum
 from django.db.models.functions import ExtractMinute
 from django.utils import timezone
 
@@ -15,12 +15,18 @@ from ...models.statistic import FIGURES, HOUR, MINUTES_KEPT
 from ..session import Part, repeated
 from .clock import DatabaseNow
 
+#: The columns that are unique together.
+KEYS = ("backend", "moment", "queue_name", "task_name")
 #: Queue and task.
 Label = tuple[str, str]
 Figures = Mapping[str, float]
 
 
 class Statistics(Part):
+    #: What makes an insert add to the rows that are there: the clause, and its term for each column.
+    adding = "ON CONFLICT ({keys}) DO UPDATE SET {sums}"
+    sum = "{column} = {table}.{column} + EXCLUDED.{column}"
+
     def _clock(self) -> datetime:
         """The time by the clock of the database."""
         # Any row will do to ask by, and a worker always has one. In a table without, the host's clock will.
@@ -32,18 +38,32 @@ class Statistics(Part):
     def count(self, backend: str, counted: Mapping[Label, Figures]) -> None:
         with self.session.transaction():
             moment = self._clock().replace(second=0, microsecond=0)
-            # In one order everywhere, so that two workers never wait for each other.
-            for (queue, task), figures in sorted(counted.items()):
-                self._add(backend, moment, queue, task, figures)
+            self._add(backend, moment, counted)
 
-    def _add(self, backend: str, moment: datetime, queue: str, task: str, figures: Figures) -> None:
-        key = {"backend": backend, "moment": moment, "queue_name": queue, "task_name": task}
-        rows = Statistic.objects.using(self.alias)
-        changes = {name: F(name) + value for name, value in figures.items() if value}
-        if not changes or rows.filter(**key).update(**changes):
-            return
-        rows.bulk_create([Statistic(**key)], ignore_conflicts=True)
-        rows.filter(**key).update(**changes)
+    def _add(self, backend: str, moment: datetime, counted: Mapping[Label, Figures]) -> None:
+        """Add figures to the rows of a moment, which are inserted where they are missing."""
+        operations, table = self.connection.ops, Statistic._meta.db_table
+        quote, at = operations.quote_name, operations.adapt_datetimefield_value(moment)
+        figures, keys = [quote(name) for name in FIGURES], [quote(name) for name in KEYS]
+        columns = [*keys, *figures]
+        sums = ", ".join(self.sum.format(table=quote(table), column=column) for column in figures)
+        adding = self.adding.format(keys=", ".join(keys), sums=sums)
+        rows = [
+            (backend, at, queue, task, *(found.get(name, 0) for name in FIGURES))
+            # In one order everywhere, so that two workers never wait for each other.
+            for (queue, task), found in sorted(counted.items())
+            if any(found.values())
+        ]
+        at_once = (self.connection.features.max_query_params or 10_000) // len(columns)
+        places = f"({', '.join(['%s'] * len(columns))})"
+        with self.connection.cursor() as cursor:
+            for start in range(0, len(rows), at_once):
+                some = rows[start : start + at_once]
+                cursor.execute(
+                    f"INSERT INTO {quote(table)} ({', '.join(columns)}) "  # noqa: S608 - names of columns
+                    f"VALUES {', '.join([places] * len(some))} {adding}",
+                    [value for row in some for value in row],
+                )
 
     @repeated
     def fold(self, backend: str) -> int:
@@ -66,10 +86,15 @@ class Statistics(Part):
                 .values("queue_name", "task_name")
                 .annotate(**{f"sum_{name}": Sum(name) for name in FIGURES})
             )
-            found: Any = sums
-            for row in sorted(found, key=lambda row: (row["queue_name"], row["task_name"])):
-                figures = {name: row[f"sum_{name}"] for name in FIGURES}
-                self._add(backend, hour, row["queue_name"], row["task_name"], figures)
+            rows_of: Any = sums
+            self._add(
+                backend,
+                hour,
+                {
+                    (row["queue_name"], row["task_name"]): {name: row[f"sum_{name}"] for name in FIGURES}
+                    for row in rows_of
+                },
+            )
             return int(mine.delete()[0])
 
     @repeated

@@ -73,12 +73,20 @@ class Pipeline:
                 results.append(transformer.load_rows(0, result.ntuples, tuple))
             if result is not None:
                 self._next()  # the end of one statement's results
-        self._next()  # the end of the pipeline
+        failure = self._end() or failure
         self._pgconn.exit_pipeline_mode()
         if failure is not None:
             self._prepared.clear()  # some may have been prepared in vain
             raise error_from_result(failure, encoding="utf-8")
         return results
+
+    def _end(self) -> Any:
+        """Read to the end of the pipeline. Return the error of its commit, which may fail as well."""
+        failure: Any = None
+        while (result := self._next()) is None or result.status != ExecStatus.PIPELINE_SYNC:
+            if result is not None and result.status == ExecStatus.FATAL_ERROR:
+                failure = failure or result
+        return failure
 
     def _next(self) -> Any:
         while not self.has_landed():

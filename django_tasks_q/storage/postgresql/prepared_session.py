@@ -30,11 +30,18 @@ WARM = 5
 #: A number of times no statement is run: of itself the driver prepares none of the project's.
 NEVER = 1 << 62
 
-#: The worker's statements have one good plan each, by their index, whatever the statistics of a table that
-#: was empty a minute ago. To plan them for each batch would cost half as much as to run them.
-PLANS = """
-SET plan_cache_mode = force_generic_plan; SET jit = off;
-SET enable_seqscan = off; SET enable_bitmapscan = off; SET enable_sort = off
+#: The worker's hot statements have one good plan each, by their index, whatever the statistics of a table
+#: that was empty a minute ago. To plan them for each batch would cost half as much as to run them. All others
+#: are planned as the server does it: see docs/adr/0016.
+PLANS = {
+    "plan_cache_mode": "force_generic_plan",
+    "jit": "off",
+    "enable_seqscan": "off",
+    "enable_bitmapscan": "off",
+    "enable_sort": "off",
+}
+_FACTS = f"""
+SELECT pg_backend_pid(), {", ".join(f"current_setting('{name}')" for name in PLANS)}
 """
 
 
@@ -50,6 +57,9 @@ class _Session:
     prepared: dict[str, bytes] = field(default_factory=dict)
     #: Whether it is the server's own, and not one that a pooler gives to others between two transactions.
     is_direct: bool | None = None
+    #: What the settings of PLANS were, and whether those of PLANS hold now; None if that is not known.
+    usual: dict[str, str] = field(default_factory=dict)
+    by_index: bool | None = False
 
 
 class PreparedSession:
@@ -59,6 +69,7 @@ class PreparedSession:
         self.alias = alias
         #: Whether this process has its sessions for the worker's statements alone.
         self.is_worker = False
+        self._is_kept = False
         self._sessions: WeakKeyDictionary[Any, _Session] = WeakKeyDictionary()
 
     @contextmanager
@@ -94,12 +105,57 @@ class PreparedSession:
         session = self._session(raw)
         session.statements += 1
         if session.is_direct is None and (self.is_worker or session.statements > WARM):
-            session.is_direct = self._is_direct(raw)
+            session.is_direct = self._is_direct(raw, session)
             if session.is_direct and raw.prepare_threshold is None:
                 raw.prepare_threshold = NEVER  # None would forbid what is asked for by name
-            if session.is_direct and self.is_worker:
-                raw.execute(PLANS)
+        if self.is_worker and session.is_direct:
+            self._plan(raw, session, by_index=True)
         return bool(session.is_direct)
+
+    # The plans of the worker's statements
+
+    @contextmanager
+    def by_index(self) -> Iterator[None]:
+        """Have the block's statements planned by their indexes too, in a worker's own session."""
+        connection: Any = connections[self.alias]
+        if not self.is_worker or self._is_kept:
+            yield
+            return
+        connection.ensure_connection()
+        self.prepares(connection.connection)
+        self._is_kept = True
+        try:
+            yield
+        finally:
+            self._is_kept = False
+
+    def forget_plans(self) -> None:
+        """Take back what is known of the session's settings: a transaction that set them was rolled back."""
+        raw = connections[self.alias].connection
+        if raw is not None and raw in self._sessions:
+            self._sessions[raw].by_index = None
+
+    def _plan_as_usual(self, execute: Any, sql: str, params: Any, many: bool, context: Any) -> Any:
+        """Run a statement of the ORM under the settings that the session began with."""
+        raw = context["connection"].connection
+        session = self._sessions.get(raw)
+        if session is not None and session.usual and not self._is_kept:
+            self._plan(raw, session, by_index=False)
+        return execute(sql, params, many, context)
+
+    _plan_as_usual.is_passive = True  # type: ignore[attr-defined]
+
+    def _plan(self, raw: Any, session: _Session, *, by_index: bool) -> None:
+        if session.by_index is by_index:
+            return
+        connection: Any = connections[self.alias]
+        if by_index and self._plan_as_usual not in connection.execute_wrappers:
+            connection.execute_wrappers.append(self._plan_as_usual)
+        settings = PLANS if by_index else session.usual
+        session.by_index = None  # until it is known to have been done
+        with connection.wrap_database_errors:
+            raw.execute("; ".join(f"SET {name} = '{value}'" for name, value in settings.items()))
+        session.by_index = by_index
 
     def _session(self, raw: Any) -> _Session:
         session = self._sessions.get(raw)
@@ -107,11 +163,12 @@ class PreparedSession:
             session = self._sessions[raw] = _Session()
         return session
 
-    def _is_direct(self, raw: Any) -> bool:
+    def _is_direct(self, raw: Any, session: _Session) -> bool:
         if connections[self.alias].settings_dict["OPTIONS"].get("prepare_threshold", NEVER) is None:
             return False  # as the project wants it
         # A pooler makes up the process id that a client receives at its start.
-        (pid,) = raw.execute("SELECT pg_backend_pid()").fetchone()
+        pid, *usual = Cursor(raw).execute(_FACTS).fetchone() or (None,)
+        session.usual = dict(zip(PLANS, usual, strict=True))
         return bool(pid == raw.info.backend_pid)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 
 from django.db import OperationalError
 
@@ -79,6 +79,18 @@ class PostgreSQLSession(Session):
             if getattr(error.__cause__, "sqlstate", None) == CANCELED:
                 raise TookTooLong from error
             raise
+
+    @contextmanager
+    def transaction(self, *, durable: bool = False) -> Iterator[None]:
+        try:
+            with super().transaction(durable=durable):
+                yield
+        except BaseException:
+            self.prepared.forget_plans()
+            raise
+
+    def by_index(self) -> AbstractContextManager[None]:
+        return self.prepared.by_index()
 
     def prepare_worker(self, seconds: float) -> None:
         super().prepare_worker(seconds)

@@ -233,18 +233,29 @@ SELECT SET_CONFIG('statement_timeout', %(limit)s::text, true)
 
 # One statement for a slice: the ORM's five, with five hundred ids in each, cost eight times as much.
 _PRUNE = """
-WITH old AS MATERIALIZED (
+WITH old AS MATERIALIZED (<old>
+){parts}
+DELETE FROM {job} WHERE id = ANY(ARRAY(SELECT id FROM old))
+"""
+_OLD = """
     SELECT id FROM {job}
     WHERE backend = %(backend)s AND <which> AND pinned_at IS NULL
           AND finished_at < STATEMENT_TIMESTAMP() - %(seconds)s * INTERVAL '1 second'
     ORDER BY finished_at
     LIMIT %(limit)s
-    FOR UPDATE SKIP LOCKED
-){parts}
-DELETE FROM {job} WHERE id = ANY(ARRAY(SELECT id FROM old))
-"""
-PRUNE = _PRUNE.replace("<which>", "retention IS NULL AND status = ANY(%(statuses)s::text[])")
-PRUNE_RETAINED = _PRUNE.replace("<which>", "retention = %(seconds)s")
+    FOR UPDATE SKIP LOCKED"""
+# Each state by a probe of its own: others that end in between are kept for longer.
+_OLD_OF_EACH = """
+    SELECT job.id
+    FROM unnest(%(statuses)s::text[]) AS ended(status) CROSS JOIN LATERAL (<old>
+    ) AS job
+    LIMIT %(limit)s""".replace(
+    "<old>", _OLD.replace("<which>", "retention IS NULL AND status = ended.status")
+)
+PRUNE = _PRUNE.replace("<old>", _OLD_OF_EACH).replace(
+    "<which>", "retention IS NULL AND status = ended.status"
+)
+PRUNE_RETAINED = _PRUNE.replace("<old>", _OLD).replace("<which>", "retention = %(seconds)s")
 
 
 def parts(tables: Iterable[str]) -> str:
