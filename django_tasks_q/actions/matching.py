@@ -157,10 +157,12 @@ def _parts(selection: Selection) -> list[Part]:
 def _indexed(status: JobStatus) -> list[Part]:
     """Return the parts of the index of a state.
 
-    Rows whose first column is NULL are a part by themselves, since no comparison finds the row after NULL.
+    Rows in which one of its columns is NULL are a part by themselves, since no comparison finds the row after
+    NULL.
     """
     order, within = INDEXED[status], Q(status=status)
-    if not Job._meta.get_field(order[0]).null:
+    nullable = [column for column in map(column_of, order) if Job._meta.get_field(column).null]
+    if not nullable:
         return [Part(within, order)]
-    is_empty = Q(**{f"{order[0]}__isnull": True})
+    is_empty = Q(**{f"{nullable[0]}__isnull": True})
     return [Part(within & ~is_empty, order), Part(within & is_empty, BY_ID)]

@@ -5,14 +5,26 @@ from __future__ import annotations
 import base64
 import binascii
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 from urllib.parse import urlencode
 from uuid import UUID
 
-from django.db.models import Case, F, OuterRef, Q, Subquery, TextField, Value, When
+from django.core.exceptions import ValidationError
+from django.db.models import (
+    Case,
+    DateTimeField,
+    F,
+    IntegerField,
+    OuterRef,
+    Q,
+    Subquery,
+    TextField,
+    Value,
+    When,
+)
 from django.db.models.functions import Left, Length
 from django.http import QueryDict
 from django.utils import timezone
@@ -23,7 +35,7 @@ from django.utils.translation import gettext_lazy as _
 from ..actions.selection import Selection
 from ..actions.selection import first_id as id_of
 from ..lifecycle.states import JobStatus
-from ..models import Attempt
+from ..models import Attempt, Job
 from ..models.job import JobQuerySet
 from ..storage.orm.monitoring import INDEXED, behind, column_of, edge, up_to, with_exception
 from ..storage.timestamps import local, native
@@ -278,9 +290,9 @@ def page_of(jobs: JobQuerySet, filters: Filters, token: str, size: int) -> Page:
     rows, candidates, factor, problem = filters.selection().of(jobs), filters.candidates(jobs), 1, ""
     if token:
         try:
-            start, factor = _decoded(token, len(order))
+            start, factor = _decoded(token, order)
             rows, candidates = rows.filter(behind(order, start)), candidates.filter(behind(order, start))
-        except (ValueError, TypeError, OverflowError):
+        except (ValueError, TypeError, OverflowError, ValidationError):
             problem = gettext("This page does not exist. The first page is shown.")
     end = None
     if filters.is_searched:
@@ -323,10 +335,10 @@ def _encoded(values: list[Any]) -> str:
     return base64.urlsafe_b64encode(data.encode()).decode().rstrip("=")
 
 
-def _decoded(token: str, count: int) -> tuple[list[Any], int]:
+def _decoded(token: str, order: Sequence[str]) -> tuple[list[Any], int]:
     """Return the row after which a page begins, and the factor of the number of jobs that it reads.
 
-    Raise ValueError or TypeError for an invalid token.
+    Raise ValueError, TypeError or ValidationError for an invalid token.
     """
     if len(token) > 1000:
         raise ValueError
@@ -334,28 +346,24 @@ def _decoded(token: str, count: int) -> tuple[list[Any], int]:
         values = json.loads(base64.urlsafe_b64decode(token + "=" * (-len(token) % 4)))
     except (binascii.Error, UnicodeError, RecursionError) as error:
         raise ValueError from error
-    if not isinstance(values, list) or len(values) not in (count, count + 1):
+    if not isinstance(values, list) or len(values) not in (len(order), len(order) + 1):
         raise ValueError
-    factor = values.pop() if len(values) > count else 1
+    factor = values.pop() if len(values) > len(order) else 1
     if isinstance(factor, bool) or not isinstance(factor, int) or not 1 <= factor <= MAX_FACTOR:
         raise ValueError
-    *others, id = values
-    if not isinstance(id, str):
+    return [_read(column_of(term), value) for term, value in zip(order, values, strict=True)], factor
+
+
+def _read(column: str, value: Any) -> Any:
+    """Return the value of a column of jobs. Raise ValueError, TypeError or ValidationError."""
+    kind: Any = Job._meta.get_field(column)
+    expected = int if isinstance(kind, IntegerField) else str
+    if type(value) is not expected:
         raise TypeError
-    found: list[Any] = []
-    for value in others:
-        if isinstance(value, bool) or not isinstance(value, str | int):
-            raise TypeError
-        if isinstance(value, int):
-            if abs(value) > 32_767:
-                raise ValueError
-            found.append(value)
-            continue
-        if "\x00" in value:
+    if isinstance(value, int):
+        if abs(value) > 32_767:
             raise ValueError
-        found.append(_read_time(value) if count == 2 else value)
-    if count == 3 and not (isinstance(found[0], str) and isinstance(found[1], int)):
-        raise TypeError
-    if count == 2 and not isinstance(found[0], datetime):
-        raise TypeError
-    return [*found, UUID(id)], factor
+        return value
+    if "\x00" in value:
+        raise ValueError
+    return _read_time(value) if isinstance(kind, DateTimeField) else kind.to_python(value)

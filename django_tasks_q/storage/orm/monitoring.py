@@ -31,7 +31,7 @@ KINDS = ("status", "kind_task", "kind_worker", "kind_again")
 #: total.
 INDEXED = {
     JobStatus.READY: ("backend", *CLAIM_ORDER),
-    JobStatus.SCHEDULED: ("run_after", "id"),
+    JobStatus.SCHEDULED: ("backend", "run_after", "id"),
     JobStatus.RUNNING: ("worker_id", "id"),
     JobStatus.FAILED: ("id",),
 }
