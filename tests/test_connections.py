@@ -219,6 +219,17 @@ def test_a_worker_that_cannot_hear_says_so_and_polls(project):
             project.wait_for(lambda: "Set 'NOTIFY': False" in worker.output)
             assert tasks.add.enqueue(1, 2).get(timeout=5) == 3
             assert worker.output.count("Notifications do not arrive") == 1
+            # One that waits finds the end by polls, as often as where there are no notifications.
+            waits = (
+                "import time, uuid\n"
+                "from tests.tasksapp import tasks\n"
+                "from django_tasks_q.storage import storage_for, watcher_for\n"
+                "for _ in range(3):\n"
+                "    assert tasks.add_later.enqueue(1, 2, 0.5).get(timeout=20) == 3\n"
+                "watcher = watcher_for(storage_for('default'))\n"
+                "print(watcher._failures, watcher._listener.is_proven)\n"
+            )
+            assert project.script(waits) == "0 False"
             assert worker.stop() == 0
 
 

@@ -1,6 +1,5 @@
 """Wake-ups by notifications, and what happens without them."""
 
-import itertools
 import json
 import select
 import statistics
@@ -10,13 +9,12 @@ import uuid
 from types import SimpleNamespace
 
 import pytest
-from asgiref.sync import async_to_sync
 from django.db import connections, transaction
 
 from django_tasks_q.lifecycle.states import JobStatus
 from django_tasks_q.models import Job, Worker
 from django_tasks_q.results import waiter
-from django_tasks_q.storage import Notifications, storage_for
+from django_tasks_q.storage import Notifications, job_watcher, storage_for
 from django_tasks_q.storage.postgresql import notifications
 from django_tasks_q.worker.subscribers import waiters
 from django_tasks_q.worker.subscribers.waiters import WaiterNotifications
@@ -183,61 +181,59 @@ def test_a_worker_outlives_the_end_of_its_sessions(project, kind):
 # Waiting for a result
 
 
-@pytest.fixture
-def job_waiter(listener):
+@on_postgres
+def test_workers_know_of_waiters_and_notify_them_of_the_end(listener):
     storage = storage_for("postgres")
-    id = uuid.uuid4()
-    waiter = storage.notifications.job_waiter("default", id)
-    yield storage, id, waiter
-    waiter.close()
+    connections["postgres"].ensure_connection()
+    ends, ids = storage.notifications.end_listener(), {uuid.uuid4() for _ in range(500)}
+    ends.ask("default", ids)
+    # In several payloads, since the server refuses one of 8,000 bytes. They are no reason to claim.
+    waited = notified(listener)
+    while waited.waited != ids:
+        waited |= notified(listener)
+    assert waited == Notifications(waited=frozenset(ids))
+    assert not ends.is_proven
 
-
-def ring_soon(id):
     def notify():
-        storage_for("postgres").notifications.notify_ended("default", [id])
+        storage.notifications.notify_ended("default", ids | {uuid.uuid4()})
         connections.close_all()
 
-    timer = threading.Timer(0.1, notify)
-    timer.start()
-    return timer
+    thread = threading.Thread(target=notify)
+    thread.start()
+    thread.join()
+    ended = set()
+    while not ended > ids:
+        assert select.select([ends], [], [], 2.0)[0]
+        ended |= ends.drain()
+    assert ends.is_proven
+    assert not select.select([ends], [], [], 0.05)[0]
+    ends.close()
+    with connections["postgres"].cursor() as cursor:
+        cursor.execute("SELECT count(*) FROM pg_listening_channels()")
+        assert cursor.fetchone() == (0,)
 
 
 @on_postgres
-def test_workers_know_of_waiters_and_notify_them_of_the_end(listener, job_waiter):
-    storage, id, waiter = job_waiter
-    waiter.ask()
-    assert notified(listener) == Notifications(waited=frozenset({id}))  # no reason to claim
-    storage.notifications.notify_ended("default", [uuid.uuid4(), id])
-    assert select.select([waiter], [], [], 2.0)[0]
-    waiter.drain()
-    assert not select.select([waiter], [], [], 0.05)[0]
-
-
-@on_postgres
-def test_a_wait_ends_when_the_bell_rings(listener, monkeypatch):
-    monkeypatch.setattr(waiter, "POLLING", 0.0)
+def test_ends_that_are_notified_during_a_query_are_not_lost(listener):
+    """A selector finds nothing then: the driver has read them."""
     storage, id = storage_for("postgres"), uuid.uuid4()
-    with waiter.Waiter(storage, "default", str(id), None) as wait:
-        wait.sleep(0.01)  # now it listens
-        began = time.monotonic()
-        for sleep in (wait.sleep, async_to_sync(wait.asleep)):
-            timer = ring_soon(id)
-            sleep(20)
-            timer.join()
-        assert time.monotonic() - began < 10
+    connections["postgres"].ensure_connection()
+    ends = storage.notifications.end_listener()
+    ends.ask("default", [id])
+    with connections["postgres"].cursor() as cursor:
+        cursor.execute("SELECT pg_notify(%s, %s)", (notifications._ended("default"), id.hex))
+        cursor.execute("SELECT 1")
+    assert ends.has_arrived
+    assert ends.drain() == {id}
+    ends.close()
 
 
 @on_postgres
-def test_a_bell_that_breaks_costs_nothing_but_time(listener, monkeypatch):
-    monkeypatch.setattr(waiter, "POLLING", 0.0)
-    storage = storage_for("postgres")
-    with waiter.Waiter(storage, "default", str(uuid.uuid4()), None) as wait:
-        wait.sleep(0.01)
-        wait._job_waiter._connection.close()
-        wait._asked_at = float("-inf")  # it would ask again
-        wait.sleep(0.01)
-        assert wait._job_waiter is None
-        wait.sleep(0.01)
+def test_what_clients_make_up_is_no_end(listener):
+    with connections["postgres"].cursor() as cursor:
+        for text in ("wait ", "wait x", "wait ,,", f"wait {'0' * 32}, ", "wait \u00e9"):
+            cursor.execute("SELECT pg_notify(%s, %s)", (notifications.channel("default"), text))
+    assert notified(listener) == Notifications(waited=frozenset({uuid.UUID(int=0)}))
 
 
 def test_waiters_are_notified_of_what_has_ended_here_or_is_not_here():
@@ -283,7 +279,8 @@ def test_a_waiter_is_notified_at_once_of_the_end_of_a_job(project, tmp_path, mon
     if project.alias != "postgres":
         pytest.skip("there are no notifications elsewhere")
     monkeypatch.setattr(waiter, "POLLING", 0.0)
-    monkeypatch.setattr(waiter.Waiter, "pauses", lambda self: itertools.repeat(30.0))
+    for name in ("SHORTEST", "LONGEST", "LONGEST_NOTIFIED", "STALE"):
+        monkeypatch.setattr(job_watcher, name, 60.0)
     gate = tmp_path / "gate"
     result = tasks.wait_for_file.enqueue(str(gate))
     with project.worker("--processes", "1"):

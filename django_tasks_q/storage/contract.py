@@ -16,7 +16,7 @@ from uuid import UUID
 
 from ..lifecycle.outcome import Outcome
 from ..lifecycle.states import JobStatus
-from .session import JobWaiter, Listener, RoundTrip, RoundTripResult, Session
+from .session import Listener, RoundTrip, RoundTripResult, Session
 from .values import (
     Cancelled,
     Claim,
@@ -34,8 +34,11 @@ from .values import (
 )
 
 if TYPE_CHECKING:
+    from django.db.backends.base.base import BaseDatabaseWrapper
+
     from ..models import Schedule, Worker
     from ..models.job import JobQuerySet
+    from .notifications import EndListener
     from .orm.queue_counts import QueueCounts, QueueKey
 
 #: Given a schedule and an aware time, returns the first time after it at which the schedule is to fire.
@@ -379,8 +382,17 @@ class NotificationVerbs(Protocol):
     def listen(self, backend: str) -> Listener | None:
         """Return a listener for notifications; None where the database sends none."""
 
-    def job_waiter(self, backend: str, id: UUID) -> JobWaiter | None:
-        """Return what a caller can wait with for the end of a job; None where the database sends nothing."""
+    def prepare(self, connection: BaseDatabaseWrapper) -> None:
+        """Change the settings of a connection that is to watch jobs, before it is opened."""
+
+    def end_listener(self) -> EndListener | None:
+        """Return a listener for the ends of jobs on this thread's connection; None where nothing is sent."""
+
+    def ended(self, ids: Collection[UUID]) -> set[UUID]:
+        """Return those of some jobs that have ended, or are not there."""
+
+    def versions(self, ids: Collection[UUID]) -> dict[UUID, tuple[Any, ...]]:
+        """Return what is different after each change of a job, of its progress and of its log."""
 
 
 @dataclass

@@ -268,21 +268,3 @@ class Listener:
 
     def close(self) -> None:
         raise NotImplementedError
-
-
-class JobWaiter:
-    """Wakes a caller when a job may have ended. The caller polls as well, since it may never wake."""
-
-    def fileno(self) -> int:
-        raise NotImplementedError
-
-    def ask(self) -> None:
-        """Notify workers of the waiting caller. It must be repeated every ``REMEMBERED / 2`` seconds."""
-        raise NotImplementedError
-
-    def drain(self) -> None:
-        """Take what has arrived. Raise a database Error if nothing more can arrive."""
-        raise NotImplementedError
-
-    def close(self) -> None:
-        raise NotImplementedError

@@ -4,29 +4,36 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import suppress
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from uuid import UUID, uuid4
 
 from django.db import InterfaceError, connections, transaction
 from psycopg import Error as PsycopgError
+from psycopg import Notify
 from psycopg.pq import TransactionStatus
 
 from ...failpoints import failpoint
-from ..notifications import NoNotifications
-from ..session import JobWaiter, Listener, Session, is_managed_by_hand
+from ..notifications import EndListener, NoNotifications
+from ..session import Listener, Session, is_managed_by_hand
 from ..values import Notifications
+
+if TYPE_CHECKING:
+    from django.db.backends.base.base import BaseDatabaseWrapper
 
 #: The payload of a notification of cancellations; that of new jobs is empty. Any session may send them, and
 #: they only make workers query.
 CANCEL = "cancel"
 #: The payload for queues that are paused, resumed or limited, and for workers that are to stop.
 CONTROL = "queues"
-#: The beginning of the payload for a caller that waits for a job; the id follows.
+#: The beginning of the payload for callers that wait for jobs; the ids follow, with commas in between.
 WAIT = "wait "
+#: The most ids in one payload, which may have 8,000 bytes.
+IDS = 200
 
-
+#: Seconds that a connection by which jobs are watched may take to be opened.
+CONNECT_TIMEOUT = 5
 #: Seconds after a process's last job after which it notifies again. Workers that were woken poll within this
 #: time, and go on polling as long as they find jobs.
 QUIET = 0.04
@@ -67,7 +74,7 @@ class Notifier:
         """Notify callers of jobs that have ended, at once."""
         connection = connections[self._alias]
         connection.ensure_connection()
-        _notify(connection, f"{channel(backend)}_ended", list(map(str, ids)))
+        _notify(connection, _ended(backend), list(_joined(ids)))
 
     def _send(self, backend: str, payload: str) -> None:
         if not payload:
@@ -115,7 +122,7 @@ class PostgreSQLListener(Listener):
         self.is_answered |= any(channel == self._own_channel for channel, _ in arrived)
         payloads = {payload for channel, payload in arrived if channel == self._channel}
         waits = {payload for payload in payloads if payload.startswith(WAIT)}
-        waited = frozenset(id for id in map(_id, waits) if id is not None)
+        waited = frozenset(id for wait in waits for id in _ids(wait.removeprefix(WAIT)))
         return Notifications(
             bool(payloads - {CANCEL, CONTROL} - waits), CANCEL in payloads, waited, CONTROL in payloads
         )
@@ -130,30 +137,52 @@ class PostgreSQLListener(Listener):
         self._connection.close()
 
 
-class PostgreSQLJobWaiter(JobWaiter):
-    """LISTEN on a separate connection, which also notifies workers: the caller may be in a transaction."""
+class PostgreSQLEndListener(EndListener):
+    """LISTEN on the connection by which the jobs are polled. Nothing else uses it."""
 
-    def __init__(self, alias: str, backend: str, id: UUID) -> None:
+    def __init__(self, alias: str) -> None:
         self._wrapper: Any = connections[alias]
-        self._backend, self._id = backend, id
-        self._connection = _listening(alias, f"{channel(backend)}_ended")
+        self._channels: set[str] = set()
+        #: Those that arrive with the result of a statement are not found by a selector.
+        self._arrived: list[str] = []
+        self._connection = self._wrapper.connection
+        self._connection.add_notify_handler(self._receive)
+
+    @property
+    def has_arrived(self) -> bool:
+        return bool(self._arrived)
 
     def fileno(self) -> int:
         return int(self._connection.fileno())
 
-    def ask(self) -> None:
+    def ask(self, backend: str, ids: Collection[UUID]) -> None:
+        ended = _ended(backend)
         with self._wrapper.wrap_database_errors:
-            self._connection.execute(
-                "SELECT pg_notify(%s, %s)", (channel(self._backend), f"{WAIT}{self._id}")
-            )
+            if ended not in self._channels:
+                self._connection.execute(f'LISTEN "{ended}"')
+                self._channels.add(ended)
+            payloads = [f"{WAIT}{part}" for part in _joined(ids)]
+            self._connection.execute(NOTIFY_ALONE, (channel(backend), payloads))
 
-    def drain(self) -> None:
+    def drain(self) -> set[UUID]:
+        session = self._connection.pgconn
         with self._wrapper.wrap_database_errors:
-            for _ in self._connection.notifies(timeout=0):
-                pass
+            # What the driver itself has for this does not go together with a handler.
+            session.consume_input()
+            while (sent := session.notifies()) is not None:
+                self._arrived.append(sent.extra.decode(errors="replace"))
+        arrived, self._arrived = self._arrived, []
+        # Whatever comes this way comes from a worker.
+        self.is_proven |= bool(arrived)
+        return {id for payload in arrived for id in _ids(payload)}
+
+    def _receive(self, notification: Notify) -> None:
+        self._arrived.append(notification.payload)
 
     def close(self) -> None:
-        self._connection.close()
+        self._connection.remove_notify_handler(self._receive)
+        if not self._connection.closed and not self._connection.broken:
+            self._connection.execute("UNLISTEN *")  # a pool may give the session to others
 
 
 def _listening(alias: str, *channels: str) -> Any:
@@ -168,10 +197,25 @@ def _listening(alias: str, *channels: str) -> Any:
     return connection
 
 
-def _id(wait: str) -> UUID | None:
-    with suppress(ValueError):
-        return UUID(wait.removeprefix(WAIT))
-    return None
+def _joined(ids: Iterable[UUID]) -> Iterator[str]:
+    """Yield the ids as text, as many at a time as a payload may have."""
+    texts = [id.hex for id in ids]
+    for start in range(0, len(texts), IDS):
+        yield ",".join(texts[start : start + IDS])
+
+
+def _ids(payload: str) -> set[UUID]:
+    """Return the ids in a payload. Any client may have sent it."""
+    found = set()
+    for text in payload.split(","):
+        with suppress(ValueError):
+            found.add(UUID(text))
+    return found
+
+
+def _ended(backend: str) -> str:
+    """Return the channel for the ends of jobs."""
+    return f"{channel(backend)}_ended"
 
 
 def channel(backend: str) -> str:
@@ -196,8 +240,13 @@ class PostgreSQLNotifications(NoNotifications):
     def notify_ended(self, backend: str, ids: Collection[UUID]) -> None:
         self._notifier.ended(backend, ids)
 
-    def job_waiter(self, backend: str, id: UUID) -> JobWaiter | None:
-        return PostgreSQLJobWaiter(self.alias, backend, id)
+    def prepare(self, connection: BaseDatabaseWrapper) -> None:
+        options = connection.settings_dict["OPTIONS"]
+        options.pop("pool", None)
+        options.setdefault("connect_timeout", CONNECT_TIMEOUT)
+
+    def end_listener(self) -> EndListener:
+        return PostgreSQLEndListener(self.alias)
 
     def listen(self, backend: str) -> Listener | None:
         return PostgreSQLListener(self.alias, channel(backend))
