@@ -290,7 +290,7 @@ class JobWatcher:
                     pass
 
     def _open(self) -> None:
-        # A connection object for this thread alone: not by way of Django's pool, which would miss the session.
+        # An object for this thread alone, and not by way of Django's pool, which would miss the session.
         alias = self._storage.alias
         connection = connections[alias].copy()
         connection.settings_dict["AUTOCOMMIT"] = True
