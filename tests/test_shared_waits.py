@@ -15,6 +15,7 @@ from django.db import connections, transaction
 from django.utils import timezone
 
 from django_tasks_q.api.events import Snapshot, stream
+from django_tasks_q.execution import other_threads
 from django_tasks_q.models import Job, LogLine, Progress
 from django_tasks_q.storage import job_watcher, stop_watchers, storage_for, watcher_for
 
@@ -228,16 +229,19 @@ def test_an_end_between_the_first_poll_and_the_watch_is_seen(postgres, observer,
     """The watcher listens, then queries. Nothing is notified here, and no second poll comes."""
     for name in ("SHORTEST", "LONGEST", "LONGEST_NOTIFIED", "STALE"):
         monkeypatch.setattr(job_watcher, name, 60.0)
-    (result,) = jobs(1)
+    (other, result), ended = jobs(2), []
     watch, began = job_watcher.JobWatcher.watch, time.monotonic()
 
     def end_first(*args, **kwargs):
         Job.objects.using("postgres").update(status="SUCCESSFUL", result="7", finished_at=timezone.now())
         return watch(*args, **kwargs)
 
-    monkeypatch.setattr(job_watcher.JobWatcher, "watch", end_first)
-    assert result.get(timeout=60) == 7
-    assert time.monotonic() - began < 5
+    with waiting_threads([other], ended):
+        wait_for(watched(1))  # the first poll is over
+        monkeypatch.setattr(job_watcher.JobWatcher, "watch", end_first)
+        assert result.get(timeout=60) == 7
+        assert time.monotonic() - began < 10
+        observer.end([other])
 
 
 @on_postgres
@@ -421,6 +425,23 @@ def test_a_program_that_ends_while_it_waits_leaves_no_trace(project):
         "    print('ends')\n"
     )
     assert output == "ends"
+
+
+@on_postgres
+def test_the_session_is_none_that_a_task_has_left(postgres, observer, monkeypatch):
+    """The watcher may be in the middle of a query when an attempt ends. The child lives on."""
+    monkeypatch.setattr(other_threads, "is_unclean", lambda connection: True)
+    monkeypatch.setattr(other_threads, "has_news", lambda raw: True)
+    results, ended = jobs(1), []
+    with waiting_threads(results, ended):
+        wait_for(watched(1))
+        watcher = watcher_for(postgres)
+        session = watcher._listener._wrapper
+        monkeypatch.setattr(other_threads, "opened", lambda: [(session, watcher._thread)])
+        assert not other_threads.clean_other_threads(is_alone=True)
+        other_threads.prepare_other_threads(is_alone=True)
+        assert session.connection is not None
+        observer.end(results)
 
 
 def test_a_task_may_wait_for_another(project):

@@ -28,7 +28,8 @@ def listener(settings):
     options = settings.TASKS["default"]["OPTIONS"] | {"DATABASE": "postgres"}
     settings.TASKS = {"default": settings.TASKS["default"] | {"OPTIONS": options}}
     storage = storage_for("postgres")
-    storage.notifications._notifier.sent_at.clear()
+    for times in (storage.notifications._notifier.sent_at, storage.notifications._notifier.asked_at):
+        times.clear()
     listener = storage.notifications.listen("default")
     yield listener
     listener.close()
@@ -83,11 +84,11 @@ def test_a_busy_database_is_given_fewer(listener, monkeypatch):
 
 
 @on_postgres
-def test_notifications_carry_no_data_and_are_no_query_of_the_caller(listener, django_assert_num_queries):
+def test_notifications_name_the_queue_and_are_no_query_of_the_caller(listener, django_assert_num_queries):
     with django_assert_num_queries(1, connection=connections["postgres"]):
         tasks.add.enqueue(1)
     (notification,) = listener._connection.notifies(timeout=2, stop_after=1)
-    assert notification.payload == ""
+    assert notification.payload == "jobs  default"
     assert notification.channel == notifications.channel("default")
 
 
@@ -111,6 +112,111 @@ def test_a_transaction_that_is_managed_by_hand_sends_one_with_its_commit(listene
         transaction.set_autocommit(True, using="postgres")
     assert Job.objects.using("postgres").count() == 1
     assert notified(listener).jobs
+
+
+# Whom they concern
+
+
+@pytest.fixture
+def sent(listener):
+    """Return the payloads that arrive within a moment."""
+
+    def payloads():
+        return sorted(note.payload for note in listener._connection.notifies(timeout=0.2))
+
+    return payloads
+
+
+def enqueue_to(*queues):
+    for queue in queues:
+        tasks.noop.using(queue_name=queue).enqueue()
+
+
+@on_postgres
+def test_each_queue_is_notified_for(sent, monkeypatch):
+    monkeypatch.setattr(notifications, "NOTIFY_INTERVAL", 3600.0)
+    monkeypatch.setattr(notifications, "QUIET", 3600.0)
+    enqueue_to("a", "b", "a", "b", "with spaces", "a")
+    assert sent() == ["jobs  a", "jobs  b", "jobs  with spaces"]
+    enqueue_to("a", "b", "c")
+    assert sent() == ["jobs  c"]
+
+
+@on_postgres
+def test_many_queues_of_a_process_are_notified_for_at_once(sent, monkeypatch):
+    monkeypatch.setattr(notifications, "NOTIFY_INTERVAL", 3600.0)
+    monkeypatch.setattr(notifications, "QUIET", 3600.0)
+    monkeypatch.setattr(notifications, "BUSY", 1e9)
+    enqueue_to(*map(str, range(100)))
+    assert sent() == sorted(["", *(f"jobs  {number}" for number in range(notifications.MANY))])
+    enqueue_to("0", "99", "new")  # that one stands for all
+    assert sent() == []
+
+
+@on_postgres
+def test_the_queues_of_one_transaction_are_one_notification(sent, monkeypatch):
+    statements, notify = [], notifications._notify
+
+    def count(connection, channel, payloads):
+        statements.append(list(payloads))
+        notify(connection, channel, payloads)
+
+    monkeypatch.setattr(notifications, "_notify", count)
+    with transaction.atomic(using="postgres"):
+        enqueue_to("a", "b", "a")
+        with pytest.raises(ZeroDivisionError), transaction.atomic(using="postgres"):
+            enqueue_to("rolled back")
+            raise ZeroDivisionError
+        enqueue_to("c")
+        storage_for("postgres").notifications.notify_cancel("default")
+    assert [sorted(payloads) for payloads in statements] == [["cancel", "jobs  a", "jobs  b", "jobs  c"]]
+    assert sent() == sorted(statements[0])
+    with transaction.atomic(using="postgres"):
+        enqueue_to(*map(str, range(100)))
+        storage_for("postgres").notifications.notify_control("default")
+    assert statements[1:] == [["queues", ""]]
+
+
+@on_postgres
+def test_a_queue_of_the_longest_name_is_notified_for(sent):
+    name = "\N{GRINNING FACE}" * 128
+    enqueue_to(name)
+    assert sent() == [f"jobs  {name}"]
+
+
+@on_postgres
+def test_a_listener_drops_what_does_not_concern_it(listener):
+    concerned = storage_for("postgres").notifications.listen("default", lambda queue, _: queue in ("", "a"))
+    notify = storage_for("postgres").notifications.notify_jobs
+    for queue, arrives in {"a": True, "b": False, "": True}.items():
+        notify("default", queue)
+        assert notified(listener).jobs
+        assert notified(concerned).jobs == arrives
+    concerned.close()
+
+
+def test_an_enqueue_into_another_queue_makes_no_worker_claim(project, tmp_path):
+    if project.alias != "postgres":
+        pytest.skip("there are no notifications elsewhere")
+    claims = tmp_path / "claims"
+    constants = {f"django_tasks_q.worker.wakeup.{name}": 60.0 for name in ("LOST_NOTIFICATION", "VERIFY")}
+    hardship(project, claims=str(claims), constants=constants)
+    with project.worker("--processes", "1", "--queue", "a"):
+        project.wait_for(lambda: tasks.noop.using(queue_name="a").enqueue().get(timeout=20) is None)
+        project.wait_for(lambda: rests(claims))
+        before = claims.stat().st_size
+        for _ in range(20):
+            enqueue_to("b")
+            time.sleep(notifications.QUIET * 2)  # each sends a notification
+        assert claims.stat().st_size == before
+        result = tasks.noop.using(queue_name="a").enqueue()
+        project.wait_for(lambda: Job.objects.get(id=result.id).is_finished)
+        assert claims.stat().st_size > before
+
+
+def rests(claims):
+    """Return whether a worker has made no claim for some time."""
+    return claims.exists() and time.time() - claims.stat().st_mtime > 2
 
 
 def latency(project, count=10):

@@ -12,6 +12,7 @@ from django.db import connections
 
 from .contract import Storage
 from .job_watcher import JobWatch, WatcherThread, stop_watchers, watcher_for
+from .notifications import Concerns, always
 from .orm.clock import aware, storable
 from .session import REMEMBERED, Listener, RoundTrip, Session, TookTooLong, is_in_transaction
 from .shared_sessions import (
@@ -51,6 +52,7 @@ __all__ = [
     "Cancelled",
     "Claim",
     "ClaimedJob",
+    "Concerns",
     "ControlState",
     "Decision",
     "Declared",
@@ -70,6 +72,7 @@ __all__ = [
     "TookTooLong",
     "Transition",
     "WatcherThread",
+    "always",
     "aware",
     "before_fork",
     "brief_session",

@@ -16,6 +16,7 @@ from uuid import UUID
 
 from ..lifecycle.outcome import Outcome
 from ..lifecycle.states import JobStatus
+from .notifications import Concerns, EndListener, always
 from .session import Listener, RoundTrip, RoundTripResult, Session
 from .values import (
     Cancelled,
@@ -38,7 +39,6 @@ if TYPE_CHECKING:
 
     from ..models import Schedule, Worker
     from ..models.job import JobQuerySet
-    from .notifications import EndListener
     from .orm.queue_counts import QueueCounts, QueueKey
 
 #: Given a schedule and an aware time, returns the first time after it at which the schedule is to fire.
@@ -367,8 +367,8 @@ class NotificationVerbs(Protocol):
     None is guaranteed to arrive: workers and callers poll as well.
     """
 
-    def notify_jobs(self, backend: str) -> None:
-        """Wake workers that wait for jobs."""
+    def notify_jobs(self, backend: str, queue: str = "", executor: str = "") -> None:
+        """Wake workers that wait for jobs of a queue and of an executor; empty for any."""
 
     def notify_cancel(self, backend: str) -> None:
         """Make workers read which cancellations have been requested."""
@@ -379,8 +379,11 @@ class NotificationVerbs(Protocol):
     def notify_ended(self, backend: str, ids: Collection[UUID]) -> None:
         """Wake callers that wait for the end of these jobs."""
 
-    def listen(self, backend: str) -> Listener | None:
-        """Return a listener for notifications; None where the database sends none."""
+    def listen(self, backend: str, concerns: Concerns = always) -> Listener | None:
+        """Return a listener for notifications; None where the database sends none.
+
+        Those of jobs that do not concern the worker are dropped.
+        """
 
     def prepare(self, connection: BaseDatabaseWrapper) -> None:
         """Change the settings of a connection that is to watch jobs, before it is opened."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
@@ -14,6 +14,16 @@ from .session import Listener, Part
 
 if TYPE_CHECKING:
     from django.db.backends.base.base import BaseDatabaseWrapper
+
+#: Given a queue and an executor, each of which may be empty for any, returns whether jobs there concern a
+#: worker.
+Concerns = Callable[[str, str], bool]
+
+
+def always(queue: str, executor: str) -> bool:
+    """Return True: jobs of all queues and executors concern a worker."""
+    return True
+
 
 #: Columns of a job that can be large. No other changes without one of the rest.
 _PAYLOAD = {"arguments", "options", "result", "metadata"}
@@ -51,7 +61,7 @@ class EndListener:
 
 
 class NoNotifications(Part):
-    def notify_jobs(self, backend: str) -> None:
+    def notify_jobs(self, backend: str, queue: str = "", executor: str = "") -> None:
         pass
 
     def notify_cancel(self, backend: str) -> None:
@@ -63,7 +73,7 @@ class NoNotifications(Part):
     def notify_ended(self, backend: str, ids: Collection[UUID]) -> None:
         pass
 
-    def listen(self, backend: str) -> Listener | None:
+    def listen(self, backend: str, concerns: Concerns = always) -> Listener | None:
         return None
 
     def prepare(self, connection: BaseDatabaseWrapper) -> None:

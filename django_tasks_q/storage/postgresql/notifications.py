@@ -15,18 +15,22 @@ from psycopg import Notify
 from psycopg.pq import TransactionStatus
 
 from ...failpoints import failpoint
-from ..notifications import EndListener, NoNotifications
+from ..notifications import Concerns, EndListener, NoNotifications, always
 from ..session import Listener, Session, is_managed_by_hand
 from ..values import Notifications
 
 if TYPE_CHECKING:
     from django.db.backends.base.base import BaseDatabaseWrapper
 
-#: The payload of a notification of cancellations; that of new jobs is empty. Any session may send them, and
-#: they only make workers query.
+#: The beginning of the payload of new jobs: their executor, a space and their queue follow. It is empty for
+#: jobs of any queue. Any session may send notifications, and they only make workers query.
+JOBS = "jobs "
+#: The payload of a notification of cancellations.
 CANCEL = "cancel"
 #: The payload for queues that are paused, resumed or limited, and for workers that are to stop.
 CONTROL = "queues"
+#: Payloads that are sent each time.
+NOT_JOBS = frozenset({CANCEL, CONTROL})
 #: The beginning of the payload for callers that wait for jobs; the ids follow, with commas in between.
 WAIT = "wait "
 #: The most ids in one payload, which may have 8,000 bytes.
@@ -42,6 +46,9 @@ QUIET = 0.04
 BUSY = 20
 #: Longest time in seconds between two notifications while jobs are stored. Workers rely on it.
 NOTIFY_INTERVAL = 0.5
+#: For how many queues and executors a process notifies apart within that time, and in one transaction. For
+#: more of them one notification wakes all workers.
+MANY = 16
 
 NOTIFY = "SELECT pg_notify(%s, payload) FROM unnest(%s::text[]) AS payload"
 #: For a transaction that consists of this statement. A notification makes its transaction one that writes,
@@ -54,21 +61,28 @@ class Notifier:
 
     def __init__(self, alias: str) -> None:
         self._alias = alias
-        #: When the last one was sent, and when the last job was, by backend.
-        self.sent_at: dict[str, float] = {}
-        self.asked_at: dict[str, float] = {}
+        #: When each was sent last, and when the last job of its kind was stored, by backend and payload.
+        self.sent_at: dict[tuple[str, str], float] = {}
+        self.asked_at: dict[tuple[str, str], float] = {}
         #: Seconds that the last one took.
         self.took = 0.0
 
-    def after_commit(self, backend: str, payload: str = "") -> None:
+    def after_commit(self, backend: str, payload: str) -> None:
         """Send a notification once the open transaction, if there is one, has committed."""
         connection = connections[self._alias]
         if is_managed_by_hand(connection):
             # Django does not know of the commit. The server keeps the notification until then, and
             # sends one of several that are alike.
             _notify(connection, channel(backend), [payload])
-        else:
-            transaction.on_commit(lambda: self._send(backend, payload), using=self._alias, robust=True)
+            return
+        if connection.run_on_commit:
+            savepoints, last, _ = connection.run_on_commit[-1]
+            is_ours = type(last) is _AfterCommit and last.backend == backend
+            if is_ours and savepoints == set(connection.savepoint_ids):  # both are sent or none
+                last.payloads[payload] = None
+                return
+        hook = _AfterCommit(self, backend, payload)
+        transaction.on_commit(hook, using=self._alias, robust=True)
 
     def ended(self, backend: str, ids: Iterable[UUID]) -> None:
         """Notify callers of jobs that have ended, at once."""
@@ -76,21 +90,54 @@ class Notifier:
         connection.ensure_connection()
         _notify(connection, _ended(backend), list(_joined(ids)))
 
-    def _send(self, backend: str, payload: str) -> None:
-        if not payload:
-            failpoint("enqueue.committed")
-            now, long_ago = time.monotonic(), float("-inf")
-            quiet = now - self.asked_at.get(backend, long_ago)
-            spared = now - self.sent_at.get(backend, long_ago)
-            self.asked_at[backend] = now
-            if spared < NOTIFY_INTERVAL and (quiet < QUIET or spared < BUSY * self.took):
-                return
-            self.sent_at[backend] = now
+    def send(self, backend: str, payloads: Iterable[str]) -> None:
+        """Send those of some notifications that are due."""
+        failpoint("enqueue.committed")
+        now = time.monotonic()
+        due = [payload for payload in payloads if payload in NOT_JOBS or self._is_due(backend, payload, now)]
+        if not due:
+            return
         connection = connections[self._alias]
-        if connection.connection is not None:
-            began = time.monotonic()
-            _notify(connection, channel(backend), [payload])
-            self.took = time.monotonic() - began
+        if connection.connection is None:
+            return
+        _notify(connection, channel(backend), self._folded(backend, due, now))
+        self.took = time.monotonic() - now
+
+    def _is_due(self, backend: str, payload: str, now: float) -> bool:
+        """Return whether jobs need a notification of them, and the last one does not stand for them."""
+        key, long_ago = (backend, payload), float("-inf")
+        quiet = now - self.asked_at.get(key, long_ago)
+        spared = now - max(self.sent_at.get(key, long_ago), self.sent_at.get((backend, ""), long_ago))
+        self.asked_at[key] = now
+        return spared >= NOTIFY_INTERVAL or (quiet >= QUIET and spared >= BUSY * self.took)
+
+    def _folded(self, backend: str, due: list[str], now: float) -> list[str]:
+        """Note what is sent, and return it: the notifications, or one in place of those for many queues."""
+        for name in ("sent_at", "asked_at"):
+            recent = {key: at for key, at in getattr(self, name).items() if now - at < NOTIFY_INTERVAL}
+            setattr(self, name, recent)
+        jobs = {payload for payload in due if payload not in NOT_JOBS}
+        apart = jobs.union(payload for alias, payload in self.sent_at if alias == backend)
+        if len(apart) > MANY:
+            due = [*NOT_JOBS.intersection(due), ""]
+            jobs = {""}
+        self.sent_at.update({(backend, payload): now for payload in jobs})
+        return due
+
+
+class _AfterCommit:
+    """Sends the notifications of one transaction."""
+
+    __slots__ = ("_notifier", "backend", "payloads")
+
+    def __init__(self, notifier: Notifier, backend: str, payload: str) -> None:
+        self._notifier = notifier
+        self.backend = backend
+        #: In their order.
+        self.payloads: dict[str, None] = {payload: None}
+
+    def __call__(self) -> None:
+        self._notifier.send(self.backend, self.payloads)
 
 
 def _notify(connection: Any, channel: str, payloads: list[str]) -> None:
@@ -105,9 +152,10 @@ def _notify(connection: Any, channel: str, payloads: list[str]) -> None:
 class PostgreSQLListener(Listener):
     """LISTEN on a separate connection, since a session that listens should do nothing else."""
 
-    def __init__(self, alias: str, channel: str) -> None:
+    def __init__(self, alias: str, channel: str, concerns: Concerns) -> None:
         self._alias = alias
         self._channel = channel
+        self._concerns = concerns
         self._own_channel = f"{channel}_{uuid4().hex[:16]}"
         self._connection = _listening(alias, channel, self._own_channel)
 
@@ -123,9 +171,15 @@ class PostgreSQLListener(Listener):
         payloads = {payload for channel, payload in arrived if channel == self._channel}
         waits = {payload for payload in payloads if payload.startswith(WAIT)}
         waited = frozenset(id for wait in waits for id in _ids(wait.removeprefix(WAIT)))
-        return Notifications(
-            bool(payloads - {CANCEL, CONTROL} - waits), CANCEL in payloads, waited, CONTROL in payloads
-        )
+        jobs = any(map(self._is_of_jobs, payloads - NOT_JOBS - waits))
+        return Notifications(jobs, CANCEL in payloads, waited, CONTROL in payloads)
+
+    def _is_of_jobs(self, payload: str) -> bool:
+        """Return whether a notification is of jobs that concern this worker. It may say anything."""
+        if not payload.startswith(JOBS):
+            return True
+        executor, _, queue = payload.removeprefix(JOBS).partition(" ")
+        return self._concerns(queue, executor)
 
     def ask(self) -> None:
         self.is_answered = False
@@ -228,8 +282,8 @@ class PostgreSQLNotifications(NoNotifications):
         super().__init__(session)
         self._notifier = Notifier(session.alias)
 
-    def notify_jobs(self, backend: str) -> None:
-        self._notifier.after_commit(backend)
+    def notify_jobs(self, backend: str, queue: str = "", executor: str = "") -> None:
+        self._notifier.after_commit(backend, f"{JOBS}{executor} {queue}" if queue else "")
 
     def notify_cancel(self, backend: str) -> None:
         self._notifier.after_commit(backend, CANCEL)
@@ -248,5 +302,5 @@ class PostgreSQLNotifications(NoNotifications):
     def end_listener(self) -> EndListener:
         return PostgreSQLEndListener(self.alias)
 
-    def listen(self, backend: str) -> Listener | None:
-        return PostgreSQLListener(self.alias, channel(backend))
+    def listen(self, backend: str, concerns: Concerns = always) -> Listener | None:
+        return PostgreSQLListener(self.alias, channel(backend), concerns)
