@@ -129,6 +129,9 @@ class JobWatcher:
     def remove(self, watch: JobWatch) -> None:
         with self._lock:
             self._watches.pop(watch, None)
+            is_last = not self._watches
+        if is_last:
+            self._wake()  # from now on it lingers
 
     def serves(self, watch: JobWatch) -> bool:
         if self._is_failing:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Set
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 from uuid import UUID, uuid4
@@ -76,9 +76,8 @@ class Notifier:
             _notify(connection, channel(backend), [payload])
             return
         if connection.run_on_commit:
-            savepoints, last, _ = connection.run_on_commit[-1]
-            is_ours = type(last) is _AfterCommit and last.backend == backend
-            if is_ours and savepoints == set(connection.savepoint_ids):  # both are sent or none
+            savepoints, last = connection.run_on_commit[-1][:2]
+            if isinstance(last, _AfterCommit) and last.goes_with(backend, savepoints, connection):
                 last.payloads[payload] = None
                 return
         hook = _AfterCommit(self, backend, payload)
@@ -135,6 +134,10 @@ class _AfterCommit:
         self.backend = backend
         #: In their order.
         self.payloads: dict[str, None] = {payload: None}
+
+    def goes_with(self, backend: str, savepoints: Set[str], connection: Any) -> bool:
+        """Return whether another notification is sent if and only if these are, which are of ``savepoints``."""
+        return self.backend == backend and savepoints == set(connection.savepoint_ids)
 
     def __call__(self) -> None:
         self._notifier.send(self.backend, self.payloads)
