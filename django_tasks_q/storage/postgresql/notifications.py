@@ -136,7 +136,7 @@ class _AfterCommit:
         self.payloads: dict[str, None] = {payload: None}
 
     def goes_with(self, backend: str, savepoints: Set[str], connection: Any) -> bool:
-        """Return whether another notification is sent if and only if these are, which are of ``savepoints``."""
+        """Return whether another notification is sent if and only if these are, of ``savepoints``."""
         return self.backend == backend and savepoints == set(connection.savepoint_ids)
 
     def __call__(self) -> None:
