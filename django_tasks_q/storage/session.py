@@ -141,6 +141,9 @@ class Session:
         """
         self.commit_at_once()
 
+    def share_connect_timeout(self, seconds: float) -> None:
+        """Where the settings name several hosts, let none of them use up the ``seconds`` of a call."""
+
     def leave_worker(self) -> None:
         """Undo ``prepare_worker()`` for future connections of a process that is no worker any more."""
 
