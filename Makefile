@@ -1,7 +1,7 @@
 # Every command a contributor needs. The environment is built once, from hashes, in .venv.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup test django-tests browser chaos kills variety soak lint types docs build demo bench bench-quick matrix constraints clean
+.PHONY: help setup test django-tests browser chaos failover kills variety soak lint types docs build demo bench bench-quick matrix constraints clean
 
 # Hundreds of processes are started, and without bytecode each of them compiles all of Django.
 unexport PYTHONDONTWRITEBYTECODE
@@ -55,6 +55,9 @@ chaos: setup ## Harm workers for ten minutes and check every job. ARGS="--seed 7
 
 kills: setup ## Kill 1,000 workers in a stream of short jobs and check what counted. ARGS="--kills 100" kills fewer.
 	$(BIN)/python -m tests.proof kills $(ARGS)
+
+failover: setup ## Kill a primary server under load, promote its standby and count what was lost.
+	$(BIN)/python -m tests.proof failover $(ARGS)
 
 variety: setup ## Draw jobs, workers and trouble for ten minutes. ARGS="--seed 7 --draws 1" repeats a draw.
 	$(BIN)/python -m tests.variety $(ARGS)

@@ -3,11 +3,13 @@
 import ctypes.util
 import json
 import os
+import socket
 import time
 import uuid
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import psycopg
 import pytest
@@ -29,6 +31,7 @@ from .hardship import tasks as hard
 from .pgbouncer import pooled
 from .tasksapp import tasks
 from .tasksapp.models import Effect
+from .tcp_proxy import proxied
 from .test_storage import _bare, in_threads
 
 on_postgres = pytest.mark.django_db(transaction=True, databases=["postgres"])
@@ -219,6 +222,17 @@ def test_a_worker_that_cannot_hear_says_so_and_polls(project):
             project.wait_for(lambda: "Set 'NOTIFY': False" in worker.output)
             assert tasks.add.enqueue(1, 2).get(timeout=5) == 3
             assert worker.output.count("Notifications do not arrive") == 1
+            # One that waits finds the end by polls, as often as where there are no notifications.
+            waits = (
+                "import time, uuid\n"
+                "from tests.tasksapp import tasks\n"
+                "from django_tasks_q.storage import storage_for, watcher_for\n"
+                "for _ in range(3):\n"
+                "    assert tasks.add_later.enqueue(1, 2, 0.5).get(timeout=20) == 3\n"
+                "watcher = watcher_for(storage_for('default'))\n"
+                "print(watcher._failures, watcher._listener.is_proven)\n"
+            )
+            assert project.script(waits) == "0 False"
             assert worker.stop() == 0
 
 
@@ -517,3 +531,41 @@ def test_a_project_without_time_zones_has_one_clock(naive, project):
     assert retried.errors
     (attempt,) = Attempt.objects.all()
     assert begun <= attempt.started_at <= attempt.finished_at <= datetime.now()
+
+
+# Several hosts
+
+
+@on_postgres
+@pytest.mark.parametrize(
+    ("host", "wanted", "timeout"),
+    [
+        ("one", None, 12),
+        ("one", 30, 30),
+        ("a,b", None, 4),
+        ("a,b", 30, 4),
+        ("a,b", 2, 2),
+        ("a,b,c,d,e,f", None, 2),
+    ],
+)
+def test_hosts_share_the_time_of_a_call(queue_on_postgres, monkeypatch, host, wanted, timeout):
+    settings = connections["postgres"].settings_dict
+    options = {} if wanted is None else {"connect_timeout": wanted}
+    monkeypatch.setitem(settings, "HOST", host)
+    monkeypatch.setitem(settings, "OPTIONS", options)
+    queue_on_postgres.session.prepare_worker(12.0)
+    queue_on_postgres.session.leave_worker()
+    assert options["connect_timeout"] == timeout
+
+
+def test_a_silent_first_host_leaves_time_for_the_second(project):
+    """It accepts connections and says nothing, as a frozen machine does whose network still works."""
+    only(project, "postgres")
+    with proxied(project.database_url) as proxy, socket.create_server(("127.0.0.1", 0)) as silent:
+        ports = f"{silent.getsockname()[1]},{urlsplit(proxy.url).port}"
+        hardship(project, database={"HOST": "127.0.0.1,127.0.0.1", "PORT": ports})
+        result = tasks.add.enqueue(1, 2)
+        with project.worker("--processes", "1") as worker:
+            project.wait_for(lambda: Job.objects.get(id=result.id).is_finished, 60)
+            assert worker.stop(60) == 0
+            assert "cannot be used" not in worker.output

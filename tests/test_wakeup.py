@@ -1,6 +1,5 @@
 """Wake-ups by notifications, and what happens without them."""
 
-import itertools
 import json
 import select
 import statistics
@@ -10,13 +9,12 @@ import uuid
 from types import SimpleNamespace
 
 import pytest
-from asgiref.sync import async_to_sync
 from django.db import connections, transaction
 
 from django_tasks_q.lifecycle.states import JobStatus
 from django_tasks_q.models import Job, Worker
 from django_tasks_q.results import waiter
-from django_tasks_q.storage import Notifications, storage_for
+from django_tasks_q.storage import Notifications, job_watcher, storage_for
 from django_tasks_q.storage.postgresql import notifications
 from django_tasks_q.worker.subscribers import waiters
 from django_tasks_q.worker.subscribers.waiters import WaiterNotifications
@@ -30,7 +28,8 @@ def listener(settings):
     options = settings.TASKS["default"]["OPTIONS"] | {"DATABASE": "postgres"}
     settings.TASKS = {"default": settings.TASKS["default"] | {"OPTIONS": options}}
     storage = storage_for("postgres")
-    storage.notifications._notifier.sent_at.clear()
+    for times in (storage.notifications._notifier.sent_at, storage.notifications._notifier.asked_at):
+        times.clear()
     listener = storage.notifications.listen("default")
     yield listener
     listener.close()
@@ -85,11 +84,11 @@ def test_a_busy_database_is_given_fewer(listener, monkeypatch):
 
 
 @on_postgres
-def test_notifications_carry_no_data_and_are_no_query_of_the_caller(listener, django_assert_num_queries):
+def test_notifications_name_the_queue_and_are_no_query_of_the_caller(listener, django_assert_num_queries):
     with django_assert_num_queries(1, connection=connections["postgres"]):
         tasks.add.enqueue(1)
     (notification,) = listener._connection.notifies(timeout=2, stop_after=1)
-    assert notification.payload == ""
+    assert notification.payload == "jobs  default"
     assert notification.channel == notifications.channel("default")
 
 
@@ -113,6 +112,111 @@ def test_a_transaction_that_is_managed_by_hand_sends_one_with_its_commit(listene
         transaction.set_autocommit(True, using="postgres")
     assert Job.objects.using("postgres").count() == 1
     assert notified(listener).jobs
+
+
+# Whom they concern
+
+
+@pytest.fixture
+def sent(listener):
+    """Return the payloads that arrive within a moment."""
+
+    def payloads():
+        return sorted(note.payload for note in listener._connection.notifies(timeout=0.2))
+
+    return payloads
+
+
+def enqueue_to(*queues):
+    for queue in queues:
+        tasks.noop.using(queue_name=queue).enqueue()
+
+
+@on_postgres
+def test_each_queue_is_notified_for(sent, monkeypatch):
+    monkeypatch.setattr(notifications, "NOTIFY_INTERVAL", 3600.0)
+    monkeypatch.setattr(notifications, "QUIET", 3600.0)
+    enqueue_to("a", "b", "a", "b", "with spaces", "a")
+    assert sent() == ["jobs  a", "jobs  b", "jobs  with spaces"]
+    enqueue_to("a", "b", "c")
+    assert sent() == ["jobs  c"]
+
+
+@on_postgres
+def test_many_queues_of_a_process_are_notified_for_at_once(sent, monkeypatch):
+    monkeypatch.setattr(notifications, "NOTIFY_INTERVAL", 3600.0)
+    monkeypatch.setattr(notifications, "QUIET", 3600.0)
+    monkeypatch.setattr(notifications, "BUSY", 1e9)
+    enqueue_to(*map(str, range(100)))
+    assert sent() == sorted(["", *(f"jobs  {number}" for number in range(notifications.MANY))])
+    enqueue_to("0", "99", "new")  # that one stands for all
+    assert sent() == []
+
+
+@on_postgres
+def test_the_queues_of_one_transaction_are_one_notification(sent, monkeypatch):
+    statements, notify = [], notifications._notify
+
+    def count(connection, channel, payloads):
+        statements.append(list(payloads))
+        notify(connection, channel, payloads)
+
+    monkeypatch.setattr(notifications, "_notify", count)
+    with transaction.atomic(using="postgres"):
+        enqueue_to("a", "b", "a")
+        with pytest.raises(ZeroDivisionError), transaction.atomic(using="postgres"):
+            enqueue_to("rolled back")
+            raise ZeroDivisionError
+        enqueue_to("c")
+        storage_for("postgres").notifications.notify_cancel("default")
+    assert [sorted(payloads) for payloads in statements] == [["cancel", "jobs  a", "jobs  b", "jobs  c"]]
+    assert sent() == sorted(statements[0])
+    with transaction.atomic(using="postgres"):
+        enqueue_to(*map(str, range(100)))
+        storage_for("postgres").notifications.notify_control("default")
+    assert statements[1:] == [["queues", ""]]
+
+
+@on_postgres
+def test_a_queue_of_the_longest_name_is_notified_for(sent):
+    name = "\N{GRINNING FACE}" * 128
+    enqueue_to(name)
+    assert sent() == [f"jobs  {name}"]
+
+
+@on_postgres
+def test_a_listener_drops_what_does_not_concern_it(listener):
+    concerned = storage_for("postgres").notifications.listen("default", lambda queue, _: queue in ("", "a"))
+    notify = storage_for("postgres").notifications.notify_jobs
+    for queue, arrives in {"a": True, "b": False, "": True}.items():
+        notify("default", queue)
+        assert notified(listener).jobs
+        assert notified(concerned).jobs == arrives
+    concerned.close()
+
+
+def test_an_enqueue_into_another_queue_makes_no_worker_claim(project, tmp_path):
+    if project.alias != "postgres":
+        pytest.skip("there are no notifications elsewhere")
+    claims = tmp_path / "claims"
+    constants = {f"django_tasks_q.worker.wakeup.{name}": 60.0 for name in ("LOST_NOTIFICATION", "VERIFY")}
+    hardship(project, claims=str(claims), constants=constants)
+    with project.worker("--processes", "1", "--queue", "a"):
+        project.wait_for(lambda: tasks.noop.using(queue_name="a").enqueue().get(timeout=20) is None)
+        project.wait_for(lambda: rests(claims))
+        before = claims.stat().st_size
+        for _ in range(20):
+            enqueue_to("b")
+            time.sleep(notifications.QUIET * 2)  # each sends a notification
+        assert claims.stat().st_size == before
+        result = tasks.noop.using(queue_name="a").enqueue()
+        project.wait_for(lambda: Job.objects.get(id=result.id).is_finished)
+        assert claims.stat().st_size > before
+
+
+def rests(claims):
+    """Return whether a worker has made no claim for some time."""
+    return claims.exists() and time.time() - claims.stat().st_mtime > 2
 
 
 def latency(project, count=10):
@@ -183,61 +287,59 @@ def test_a_worker_outlives_the_end_of_its_sessions(project, kind):
 # Waiting for a result
 
 
-@pytest.fixture
-def job_waiter(listener):
+@on_postgres
+def test_workers_know_of_waiters_and_notify_them_of_the_end(listener):
     storage = storage_for("postgres")
-    id = uuid.uuid4()
-    waiter = storage.notifications.job_waiter("default", id)
-    yield storage, id, waiter
-    waiter.close()
+    connections["postgres"].ensure_connection()
+    ends, ids = storage.notifications.end_listener(), {uuid.uuid4() for _ in range(500)}
+    ends.ask("default", ids)
+    # In several payloads, since the server refuses one of 8,000 bytes. They are no reason to claim.
+    waited = notified(listener)
+    while waited.waited != ids:
+        waited |= notified(listener)
+    assert waited == Notifications(waited=frozenset(ids))
+    assert not ends.is_proven
 
-
-def ring_soon(id):
     def notify():
-        storage_for("postgres").notifications.notify_ended("default", [id])
+        storage.notifications.notify_ended("default", ids | {uuid.uuid4()})
         connections.close_all()
 
-    timer = threading.Timer(0.1, notify)
-    timer.start()
-    return timer
+    thread = threading.Thread(target=notify)
+    thread.start()
+    thread.join()
+    ended = set()
+    while not ended > ids:
+        assert select.select([ends], [], [], 2.0)[0]
+        ended |= ends.drain()
+    assert ends.is_proven
+    assert not select.select([ends], [], [], 0.05)[0]
+    ends.close()
+    with connections["postgres"].cursor() as cursor:
+        cursor.execute("SELECT count(*) FROM pg_listening_channels()")
+        assert cursor.fetchone() == (0,)
 
 
 @on_postgres
-def test_workers_know_of_waiters_and_notify_them_of_the_end(listener, job_waiter):
-    storage, id, waiter = job_waiter
-    waiter.ask()
-    assert notified(listener) == Notifications(waited=frozenset({id}))  # no reason to claim
-    storage.notifications.notify_ended("default", [uuid.uuid4(), id])
-    assert select.select([waiter], [], [], 2.0)[0]
-    waiter.drain()
-    assert not select.select([waiter], [], [], 0.05)[0]
-
-
-@on_postgres
-def test_a_wait_ends_when_the_bell_rings(listener, monkeypatch):
-    monkeypatch.setattr(waiter, "POLLING", 0.0)
+def test_ends_that_are_notified_during_a_query_are_not_lost(listener):
+    """A selector finds nothing then: the driver has read them."""
     storage, id = storage_for("postgres"), uuid.uuid4()
-    with waiter.Waiter(storage, "default", str(id), None) as wait:
-        wait.sleep(0.01)  # now it listens
-        began = time.monotonic()
-        for sleep in (wait.sleep, async_to_sync(wait.asleep)):
-            timer = ring_soon(id)
-            sleep(20)
-            timer.join()
-        assert time.monotonic() - began < 10
+    connections["postgres"].ensure_connection()
+    ends = storage.notifications.end_listener()
+    ends.ask("default", [id])
+    with connections["postgres"].cursor() as cursor:
+        cursor.execute("SELECT pg_notify(%s, %s)", (notifications._ended("default"), id.hex))
+        cursor.execute("SELECT 1")
+    assert ends.has_arrived
+    assert ends.drain() == {id}
+    ends.close()
 
 
 @on_postgres
-def test_a_bell_that_breaks_costs_nothing_but_time(listener, monkeypatch):
-    monkeypatch.setattr(waiter, "POLLING", 0.0)
-    storage = storage_for("postgres")
-    with waiter.Waiter(storage, "default", str(uuid.uuid4()), None) as wait:
-        wait.sleep(0.01)
-        wait._job_waiter._connection.close()
-        wait._asked_at = float("-inf")  # it would ask again
-        wait.sleep(0.01)
-        assert wait._job_waiter is None
-        wait.sleep(0.01)
+def test_what_clients_make_up_is_no_end(listener):
+    with connections["postgres"].cursor() as cursor:
+        for text in ("wait ", "wait x", "wait ,,", f"wait {'0' * 32}, ", "wait \u00e9"):
+            cursor.execute("SELECT pg_notify(%s, %s)", (notifications.channel("default"), text))
+    assert notified(listener) == Notifications(waited=frozenset({uuid.UUID(int=0)}))
 
 
 def test_waiters_are_notified_of_what_has_ended_here_or_is_not_here():
@@ -283,7 +385,8 @@ def test_a_waiter_is_notified_at_once_of_the_end_of_a_job(project, tmp_path, mon
     if project.alias != "postgres":
         pytest.skip("there are no notifications elsewhere")
     monkeypatch.setattr(waiter, "POLLING", 0.0)
-    monkeypatch.setattr(waiter.Waiter, "pauses", lambda self: itertools.repeat(30.0))
+    for name in ("SHORTEST", "LONGEST", "LONGEST_NOTIFIED", "STALE"):
+        monkeypatch.setattr(job_watcher, name, 60.0)
     gate = tmp_path / "gate"
     result = tasks.wait_for_file.enqueue(str(gate))
     with project.worker("--processes", "1"):

@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import suppress
 from typing import Any
 from uuid import UUID
 
 from asgiref.sync import sync_to_async
 from django.core.handlers.asgi import ASGIRequest
-from django.db import connections
 from django.http import StreamingHttpResponse
 from django.utils.translation import gettext_lazy as _
 from rest_framework.renderers import BaseRenderer
@@ -22,6 +22,15 @@ from ..access import database
 from ..lifecycle.states import FINAL
 from ..models import LogLine
 from ..models.job import JobQuerySet
+from ..results.waiter import waker
+from ..storage import (
+    JobWatch,
+    brief_session,
+    close_sessions,
+    is_in_transaction,
+    storage_for,
+    watcher_for,
+)
 from .jobs import ID, JobView
 from .openapi import described
 from .permissions import may_see_payload
@@ -127,13 +136,23 @@ class Snapshot:
         return found
 
     def events_in_thread(self) -> list[str]:
-        """Do the same in a thread, and close its connection: streams take long, and there may be many."""
+        """Do the same in a thread, and close its sessions: streams take long, and there may be many."""
         try:
-            return self.events()
+            with brief_session(database()):
+                return self.events()
         finally:
-            connection = connections[database()]
-            if not connection.in_atomic_block:
-                connection.close()
+            close_sessions()
+
+    def watch(self, wake: Callable[[], None]) -> JobWatch | None:
+        """Have the job watched, with all others that streams show; None where this must be polled here."""
+        storage = storage_for(database())
+        connection = storage.session.connection
+        if storage.session.is_private or (
+            connection.connection is not None and is_in_transaction(connection)
+        ):
+            return None
+        # Without notifications of its end: a stream shows each change, and these are polled anyway.
+        return watcher_for(storage).watch("", self._id, wake, notify=False, changes=True)
 
     def _changed(self, name: str, data: Any) -> list[str]:
         text = event(name, data)
@@ -159,19 +178,41 @@ async def stream(snapshot: Snapshot) -> AsyncIterator[str]:
     """Generate events until the job has ended, or for at most MAX_AGE seconds."""
     yield f"retry: {RETRY}\n\n"
     started_at = sent_at = time.monotonic()
-    pause = MIN_PAUSE
-    while time.monotonic() - started_at < MAX_AGE:
-        found = await sync_to_async(snapshot.events_in_thread)()
-        now = time.monotonic()
-        for text in found:
-            yield text
-        if snapshot.is_over:
-            return
-        if found:
-            sent_at, pause = now, MIN_PAUSE
-        elif now - sent_at > KEEPALIVE:
-            sent_at = now
-            yield ": still there\n\n"
-        else:
-            pause = min(pause * 1.5, MAX_PAUSE)
+    changed = asyncio.Event()
+    pause, watch = MIN_PAUSE, await sync_to_async(snapshot.watch)(waker(changed))
+    try:
+        while time.monotonic() - started_at < MAX_AGE:
+            changed.clear()
+            found = await sync_to_async(snapshot.events_in_thread)()
+            now = time.monotonic()
+            for text in found:
+                yield text
+            if snapshot.is_over:
+                return
+            if found:
+                sent_at, pause = now, MIN_PAUSE
+            elif now - sent_at > KEEPALIVE:
+                sent_at = now
+                yield ": still there\n\n"
+            else:
+                pause = min(pause * 1.5, MAX_PAUSE)
+            await _sleep(watch, changed, pause, started_at + MAX_AGE, sent_at + KEEPALIVE)
+    finally:
+        if watch is not None:
+            watch.close()
+
+
+async def _sleep(watch: JobWatch | None, changed: asyncio.Event, pause: float, *ends: float) -> None:
+    """Sleep until the job has changed, at most until the first of ``ends``.
+
+    If nothing watches the job, sleep for ``pause``.
+    """
+    if watch is None:
         await asyncio.sleep(pause)
+        return
+    until = time.monotonic() + pause
+    while (now := time.monotonic()) < min(ends) and not (now >= until and not watch.is_served):
+        with suppress(TimeoutError):
+            async with asyncio.timeout(max(0.0, min(MAX_PAUSE, min(ends) - now))):
+                await changed.wait()
+                return

@@ -218,8 +218,10 @@ def wait_of(request: Request) -> float:
 def wait_for(job: Job, seconds: float, jobs: JobQuerySet) -> None:
     """Wait for the end of a job, at most so many seconds."""
     backend = backend_of(job.backend)
-    storage = backend.storage if backend is not None and backend.settings.notify else None
-    with Waiter(storage, job.backend, str(job.id), seconds) as waiting:
+    storage, notify = (None, False) if backend is None else (backend.storage, backend.settings.notify)
+    # Long polls have no session while they wait: there may be a thousand.
+    waiter = Waiter(storage, job.backend, str(job.id), seconds, notify=notify, keep_sessions=False)
+    with waiter as waiting:
         for pause in waiting.pauses():
             status = jobs.filter(id=job.id).values_list("status", flat=True).first()
             if status is None or status in FINAL:

@@ -281,7 +281,7 @@ class DatabaseBackend(compat.BaseTaskBackend):
         storage.jobs.enqueue(send)
         failpoint("enqueue.inserted")
         if self.settings.notify:
-            storage.notifications.notify_jobs(self.alias)
+            storage.notifications.notify_jobs(self.alias, send.queue_name)
 
     def waiter(self, result: TaskResult[..., Any], timeout: float | None) -> ResultWaiter:
         """Return what ``result.get()`` waits with, at most for ``timeout`` seconds."""

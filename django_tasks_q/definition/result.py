@@ -118,7 +118,7 @@ class TaskResult(compat.GenericTaskResult[P, R]):  # type: ignore[misc]
         with self._waiter(timeout) as waiter:
             for pause in waiter.pauses():
                 try:
-                    await self.arefresh()
+                    await waiter.aread(self.refresh)
                 except compat.TaskResultDoesNotExist:
                     await sync_to_async(waiter.refuse_endless_wait)()
                     raise

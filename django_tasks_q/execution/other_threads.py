@@ -13,6 +13,7 @@ from typing import Any
 from asgiref.sync import SyncToAsync
 from django.db import close_old_connections
 
+from ..storage import WatcherThread
 from .altered_sessions import opened
 from .connections import clean_connections, drop_dead_connections, has_news, in_transaction, is_unclean
 from .wrappers import close_session, is_wrapper_altered
@@ -62,7 +63,7 @@ def _others(call: Callable[[], None]) -> Iterator[tuple[Any, threading.Thread]]:
     shared = SyncToAsync.single_thread_executor
     is_called = False
     for connection, thread in opened():
-        if thread.ident in _own and thread.is_alive():
+        if isinstance(thread, WatcherThread) or (thread.ident in _own and thread.is_alive()):
             continue
         if thread not in shared._threads:
             yield connection, thread

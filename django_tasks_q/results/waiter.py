@@ -1,4 +1,4 @@
-"""Waits for the end of a job: by polling, and where the database sends notifications, by listening too.
+"""Waits for the end of a job: by polling at first, then by the watcher that all waits of a process share.
 
 It refuses to wait where the job cannot end before the wait does.
 """
@@ -7,26 +7,30 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import threading
 import time
-from collections.abc import Iterator
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import nullcontext, suppress
+from functools import partial
 from types import TracebackType
 from typing import Any, Self
 from uuid import UUID
 
-from asgiref.sync import sync_to_async
-from django.db import Error, connections
+from asgiref.sync import SyncToAsync, sync_to_async
+from django.db import connections
 
 from ..current import running
 from ..definition.result import TaskResult
 from ..exceptions import WouldNeverReturn
-from ..polling import readable
-from ..storage import REMEMBERED, JobWaiter, Storage
+from ..storage import JobWatch, Storage, brief_session, close_sessions, is_in_transaction, watcher_for
 
-#: Seconds of polling before a wait listens for notifications, which costs a connection.
+#: Seconds of polling before a job is watched: short jobs end before that. Coroutines do not poll at all,
+#: since they may be a thousand.
 POLLING = 0.1
-#: Longest pause between two polls, in seconds: without notifications, and with them.
-LONGEST, LONGEST_NOTIFIED = 0.25, 1.0
+#: Longest pause in seconds between two polls of a caller by itself.
+LONGEST = 0.25
+#: Longest time in seconds for which a caller sleeps without finding out whether the watcher works.
+PIECE = 1.0
 
 logger = logging.getLogger("django_tasks_q.results")
 
@@ -72,15 +76,29 @@ def _warn_of_slot(name: str) -> None:
 
 
 class Waiter:
-    """Waits for one job. ``storage`` is None where no notifications are sent."""
+    """Waits for one job. ``storage`` is None where its end cannot be seen by others than the caller."""
 
-    def __init__(self, storage: Storage | None, backend: str, job_id: str, timeout: float | None) -> None:
+    def __init__(
+        self,
+        storage: Storage | None,
+        backend: str,
+        job_id: str,
+        timeout: float | None,
+        *,
+        notify: bool,
+        keep_sessions: bool = True,
+    ) -> None:
         self._storage = storage
         self._backend, self._job_id = backend, job_id
+        self._notify, self._keep_sessions = notify, keep_sessions
         self._began = time.monotonic()
         self._deadline = None if timeout is None else self._began + timeout
-        self._job_waiter: JobWaiter | None = None
-        self._asked_at = float("-inf")
+        self._watch: JobWatch | None = None
+        #: Whether the job may be changing in ways that only this caller sees.
+        self._polls_itself = False
+        self._woken = threading.Event()
+        self._woken_loop: asyncio.Event | None = None
+        self._is_watchable = False
         self._polls = 0
 
     @property
@@ -96,67 +114,87 @@ class Waiter:
             yield max(0.0, min(pause, remaining))
             if remaining <= 0:
                 return
-            pause = min(pause * 1.5, LONGEST if self._job_waiter is None else LONGEST_NOTIFIED)
+            pause = min(pause * 1.5, LONGEST)
 
     def sleep(self, seconds: float) -> None:
-        """Sleep for ``seconds``, or until a notification says that the job may have ended."""
-        self._subscribe()
-        if self._job_waiter is None:
+        """Sleep for ``seconds``, or for as long as a watcher knows that the job has not ended."""
+        if self._watch is None and time.monotonic() - self._began >= POLLING:
+            self._find_out()
+            self._begin_watch(self._woken.set)
+        if (watch := self._watch) is None:
             time.sleep(seconds)
-        elif readable([self._job_waiter], seconds):
-            self._drain()
+            return
+        if not self._keep_sessions and not self._polls_itself:
+            close_sessions()
+        until = time.monotonic() + seconds
+        # In pieces: an exception for a thread is raised between two of them.
+        while not self._woken.wait(self._piece(until, watch)):
+            if self._is_over(until, watch):
+                break
+        self._woken.clear()
 
     async def asleep(self, seconds: float) -> None:
         """See sleep()."""
-        if self._wants_notifications:
-            await sync_to_async(self._subscribe)()
-        if (job_waiter := self._job_waiter) is None:
+        if self._watch is None and self._is_watchable:
+            self._woken_loop = asyncio.Event()
+            self._begin_watch(waker(self._woken_loop))
+        if (watch := self._watch) is None or (woken := self._woken_loop) is None:
             await asyncio.sleep(seconds)
             return
-        notified = asyncio.Event()
-        loop = asyncio.get_running_loop()
-        loop.add_reader(job_waiter.fileno(), notified.set)
-        try:
+        until = time.monotonic() + seconds
+        while not self._is_over(until, watch):
             with suppress(TimeoutError):
-                async with asyncio.timeout(seconds):
-                    await notified.wait()
-        finally:
-            loop.remove_reader(job_waiter.fileno())
-        if notified.is_set():
-            self._drain()
+                async with asyncio.timeout(self._piece(until, watch)):
+                    await woken.wait()
+                    break
+        woken.clear()
 
-    @property
-    def _wants_notifications(self) -> bool:
+    async def aread(self, read: Callable[[], None]) -> None:
+        """Call ``read``, which queries the job, in the thread that coroutines query in.
+
+        Where each request has such a thread, as under ASGI, a session is open only for as long as that takes,
+        unless it was open before.
+        """
+        has_own_thread = SyncToAsync.thread_sensitive_context.get(None) is not None
+        await sync_to_async(self._read)(read, is_brief=has_own_thread)
+
+    def _read(self, read: Callable[[], None], *, is_brief: bool) -> None:
+        with brief_session(self._storage.alias) if is_brief and self._storage is not None else nullcontext():
+            read()
+            self._find_out()
+
+    def _find_out(self) -> None:
+        """Find out, in the thread that queries the job, whether another session can watch it."""
+        if self._storage is not None:
+            connection = self._storage.session.connection
+            self._polls_itself = connection.connection is not None and is_in_transaction(connection)
+            self._is_watchable = not self._storage.session.is_private
+
+    def _begin_watch(self, wake: Callable[[], None]) -> None:
+        if self._storage is not None and self._is_watchable and (self._notify or not self._polls_itself):
+            watcher = watcher_for(self._storage)
+            self._watch = watcher.watch(self._backend, UUID(self._job_id), wake, notify=self._notify)
+
+    def _may_rest(self, watch: JobWatch) -> bool:
+        """Return whether nothing is to be polled here until the watch says so."""
+        return not self._polls_itself and watch.is_served
+
+    def _piece(self, until: float, watch: JobWatch) -> float:
+        end = until
+        if self._may_rest(watch):
+            end = float("inf") if self._deadline is None else self._deadline
+        return max(0.0, min(PIECE, end - time.monotonic()))
+
+    def _is_over(self, until: float, watch: JobWatch) -> bool:
         now = time.monotonic()
-        return (
-            self._storage is not None
-            and now - self._began >= POLLING
-            and now - self._asked_at >= REMEMBERED / 2
-        )
-
-    def _subscribe(self) -> None:
-        if self._storage is None or not self._wants_notifications:
-            return
-        self._asked_at = time.monotonic()
-        try:
-            if self._job_waiter is None:
-                self._job_waiter = self._storage.notifications.job_waiter(self._backend, UUID(self._job_id))
-            if self._job_waiter is not None:
-                self._job_waiter.ask()
-        except Error:
-            self.close()  # polling does not need it
-
-    def _drain(self) -> None:
-        try:
-            if self._job_waiter is not None:
-                self._job_waiter.drain()
-        except Error:
-            self.close()
+        if self._deadline is not None and now >= self._deadline:
+            return True
+        return now >= until and not self._may_rest(watch)
 
     def close(self) -> None:
-        if self._job_waiter is not None:
-            self._job_waiter.close()
-            self._job_waiter = None
+        if self._watch is not None:
+            self._watch.close()
+            self._watch = None
 
     def __enter__(self) -> Self:
         return self
@@ -173,7 +211,7 @@ class ResultWaiter(Waiter):
     def __init__(
         self, storage: Storage | None, result: TaskResult[..., Any], timeout: float | None, *, notify: bool
     ) -> None:
-        super().__init__(storage if notify else None, result.backend, result.id, timeout)
+        super().__init__(storage, result.backend, result.id, timeout, notify=notify)
         self._result, self._home = result, storage
 
     def refuse_endless_wait(self) -> None:
@@ -182,3 +220,13 @@ class ResultWaiter(Waiter):
         refuse_endless_wait(
             self._home, f"The job of {result.task.name} ({result.id})", result.__dict__.get("_sent_in")
         )
+
+
+def waker(event: asyncio.Event) -> Callable[[], None]:
+    """Return a function that sets an event of the running loop, to be called in any thread."""
+    return partial(_set, asyncio.get_running_loop(), event)
+
+
+def _set(loop: asyncio.AbstractEventLoop, event: asyncio.Event) -> None:
+    with suppress(RuntimeError):  # the loop is closed: its callers have gone
+        loop.call_soon_threadsafe(event.set)

@@ -11,9 +11,17 @@ from django.core.exceptions import ImproperlyConfigured
 from django.db import connections
 
 from .contract import Storage
+from .job_watcher import JobWatch, WatcherThread, stop_watchers, watcher_for
+from .notifications import Concerns, always
 from .orm.clock import aware, storable
-from .session import REMEMBERED, JobWaiter, Listener, RoundTrip, Session, TookTooLong
-from .shared_sessions import refuse_inherited, refused_if_shared, remember_inherited
+from .session import REMEMBERED, Listener, RoundTrip, Session, TookTooLong, is_in_transaction
+from .shared_sessions import (
+    brief_session,
+    close_sessions,
+    refuse_inherited,
+    refused_if_shared,
+    remember_inherited,
+)
 from .values import (
     Cancelled,
     Claim,
@@ -44,10 +52,11 @@ __all__ = [
     "Cancelled",
     "Claim",
     "ClaimedJob",
+    "Concerns",
     "ControlState",
     "Decision",
     "Declared",
-    "JobWaiter",
+    "JobWatch",
     "KnownSchedules",
     "Listener",
     "LogNote",
@@ -62,13 +71,19 @@ __all__ = [
     "Storage",
     "TookTooLong",
     "Transition",
+    "WatcherThread",
+    "always",
     "aware",
     "before_fork",
+    "brief_session",
+    "close_sessions",
     "forget_connections",
+    "is_in_transaction",
     "refuse_inherited",
     "remember_inherited",
     "storable",
     "storage_for",
+    "watcher_for",
 ]
 
 
@@ -77,6 +92,7 @@ def before_fork() -> None:
 
     Raises ImproperlyConfigured if a session stays open.
     """
+    stop_watchers()
     with refused_if_shared():
         for alias in connections:
             with suppress(ImproperlyConfigured):  # an alias of others, whose driver is not here

@@ -16,7 +16,8 @@ from uuid import UUID
 
 from ..lifecycle.outcome import Outcome
 from ..lifecycle.states import JobStatus
-from .session import JobWaiter, Listener, RoundTrip, RoundTripResult, Session
+from .notifications import Concerns, EndListener, always
+from .session import Listener, RoundTrip, RoundTripResult, Session
 from .values import (
     Cancelled,
     Claim,
@@ -34,6 +35,8 @@ from .values import (
 )
 
 if TYPE_CHECKING:
+    from django.db.backends.base.base import BaseDatabaseWrapper
+
     from ..models import Schedule, Worker
     from ..models.job import JobQuerySet
     from .orm.queue_counts import QueueCounts, QueueKey
@@ -364,8 +367,8 @@ class NotificationVerbs(Protocol):
     None is guaranteed to arrive: workers and callers poll as well.
     """
 
-    def notify_jobs(self, backend: str) -> None:
-        """Wake workers that wait for jobs."""
+    def notify_jobs(self, backend: str, queue: str = "", executor: str = "") -> None:
+        """Wake workers that wait for jobs of a queue and of an executor; empty for any."""
 
     def notify_cancel(self, backend: str) -> None:
         """Make workers read which cancellations have been requested."""
@@ -376,11 +379,23 @@ class NotificationVerbs(Protocol):
     def notify_ended(self, backend: str, ids: Collection[UUID]) -> None:
         """Wake callers that wait for the end of these jobs."""
 
-    def listen(self, backend: str) -> Listener | None:
-        """Return a listener for notifications; None where the database sends none."""
+    def listen(self, backend: str, concerns: Concerns = always) -> Listener | None:
+        """Return a listener for notifications; None where the database sends none.
 
-    def job_waiter(self, backend: str, id: UUID) -> JobWaiter | None:
-        """Return what a caller can wait with for the end of a job; None where the database sends nothing."""
+        Those of jobs that do not concern the worker are dropped.
+        """
+
+    def prepare(self, connection: BaseDatabaseWrapper) -> None:
+        """Change the settings of a connection that is to watch jobs, before it is opened."""
+
+    def end_listener(self) -> EndListener | None:
+        """Return a listener for the ends of jobs on this thread's connection; None where nothing is sent."""
+
+    def ended(self, ids: Collection[UUID]) -> set[UUID]:
+        """Return those of some jobs that have ended, or are not there."""
+
+    def versions(self, ids: Collection[UUID]) -> dict[UUID, tuple[Any, ...]]:
+        """Return what is different after each change of a job, of its progress and of its log."""
 
 
 @dataclass

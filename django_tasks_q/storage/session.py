@@ -141,6 +141,9 @@ class Session:
         """
         self.commit_at_once()
 
+    def share_connect_timeout(self, seconds: float) -> None:
+        """Where the settings name several hosts, let none of them use up the ``seconds`` of a call."""
+
     def leave_worker(self) -> None:
         """Undo ``prepare_worker()`` for future connections of a process that is no worker any more."""
 
@@ -271,24 +274,6 @@ class Listener:
 
         Raise the Error of that connection. Once the notification has been drained, ``is_answered`` is true.
         """
-        raise NotImplementedError
-
-    def close(self) -> None:
-        raise NotImplementedError
-
-
-class JobWaiter:
-    """Wakes a caller when a job may have ended. The caller polls as well, since it may never wake."""
-
-    def fileno(self) -> int:
-        raise NotImplementedError
-
-    def ask(self) -> None:
-        """Notify workers of the waiting caller. It must be repeated every ``REMEMBERED / 2`` seconds."""
-        raise NotImplementedError
-
-    def drain(self) -> None:
-        """Take what has arrived. Raise a database Error if nothing more can arrive."""
         raise NotImplementedError
 
     def close(self) -> None:

@@ -1,18 +1,25 @@
-"""Notices database sessions that a fork would give two owners, each of which reads the other's rows.
+"""Database sessions that others have a share in.
 
-They are those that a pool in the process keeps open, whatever is closed: a session is known by its socket.
+Notices those that a fork would give two owners, each of which reads the other's rows. They are those that a
+pool in the process keeps open, whatever is closed: a session is known by its socket. And keeps callers that
+wait, of which there may be a thousand, from holding a session each.
 """
 
 from __future__ import annotations
 
 import os
 import stat
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
 from django.core.exceptions import ImproperlyConfigured
 from django.db import connections
+
+#: The most threads that query at the same time by sessions which they open for that.
+BRIEF = 8
+_brief = threading.BoundedSemaphore(BRIEF)
 
 #: Sockets that this process had when it was forked.
 _inherited: set[int] = set()
@@ -29,6 +36,36 @@ def refused_if_shared() -> Iterator[None]:
     yield
     for socket in sessions.keys() & _open_sockets():
         raise ImproperlyConfigured(_reason(sessions[socket]))
+
+
+@contextmanager
+def brief_session(alias: str) -> Iterator[None]:
+    """A block of queries. If this thread had no session before, it has none after it."""
+    connection = connections[alias]
+    if connection.connection is not None:
+        yield
+        return
+    with _brief:
+        try:
+            yield
+        finally:
+            if not connection.in_atomic_block:
+                connection.close()
+
+
+def close_sessions() -> None:
+    """Close the sessions of this thread, except those in a transaction, before the thread waits."""
+    for connection in connections.all(initialized_only=True):
+        if not connection.in_atomic_block and connection.autocommit:
+            connection.close()
+
+
+def _forget_brief() -> None:
+    global _brief  # noqa: PLW0603 - threads of the original process may hold it for ever
+    _brief = threading.BoundedSemaphore(BRIEF)
+
+
+os.register_at_fork(after_in_child=_forget_brief)
 
 
 def remember_inherited() -> None:

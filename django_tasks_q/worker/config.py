@@ -33,3 +33,7 @@ class WorkerConfig:
     heartbeat_file: str | None = None
     #: A file descriptor from which requests to stop are read, and whose end is one; None for none.
     stop_descriptor: int | None = None
+
+    def serves(self, queue: str) -> bool:
+        """Return whether the worker runs jobs of a queue."""
+        return queue not in self.exclude_queues and (not self.queues or queue in self.queues)

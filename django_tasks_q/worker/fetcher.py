@@ -218,12 +218,7 @@ class Fetcher:
         """The queues of this worker of which only so many jobs may run at a time."""
         if not (limited := self.control.current.limited):
             return []
-        return sorted(
-            queue
-            for queue in limited
-            if queue not in self.config.exclude_queues
-            and (not self.config.queues or queue in self.config.queues)
-        )
+        return sorted(filter(self.config.serves, limited))
 
     def _terms(self, names: list[str], closed: Collection[str] | None = None) -> Claim:
         """Return a claim from all queues of the worker, but those that are paused or limited."""

@@ -71,11 +71,18 @@ class WorkerParts:
         self.events = Events()
         child_config = {"backend": config.backend, "database": config.database}
         groups = groups_of(registry, config, self.settings)
+        self._executors = {group.executor for group in groups.values()}
         self.pool = Pool(self.server, groups, child_config, self.events)
         self.held_jobs = HeldJobs()
         self.lease = Lease(self.storage, config, self.settings.lease, self.events)
         self.maintenance = Maintenance(self.storage, backend, registry.names())
-        self.wakeup = Wakeup(self.storage, config.backend, self.signals, listen=self.settings.notify)
+        self.wakeup = Wakeup(
+            self.storage,
+            config.backend,
+            self.signals,
+            listen=self.settings.notify,
+            concerns=self._concerns,
+        )
         self.cancellations = Cancellations(self.storage, listens=self.settings.notify)
         self.control = WorkerControl(self.storage, config.backend)
         self.fetcher = Fetcher(
@@ -136,6 +143,10 @@ class WorkerParts:
         on(ShutdownStarted, lambda event: console.shutdown_started(event.timeout, event.held))
 
     # What takes several of them
+
+    def _concerns(self, queue: str, executor: str) -> bool:
+        """Return whether this worker runs jobs of a queue and an executor; empty for any."""
+        return (not queue or self.config.serves(queue)) and (not executor or executor in self._executors)
 
     def renew(self) -> bool:
         """Renew the lease. Return False if it is over. Memory that processes share is counted for each."""

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from django.db import Error
 
 from ..loggers import robust_logger
-from ..storage import Listener, Notifications, Storage
+from ..storage import Concerns, Listener, Notifications, Storage, always
 from .signal_handlers import STOP, STOPS
 from .streams import dump_stack_on_quit
 
@@ -34,6 +34,8 @@ STREAM = 0.5
 #: Seconds between two notifications that are acted upon: no sender can make the worker query the database
 #: more often.
 NOTIFICATION_PAUSE = 0.02
+#: The same after notifications that do not concern the worker, which cost it no query.
+OTHERS_PAUSE = 0.002
 
 
 class Signals:
@@ -97,9 +99,12 @@ class Signals:
 class Wakeup:
     """Waits for whatever comes first, and listens for notifications."""
 
-    def __init__(self, storage: Storage, backend: str, signals: Signals, *, listen: bool) -> None:
+    def __init__(
+        self, storage: Storage, backend: str, signals: Signals, *, listen: bool, concerns: Concerns = always
+    ) -> None:
         self.storage = storage
         self.backend = backend
+        self._concerns = concerns
         self.signals = signals
         self.listening = listen
         self._listener: Listener | None = None
@@ -170,8 +175,8 @@ class Wakeup:
         except Error:
             self._lose_listener()
             return Notifications()
-        if any(notifications):
-            self._ignored_until = time.monotonic() + NOTIFICATION_PAUSE
+        pause = NOTIFICATION_PAUSE if any(notifications) else OTHERS_PAUSE
+        self._ignored_until = time.monotonic() + pause
         return notifications
 
     def listen(self) -> None:
@@ -192,7 +197,7 @@ class Wakeup:
     def _begin(self, now: float) -> None:
         self._due = now + self._pause
         try:
-            self._listener = self.storage.notifications.listen(self.backend)
+            self._listener = self.storage.notifications.listen(self.backend, self._concerns)
         except Error:
             self._lose_listener()
             return

@@ -18,6 +18,8 @@ def main() -> int:
     import django
 
     django.setup()
+    if arguments.command == "failover":
+        return failover(arguments.seconds)
     from . import soak
     from .chaos import Chaos, Plan, random_seed
     from .kills import Kills
@@ -48,10 +50,25 @@ def main() -> int:
     return 1 if report.problems else 0
 
 
+def failover(seconds: float) -> int:
+    """Lose a primary server twice: with synchronous replication and without."""
+    from .failover import Failover
+
+    problems = []
+    for synchronous in (True, False):
+        with tempfile.TemporaryDirectory() as folder:
+            report = Failover(Path(folder), synchronous, before=seconds, after=seconds).run()
+        print(report, *report.problems, sep="\n", flush=True)
+        problems += report.problems
+    return 1 if problems else 0
+
+
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.proof", description=__doc__)
-    parser.add_argument("command", choices=["chaos", "kills", "soak"])
-    parser.add_argument("--seconds", type=float, help="how long faults go on at most (chaos 600, else 1800)")
+    parser.add_argument("command", choices=["chaos", "failover", "kills", "soak"])
+    parser.add_argument(
+        "--seconds", type=float, help="how long faults go on at most (chaos 600, failover 10, else 1800)"
+    )
     parser.add_argument("--seed", type=int, help="repeat an earlier run's choices")
     parser.add_argument("--database", choices=["sqlite", "postgres", "mariadb"], default="postgres",
                         help="mariadb as DATABASE_URL says")  # fmt: skip
@@ -60,7 +77,9 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--without", action="append", default=[], choices=["fence", "state", "lease"])
     arguments = parser.parse_args()
     if arguments.seconds is None:
-        arguments.seconds = {"chaos": 600.0, "kills": 1800.0, "soak": 1800.0}[arguments.command]
+        arguments.seconds = {"chaos": 600.0, "failover": 10.0, "kills": 1800.0, "soak": 1800.0}[
+            arguments.command
+        ]
     return arguments
 
 

@@ -748,3 +748,25 @@ def kill_worker(mark: str) -> None:
     assert supervisor is not None
     supervisor.kill()
     time.sleep(60)
+
+
+@task
+def add_later(a: int, b: int, seconds: float) -> int:
+    time.sleep(seconds)
+    return a + b
+
+
+@task
+def wait_for_another(seconds: float) -> int:
+    return add_later.enqueue(1, 2, seconds).get(timeout=30)
+
+
+@task(executor="thread")
+def wait_for_another_in_thread(seconds: float) -> int:
+    return add_later.enqueue(1, 2, seconds).get(timeout=30)
+
+
+@task
+async def await_another(seconds: float) -> int:
+    result = await add_later.aenqueue(1, 2, seconds)
+    return await result.aget(timeout=30)

@@ -131,7 +131,8 @@ class Command(BaseCommand):
     def _supervise(self, config: WorkerConfig, backend: DatabaseBackend, console: Console) -> None:
         announce = partial(_announce, backend=backend, name=config.name)
         try:
-            with DatabaseTimeout():
+            with DatabaseTimeout() as timeout:
+                storage_for(config.database).session.share_connect_timeout(timeout.seconds)
                 _check_tables(config.database)
             announce(worker_started)
             try:

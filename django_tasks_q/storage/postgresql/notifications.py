@@ -4,29 +4,40 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator, Set
 from contextlib import suppress
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from uuid import UUID, uuid4
 
 from django.db import InterfaceError, connections, transaction
 from psycopg import Error as PsycopgError
+from psycopg import Notify
 from psycopg.pq import TransactionStatus
 
 from ...failpoints import failpoint
-from ..notifications import NoNotifications
-from ..session import JobWaiter, Listener, Session, is_managed_by_hand
+from ..notifications import Concerns, EndListener, NoNotifications, always
+from ..session import Listener, Session, is_managed_by_hand
 from ..values import Notifications
 
-#: The payload of a notification of cancellations; that of new jobs is empty. Any session may send them, and
-#: they only make workers query.
+if TYPE_CHECKING:
+    from django.db.backends.base.base import BaseDatabaseWrapper
+
+#: The beginning of the payload of new jobs: their executor, a space and their queue follow. It is empty for
+#: jobs of any queue. Any session may send notifications, and they only make workers query.
+JOBS = "jobs "
+#: The payload of a notification of cancellations.
 CANCEL = "cancel"
 #: The payload for queues that are paused, resumed or limited, and for workers that are to stop.
 CONTROL = "queues"
-#: The beginning of the payload for a caller that waits for a job; the id follows.
+#: Payloads that are sent each time.
+NOT_JOBS = frozenset({CANCEL, CONTROL})
+#: The beginning of the payload for callers that wait for jobs; the ids follow, with commas in between.
 WAIT = "wait "
+#: The most ids in one payload, which may have 8,000 bytes.
+IDS = 200
 
-
+#: Seconds that a connection by which jobs are watched may take to be opened.
+CONNECT_TIMEOUT = 5
 #: Seconds after a process's last job after which it notifies again. Workers that were woken poll within this
 #: time, and go on polling as long as they find jobs.
 QUIET = 0.04
@@ -35,6 +46,9 @@ QUIET = 0.04
 BUSY = 20
 #: Longest time in seconds between two notifications while jobs are stored. Workers rely on it.
 NOTIFY_INTERVAL = 0.5
+#: For how many queues and executors a process notifies apart within that time, and in one transaction. For
+#: more of them one notification wakes all workers.
+MANY = 16
 
 NOTIFY = "SELECT pg_notify(%s, payload) FROM unnest(%s::text[]) AS payload"
 #: For a transaction that consists of this statement. A notification makes its transaction one that writes,
@@ -47,43 +61,86 @@ class Notifier:
 
     def __init__(self, alias: str) -> None:
         self._alias = alias
-        #: When the last one was sent, and when the last job was, by backend.
-        self.sent_at: dict[str, float] = {}
-        self.asked_at: dict[str, float] = {}
+        #: When each was sent last, and when the last job of its kind was stored, by backend and payload.
+        self.sent_at: dict[tuple[str, str], float] = {}
+        self.asked_at: dict[tuple[str, str], float] = {}
         #: Seconds that the last one took.
         self.took = 0.0
 
-    def after_commit(self, backend: str, payload: str = "") -> None:
+    def after_commit(self, backend: str, payload: str) -> None:
         """Send a notification once the open transaction, if there is one, has committed."""
         connection = connections[self._alias]
         if is_managed_by_hand(connection):
             # Django does not know of the commit. The server keeps the notification until then, and
             # sends one of several that are alike.
             _notify(connection, channel(backend), [payload])
-        else:
-            transaction.on_commit(lambda: self._send(backend, payload), using=self._alias, robust=True)
+            return
+        if connection.run_on_commit:
+            savepoints, last = connection.run_on_commit[-1][:2]
+            if isinstance(last, _AfterCommit) and last.goes_with(backend, savepoints, connection):
+                last.payloads[payload] = None
+                return
+        hook = _AfterCommit(self, backend, payload)
+        transaction.on_commit(hook, using=self._alias, robust=True)
 
     def ended(self, backend: str, ids: Iterable[UUID]) -> None:
         """Notify callers of jobs that have ended, at once."""
         connection = connections[self._alias]
         connection.ensure_connection()
-        _notify(connection, f"{channel(backend)}_ended", list(map(str, ids)))
+        _notify(connection, _ended(backend), list(_joined(ids)))
 
-    def _send(self, backend: str, payload: str) -> None:
-        if not payload:
-            failpoint("enqueue.committed")
-            now, long_ago = time.monotonic(), float("-inf")
-            quiet = now - self.asked_at.get(backend, long_ago)
-            spared = now - self.sent_at.get(backend, long_ago)
-            self.asked_at[backend] = now
-            if spared < NOTIFY_INTERVAL and (quiet < QUIET or spared < BUSY * self.took):
-                return
-            self.sent_at[backend] = now
+    def send(self, backend: str, payloads: Iterable[str]) -> None:
+        """Send those of some notifications that are due."""
+        failpoint("enqueue.committed")
+        now = time.monotonic()
+        due = [payload for payload in payloads if payload in NOT_JOBS or self._is_due(backend, payload, now)]
+        if not due:
+            return
         connection = connections[self._alias]
-        if connection.connection is not None:
-            began = time.monotonic()
-            _notify(connection, channel(backend), [payload])
-            self.took = time.monotonic() - began
+        if connection.connection is None:
+            return
+        _notify(connection, channel(backend), self._folded(backend, due, now))
+        self.took = time.monotonic() - now
+
+    def _is_due(self, backend: str, payload: str, now: float) -> bool:
+        """Return whether jobs need a notification of them, and the last one does not stand for them."""
+        key, long_ago = (backend, payload), float("-inf")
+        quiet = now - self.asked_at.get(key, long_ago)
+        spared = now - max(self.sent_at.get(key, long_ago), self.sent_at.get((backend, ""), long_ago))
+        self.asked_at[key] = now
+        return spared >= NOTIFY_INTERVAL or (quiet >= QUIET and spared >= BUSY * self.took)
+
+    def _folded(self, backend: str, due: list[str], now: float) -> list[str]:
+        """Note what is sent, and return it: the notifications, or one in place of those for many queues."""
+        for name in ("sent_at", "asked_at"):
+            recent = {key: at for key, at in getattr(self, name).items() if now - at < NOTIFY_INTERVAL}
+            setattr(self, name, recent)
+        jobs = {payload for payload in due if payload not in NOT_JOBS}
+        apart = jobs.union(payload for alias, payload in self.sent_at if alias == backend)
+        if len(apart) > MANY:
+            due = [*NOT_JOBS.intersection(due), ""]
+            jobs = {""}
+        self.sent_at.update({(backend, payload): now for payload in jobs})
+        return due
+
+
+class _AfterCommit:
+    """Sends the notifications of one transaction."""
+
+    __slots__ = ("_notifier", "backend", "payloads")
+
+    def __init__(self, notifier: Notifier, backend: str, payload: str) -> None:
+        self._notifier = notifier
+        self.backend = backend
+        #: In their order.
+        self.payloads: dict[str, None] = {payload: None}
+
+    def goes_with(self, backend: str, savepoints: Set[str], connection: Any) -> bool:
+        """Return whether another notification is sent if and only if these are, of ``savepoints``."""
+        return self.backend == backend and savepoints == set(connection.savepoint_ids)
+
+    def __call__(self) -> None:
+        self._notifier.send(self.backend, self.payloads)
 
 
 def _notify(connection: Any, channel: str, payloads: list[str]) -> None:
@@ -98,9 +155,10 @@ def _notify(connection: Any, channel: str, payloads: list[str]) -> None:
 class PostgreSQLListener(Listener):
     """LISTEN on a separate connection, since a session that listens should do nothing else."""
 
-    def __init__(self, alias: str, channel: str) -> None:
+    def __init__(self, alias: str, channel: str, concerns: Concerns) -> None:
         self._alias = alias
         self._channel = channel
+        self._concerns = concerns
         self._own_channel = f"{channel}_{uuid4().hex[:16]}"
         self._connection = _listening(alias, channel, self._own_channel)
 
@@ -115,10 +173,16 @@ class PostgreSQLListener(Listener):
         self.is_answered |= any(channel == self._own_channel for channel, _ in arrived)
         payloads = {payload for channel, payload in arrived if channel == self._channel}
         waits = {payload for payload in payloads if payload.startswith(WAIT)}
-        waited = frozenset(id for id in map(_id, waits) if id is not None)
-        return Notifications(
-            bool(payloads - {CANCEL, CONTROL} - waits), CANCEL in payloads, waited, CONTROL in payloads
-        )
+        waited = frozenset(id for wait in waits for id in _ids(wait.removeprefix(WAIT)))
+        jobs = any(map(self._is_of_jobs, payloads - NOT_JOBS - waits))
+        return Notifications(jobs, CANCEL in payloads, waited, CONTROL in payloads)
+
+    def _is_of_jobs(self, payload: str) -> bool:
+        """Return whether a notification is of jobs that concern this worker. It may say anything."""
+        if not payload.startswith(JOBS):
+            return True
+        executor, _, queue = payload.removeprefix(JOBS).partition(" ")
+        return self._concerns(queue, executor)
 
     def ask(self) -> None:
         self.is_answered = False
@@ -130,30 +194,52 @@ class PostgreSQLListener(Listener):
         self._connection.close()
 
 
-class PostgreSQLJobWaiter(JobWaiter):
-    """LISTEN on a separate connection, which also notifies workers: the caller may be in a transaction."""
+class PostgreSQLEndListener(EndListener):
+    """LISTEN on the connection by which the jobs are polled. Nothing else uses it."""
 
-    def __init__(self, alias: str, backend: str, id: UUID) -> None:
+    def __init__(self, alias: str) -> None:
         self._wrapper: Any = connections[alias]
-        self._backend, self._id = backend, id
-        self._connection = _listening(alias, f"{channel(backend)}_ended")
+        self._channels: set[str] = set()
+        #: Those that arrive with the result of a statement are not found by a selector.
+        self._arrived: list[str] = []
+        self._connection = self._wrapper.connection
+        self._connection.add_notify_handler(self._receive)
+
+    @property
+    def has_arrived(self) -> bool:
+        return bool(self._arrived)
 
     def fileno(self) -> int:
         return int(self._connection.fileno())
 
-    def ask(self) -> None:
+    def ask(self, backend: str, ids: Collection[UUID]) -> None:
+        ended = _ended(backend)
         with self._wrapper.wrap_database_errors:
-            self._connection.execute(
-                "SELECT pg_notify(%s, %s)", (channel(self._backend), f"{WAIT}{self._id}")
-            )
+            if ended not in self._channels:
+                self._connection.execute(f'LISTEN "{ended}"')
+                self._channels.add(ended)
+            payloads = [f"{WAIT}{part}" for part in _joined(ids)]
+            self._connection.execute(NOTIFY_ALONE, (channel(backend), payloads))
 
-    def drain(self) -> None:
+    def drain(self) -> set[UUID]:
+        session = self._connection.pgconn
         with self._wrapper.wrap_database_errors:
-            for _ in self._connection.notifies(timeout=0):
-                pass
+            # What the driver itself has for this does not go together with a handler.
+            session.consume_input()
+            while (sent := session.notifies()) is not None:
+                self._arrived.append(sent.extra.decode(errors="replace"))
+        arrived, self._arrived = self._arrived, []
+        # Whatever comes this way comes from a worker.
+        self.is_proven |= bool(arrived)
+        return {id for payload in arrived for id in _ids(payload)}
+
+    def _receive(self, notification: Notify) -> None:
+        self._arrived.append(notification.payload)
 
     def close(self) -> None:
-        self._connection.close()
+        self._connection.remove_notify_handler(self._receive)
+        if not self._connection.closed and not self._connection.broken:
+            self._connection.execute("UNLISTEN *")  # a pool may give the session to others
 
 
 def _listening(alias: str, *channels: str) -> Any:
@@ -168,10 +254,25 @@ def _listening(alias: str, *channels: str) -> Any:
     return connection
 
 
-def _id(wait: str) -> UUID | None:
-    with suppress(ValueError):
-        return UUID(wait.removeprefix(WAIT))
-    return None
+def _joined(ids: Iterable[UUID]) -> Iterator[str]:
+    """Yield the ids as text, as many at a time as a payload may have."""
+    texts = [id.hex for id in ids]
+    for start in range(0, len(texts), IDS):
+        yield ",".join(texts[start : start + IDS])
+
+
+def _ids(payload: str) -> set[UUID]:
+    """Return the ids in a payload. Any client may have sent it."""
+    found = set()
+    for text in payload.split(","):
+        with suppress(ValueError):
+            found.add(UUID(text))
+    return found
+
+
+def _ended(backend: str) -> str:
+    """Return the channel for the ends of jobs."""
+    return f"{channel(backend)}_ended"
 
 
 def channel(backend: str) -> str:
@@ -184,8 +285,8 @@ class PostgreSQLNotifications(NoNotifications):
         super().__init__(session)
         self._notifier = Notifier(session.alias)
 
-    def notify_jobs(self, backend: str) -> None:
-        self._notifier.after_commit(backend)
+    def notify_jobs(self, backend: str, queue: str = "", executor: str = "") -> None:
+        self._notifier.after_commit(backend, f"{JOBS}{executor} {queue}" if queue else "")
 
     def notify_cancel(self, backend: str) -> None:
         self._notifier.after_commit(backend, CANCEL)
@@ -196,8 +297,13 @@ class PostgreSQLNotifications(NoNotifications):
     def notify_ended(self, backend: str, ids: Collection[UUID]) -> None:
         self._notifier.ended(backend, ids)
 
-    def job_waiter(self, backend: str, id: UUID) -> JobWaiter | None:
-        return PostgreSQLJobWaiter(self.alias, backend, id)
+    def prepare(self, connection: BaseDatabaseWrapper) -> None:
+        options = connection.settings_dict["OPTIONS"]
+        options.pop("pool", None)
+        options.setdefault("connect_timeout", CONNECT_TIMEOUT)
 
-    def listen(self, backend: str) -> Listener | None:
-        return PostgreSQLListener(self.alias, channel(backend))
+    def end_listener(self) -> EndListener:
+        return PostgreSQLEndListener(self.alias)
+
+    def listen(self, backend: str, concerns: Concerns = always) -> Listener | None:
+        return PostgreSQLListener(self.alias, channel(backend), concerns)

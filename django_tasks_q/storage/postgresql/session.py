@@ -22,6 +22,9 @@ REPEATABLE = ("40001", "40P01")
 #: query_canceled: by statement_timeout, or by an administrator.
 CANCELED = "57014"
 INSUFFICIENT_PRIVILEGE = "42501"
+#: The fewest seconds that the driver waits for a host, and the share of a call's time that all of them may
+#: take: the last one has to be used in what is left.
+SHORTEST_CONNECT, CONNECT_SHARE = 2, 0.8
 
 
 class PostgreSQLSession(Session):
@@ -95,8 +98,17 @@ class PostgreSQLSession(Session):
     def prepare_worker(self, seconds: float) -> None:
         super().prepare_worker(seconds)
         self.prepared.is_worker = True
+        self.share_connect_timeout(seconds)
         options = self.connection.settings_dict["OPTIONS"]
-        options.setdefault("connect_timeout", max(2, math.ceil(seconds)))
+        options.setdefault("connect_timeout", max(SHORTEST_CONNECT, math.ceil(seconds)))
+
+    def share_connect_timeout(self, seconds: float) -> None:
+        settings = self.connection.settings_dict
+        options = settings["OPTIONS"]
+        hosts = len(str(settings["HOST"] or options.get("host")).split(","))
+        if hosts > 1:  # the driver allows its timeout for each of them
+            longest = max(SHORTEST_CONNECT, int(seconds * CONNECT_SHARE / hosts))
+            options["connect_timeout"] = min(int(options.get("connect_timeout", longest)), longest)
 
     def leave_worker(self) -> None:
         super().leave_worker()
