@@ -90,6 +90,32 @@ def test_a_pause_may_end_by_itself(storage, alias):
     assert storage.queues.vacancies("default", "mail") == 3
 
 
+def test_the_limited_queues_with_room_and_jobs_are_found_at_once(
+    storage, alias, django_assert_max_num_queries
+):
+    rows = [Queue(backend="default", name=f"q{number:03}", max_running=2) for number in range(200)]
+    rows += [Queue(backend="other", name="q007", max_running=2), Queue(backend="default", name="free")]
+    Queue.objects.using(alias).bulk_create(rows)
+    actions.pause("q009", using=alias)
+    assert storage.queues.with_room("default") == []
+    for queue, priority in (("q003", 0), ("q150", 9), ("q009", 50), ("q007", 0), ("free", 5), ("q004", 0)):
+        tasks.add.using(queue_name=queue, priority=priority).enqueue(1)
+    add(alias, status="RUNNING", queue_name="q007", worker_id=ME)
+    for _ in range(2):
+        add(alias, status="RUNNING", queue_name="q004", worker_id=ME)
+    with django_assert_max_num_queries(2, connection=connections[alias]):
+        assert storage.queues.with_room("default") == ["q150", "q003", "q007"]
+
+
+def test_a_worker_is_quick_beside_many_limited_queues(project):
+    Queue.objects.bulk_create(
+        [Queue(backend="default", name=f"q{number:03}", max_running=2) for number in range(200)]
+    )
+    tasks.noop.using(queue_name="q123").enqueue_many([()] * 60)
+    with project.worker("--processes", "1"):
+        project.wait_for(lambda: Job.objects.filter(status="SUCCESSFUL").count() == 60)
+
+
 def test_orders_are_one_statement_whatever_there_is(storage, alias, django_assert_num_queries):
     with django_assert_num_queries(1, connection=connections[alias]):
         assert control(storage) == ControlState()

@@ -260,6 +260,12 @@ class QueueVerbs(Protocol):
         would count what was there before it waited.
         """
 
+    def with_room(self, backend: str) -> list[str]:
+        """Return the limited queues of which another job may run now and is ready, by two statements.
+
+        They have the order of a claim of the first job in each. Others may take the room in the meantime.
+        """
+
     def control(self, backend: str, worker_id: UUID) -> ControlState:
         """Return pauses, limits and a requested stop, by one statement, and when a schedule is due next."""
 

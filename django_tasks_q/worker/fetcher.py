@@ -153,11 +153,14 @@ class Fetcher:
         return found, full
 
     def _claim_limited(self) -> tuple[int, bool]:
-        """Claim from each queue with a limit. Return what was claimed, and whether a claim was full."""
+        """Claim from each limited queue with room. Return how many jobs, and whether a claim was full."""
         found, full = 0, False
-        for queue in self.limits:
+        limits = frozenset(self.limits)
+        if not self._common_plan()[1]:
+            return 0, False
+        for queue in self.storage.queues.with_room(self.config.backend):
             names, limit = self._common_plan()
-            if limit:
+            if limit and queue in limits:
                 failpoint("claim.sending")
                 asked_at = boot_time()
                 jobs = self.storage.jobs.claim_limited(self._terms(names), queue, limit)

@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from django.db.models import DateTimeField, F, IntegerField, Q, Value
+from django.db.models import DateTimeField, F, IntegerField, OuterRef, Q, Subquery, Value
 from django.db.models.functions import Coalesce
 
 from ...lifecycle.states import JobStatus
@@ -117,6 +117,26 @@ class Queues(QueueCounting):
         return ControlState(
             stop, frozenset(paused), limited, min(pauses, default=never), min(fires, default=never)
         )
+
+    def with_room(self, backend: str) -> list[str]:
+        # Said as a range, and in its order, no index but that of queues will do (see ``CLAIM_OF_QUEUE``).
+        ready = (
+            Job.objects.using(self.alias)
+            .filter(status=JobStatus.READY, backend=backend)
+            .filter(queue_name__gte=OuterRef("name"), queue_name__lte=OuterRef("name"))
+            .in_claim_order("queue_name")
+        )
+        limited = Queue._default_manager.using(self.alias).filter(backend=backend, max_running__isnull=False)
+        rows = limited.exclude(_paused()).annotate(
+            first=Subquery(ready.values("id")[:1]), priority=Subquery(ready.values("priority")[:1])
+        )
+        with self.session.by_index():
+            found = list(rows.values_list("name", "max_running", "priority", "first"))
+        waiting = sorted((-priority, first, name, most) for name, most, priority, first in found if first)
+        if not waiting:
+            return []
+        running = self._running(Job.objects.using(self.alias).filter(backend=backend))
+        return [name for _, _, name, most in waiting if running.get((backend, name), 0) < (most or 0)]
 
     def vacancies(self, backend: str, name: str, *, locked: bool = False) -> int:
         queue = self._queue(backend, name)
