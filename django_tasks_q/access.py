@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
-from django.core.exceptions import EmptyResultSet
+from django.core.exceptions import EmptyResultSet, ImproperlyConfigured
 from django.db import router
 from django.db.models import QuerySet
 from django.http import HttpRequest
@@ -18,8 +20,43 @@ if TYPE_CHECKING:
     from .models.job import JobQuerySet
 
 
+#: The alias of the backend that the address of a request has chosen; None for the default.
+_chosen: ContextVar[str | None] = ContextVar("chosen", default=None)
+
+
+@contextmanager
+def on_backend(alias: str | None) -> Iterator[None]:
+    """A block in which the doors are those of a backend, with its database; None for the default."""
+    token = _chosen.set(alias)
+    try:
+        yield
+    finally:
+        _chosen.reset(token)
+
+
+def is_chosen() -> bool:
+    """Return whether the address of a request has chosen a backend."""
+    return _chosen.get() is not None
+
+
 def backend() -> DatabaseBackend | None:
-    """Return the default backend if it is one of ours, else the first that is."""
+    """Return the backend that the request is about: the chosen one, or the default.
+
+    The default is the default backend of TASKS if it is one of ours, else the first that is. Raises
+    ImproperlyConfigured if the chosen one is none of ours.
+    """
+    if (alias := _chosen.get()) is None:
+        return _default()
+    from . import compat
+    from .backends import DatabaseBackend
+
+    with suppress(compat.InvalidTaskBackend):
+        if isinstance(found := compat.task_backends[alias], DatabaseBackend):
+            return found
+    raise ImproperlyConfigured(f"An address is for TASKS[{alias!r}], which is no DatabaseBackend.")
+
+
+def _default() -> DatabaseBackend | None:
     # Not at the top: without the framework there are no backends, and a system check says so.
     from . import compat
     from .backends import DatabaseBackend
@@ -104,6 +141,7 @@ def _scope() -> Callable[..., Any] | None:
 
 
 def _option(name: str) -> Callable[..., Any] | None:
-    known = backend()
-    scope = None if known is None else getattr(known.settings, name)
+    # What is not set for a chosen backend is as for the default one, and hides there what it hides here.
+    scopes = (getattr(known.settings, name) for known in (backend(), _default()) if known is not None)
+    scope = next((found for found in scopes if found is not None), None)
     return import_string(scope) if isinstance(scope, str) else scope

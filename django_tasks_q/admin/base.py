@@ -12,12 +12,12 @@ from django.contrib import messages
 from django.core.exceptions import PermissionDenied
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
-from django.template.response import TemplateResponse
+from django.template.response import SimpleTemplateResponse, TemplateResponse
 from django.urls import URLPattern, reverse
 from django.utils.cache import add_never_cache_headers
 from django.utils.http import url_has_allowed_host_and_scheme
 
-from ..access import database, is_narrowed, is_scoped, scope_jobs
+from ..access import database, is_chosen, is_narrowed, is_scoped, on_backend, scope_jobs
 from ..models import Job
 from ..models.job import JobQuerySet
 
@@ -109,7 +109,11 @@ class Screens(Base):
         def wrapped_view(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
             token = _site.set(self.admin_site.name)
             try:
-                return view(request, *args, **kwargs)
+                with on_backend(getattr(self.admin_site, "tasks_backend", None)):
+                    response = view(request, *args, **kwargs)
+                    if is_chosen() and isinstance(response, SimpleTemplateResponse):
+                        response = response.render()  # later, queries would go to the default backend
+                    return response
             finally:
                 _site.reset(token)
 

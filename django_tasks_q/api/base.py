@@ -17,7 +17,7 @@ from rest_framework.response import Response
 from rest_framework.settings import api_settings
 from rest_framework.views import APIView
 
-from ..access import database, scope_jobs
+from ..access import database, on_backend, scope_jobs
 from ..models import Job
 from ..models.job import JobQuerySet
 from ..storage import TookTooLong, storage_for
@@ -53,6 +53,15 @@ class TasksView(APIView):
 
     def get_exception_handler(self) -> Callable[[Exception, dict[str, Any]], Response | None]:
         return handler
+
+    def dispatch(self, request: Any, *args: Any, tasks_backend: str | None = None, **kwargs: Any) -> Any:
+        """Handle a request to the backend that ``include()`` names, or to the default one."""
+        if tasks_backend is None:
+            return super().dispatch(request, *args, **kwargs)
+        with on_backend(tasks_backend):
+            response = super().dispatch(request, *args, **kwargs)
+            # Later, queries would go to the default backend. A stream knows its database.
+            return response.render() if hasattr(response, "render") else response
 
     def initialize_request(self, request: Any, *args: Any, **kwargs: Any) -> Request:
         # The same as in the base class, except for the class.

@@ -105,6 +105,8 @@ class Snapshot:
 
     def __init__(self, jobs: JobQuerySet, id: UUID, payload: bool, last_event: str) -> None:
         self._jobs, self._id, self._payload = jobs, id, payload
+        #: The response is sent when the request is over, and with it the choice of a backend.
+        self._database = database()
         self._sent: dict[str, str] = {}
         self._last_line = int(last_event[:18]) if last_event[:18].isdecimal() and last_event.isascii() else 0
         self.is_over = False
@@ -138,14 +140,14 @@ class Snapshot:
     def events_in_thread(self) -> list[str]:
         """Do the same in a thread, and close its sessions: streams take long, and there may be many."""
         try:
-            with brief_session(database()):
+            with brief_session(self._database):
                 return self.events()
         finally:
             close_sessions()
 
     def watch(self, wake: Callable[[], None]) -> JobWatch | None:
         """Have the job watched, with all others that streams show; None where this must be polled here."""
-        storage = storage_for(database())
+        storage = storage_for(self._database)
         connection = storage.session.connection
         if storage.session.is_private or (
             connection.connection is not None and is_in_transaction(connection)

@@ -1,0 +1,1 @@
+"""A project whose jobs are in two databases, with doors for each of them."""
