@@ -15,9 +15,11 @@ from django.db import connections, transaction
 from django.utils import timezone
 
 from django_tasks_q.api.events import Snapshot, stream
+from django_tasks_q.api.jobs import wait_for as wait_for_end
 from django_tasks_q.execution import other_threads
 from django_tasks_q.models import Job, LogLine, Progress
 from django_tasks_q.storage import job_watcher, stop_watchers, storage_for, watcher_for
+from django_tasks_q.storage.postgresql import notifications
 
 from .project import wait_for
 from .tasksapp import tasks
@@ -453,3 +455,40 @@ def test_a_task_may_wait_for_another(project):
         assert worker.stop() == 0
         assert "has changed its process" not in worker.output
         assert "Traceback" not in worker.output
+
+
+def test_a_task_that_waits_is_interrupted_at_its_deadline(project):
+    waits = (tasks.wait_for_another, tasks.wait_for_another_in_thread, tasks.await_another)
+    with project.worker("--processes", "2", "--threads", "2", "--async-concurrency", "2"):
+        results = [task.using(timeout=0.7, max_attempts=1).enqueue(20) for task in waits]
+        project.wait_for(lambda: Job.objects.filter(error_code="TASK_TIMEOUT").count() == len(results), 15)
+
+
+@on_postgres
+def test_a_long_poll_has_no_session_while_it_waits(postgres, observer):
+    (result,), open_at_the_end = jobs(1), []
+
+    def poll():
+        job = Job.objects.using("postgres").get(id=result.id)
+        wait_for_end(job, 30.0, Job.objects.using("postgres").all())
+        open_at_the_end.append(connections["postgres"].connection is not None)
+        connections.close_all()
+
+    thread = threading.Thread(target=poll)
+    thread.start()
+    wait_for(watched(1))
+    connections["postgres"].close()
+    wait_for(lambda: observer.sessions() == 1)
+    observer.end([result])
+    thread.join(20)
+    assert open_at_the_end == [True]
+
+
+@pytest.mark.once
+def test_a_pool_does_not_lend_the_session(postgres):
+    connection = connections["postgres"].copy()
+    connection.settings_dict["OPTIONS"] |= {"pool": {"min_size": 1}}
+    postgres.notifications.prepare(connection)
+    assert "pool" not in connection.settings_dict["OPTIONS"]
+    assert connection.settings_dict["OPTIONS"]["connect_timeout"] == notifications.CONNECT_TIMEOUT
+    assert "connect_timeout" not in connections["postgres"].settings_dict["OPTIONS"]
