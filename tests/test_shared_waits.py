@@ -95,7 +95,7 @@ def watched(number):
     return lambda: len(watcher_for(storage_for("postgres"))._asked) == number
 
 
-async def until(condition, timeout=30):
+async def until(condition, timeout=60):
     async with asyncio.timeout(timeout):
         while not await asyncio.to_thread(condition):
             await asyncio.sleep(0.02)
@@ -104,7 +104,7 @@ async def until(condition, timeout=30):
 async def timed(result):
     """The value, and the time at which it was known. Each has a thread for the ORM, as requests have."""
     async with ThreadSensitiveContext():
-        value = await result.aget(timeout=60)
+        value = await result.aget(timeout=120)
         return value, time.monotonic()
 
 
@@ -145,7 +145,7 @@ def test_a_thousand_coroutines_wait_by_one_session(postgres, observer):
     )
     # One listens, eight query at the same time, and the server takes its time to end what was closed.
     assert most <= 30
-    assert delays[-1] < 20
+    assert delays[-1] < 30
 
 
 @on_postgres
@@ -328,6 +328,7 @@ def test_a_copy_of_the_process_opens_a_session_for_itself(postgres, observer):
 
 @on_postgres
 def test_thread_and_session_end_when_no_caller_waits(postgres, observer, monkeypatch):
+    monkeypatch.setattr(job_watcher, "LINGER", 60.0)
     results, ended = jobs(1), []
     with waiting_threads(results, ended):
         wait_for(watched(1))
@@ -335,6 +336,8 @@ def test_thread_and_session_end_when_no_caller_waits(postgres, observer, monkeyp
     watcher = watcher_for(postgres)
     assert watcher._thread is not None  # the next one finds it
     connections["postgres"].close()
+    monkeypatch.setattr(job_watcher, "LINGER", 0.1)
+    watcher._wake()
     wait_for(lambda: watcher._thread is None)
     wait_for(lambda: observer.sessions() == 0)
 
