@@ -176,7 +176,7 @@ class Wakeup:
             self._lose_listener()
             return Notifications()
         pause = NOTIFICATION_PAUSE if any(notifications) else OTHERS_PAUSE
-        self._ignored_until = time.monotonic() + pause
+        self._ignored_until = max(self._ignored_until, time.monotonic() + pause)
         return notifications
 
     def listen(self) -> None:

@@ -127,11 +127,11 @@ class Notifier:
 class _AfterCommit:
     """Sends the notifications of one transaction."""
 
-    __slots__ = ("_notifier", "backend", "payloads")
-
     def __init__(self, notifier: Notifier, backend: str, payload: str) -> None:
         self._notifier = notifier
         self.backend = backend
+        #: Django names it in the log when it fails.
+        self.__qualname__ = type(self).__qualname__
         #: In their order.
         self.payloads: dict[str, None] = {payload: None}
 
@@ -204,6 +204,9 @@ class PostgreSQLEndListener(EndListener):
         self._arrived: list[str] = []
         self._connection = self._wrapper.connection
         self._connection.add_notify_handler(self._receive)
+        # A pooler makes up the process id. In transaction mode it passes notifications on by chance only.
+        (pid,) = self._connection.execute("SELECT pg_backend_pid()").fetchone()
+        self._is_direct = pid == self._connection.info.backend_pid
 
     @property
     def has_arrived(self) -> bool:
@@ -230,7 +233,7 @@ class PostgreSQLEndListener(EndListener):
                 self._arrived.append(sent.extra.decode(errors="replace"))
         arrived, self._arrived = self._arrived, []
         # Whatever comes this way comes from a worker.
-        self.is_proven |= bool(arrived)
+        self.is_proven |= self._is_direct and bool(arrived)
         return {id for payload in arrived for id in _ids(payload)}
 
     def _receive(self, notification: Notify) -> None:
