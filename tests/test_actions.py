@@ -417,10 +417,14 @@ def test_a_pinned_job_is_never_pruned_nor_its_result_cleared(alias):
     assert actions.pin(ids, using=alias).done == {*ids}
     assert actions.pin(ids, using=alias).skipped == {Reason.UNCHANGED: {*ids}}
     assert prune() == (0, 0, 0)
-    assert storage.maintenance.own_times("retention") == storage.maintenance.own_times("result_ttl") == []
+    assert (
+        storage.maintenance.own_times("default", "retention")
+        == storage.maintenance.own_times("default", "result_ttl")
+        == []
+    )
     assert {*Job.objects.using(alias).values_list("result", flat=True)} == {"1"}
     assert actions.unpin(ids[1:], using=alias).done == {*ids[1:]}
-    assert storage.maintenance.own_times("retention") == [60.0]
+    assert storage.maintenance.own_times("default", "retention") == [60.0]
     assert storage.maintenance.clear_results("default", 60.0) == 1
     assert prune() == (1, 1, 0)
     assert [job.id for job in Job.objects.using(alias).all()] == ids[:1]

@@ -3,6 +3,10 @@
 import inspect
 import json
 import pickle
+import threading
+from contextlib import suppress
+from dataclasses import fields
+from types import SimpleNamespace
 from uuid import RFC_4122, UUID
 
 import pytest
@@ -178,6 +182,25 @@ def test_a_signal_is_heard_by_a_receiver_and_by_a_log(name, caplog):
     assert not compat.is_observed(signal)
     with caplog.at_level("DEBUG", logger=compat._signals.logger.name):
         assert compat.is_observed(signal)
+
+
+def test_what_is_deferred_may_be_read_by_several_threads_at_once():
+    both, values = threading.Barrier(2, timeout=20), []
+
+    def make():
+        with suppress(threading.BrokenBarrierError):
+            both.wait()
+        return SimpleNamespace(**{field.name: field.name for field in fields(TaskResult)})
+
+    result = TaskResult.deferred(make, id="known")
+    threads = [threading.Thread(target=lambda: values.append((result.task, result.args))) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert values == [("task", "args")] * 2
+    with pytest.raises(AttributeError, match="'TaskResult' object has no attribute 'nothing'"):
+        result.nothing  # noqa: B018
 
 
 def test_what_is_deferred_is_made_once():

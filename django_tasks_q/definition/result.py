@@ -43,17 +43,17 @@ class TaskResult(compat.GenericTaskResult[P, R]):  # type: ignore[misc]
         return result
 
     def __getattr__(self, name: str) -> Any:
-        # Python calls this for fields that are not set.
-        make = self.__dict__.pop("_make", None)
-        if make is None:
-            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
-        whole = make()
-        for field in fields(self):
-            try:
-                object.__getattribute__(self, field.name)
-            except AttributeError:
-                object.__setattr__(self, field.name, getattr(whole, field.name, None))
-        return getattr(self, name)
+        # Python calls this for fields that are not set. Several threads may do so at once: each makes all of
+        # them, and sets those that are missing still.
+        if (make := self.__dict__.get("_make")) is not None:
+            whole = make()
+            for field in fields(self):
+                try:
+                    object.__getattribute__(self, field.name)
+                except AttributeError:
+                    object.__setattr__(self, field.name, getattr(whole, field.name, None))
+            self.__dict__.pop("_make", None)
+        return object.__getattribute__(self, name)
 
     def __repr__(self) -> str:
         """Return the fields as any dataclass does, with secrets masked."""

@@ -175,9 +175,8 @@ class Job(models.Model):
                 name="dtq_job_cancelling",
                 condition=models.Q(cancel_requested_at__isnull=False, status=JobStatus.RUNNING),
             ),
-            # Pinned jobs are in none of these three. Each state is kept for a time of its own, and so are
-            # jobs with their own retention: a search for old ones would otherwise read all that are kept for
-            # longer.
+            # Pinned jobs are in none of these three. Jobs of some states, and those with their own retention,
+            # are kept for longer than others: a search for old ones would otherwise read them all.
             models.Index(
                 fields=["backend", "status", "finished_at"],
                 name="dtq_job_finished",

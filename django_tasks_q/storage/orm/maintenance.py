@@ -116,7 +116,7 @@ class Maintenance(Part):
     ) -> int:
         jobs = Job.objects.using(self.alias).filter(retention__isnull=True, backend=backend)
         done = 0
-        # Each state by a probe of its own: others that end in between are kept for longer.
+        # Each state by a separate probe: others that end in between are kept for longer.
         for status in sorted(FINAL.intersection(statuses)):
             if done < limit:
                 done += self._prune(jobs.filter(status=status), older_than, limit - done)

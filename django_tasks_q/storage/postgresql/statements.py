@@ -244,7 +244,7 @@ _OLD = """
     ORDER BY finished_at
     LIMIT %(limit)s
     FOR UPDATE SKIP LOCKED"""
-# Each state by a probe of its own: others that end in between are kept for longer.
+# Each state by a separate probe: others that end in between are kept for longer.
 _OLD_OF_EACH = """
     SELECT job.id
     FROM unnest(%(statuses)s::text[]) AS ended(status) CROSS JOIN LATERAL (<old>
